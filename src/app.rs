@@ -1,0 +1,245 @@
+//! The composition root: binds first, then builds the path and the loops, drains at
+//! the end.
+//!
+//! Two threads do the work: the path's runtime on the main thread, the loops' runtime
+//! on a thread of its own; the store's writer has a third.
+
+pub mod log;
+mod open;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::background::{cert, cluster, config_watch, gc, network, reconcile};
+use crate::config::{Settings, WorkingMode};
+use crate::ops::{Admin, Readiness};
+use crate::request::accept::{Listener, Peer, Tls};
+use crate::request::filter::Filters;
+use crate::request::filter::masterservice::MasterService;
+use crate::request::{self, Path, caller, offline, remote};
+use crate::runtime::drain;
+use crate::runtime::metrics::Metrics;
+use crate::state::credentials::Credentials;
+use crate::state::link::Link;
+use crate::state::rules::{RuleSet, Rules};
+use crate::store::Knowledge;
+use crate::upstream::{Means, Server, Timing};
+
+/// How long a drain may take before what is left is cut.
+const DRAIN: Duration = Duration::from_secs(25);
+
+/// A file that the configuration names cannot be used: exit code 78.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct BadConfiguration(#[from] cert::files::BadFile);
+
+/// Runs the hub until SIGTERM or SIGINT; a second one ends it at once.
+pub fn run(settings: Settings) -> anyhow::Result<()> {
+    let path_runtime = Builder::new_current_thread().enable_all().max_blocking_threads(8).build()?;
+    let loops = Loops::start()?;
+    let result = path_runtime.block_on(hub(settings, &loops.handle));
+    path_runtime.shutdown_background();
+    loops.end();
+    result
+}
+
+async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
+    let files = open::files(&settings)?;
+    let (node, anonymous) = files.client_configs().map_err(BadConfiguration)?;
+    let tls = Arc::new(Tls::new(files.server_config().map_err(BadConfiguration)?));
+    let address = network::LocalAddress { address: settings.secure.ip(), interface: settings.interface.clone() };
+    if settings.manage_address {
+        let interface = address.ensure().await?;
+        tracing::info!(address = %settings.secure.ip(), interface, "local address is there");
+    }
+    let doors = Doors::bind(&settings).await?;
+    let metrics = Arc::new(Metrics::default());
+    let knowledge = match settings.working_mode {
+        WorkingMode::Cloud => None,
+        WorkingMode::Edge => Some(open::knowledge(&settings, metrics.clone(), loops.clone())?),
+    };
+    let (drain, draining) = drain::channel();
+    let parts = Parts { credentials: Arc::new(Credentials::new(node, anonymous)), metrics, knowledge, draining };
+    let readiness = Readiness::not_yet("the hub is starting");
+    let path = parts.path(&settings);
+    parts.spawn_loops(&settings, &path, loops);
+    loops.spawn(files.follow(parts.credentials.clone(), tls.clone()));
+    if settings.manage_address {
+        loops.spawn(address.keep());
+    }
+    tokio::spawn(Admin::new(&parts.metrics, readiness.clone(), parts.draining.clone()).serve(doors.admin));
+    tokio::spawn(Listener::plain(doors.loopback).serve(path.clone(), parts.draining.clone()));
+    tokio::spawn(Listener::secure(doors.secure, tls).serve(path.clone(), parts.draining.clone()));
+    readiness.ready();
+    tracing::info!(node = settings.node_name, loopback = %settings.loopback, secure = %settings.secure, admin = %settings.admin, "ready");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let mut signals = Signals::new()?;
+    signals.next().await;
+    tracing::info!("draining: a second signal ends at once");
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    let knowledge = parts.knowledge.clone();
+    drop((path, parts));
+    tokio::select! {
+        () = drain.drained() => {}
+        () = tokio::time::sleep(DRAIN) => tracing::warn!("connections are still open: cut"),
+        () = signals.next() => return Ok(()),
+    }
+    if let Some(knowledge) = knowledge {
+        knowledge.settle_disk().await;
+    }
+    Ok(())
+}
+
+/// The loops' runtime, on its own thread.
+struct Loops {
+    handle: Handle,
+    end: tokio::sync::oneshot::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Loops {
+    fn start() -> anyhow::Result<Self> {
+        let runtime: Runtime = Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
+        let handle = runtime.handle().clone();
+        let (end, ended) = tokio::sync::oneshot::channel();
+        let thread = std::thread::Builder::new().name("loops".into()).spawn(move || {
+            let _ = runtime.block_on(ended);
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { handle, end, thread })
+    }
+
+    fn end(self) {
+        let _ = self.end.send(());
+        let _ = self.thread.join();
+    }
+}
+
+struct Doors {
+    admin: TcpListener,
+    loopback: TcpListener,
+    secure: TcpListener,
+}
+
+impl Doors {
+    async fn bind(settings: &Settings) -> anyhow::Result<Self> {
+        let bind = async |what: &str, flag: &str, address: std::net::SocketAddr| {
+            TcpListener::bind(address).await.with_context(|| format!("{what} listener {address}: another address or port can be set with --{flag}"))
+        };
+        Ok(Self {
+            admin: bind("admin", "serve-port", settings.admin).await?,
+            loopback: bind("plain HTTP", "proxy-port", settings.loopback).await?,
+            secure: bind("HTTPS", "proxy-secure-port", settings.secure).await?,
+        })
+    }
+}
+
+/// What path and loops share.
+struct Parts {
+    credentials: Arc<Credentials>,
+    metrics: Arc<Metrics>,
+    knowledge: Option<Arc<Knowledge>>,
+    draining: drain::Draining,
+}
+
+impl Parts {
+    fn path(&self, settings: &Settings) -> Arc<Path> {
+        let link = Arc::new(Link::new(settings.servers.len()));
+        let means =
+            Means { timing: Timing::default(), credentials: self.credentials.clone(), link: link.clone(), runtime: Handle::current() };
+        let servers = settings.servers.iter().enumerate();
+        let servers: Vec<_> = servers.map(|(index, address)| Arc::new(Server::new(index, address.clone(), means.clone()))).collect();
+        let rules = Arc::new(Rules::new(RuleSet {
+            cache_agents: settings.cache_agents.clone(),
+            masterservice: std::iter::once("kubelet".to_owned()).collect(),
+        }));
+        let masterservice = MasterService::new(settings.secure.ip(), settings.secure.port());
+        let filters = Filters { masterservice: settings.masterservice.then(|| Arc::new(masterservice)) };
+        Arc::new(Path {
+            callers: caller::Callers { node_name: settings.node_name.clone(), procfs: Arc::default() },
+            remote: remote::Remote {
+                servers,
+                link: link.clone(),
+                rules: rules.clone(),
+                filters: filters.clone(),
+                knowledge: self.knowledge.clone(),
+                metrics: self.metrics.clone(),
+            },
+            offline: offline::Offline {
+                knowledge: self.knowledge.clone(),
+                rules: rules.clone(),
+                filters,
+                link: link.clone(),
+                node_name: settings.node_name.clone(),
+                draining: self.draining.clone(),
+                min_request_timeout: settings.min_request_timeout.as_secs(),
+            },
+            link,
+            rules,
+            metrics: self.metrics.clone(),
+            draining: self.draining.clone(),
+        })
+    }
+
+    fn spawn_loops(&self, settings: &Settings, path: &Arc<Path>, loops: &Handle) {
+        let probing = cluster::Probing {
+            interval: settings.probe_interval,
+            timeout: settings.probe_timeout,
+            failures: settings.probe_failures,
+            successes: settings.probe_successes,
+        };
+        for server in &path.remote.servers {
+            let prober = cluster::Prober { server: server.clone(), link: path.link.clone(), metrics: self.metrics.clone(), probing };
+            loops.spawn(prober.run());
+        }
+        loops.spawn(config_watch::follow(own_client(path), settings.namespace.clone(), path.rules.clone()));
+        if let Some(knowledge) = &self.knowledge {
+            loops.spawn(gc::run(knowledge.clone(), settings.gc_frequency));
+            let servers = path.remote.servers.clone();
+            loops.spawn(reconcile::Delivery { knowledge: knowledge.clone(), servers, link: path.link.clone() }.run());
+        }
+    }
+}
+
+/// A client for the hub's own loops whose requests take the hub's own path. It holds
+/// the path weakly: a loop does not keep a drained hub alive.
+fn own_client(path: &Arc<Path>) -> kube::Client {
+    use http_body_util::BodyExt as _;
+    let path = Arc::downgrade(path);
+    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        let path = path.clone();
+        async move {
+            let path = path.upgrade().ok_or_else(|| std::io::Error::other("the hub is draining"))?;
+            let (mut parts, body) = request.into_parts();
+            let agent = concat!("holdfast/", env!("CARGO_PKG_VERSION"));
+            parts.headers.insert(http::header::USER_AGENT, http::HeaderValue::from_static(agent));
+            let body: crate::upstream::RequestBody = Box::pin(body.map_err(|error| crate::upstream::Error::client(&error)));
+            let response = request::serve(&path, Arc::new(Peer::internal()), http::Request::from_parts(parts, body)).await;
+            Ok::<_, std::io::Error>(response)
+        }
+    });
+    kube::Client::new(service, "default")
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

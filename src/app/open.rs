@@ -1,0 +1,54 @@
+//! What the hub opens at its start: its own files, and the store.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::runtime::Handle;
+
+use super::BadConfiguration;
+use crate::background::cert::files::{Files, Serving};
+use crate::config::Settings;
+use crate::runtime::metrics::Metrics;
+use crate::store::{Disk, Knowledge, Limits, Parts, Sealer, StoreError};
+
+/// The files of the hub's identity; the serving ones are made if none are given.
+pub(super) fn files(settings: &Settings) -> Result<Files, BadConfiguration> {
+    let folder = settings.root_dir.join("pki");
+    let (tls_cert_file, tls_private_key_file) = match &settings.serving {
+        Some(given) => given.clone(),
+        None => {
+            let addresses = vec![settings.secure.ip(), settings.loopback.ip()];
+            Serving { folder: &folder, addresses, node_name: &settings.node_name }.make()?
+        }
+    };
+    Ok(Files {
+        client_certificate: settings.client_certificate.clone(),
+        client_key: settings.client_key.clone(),
+        certificate_authority: settings.certificate_authority.clone(),
+        tls_cert_file,
+        tls_private_key_file,
+    })
+}
+
+/// What this node knows. A store that is not ours to read is kept beside an empty one.
+pub(super) fn knowledge(settings: &Settings, metrics: Arc<Metrics>, tasks: Handle) -> anyhow::Result<Arc<Knowledge>> {
+    let key = settings.root_dir.join("store.key");
+    let open = || Sealer::open(&key).context("the store's key");
+    let path = settings.store_dir.join("holdfast.redb");
+    let (disk, aside) = Disk::open(&path)?;
+    if let Some(aside) = aside {
+        tracing::error!(kept = %aside.display(), "the store's file could not be read: it is kept, and an empty one begun");
+    }
+    let limits = Limits { cache_max_bytes: settings.cache_max_bytes, ..Limits::default() };
+    let disk = Arc::new(disk);
+    let parts = Parts { store: disk.clone(), sealer: open()?, metrics: metrics.clone(), limits, tasks: tasks.clone() };
+    match Knowledge::open(parts) {
+        Err(StoreError::Damaged { key: row }) => {
+            let disk = Arc::into_inner(disk).context("the store is open twice")?;
+            let (disk, aside) = disk.replace()?;
+            tracing::error!(row, kept = %aside.display(), "the store was sealed with another key or has a newer format: it is kept, and an empty one begun");
+            Ok(Knowledge::open(Parts { store: Arc::new(disk), sealer: open()?, metrics, limits, tasks })?)
+        }
+        opened => Ok(opened?),
+    }
+}

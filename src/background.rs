@@ -1,0 +1,10 @@
+//! The loops, on a runtime of their own: what they find out they publish into
+//! `state`, what they must do they do through the store and the servers. A loop that
+//! fails logs, waits and goes on; the path never waits for one.
+
+pub mod cert;
+pub mod cluster;
+pub mod config_watch;
+pub mod gc;
+pub mod network;
+pub mod reconcile;

@@ -1,0 +1,186 @@
+//! TLS configurations from PEM files, and the loop that reads them again.
+//!
+//! Files are looked at every few seconds by their metadata (a symlink that turns, as
+//! kubelet rotates its certificate, counts). New files that cannot be used change
+//! nothing: the configuration at hand stays, and the log says why.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+use crate::request::accept::Tls;
+use crate::state::credentials::Credentials;
+
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Which file, what is wrong with it, what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {why}")]
+pub struct BadFile {
+    pub path: String,
+    pub why: String,
+}
+
+/// The files of the hub's own identity and trust.
+#[derive(Debug, Clone)]
+pub struct Files {
+    pub client_certificate: PathBuf,
+    pub client_key: PathBuf,
+    pub certificate_authority: PathBuf,
+    pub tls_cert_file: PathBuf,
+    pub tls_private_key_file: PathBuf,
+}
+
+fn bad(path: &Path, why: impl std::fmt::Display) -> BadFile {
+    BadFile { path: path.display().to_string(), why: why.to_string() }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, BadFile> {
+    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
+        .map_err(|error| bad(path, error))?
+        .collect::<Result<_, _>>()
+        .map_err(|error| bad(path, error))?;
+    if chain.is_empty() {
+        return Err(bad(path, "no CERTIFICATE block in this PEM file"));
+    }
+    Ok(chain)
+}
+
+fn key(path: &Path) -> Result<PrivateKeyDer<'static>, BadFile> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| bad(path, error))
+}
+
+fn roots(path: &Path) -> Result<Arc<RootCertStore>, BadFile> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| bad(path, error))?;
+    }
+    Ok(Arc::new(roots))
+}
+
+impl Files {
+    /// The configurations towards the cloud: the node's, and one without a certificate.
+    pub fn client_configs(&self) -> Result<(Arc<ClientConfig>, Arc<ClientConfig>), BadFile> {
+        let roots = roots(&self.certificate_authority)?;
+        let chain = certificates(&self.client_certificate)?;
+        let key = key(&self.client_key)?;
+        let mut node = ClientConfig::builder()
+            .with_root_certificates(roots.clone())
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| bad(&self.client_certificate, format!("does not fit {}: {error}", self.client_key.display())))?;
+        let mut caller = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        for config in [&mut node, &mut caller] {
+            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        }
+        Ok((Arc::new(node), Arc::new(caller)))
+    }
+
+    /// The configuration towards Pods; client certificates of the cluster's CA are
+    /// verified if shown.
+    pub fn server_config(&self) -> Result<Arc<ServerConfig>, BadFile> {
+        let verifier = WebPkiClientVerifier::builder(roots(&self.certificate_authority)?)
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| bad(&self.certificate_authority, error))?;
+        let chain = certificates(&self.tls_cert_file)?;
+        let key = key(&self.tls_private_key_file)?;
+        let mut config = ServerConfig::builder()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)
+            .map_err(|error| bad(&self.tls_cert_file, format!("does not fit {}: {error}", self.tls_private_key_file.display())))?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    fn marks(&self) -> Vec<Option<(SystemTime, u64)>> {
+        [&self.client_certificate, &self.client_key, &self.certificate_authority, &self.tls_cert_file, &self.tls_private_key_file]
+            .iter()
+            .map(|path| std::fs::metadata(path).ok().and_then(|data| Some((data.modified().ok()?, data.len()))))
+            .collect()
+    }
+
+    /// Swaps what changed, for ever.
+    pub async fn follow(self, credentials: Arc<Credentials>, tls: Arc<Tls>) {
+        let mut seen = self.marks();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let marks = self.marks();
+            if marks == seen {
+                continue;
+            }
+            seen = marks;
+            match self.client_configs() {
+                Ok((node, caller)) => {
+                    credentials.replace(node, caller);
+                    tracing::info!("credentials towards the cloud read again");
+                }
+                Err(error) => tracing::error!(%error, "changed credentials cannot be used, the former stay"),
+            }
+            match self.server_config() {
+                Ok(config) => {
+                    tls.replace(config);
+                    tracing::info!("serving certificate read again");
+                }
+                Err(error) => tracing::error!(%error, "a changed serving certificate cannot be used, the former stays"),
+            }
+        }
+    }
+}
+
+/// Names and addresses of the serving certificate that is made if none is given.
+pub struct Serving<'a> {
+    pub folder: &'a Path,
+    pub addresses: Vec<std::net::IpAddr>,
+    pub node_name: &'a str,
+}
+
+impl Serving<'_> {
+    /// Makes a CA of the node's own, once, and a serving certificate from it. Returns
+    /// certificate and key file.
+    pub fn make(&self) -> Result<(PathBuf, PathBuf), BadFile> {
+        let (certificate, key) = (self.folder.join("serving.crt"), self.folder.join("serving.key"));
+        if certificate.exists() && key.exists() {
+            return Ok((certificate, key));
+        }
+        let failed = |error: &dyn std::fmt::Display| bad(self.folder, format!("a serving certificate could not be made: {error}"));
+        std::fs::create_dir_all(self.folder).map_err(|error| failed(&error))?;
+        let (ca, chain, leaf) = self.issue().map_err(|error| failed(&error))?;
+        for (name, text) in [("ca.crt", ca), ("serving.crt", chain), ("serving.key", leaf)] {
+            write_private(&self.folder.join(name), text.as_bytes()).map_err(|error| failed(&error))?;
+        }
+        Ok((certificate, key))
+    }
+
+    /// The CA's key is not kept: the next certificate gets a new CA.
+    fn issue(&self) -> Result<(String, String, String), rcgen::Error> {
+        use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
+        let ca_key = KeyPair::generate()?;
+        let mut ca = CertificateParams::default();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        ca.distinguished_name.push(DnType::CommonName, format!("holdfast:{}", self.node_name));
+        let ca_certificate = ca.self_signed(&ca_key)?;
+        let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost"];
+        let mut leaf = CertificateParams::new(names.map(str::to_owned).to_vec())?;
+        leaf.subject_alt_names.extend(self.addresses.iter().copied().map(SanType::IpAddress));
+        leaf.distinguished_name.push(DnType::CommonName, format!("system:node:{}", self.node_name));
+        leaf.distinguished_name.push(DnType::OrganizationName, "system:nodes");
+        let leaf_key = KeyPair::generate()?;
+        let issuer = Issuer::from_params(&ca, &ca_key);
+        let certificate = leaf.signed_by(&leaf_key, &issuer)?;
+        Ok((ca_certificate.pem(), certificate.pem() + &ca_certificate.pem(), leaf_key.serialize_pem()))
+    }
+}
+
+fn write_private(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text)?;
+    file.sync_all()
+}

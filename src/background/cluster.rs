@@ -1,0 +1,86 @@
+//! Is the cloud there? Probes each server, and publishes the verdict.
+//!
+//! A probe asks `/readyz` as the node. Verdicts follow [`verdict`], which is pure. A
+//! request that saw a connection fail makes the probe happen at once.
+
+mod verdict;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use tokio::time::timeout;
+
+pub use verdict::{Probing, Seen, Verdict};
+
+use crate::runtime::metrics::{Metrics, Server as ServerLabel, Why};
+use crate::state::credentials::Identity;
+use crate::state::link::Link;
+use crate::upstream::Server;
+
+/// What one server's prober works with.
+pub struct Prober {
+    pub server: Arc<Server>,
+    pub link: Arc<Link>,
+    pub metrics: Arc<Metrics>,
+    pub probing: Probing,
+}
+
+impl Prober {
+    /// Probes for ever.
+    pub async fn run(self) {
+        let mut verdict = Verdict::new();
+        self.publish(&verdict, "start");
+        loop {
+            let seen = self.probe().await;
+            if verdict.note(seen, self.probing) {
+                let reason = if verdict.is_up() { "healthy" } else { "unhealthy" };
+                self.publish(&verdict, reason);
+            }
+            let wait = verdict.next_probe(self.probing);
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                // While down, the calm rhythm of probes decides.
+                () = self.link.suspected(), if verdict.is_up() => verdict.suspect(),
+            }
+        }
+    }
+
+    fn publish(&self, verdict: &Verdict, reason: &'static str) {
+        let up = verdict.is_up();
+        let label = ServerLabel { server: self.server.address.to_string() };
+        self.metrics.healthy.get_or_create(&label).set(i64::from(up));
+        if !up {
+            self.server.forget_connections();
+        }
+        if self.link.set(self.server.index, up) {
+            self.metrics.link_transitions.get_or_create(&Why { reason }).inc();
+            if up {
+                tracing::info!(server = %self.server.address, "the link to the cloud is up");
+            } else {
+                tracing::warn!(server = %self.server.address, "the link to the cloud is down: answering from the store");
+            }
+        }
+    }
+
+    async fn probe(&self) -> Seen {
+        let mut request = Request::new(None);
+        *request.uri_mut() = http::Uri::from_static("/readyz");
+        match timeout(self.probing.timeout, self.server.send(Identity::Node, request)).await {
+            Ok(Ok(answer)) => {
+                let status = answer.status();
+                // Anything but an error of the server itself is a sign of life: 401 and
+                // 403 are the node's trouble, not the link's.
+                if status.is_server_error() { Seen::Unready } else { Seen::Good }
+            }
+            Ok(Err(_)) => Seen::Unreachable,
+            Err(_) => Seen::Silent,
+        }
+    }
+}
+
+impl Default for Probing {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(10), timeout: Duration::from_secs(2), failures: 3, successes: 2 }
+    }
+}

@@ -1,0 +1,47 @@
+//! ConfigMap yurt-hub-cfg, live. Read through the hub's own path, so that it is
+//! remembered like anything else and still applies after a restart without the cloud.
+
+use std::sync::Arc;
+
+use ::kube::runtime::watcher::{self, Event, watcher};
+use ::kube::{Api, Client};
+use futures_util::StreamExt as _;
+use k8s_openapi::api::core::v1::ConfigMap;
+
+use crate::state::rules::Rules;
+
+const NAME: &str = "yurt-hub-cfg";
+
+/// Follows the ConfigMap in `namespace` for ever.
+pub async fn follow(client: Client, namespace: String, rules: Arc<Rules>) {
+    let api: Api<ConfigMap> = Api::namespaced(client, &namespace);
+    let config = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
+    let mut events = std::pin::pin!(watcher(api, config));
+    let mut backoff = std::time::Duration::from_millis(500);
+    // A list without it is a deletion, but only once the list is whole.
+    let mut listed = None;
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => listed = None,
+            Ok(Event::InitApply(map)) => listed = Some(map),
+            Ok(Event::InitDone) => apply(&rules, listed.take().as_ref()),
+            Ok(Event::Apply(map)) => apply(&rules, Some(&map)),
+            Ok(Event::Delete(_)) => apply(&rules, None),
+            Err(error) => {
+                tracing::debug!(%error, "ConfigMap {namespace}/{NAME} cannot be read, the rules stay as they are");
+                tokio::time::sleep(backoff).await;
+                backoff = (backoff * 2).min(std::time::Duration::from_secs(30));
+                continue;
+            }
+        }
+        backoff = std::time::Duration::from_millis(500);
+    }
+}
+
+fn apply(rules: &Rules, map: Option<&ConfigMap>) {
+    let empty = std::collections::BTreeMap::new();
+    if rules.apply(map.map(|map| map.data.as_ref().unwrap_or(&empty))) {
+        let rules = rules.current();
+        tracing::info!(cache_agents = ?rules.cache_agents, masterservice = ?rules.masterservice, "rules of ConfigMap {NAME} applied");
+    }
+}

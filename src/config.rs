@@ -1,0 +1,10 @@
+//! The hub's settings, in two steps: as written ([`Raw`], flags over file) and as
+//! checked ([`Settings`]). Nothing else of the hub ever sees an unchecked value.
+//!
+//! A bad one is a [`BadSetting`]: which field, which value, what is allowed.
+
+mod check;
+mod raw;
+
+pub use check::{BadSetting, Settings, WorkingMode, check};
+pub use raw::{BadFile, Raw, read_file};

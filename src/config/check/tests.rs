@@ -1,0 +1,76 @@
+use super::*;
+
+fn minimal(folder: &Path) -> Raw {
+    let file = folder.join("any.pem");
+    std::fs::write(&file, "").unwrap();
+    Raw {
+        node_name: Some("edge-1".into()),
+        server_addr: Some(vec!["https://10.0.0.1:6443".into()]),
+        client_certificate: Some(file.clone()),
+        certificate_authority: Some(file),
+        ..Raw::default()
+    }
+}
+
+#[test]
+fn defaults_are_yurthubs_listeners() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = check(minimal(folder.path())).unwrap();
+    assert_eq!(settings.admin.to_string(), "127.0.0.1:10267");
+    assert_eq!(settings.loopback.to_string(), "127.0.0.1:10261");
+    assert_eq!(settings.secure.to_string(), "169.254.2.1:10268");
+    assert_eq!(settings.min_request_timeout, Duration::from_secs(1800));
+    assert!(settings.manage_address && settings.masterservice);
+}
+
+#[test]
+fn each_bad_value_names_its_field_and_what_is_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases: Vec<(&str, Box<dyn Fn(&mut Raw)>)> = vec![
+        ("node-name", Box::new(|raw| raw.node_name = None)),
+        ("node-name", Box::new(|raw| raw.node_name = Some("Edge_1".into()))),
+        ("server-addr", Box::new(|raw| raw.server_addr = None)),
+        ("server-addr", Box::new(|raw| raw.server_addr = Some(vec!["http://a".into()]))),
+        ("server-addr", Box::new(|raw| raw.server_addr = Some(vec!["https://user@a".into()]))),
+        ("server-addr", Box::new(|raw| raw.server_addr = Some(vec!["https://a/path".into()]))),
+        ("serve-port", Box::new(|raw| raw.serve_port = Some(0))),
+        ("proxy-port", Box::new(|raw| raw.proxy_port = Some(70000))),
+        ("bind-address", Box::new(|raw| raw.bind_address = Some("localhost".into()))),
+        ("bind-proxy-address", Box::new(|raw| raw.bind_proxy_address = Some("0.0.0.0".into()))),
+        ("dummy-if-ip", Box::new(|raw| raw.dummy_if_ip = Some("10.0.0.1".into()))),
+        ("dummy-if-name", Box::new(|raw| raw.dummy_if_name = Some("much-too-long-a-name".into()))),
+        ("cache-max-bytes", Box::new(|raw| raw.cache_max_bytes = Some(-1))),
+        ("client-certificate", Box::new(|raw| raw.client_certificate = Some("/nowhere/x.pem".into()))),
+        ("certificate-authority", Box::new(|raw| raw.certificate_authority = None)),
+        ("tls-cert-file", Box::new(|raw| raw.tls_cert_file = Some("/x".into()))),
+        ("working-mode", Box::new(|raw| raw.working_mode = Some("sea".into()))),
+        ("disabled-resource-filters", Box::new(|raw| raw.disabled_resource_filters = Some(vec!["masterservce".into()]))),
+        ("min-request-timeout", Box::new(|raw| raw.min_request_timeout = Some("soon".into()))),
+        ("min-request-timeout", Box::new(|raw| raw.min_request_timeout = Some("30".into()))),
+        ("heartbeat-failed-retry", Box::new(|raw| raw.heartbeat_failed_retry = Some(0))),
+    ];
+    for (field, spoil) in cases {
+        let mut raw = minimal(folder.path());
+        spoil(&mut raw);
+        let error = check(raw).unwrap_err();
+        assert_eq!(error.field, field);
+        assert!(!error.allowed.is_empty());
+        assert!(error.to_string().contains(&format!("--{field}")));
+    }
+}
+
+#[test]
+fn durations_and_servers() {
+    assert_eq!(duration("x", "1h30m5s").unwrap(), Duration::from_secs(5405));
+    let server = |url| server(url).unwrap().to_string();
+    assert_eq!(server("https://k8s.example"), "k8s.example:443");
+    assert_eq!(server("https://[fd00::1]:6443/"), "[fd00::1]:6443");
+}
+
+#[test]
+fn flags_go_over_the_file() {
+    let flags = Raw { serve_port: Some(1), ..Raw::default() };
+    let file = Raw { serve_port: Some(2), proxy_port: Some(3), ..Raw::default() };
+    let raw = flags.over(file);
+    assert_eq!((raw.serve_port, raw.proxy_port), (Some(1), Some(3)));
+}

@@ -1,0 +1,93 @@
+//! Settings as written: one struct for flags and for the YAML file.
+//!
+//! Flags are yurthub's where it has the thing. In the file the same names are in
+//! camelCase below `apiVersion: holdfast.dev/v1alpha1, kind: HubConfiguration`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+
+macro_rules! raw {
+    ($($(#[$meta:meta])* $field:ident: $type:ty = $help:literal),* $(,)?) => {
+        /// Everything optional; lists are comma lists on the command line.
+        #[derive(Debug, Clone, Default, Args, Deserialize)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+        pub struct Raw {
+            /// Only in files.
+            #[arg(skip)]
+            pub api_version: Option<String>,
+            /// Only in files.
+            #[arg(skip)]
+            pub kind: Option<String>,
+            $(#[doc = $help] $(#[$meta])* #[arg(long, help = $help)] pub $field: Option<$type>,)*
+        }
+
+        impl Raw {
+            /// These settings, and `under` where they say nothing.
+            pub fn over(self, under: Self) -> Self {
+                Self { api_version: under.api_version, kind: under.kind, $($field: self.$field.or(under.$field),)* }
+            }
+        }
+    };
+}
+
+raw! {
+    node_name: String = "Name of this node [required]",
+    #[arg(value_delimiter = ',')]
+    server_addr: Vec<String> = "URLs of the kube-apiservers, https [required]",
+    bind_address: String = "Address of the admin listener [127.0.0.1]",
+    serve_port: i64 = "Port of the admin listener [10267]",
+    bind_proxy_address: String = "Loopback address of the plain HTTP listener for kubelet [127.0.0.1]",
+    proxy_port: i64 = "Port of the plain HTTP listener [10261]",
+    proxy_secure_port: i64 = "Port of the HTTPS listener for Pods [10268]",
+    dummy_if_ip: String = "Address that Pods talk to, within 169.254.0.0/16 or fd00::/8 [169.254.2.1]",
+    dummy_if_name: String = "Interface that carries it, if the kernel can make one [hub-dummy0]",
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    manage_address: bool = "Make the address; false: it is there already [true]",
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    enable_dummy_if: bool = "yurthub's name for --manage-address",
+    root_dir: PathBuf = "Folder of keys and certificates that the hub makes [/var/lib/holdfast]",
+    disk_cache_path: PathBuf = "Folder of the store [ROOT_DIR/store]",
+    cache_max_bytes: i64 = "Bytes of items that the store may hold [268435456]",
+    client_certificate: PathBuf = "PEM file: the node's client certificate towards the cloud [required]",
+    client_key: PathBuf = "PEM file: its key [the file of --client-certificate]",
+    certificate_authority: PathBuf = "PEM file: the cluster's CA [required]",
+    tls_cert_file: PathBuf = "PEM file: serving certificate for Pods [made, from a CA of the node's own]",
+    tls_private_key_file: PathBuf = "PEM file: its key",
+    working_mode: String = "edge, or cloud (nothing is remembered) [edge]",
+    namespace: String = "Namespace of ConfigMap yurt-hub-cfg [kube-system]",
+    cache_agents: String = "Comma list of components whose answers are remembered, * is all [*]",
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    enable_resource_filter: bool = "Filters on or off [true]",
+    #[arg(value_delimiter = ',')]
+    disabled_resource_filters: Vec<String> = "Filters to switch off, * is all",
+    heartbeat_interval_seconds: i64 = "Seconds between probes of a server [10]",
+    heartbeat_timeout_seconds: i64 = "Seconds a probe may take [2]",
+    heartbeat_failed_retry: i64 = "Failed probes in a row that mean down [3]",
+    heartbeat_healthy_threshold: i64 = "Good probes in a row that mean up [2]",
+    min_request_timeout: String = "How long an offline watch without timeoutSeconds lasts at least [30m]",
+    gc_frequency: i64 = "Minutes between sweeps of old rights [120]",
+    v: i64 = "Log level: 0 warnings, 2 a line for each request, 4 debug [2]",
+}
+
+/// Why a configuration file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {why}")]
+pub struct BadFile {
+    pub path: String,
+    pub why: String,
+}
+
+/// Reads a HubConfiguration.
+pub fn read_file(path: &Path) -> Result<Raw, BadFile> {
+    let bad = |why: String| BadFile { path: path.display().to_string(), why };
+    let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+    let raw: Raw = serde_saphyr::from_str(&text).map_err(|error| bad(error.to_string()))?;
+    let version = raw.api_version.as_deref().unwrap_or_default();
+    let kind = raw.kind.as_deref().unwrap_or_default();
+    if (version, kind) != ("holdfast.dev/v1alpha1", "HubConfiguration") {
+        return Err(bad(format!("apiVersion {version:?}, kind {kind:?}: expected holdfast.dev/v1alpha1, HubConfiguration")));
+    }
+    Ok(raw)
+}

@@ -1,0 +1,11 @@
+//! Kubernetes' vocabulary, without IO: requests, representations, objects, lists,
+//! watches, as bytes. Nothing here knows of connections or of the store.
+
+pub mod json;
+pub mod list;
+pub mod media;
+pub mod object;
+pub mod proto;
+pub mod request;
+pub mod token;
+pub mod watch;

@@ -1,0 +1,287 @@
+//! JSON as bytes: where values begin and end, without building a tree.
+//!
+//! Receives JSON text, whole or in chunks. Promises to find the end of a value at gigabytes a second ([`Scanner`]),
+//! and to walk over the members of an object or the elements of an array handing out byte ranges, so that a caller
+//! can cut, copy or replace parts and leave every other byte as it was. Malformed text is an error with its offset;
+//! nothing here panics.
+//!
+//! What is checked is the structure: brackets match, strings end, nesting has a bound, and outside strings only
+//! characters occur that JSON has there. Numbers and literals inside a value are not checked; a reader that
+//! interprets them does that.
+
+use std::borrow::Cow;
+
+use memchr::memchr2;
+
+mod walk;
+
+pub use walk::{
+    Elements, Member, Members, elements, members, string_value, top_level_field, write_string,
+};
+
+/// The deepest nesting accepted; the same as in Go's `encoding/json` and in `sigs.k8s.io/json`.
+pub const MAX_DEPTH: usize = 10_000;
+
+/// Why text is not the JSON it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JsonFault {
+    #[error("nesting of more than {MAX_DEPTH}")]
+    TooDeep,
+    #[error("a bracket that closes another kind")]
+    Mismatched,
+    #[error("the byte {0:#04x}")]
+    Unexpected(u8),
+    #[error("the end of the text within a value")]
+    Truncated,
+}
+
+/// A fault and the byte of the text at which it was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{fault} at byte {at}")]
+pub struct JsonError {
+    pub fault: JsonFault,
+    pub at: usize,
+}
+
+/// Finds the end of one value that may arrive in chunks, then of the next.
+#[derive(Debug, Default)]
+pub struct Scanner {
+    state: State,
+    nesting: Nesting,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Start,
+    Container,
+    String,
+    /// After a backslash within a string.
+    Escape,
+    /// A number or literal outside any container; it ends where a delimiter begins.
+    Scalar,
+}
+
+/// The open brackets: a bit each, the innermost 64 in a register.
+#[derive(Debug, Default)]
+struct Nesting {
+    depth: usize,
+    innermost: u64,
+    outer: Vec<u64>,
+}
+
+impl Nesting {
+    #[inline]
+    fn open(&mut self, object: bool) -> Result<(), JsonFault> {
+        if self.depth >= MAX_DEPTH {
+            return Err(JsonFault::TooDeep);
+        }
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.outer.push(self.innermost);
+        }
+        self.innermost = self.innermost << 1 | u64::from(object);
+        self.depth += 1;
+        Ok(())
+    }
+
+    /// Closes the innermost bracket; true if it was the last one.
+    #[inline]
+    fn close(&mut self, object: bool) -> Result<bool, JsonFault> {
+        if self.depth == 0 || (self.innermost & 1 == 1) != object {
+            return Err(JsonFault::Mismatched);
+        }
+        self.innermost >>= 1;
+        self.depth -= 1;
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.innermost = self.outer.pop().unwrap_or_default();
+        }
+        Ok(self.depth == 0)
+    }
+}
+
+/// What a byte means outside strings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Plain,
+    Quote,
+    Open,
+    Close,
+    Never,
+}
+
+static CLASSES: [Class; 256] = classes();
+
+const fn classes() -> [Class; 256] {
+    let mut table = [Class::Never; 256];
+    let plain = b" \t\r\n,:0123456789+-.eEtrufalsn";
+    let mut at = 0;
+    while at < plain.len() {
+        table[plain[at] as usize] = Class::Plain;
+        at += 1;
+    }
+    table[b'"' as usize] = Class::Quote;
+    table[b'{' as usize] = Class::Open;
+    table[b'[' as usize] = Class::Open;
+    table[b'}' as usize] = Class::Close;
+    table[b']' as usize] = Class::Close;
+    table
+}
+
+/// Whether `byte` is JSON's white space.
+pub fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+impl Scanner {
+    /// Reads on. The first chunk begins with the first byte of the value, without white space before it.
+    /// `Some(n)`: the value ended after `n` bytes of this chunk, and the scanner is ready for the next value.
+    /// `None`: the whole chunk belongs to the value. Offsets in errors are within the chunk; after an error the
+    /// scanner is of no more use.
+    pub fn scan(&mut self, chunk: &[u8]) -> Result<Option<usize>, JsonError> {
+        let mut at = 0;
+        if self.state == State::Start {
+            let Some(first) = chunk.first() else {
+                return Ok(None);
+            };
+            self.state = match CLASSES[usize::from(*first)] {
+                Class::Quote => State::String,
+                Class::Open => {
+                    self.nesting
+                        .open(*first == b'{')
+                        .map_err(|fault| JsonError { fault, at: 0 })?;
+                    State::Container
+                }
+                Class::Plain if !matches!(first, b',' | b':') && !is_space(*first) => State::Scalar,
+                _ => {
+                    return Err(JsonError {
+                        fault: JsonFault::Unexpected(*first),
+                        at: 0,
+                    });
+                }
+            };
+            at = 1;
+        }
+        let end = match self.state {
+            State::Scalar => scalar_end(chunk, at),
+            State::Container => self.container(chunk, at),
+            State::String | State::Escape | State::Start => self.string(chunk, at),
+        }?;
+        if end.is_some() {
+            self.state = State::Start;
+        }
+        Ok(end)
+    }
+
+    /// Says that no more text comes: true if that ends a value properly, which only a number or literal can do.
+    pub fn finish(&mut self) -> bool {
+        std::mem::take(&mut self.state) == State::Scalar
+    }
+
+    fn container(&mut self, chunk: &[u8], mut at: usize) -> Result<Option<usize>, JsonError> {
+        while let Some(byte) = chunk.get(at) {
+            match CLASSES[usize::from(*byte)] {
+                Class::Plain => at += 1,
+                Class::Quote => match string_end(chunk, at + 1) {
+                    Ok(end) => at = end,
+                    Err(state) => {
+                        self.state = state;
+                        return Ok(None);
+                    }
+                },
+                Class::Open => {
+                    self.nesting
+                        .open(*byte == b'{')
+                        .map_err(|fault| JsonError { fault, at })?;
+                    at += 1;
+                }
+                Class::Close => {
+                    let last = self
+                        .nesting
+                        .close(*byte == b'}')
+                        .map_err(|fault| JsonError { fault, at })?;
+                    at += 1;
+                    if last {
+                        return Ok(Some(at));
+                    }
+                }
+                Class::Never => {
+                    return Err(JsonError {
+                        fault: JsonFault::Unexpected(*byte),
+                        at,
+                    });
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes on within a string, and with what is around it if it ends.
+    fn string(&mut self, chunk: &[u8], mut at: usize) -> Result<Option<usize>, JsonError> {
+        if self.state == State::Escape {
+            if at >= chunk.len() {
+                return Ok(None);
+            }
+            at += 1;
+            self.state = State::String;
+        }
+        match string_end(chunk, at) {
+            Err(state) => {
+                self.state = state;
+                Ok(None)
+            }
+            Ok(end) if self.nesting.depth == 0 => Ok(Some(end)),
+            Ok(end) => {
+                self.state = State::Container;
+                self.container(chunk, end)
+            }
+        }
+    }
+}
+
+/// The offset after the closing quote of a string whose inside begins at `at`, or the state in which it is left.
+#[inline]
+fn string_end(chunk: &[u8], mut at: usize) -> Result<usize, State> {
+    loop {
+        let rest = chunk.get(at..).unwrap_or_default();
+        match memchr2(b'"', b'\\', rest) {
+            None => return Err(State::String),
+            Some(found) if rest[found] == b'"' => return Ok(at + found + 1),
+            Some(found) if found + 1 == rest.len() => return Err(State::Escape),
+            Some(found) => at += found + 2,
+        }
+    }
+}
+
+fn scalar_end(chunk: &[u8], at: usize) -> Result<Option<usize>, JsonError> {
+    for (offset, byte) in chunk.iter().enumerate().skip(at) {
+        match byte {
+            b',' | b'}' | b']' => return Ok(Some(offset)),
+            byte if is_space(*byte) => return Ok(Some(offset)),
+            byte if *byte != b':' && CLASSES[usize::from(*byte)] == Class::Plain => {}
+            byte => {
+                return Err(JsonError {
+                    fault: JsonFault::Unexpected(*byte),
+                    at: offset,
+                });
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The text between the quotes of a JSON string, escapes resolved. None if that is not UTF-8 or an escape is wrong.
+pub(crate) fn unescape(inside: &[u8]) -> Option<Cow<'_, str>> {
+    if memchr::memchr(b'\\', inside).is_none() {
+        return std::str::from_utf8(inside).ok().map(Cow::Borrowed);
+    }
+    let mut quoted = Vec::with_capacity(inside.len() + 2);
+    quoted.push(b'"');
+    quoted.extend_from_slice(inside);
+    quoted.push(b'"');
+    serde_json::from_slice::<String>(&quoted)
+        .ok()
+        .map(Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! Content negotiation: what a client accepts and what an answer is.
+//!
+//! Pure. An unparsable `Accept` is treated as `*/*`, as the kube-apiserver treats an
+//! empty one.
+
+use super::list::Encoding;
+
+/// How an object is presented: `as=Table`, `as=PartialObjectMetadata(List)` or whole.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Form {
+    Full,
+    /// Any `as=`; the parameter text (`as;g;v`) tells them apart.
+    As(String),
+}
+
+/// One acceptable representation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Media {
+    pub encoding: Encoding,
+    pub form: Form,
+}
+
+impl Media {
+    pub fn content_type(&self, watch: bool) -> String {
+        let base = match self.encoding {
+            Encoding::Json => "application/json",
+            Encoding::Protobuf => "application/vnd.kubernetes.protobuf",
+        };
+        // Only protobuf watches name their framing: apiserver answers plain
+        // `application/json` for JSON ones.
+        if watch && self.encoding == Encoding::Protobuf { format!("{base};stream=watch") } else { base.to_owned() }
+    }
+}
+
+/// The representations an `Accept` header allows, best first. Types Holdfast cannot
+/// answer from its store (YAML, CBOR) are left out; an absent header means JSON.
+pub fn accepted(accept: Option<&str>) -> Vec<Media> {
+    let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else {
+        return vec![Media { encoding: Encoding::Json, form: Form::Full }];
+    };
+    let mut list = Vec::new();
+    for clause in accept.split(',') {
+        let (kind, parameters) = clause.split_once(';').unwrap_or((clause, ""));
+        let encoding = match kind.trim() {
+            "application/json" | "*/*" | "application/*" => Encoding::Json,
+            "application/vnd.kubernetes.protobuf" => Encoding::Protobuf,
+            _ => continue,
+        };
+        list.push(Media { encoding, form: form(parameters) });
+    }
+    list
+}
+
+fn form(parameters: &str) -> Form {
+    let mut parts = [""; 3];
+    for parameter in parameters.split(';') {
+        match parameter.trim().split_once('=') {
+            Some(("as", value)) => parts[0] = value,
+            Some(("g", value)) => parts[1] = value,
+            Some(("v", value)) => parts[2] = value,
+            _ => {}
+        }
+    }
+    if parts[0].is_empty() { Form::Full } else { Form::As(parts.join(";")) }
+}
+
+/// The encoding that a `Content-Type` names, if it is one that Holdfast reads.
+pub fn encoding_of(content_type: &str) -> Option<Encoding> {
+    match content_type.split(';').next().map(str::trim) {
+        Some("application/json") => Some(Encoding::Json),
+        Some("application/vnd.kubernetes.protobuf") => Some(Encoding::Protobuf),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_go_kubectl_and_browsers() {
+        let full = |encoding| Media { encoding, form: Form::Full };
+        assert_eq!(accepted(None), [full(Encoding::Json)]);
+        assert_eq!(
+            accepted(Some("application/vnd.kubernetes.protobuf,application/json")),
+            [full(Encoding::Protobuf), full(Encoding::Json)]
+        );
+        let table = accepted(Some("application/json;as=Table;v=v1;g=meta.k8s.io,application/json"));
+        assert_eq!(table[0].form, Form::As("Table;meta.k8s.io;v1".into()));
+        assert_eq!(table[1].form, Form::Full);
+        assert!(accepted(Some("application/cbor")).is_empty());
+    }
+}

@@ -1,0 +1,266 @@
+//! What a request asks for, parsed as Kubernetes parses it.
+//!
+//! Receives a method and a request target; promises the same verb, resource,
+//! namespace, name and subresource that the kube-apiserver's own
+//! `RequestInfoFactory` (k8s.io/apiserver/pkg/endpoints/request) would use for
+//! authorization. Pure: no IO. Fails only for `/watch` and `/proxy` prefixes with
+//! nothing behind them, as there.
+
+use std::borrow::Cow;
+
+use http::{Method, Uri};
+
+/// A request's meaning. Empty strings mean "not given", as in Kubernetes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestInfo {
+    /// False for `/healthz`, `/api`, `/apis/apps/v1` and the like.
+    pub is_resource: bool,
+    /// Kubernetes verb (`get`, `list`, `watch`, `create`, ...), or the lower-case
+    /// method of a non-resource request.
+    pub verb: String,
+    /// `/api` or `/apis` without the slash.
+    pub api_prefix: String,
+    pub api_group: String,
+    pub api_version: String,
+    pub namespace: String,
+    pub resource: String,
+    pub subresource: String,
+    pub name: String,
+    /// Percent-decoded path.
+    pub path: String,
+    pub query: Query,
+}
+
+/// The options of a request that Holdfast acts on; everything else is passed on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Query {
+    pub watch: bool,
+    pub label_selector: String,
+    pub field_selector: String,
+    pub resource_version: String,
+    pub resource_version_match: String,
+    pub limit: String,
+    pub continue_token: String,
+    pub allow_watch_bookmarks: bool,
+    pub send_initial_events: bool,
+    pub timeout_seconds: Option<u64>,
+    pub follow: bool,
+    pub pretty: bool,
+    /// Any parameter that changes an answer in a way Holdfast does not evaluate.
+    pub other: bool,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("unable to determine kind and namespace from url, {path}")]
+pub struct BadRequestPath {
+    pub path: String,
+}
+
+const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
+
+/// Parses a request as the kube-apiserver does.
+pub fn parse(method: &Method, uri: &Uri) -> Result<RequestInfo, BadRequestPath> {
+    let path = percent_decode(uri.path()).into_owned();
+    let mut info = RequestInfo {
+        verb: method.as_str().to_ascii_lowercase(),
+        query: Query::parse(uri.query().unwrap_or_default()),
+        path,
+        ..RequestInfo::default()
+    };
+    let path = info.path.clone();
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let Some(rest) = resource_parts(&mut info, &parts) else { return Ok(info) };
+    info.is_resource = true;
+    info.api_version = rest[0].to_owned();
+    let rest = verb_of(&mut info, method, &rest[1..])?;
+    name_parts(&mut info, rest);
+    refine_verb(&mut info);
+    Ok(info)
+}
+
+/// Strips prefix and group; `None` if this is no resource request.
+fn resource_parts<'a>(info: &mut RequestInfo, parts: &'a [&'a str]) -> Option<&'a [&'a str]> {
+    if parts.len() < 3 {
+        return None;
+    }
+    match parts[0] {
+        "api" => {
+            parts[0].clone_into(&mut info.api_prefix);
+            Some(&parts[1..])
+        }
+        "apis" if parts.len() >= 4 => {
+            parts[0].clone_into(&mut info.api_prefix);
+            parts[1].clone_into(&mut info.api_group);
+            Some(&parts[2..])
+        }
+        _ => None,
+    }
+}
+
+fn verb_of<'a>(info: &mut RequestInfo, method: &Method, parts: &'a [&'a str]) -> Result<&'a [&'a str], BadRequestPath> {
+    if matches!(parts[0], "proxy" | "watch") {
+        if parts.len() < 2 {
+            return Err(BadRequestPath { path: info.path.clone() });
+        }
+        parts[0].clone_into(&mut info.verb);
+        return Ok(&parts[1..]);
+    }
+    info.verb = match method.as_str() {
+        "POST" => "create",
+        "GET" | "HEAD" => "get",
+        "PUT" => "update",
+        "PATCH" => "patch",
+        "DELETE" => "delete",
+        _ => "",
+    }
+    .to_owned();
+    Ok(parts)
+}
+
+fn name_parts(info: &mut RequestInfo, mut parts: &[&str]) {
+    if parts[0] == "namespaces" && parts.len() > 1 {
+        parts[1].clone_into(&mut info.namespace);
+        if parts.len() > 2 && !NAMESPACE_SUBRESOURCES.contains(&parts[2]) {
+            parts = &parts[2..];
+        }
+    }
+    parts[0].clone_into(&mut info.resource);
+    if let Some(name) = parts.get(1) {
+        (*name).clone_into(&mut info.name);
+    }
+    if let Some(subresource) = parts.get(2).filter(|_| info.verb != "proxy") {
+        (*subresource).clone_into(&mut info.subresource);
+    }
+}
+
+fn refine_verb(info: &mut RequestInfo) {
+    if !info.name.is_empty() {
+        return;
+    }
+    if info.verb == "get" {
+        info.verb = if info.query.watch { "watch" } else { "list" }.to_owned();
+        if let Some(name) = exact_name(&info.query.field_selector) {
+            info.name = name;
+        }
+    } else if info.verb == "delete" {
+        "deletecollection".clone_into(&mut info.verb);
+    }
+}
+
+/// The name that a field selector pins with `metadata.name=`, if it is a valid
+/// path segment.
+fn exact_name(selector: &str) -> Option<String> {
+    let name = selector.split(',').find_map(|term| {
+        let term = term.trim();
+        let value = term.strip_prefix("metadata.name")?;
+        let value = value.strip_prefix("==").or_else(|| value.strip_prefix('='))?;
+        Some(value.trim())
+    })?;
+    let valid = !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '%']);
+    valid.then(|| name.to_owned())
+}
+
+impl Query {
+    fn parse(query: &str) -> Self {
+        let mut parsed = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = percent_decode_plus(value);
+            parsed.set(&percent_decode_plus(key), value.into_owned());
+        }
+        parsed
+    }
+
+    fn set(&mut self, key: &str, value: String) {
+        match key {
+            "watch" => self.watch = truthy(&value),
+            "labelSelector" => self.label_selector = value,
+            "fieldSelector" => self.field_selector = value,
+            "resourceVersion" => self.resource_version = value,
+            "resourceVersionMatch" => self.resource_version_match = value,
+            "limit" => self.limit = value,
+            "continue" => self.continue_token = value,
+            "allowWatchBookmarks" => self.allow_watch_bookmarks = truthy(&value),
+            "sendInitialEvents" => self.send_initial_events = truthy(&value),
+            "timeoutSeconds" => self.timeout_seconds = value.parse().ok(),
+            "follow" => self.follow = truthy(&value),
+            "pretty" => self.pretty = truthy(&value),
+            // `timeout` bounds the request, it does not change the answer.
+            "timeout" => {}
+            _ => self.other = true,
+        }
+    }
+}
+
+/// Booleans in queries: only `false` and `0` are false
+/// (k8s.io/apimachinery/pkg/runtime, `Convert_Slice_string_To_bool`).
+fn truthy(value: &str) -> bool {
+    !(value.eq_ignore_ascii_case("false") || value == "0")
+}
+
+impl RequestInfo {
+    /// GET, LIST or WATCH of a resource itself, not of a subresource.
+    pub fn is_read(&self) -> bool {
+        self.is_resource && self.subresource.is_empty() && matches!(self.verb.as_str(), "get" | "list" | "watch")
+    }
+
+    /// Whether the answer may go on for as long as the client likes: watches, logs,
+    /// exec, attach, port-forward, proxy. No deadline ever cuts these.
+    pub fn is_long_running(&self) -> bool {
+        self.is_resource
+            && (matches!(self.verb.as_str(), "watch" | "proxy")
+                || matches!(self.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy"))
+    }
+
+    /// Discovery, OpenAPI, version: documents that describe the API itself.
+    pub fn is_discovery(&self) -> bool {
+        if self.is_resource || self.verb != "get" {
+            return false;
+        }
+        let path = self.path.trim_end_matches('/');
+        path == "/version"
+            || ["/api", "/apis", "/openapi"].iter().any(|root| {
+                path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
+    }
+
+    /// `resource` or `resource/subresource`, as RBAC spells it.
+    pub fn resource_path(&self) -> String {
+        if self.subresource.is_empty() { self.resource.clone() } else { format!("{}/{}", self.resource, self.subresource) }
+    }
+}
+
+fn percent_decode_plus(text: &str) -> Cow<'_, str> {
+    if text.contains('+') {
+        Cow::Owned(percent_decode(&text.replace('+', " ")).into_owned())
+    } else {
+        percent_decode(text)
+    }
+}
+
+/// Decodes `%XX`; a malformed escape stays as it is.
+pub fn percent_decode(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = |i: usize| bytes.get(i).and_then(|b| char::from(*b).to_digit(16));
+        match (bytes[at], hex(at + 1), hex(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push(u8::try_from(high * 16 + low).expect("two hex digits fit a byte"));
+                at += 3;
+            }
+            (byte, ..) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! The path of a request, whole. Stages in order; docs/request.md uses the same words.
+
+pub mod accept;
+pub mod caller;
+mod context;
+pub mod filter;
+mod names;
+pub mod dispatch;
+pub mod offline;
+pub mod remote;
+pub mod respond;
+
+use std::sync::Arc;
+
+pub use context::{Body, BodyError, Caller, Request, Response};
+use context::{Context, Refusal};
+use dispatch::Route;
+
+use crate::kube;
+use crate::runtime::drain::Draining;
+use crate::runtime::metrics::Metrics;
+use crate::state::link::Link;
+use crate::state::rules::Rules;
+
+/// What the path is made of.
+pub struct Path {
+    pub callers: caller::Callers,
+    pub remote: remote::Remote,
+    pub offline: offline::Offline,
+    pub link: Arc<Link>,
+    pub rules: Arc<Rules>,
+    pub metrics: Arc<Metrics>,
+    pub draining: Draining,
+}
+
+/// Serves one request: the only way through the hub, for clients and for its own
+/// loops alike.
+pub async fn serve(path: &Arc<Path>, peer: Arc<accept::Peer>, request: Request) -> Response {
+    let mut context = respond::begin(peer, &request);
+    let result = answer(path, &mut context, request).await;
+    respond::finish(path, context, result)
+}
+
+async fn answer(path: &Arc<Path>, context: &mut Context, request: Request) -> Result<Response, Refusal> {
+    context.info = kube::request::parse(request.method(), request.uri()).map_err(|error| Refusal::bad_request(error.to_string()))?;
+    context.caller = caller::identify(&path.callers, &context.peer, request.headers()).await?;
+    let decision = dispatch::route(&dispatch::Facts {
+        info: &context.info,
+        caller: &context.caller,
+        upgrade: request.headers().contains_key(http::header::UPGRADE),
+        impersonated: context.impersonated,
+        link_up: path.link.is_up(),
+    });
+    (context.route, context.why) = (decision.route.label(), decision.why);
+    match decision.route {
+        Route::Remote => remote::serve(&path.remote, context, request).await.map_err(remote::Failure::into_refusal),
+        Route::Offline => offline::serve(&path.offline, context, offline::Asked::of(request).await?).await,
+        Route::Either => either(path, context, request).await,
+        Route::Refuse => Err(Refusal::unavailable(format!("the link to the cloud is down: {}", decision.why))),
+    }
+}
+
+/// The cloud first; the store if the link is to blame, in the same request.
+async fn either(path: &Arc<Path>, context: &mut Context, request: Request) -> Result<Response, Refusal> {
+    let asked = offline::Asked::of(request).await?;
+    match remote::serve(&path.remote, context, asked.request()).await {
+        Ok(response) => offline::keep(&path.offline, context, &asked, response).await,
+        Err(failure) if failure.is_link() => {
+            (context.route, context.why) = ("offline", "the link failed under the request");
+            offline::serve(&path.offline, context, asked).await
+        }
+        Err(failure) => Err(failure.into_refusal()),
+    }
+}

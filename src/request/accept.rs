@@ -1,0 +1,117 @@
+//! From sockets to requests: plain HTTP on loopback, HTTPS for Pods, HTTP/1.1 and
+//! HTTP/2 on both.
+//!
+//! A connection that misbehaves ends alone. Bounds: connections, header bytes, the
+//! time a head may take, streams of one HTTP/2 connection.
+
+mod connection;
+pub mod tls;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OnceCell, Semaphore};
+
+use super::Path;
+use super::caller::Ownership;
+use crate::runtime::drain::Draining;
+pub use tls::{Subject, Tls};
+
+/// Connections at one listener; further ones wait in the kernel's queue.
+const CONNECTIONS: usize = 8192;
+
+/// The other end of a connection.
+#[derive(Debug)]
+pub struct Peer {
+    pub remote: SocketAddr,
+    pub local: SocketAddr,
+    pub port: Port,
+}
+
+/// Which door it came through, and what that door knows of it.
+#[derive(Debug)]
+pub enum Port {
+    /// Plain HTTP on loopback.
+    Loopback { ownership: OnceCell<Ownership> },
+    /// HTTPS; `client`: a verified client certificate.
+    Secure { client: Option<Subject> },
+    /// The hub's own loops.
+    Internal,
+}
+
+impl Peer {
+    /// The hub itself.
+    pub fn internal() -> Self {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { remote: nowhere, local: nowhere, port: Port::Internal }
+    }
+}
+
+/// A bound door.
+pub struct Listener {
+    socket: TcpListener,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Listener {
+    pub fn plain(socket: TcpListener) -> Self {
+        Self { socket, tls: None }
+    }
+
+    pub fn secure(socket: TcpListener, tls: Arc<Tls>) -> Self {
+        Self { socket, tls: Some(tls) }
+    }
+
+    /// Serves until the end has begun; connections at work then finish on their own.
+    pub async fn serve(self, path: Arc<Path>, mut draining: Draining) {
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok(permit) = room.clone().acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                accepted = self.socket.accept() => accepted,
+                () = draining.begun() => return,
+            };
+            match accepted {
+                Ok((stream, remote)) => {
+                    let (path, tls, draining) = (path.clone(), self.tls.clone(), draining.clone());
+                    tokio::spawn(async move {
+                        let _permit = permit;
+                        accept(stream, remote, tls, path, draining).await;
+                    });
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely: the others go on, this one waits.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn accept(stream: TcpStream, remote: SocketAddr, tls: Option<Arc<Tls>>, path: Arc<Path>, draining: Draining) {
+    let Ok(local) = stream.local_addr() else { return };
+    prepare(&stream);
+    match tls {
+        None => {
+            let peer = Peer { remote, local, port: Port::Loopback { ownership: OnceCell::new() } };
+            connection::serve(stream, Arc::new(peer), path, draining).await;
+        }
+        Some(tls) => match tls.accept(stream).await {
+            Ok((stream, client)) => {
+                let peer = Peer { remote, local, port: Port::Secure { client } };
+                connection::serve(stream, Arc::new(peer), path, draining).await;
+            }
+            Err(error) => tracing::debug!(%remote, %error, "TLS handshake failed"),
+        },
+    }
+}
+
+/// Small frames go out at once; a peer that vanished is noticed by the kernel.
+fn prepare(stream: &TcpStream) {
+    use std::time::Duration;
+    let _ = stream.set_nodelay(true);
+    let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
+    let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive);
+}

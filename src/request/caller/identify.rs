@@ -1,0 +1,81 @@
+//! From proofs to a caller.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use super::owner::{Ownership, Procfs};
+use crate::kube::token;
+use crate::request::accept::{Peer, Port};
+use crate::request::context::{Caller, Refusal};
+
+/// What callers are told apart by.
+pub struct Callers {
+    pub node_name: String,
+    pub procfs: Arc<Procfs>,
+}
+
+/// Names the caller, or refuses with 401.
+pub async fn identify(callers: &Callers, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    if matches!(peer.port, Port::Internal) {
+        return Ok(Caller::Node);
+    }
+    let mut credentials = headers.get_all(AUTHORIZATION).iter();
+    if let Some(credential) = credentials.next() {
+        if credentials.next().is_some() {
+            return Err(Refusal::unauthorized("more than one Authorization header"));
+        }
+        return Ok(bearer(credential.as_bytes()).unwrap_or(Caller::Other));
+    }
+    match &peer.port {
+        Port::Internal => Ok(Caller::Node),
+        Port::Secure { client: Some(subject) } if subject.is_node(&callers.node_name) => Ok(Caller::Node),
+        Port::Secure { client: Some(subject) } => Err(Refusal::unauthorized(format!(
+            "the client certificate is for {}, only this node's kubelet (system:node:{}) may use one here: send a bearer token",
+            subject.common_name, callers.node_name
+        ))),
+        Port::Secure { client: None } => Err(Refusal::unauthorized("no credential: send a bearer token")),
+        Port::Loopback { ownership } => by_ownership(callers, peer, ownership).await,
+    }
+}
+
+async fn by_ownership(callers: &Callers, peer: &Peer, ownership: &tokio::sync::OnceCell<Ownership>) -> Result<Caller, Refusal> {
+    let found = ownership
+        .get_or_init(|| async {
+            let (procfs, remote, local) = (callers.procfs.clone(), peer.remote, peer.local);
+            tokio::task::spawn_blocking(move || procfs.owner(remote, local)).await.unwrap_or(Ownership::Unknown)
+        })
+        .await;
+    match found {
+        Ownership::Host => Ok(Caller::Node),
+        Ownership::Pod => Err(Refusal::unauthorized("no credential: a process of a Pod is never answered as the node, send a bearer token")),
+        Ownership::Unknown => Err(Refusal::unauthorized(
+            "no credential, and the process behind this connection could not be found: the hub must share the host's process namespace",
+        )),
+    }
+}
+
+fn bearer(credential: &[u8]) -> Option<Caller> {
+    let text = std::str::from_utf8(credential).ok()?;
+    let (scheme, token) = text.split_once(' ')?;
+    let token = token.trim();
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
+        return None;
+    }
+    Some(Caller::Bearer { digest: token::digest(token), token: token.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bearer_is_case_insensitive_and_needs_a_token() {
+        assert!(matches!(bearer(b"Bearer abc"), Some(Caller::Bearer { token, .. }) if &*token == "abc"));
+        assert!(matches!(bearer(b"bearer  abc "), Some(Caller::Bearer { token, .. }) if &*token == "abc"));
+        assert!(bearer(b"Basic YTpi").is_none());
+        assert!(bearer(b"Bearer ").is_none());
+        assert!(bearer(b"Bearer").is_none());
+    }
+}

@@ -1,0 +1,167 @@
+//! What every stage is handed: the request's story so far, and the words for refusing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::{BodyExt as _, Full};
+
+use super::accept::Peer;
+use crate::kube::media::Media;
+use crate::kube::request::RequestInfo;
+use crate::kube::token::TokenDigest;
+use crate::store::{Grant, NODE};
+use crate::upstream::RequestBody;
+
+/// A request as the stages see it.
+pub type Request = http::Request<RequestBody>;
+
+/// An answer as the stages make it.
+pub type Response = http::Response<Body>;
+
+/// A body on its way to the client.
+pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BodyError>;
+
+/// Why a body ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    #[error(transparent)]
+    Upstream(#[from] crate::upstream::Error),
+    #[error("filter: {0}")]
+    Filter(String),
+    #[error("store: {0}")]
+    Store(String),
+}
+
+/// Whose request it is. The User-Agent is no part of it.
+#[derive(Debug, Clone, Default)]
+pub enum Caller {
+    /// Not identified yet, or without any credential.
+    #[default]
+    Nobody,
+    /// A bearer token, passed on as it is.
+    Bearer { digest: TokenDigest, token: Arc<str> },
+    /// Kubelet or another process of the node itself, or the hub's own loops: the
+    /// node's certificate.
+    Node,
+    /// Another kind of Authorization header, passed on and never remembered.
+    Other,
+}
+
+/// The story of one request.
+pub struct Context {
+    pub id: u64,
+    pub started: Instant,
+    pub peer: Arc<Peer>,
+    pub method: http::Method,
+    pub target: String,
+    /// The User-Agent up to the first `/`: a hint for caching and filters, never for
+    /// rights.
+    pub component: String,
+    pub info: RequestInfo,
+    /// The representations the client accepts, best first.
+    pub accepts: Vec<Media>,
+    /// The client asks in somebody else's name: nothing of it is remembered.
+    pub impersonated: bool,
+    pub caller: Caller,
+    /// Which way was taken, and why.
+    pub route: &'static str,
+    pub why: &'static str,
+}
+
+/// A refusal: whose fault it is, and what the client sees.
+#[derive(Debug)]
+pub struct Refusal {
+    pub code: StatusCode,
+    /// A `metav1.StatusReason`.
+    pub reason: &'static str,
+    pub message: String,
+    pub fault: Whose,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    Client,
+    Cloud,
+    Us,
+}
+
+impl Context {
+    /// The grant this request needs, for `user`.
+    pub fn grant(&self, user: &str) -> Grant {
+        let info = &self.info;
+        let thing = if info.is_resource {
+            [
+                info.api_group.as_str(),
+                &info.resource_path(),
+                &info.namespace,
+                &info.name,
+                &info.query.label_selector,
+                &info.query.field_selector,
+            ]
+            .join("\0")
+        } else {
+            info.path.clone()
+        };
+        Grant { user: user.to_owned(), verb: info.verb.clone(), thing }
+    }
+
+    /// The user as the node knows it, from a credential the cloud has accepted.
+    pub fn user(&self) -> Option<String> {
+        match &self.caller {
+            Caller::Node => Some(NODE.to_owned()),
+            Caller::Bearer { digest, token } => {
+                Some(crate::kube::token::claims(token).map_or_else(|| format!("{:02x?}", digest.0), |claims| claims.user))
+            }
+            Caller::Nobody | Caller::Other => None,
+        }
+    }
+}
+
+impl Refusal {
+    pub fn new(code: StatusCode, reason: &'static str, fault: Whose, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), fault }
+    }
+
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", Whose::Client, message)
+    }
+
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", Whose::Client, message)
+    }
+
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequest", Whose::Client, message)
+    }
+
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NotFound", Whose::Cloud, message)
+    }
+
+    /// The link is down and the store does not know. Never with Retry-After: client-go
+    /// would sleep and retry inside the caller.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Cloud, message)
+    }
+
+    pub fn bad_gateway(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "InternalError", Whose::Cloud, message)
+    }
+
+    pub fn timeout(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", Whose::Cloud, message)
+    }
+}
+
+impl From<crate::store::StoreError> for Refusal {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, error.to_string())
+    }
+}
+
+/// A body of known bytes.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}

@@ -1,0 +1,111 @@
+//! The store answers: authorize -> answer | watch | write | token.
+//!
+//! Exact or not at all: what the store does not know is 503, never 404; a caller gets
+//! what the cloud has granted this same user before, and nothing else.
+
+mod answer;
+mod authorize;
+mod document;
+mod token;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::{BodyExt as _, Full, Limited};
+
+use super::context::{Context, Refusal, Request, Response};
+use super::filter::Filters;
+use crate::runtime::drain::Draining;
+use crate::state::link::Link;
+use crate::state::rules::Rules;
+use crate::store::Knowledge;
+use crate::upstream::RequestBody;
+
+/// What the store is answered from, and by which rules.
+pub struct Offline {
+    /// `None`: nothing is remembered (working mode `cloud`).
+    pub knowledge: Option<Arc<Knowledge>>,
+    pub rules: Arc<Rules>,
+    pub filters: Filters,
+    pub link: Arc<Link>,
+    pub node_name: String,
+    pub draining: Draining,
+    /// Seconds that a watch without timeoutSeconds lasts at least; at most twice that.
+    pub min_request_timeout: u64,
+}
+
+/// The largest body that is kept for the store's sake (an Event, a TokenRequest).
+const MAX_BODY: usize = 256 * 1024;
+
+/// A request with its whole body, which can be sent to the cloud first.
+pub struct Asked {
+    head: http::request::Parts,
+    body: Bytes,
+}
+
+impl Asked {
+    /// Reads the body, which is small for every request that gets here.
+    pub async fn of(request: Request) -> Result<Self, Refusal> {
+        let (head, body) = request.into_parts();
+        let body = if body.is_end_stream() {
+            Bytes::new()
+        } else {
+            Limited::new(body, MAX_BODY)
+                .collect()
+                .await
+                .map_err(|error| Refusal::bad_request(format!("the request's body: {error}; at most {MAX_BODY} bytes are taken here")))?
+                .to_bytes()
+        };
+        Ok(Self { head, body })
+    }
+
+    /// The request anew.
+    pub fn request(&self) -> Request {
+        let body: RequestBody = Box::pin(Full::new(self.body.clone()).map_err(|never| match never {}));
+        let mut request = http::Request::new(body);
+        *request.method_mut() = self.head.method.clone();
+        *request.uri_mut() = self.head.uri.clone();
+        *request.headers_mut() = self.head.headers.clone();
+        request
+    }
+
+    fn header(&self, name: http::header::HeaderName) -> &str {
+        self.head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+/// The cloud has answered a request that the store may have to answer next time:
+/// keeps what only this request can be answered with.
+pub async fn keep(offline: &Offline, context: &Context, asked: &Asked, response: Response) -> Result<Response, Refusal> {
+    let is_token = context.info.verb == "create" && context.info.subresource == "token";
+    match &offline.knowledge {
+        Some(knowledge) if is_token && response.status() == StatusCode::CREATED && !context.impersonated => {
+            token::keep(knowledge, asked, response).await
+        }
+        _ => Ok(response),
+    }
+}
+
+/// Answers from what the node knows.
+pub async fn serve(offline: &Offline, context: &Context, asked: Asked) -> Result<Response, Refusal> {
+    let Some(knowledge) = &offline.knowledge else {
+        return Err(Refusal::unavailable("the link to the cloud is down, and nothing is remembered in this working mode"));
+    };
+    // What was seen a moment ago must be answered from as well.
+    knowledge.flush().await?;
+    authorize::authorize(knowledge, context)?;
+    let info = &context.info;
+    match info.verb.as_str() {
+        _ if info.is_discovery() => document::serve(knowledge, context, asked.header(http::header::IF_NONE_MATCH)),
+        "get" => answer::get(offline, knowledge, context),
+        "list" => answer::list(offline, knowledge, context).await,
+        "watch" => watch::serve(offline, knowledge, context).await,
+        "create" if info.subresource == "token" => token::serve(knowledge, &asked),
+        "create" => write::event(knowledge, context, &asked).await,
+        "update" => write::lease(offline, context, &asked),
+        _ => Err(Refusal::unavailable("the link to the cloud is down")),
+    }
+}

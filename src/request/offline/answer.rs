@@ -1,0 +1,254 @@
+//! GET and LIST from the store.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{AGE, CONTENT_TYPE, HeaderName, WARNING};
+use http::{HeaderValue, StatusCode};
+use http_body_util::{BodyExt as _, StreamBody};
+use http_body::Frame;
+use tokio::sync::mpsc;
+
+use super::{Offline, document};
+use crate::kube::list::{self, Encoding};
+use crate::kube::media::{Form, Media};
+use crate::kube::object::{self, TypeMeta};
+use crate::request::context::{Body, BodyError, Context, Refusal, Response, Whose, full};
+use crate::request::names;
+use crate::request::filter::Chain;
+use crate::store::{Found, Knowledge, ListView, StoreError};
+
+/// Bytes read from the store at a time.
+const PAGE: usize = 128 * 1024;
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// Says how old the answer is, in fields that any client may ignore: `Age` (RFC 9111),
+/// `Cache-Status` (RFC 9211), and a `Warning` for kubectl, which prints it.
+pub(super) fn freshness(response: &mut Response, context: &Context, at_ms: u64) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let age = now.saturating_sub(at_ms / 1000);
+    let headers = response.headers_mut();
+    headers.insert(AGE, HeaderValue::from(age));
+    headers.insert(CACHE_STATUS, HeaderValue::from_static("holdfast; hit; detail=offline"));
+    if context.component == "kubectl" {
+        let text = format!("299 holdfast \"the link to the cloud is down: this is what the node knew {age} s ago\"");
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(WARNING, value);
+        }
+    }
+}
+
+fn rewrite(chain: &Chain, encoding: Encoding, item: Vec<u8>) -> Result<Vec<u8>, Refusal> {
+    chain
+        .rewrite(encoding, &item)
+        .map(|rewritten| rewritten.unwrap_or(item))
+        .map_err(|error| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, format!("filter: {error}")))
+}
+
+fn whole(context: &Context) -> impl Iterator<Item = &Media> {
+    context.accepts.iter().filter(|media| media.form == Form::Full)
+}
+
+pub(super) fn get(offline: &Offline, knowledge: &Knowledge, context: &Context) -> Result<Response, Refusal> {
+    let info = &context.info;
+    let chain = offline.filters.chain(&offline.rules.current(), context);
+    let mut absent = None;
+    for media in whole(context) {
+        match knowledge.object(&names::object(info, media))? {
+            Found::Object { record, item } => {
+                let item = rewrite(&chain, media.encoding, item)?;
+                let types = TypeMeta { api_version: record.api_version, kind: record.kind };
+                let mut body = object::from_item(media.encoding, &types, &item);
+                if media.encoding == Encoding::Json {
+                    body.push(b'\n');
+                }
+                let mut response = Response::new(full(body));
+                content_type(&mut response, media, false);
+                freshness(&mut response, context, record.at);
+                return Ok(response);
+            }
+            Found::Absent { .. } => absent = Some(()),
+            Found::Unknown => {}
+        }
+    }
+    if absent.is_some() {
+        let group = if info.api_group.is_empty() { String::new() } else { format!(".{}", info.api_group) };
+        return Err(Refusal::not_found(format!("{}{group} {:?} not found", info.resource, info.name)));
+    }
+    document::serve(knowledge, context, "").map_err(|_| unknown(context))
+}
+
+pub(super) fn unknown(context: &Context) -> Refusal {
+    let info = &context.info;
+    Refusal::unavailable(format!(
+        "the link to the cloud is down, and this node does not know {} {} in this scope and representation",
+        info.resource, info.name
+    ))
+}
+
+pub(super) fn content_type(response: &mut Response, media: &Media, watch: bool) {
+    if let Ok(value) = HeaderValue::try_from(media.content_type(watch)) {
+        response.headers_mut().insert(CONTENT_TYPE, value);
+    }
+}
+
+pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
+    let info = &context.info;
+    if !info.query.continue_token.is_empty() {
+        return Err(expired("the link to the cloud is down: a list cannot be continued, begin it again"));
+    }
+    if info.query.other || info.query.pretty {
+        return document::serve(knowledge, context, "").map_err(|_| unknown(context));
+    }
+    let chain = offline.filters.chain(&offline.rules.current(), context);
+    for media in whole(context) {
+        if let Some(view) = knowledge.list(&names::scope(info, media))? {
+            version_allows(context, &view)?;
+            return items(knowledge, context, media, Shown { view, chain }).await;
+        }
+    }
+    document::serve(knowledge, context, "").map_err(|_| unknown(context))
+}
+
+/// 410 with the reason that makes every client begin anew.
+pub(super) fn expired(message: &str) -> Refusal {
+    Refusal::new(StatusCode::GONE, "Expired", Whose::Cloud, message)
+}
+
+/// `resourceVersion` and `resourceVersionMatch`, as the API documents them.
+fn version_allows(context: &Context, view: &ListView) -> Result<(), Refusal> {
+    let query = &context.info.query;
+    let asked: u64 = match query.resource_version.as_str() {
+        "" | "0" => return Ok(()),
+        version => version.parse().map_err(|_| Refusal::bad_request(format!("resourceVersion: Invalid value: {version:?}")))?,
+    };
+    let known = view.header.version_number();
+    match query.resource_version_match.as_str() {
+        "Exact" if known != asked => Err(expired("the link to the cloud is down: this version is not known")),
+        "" | "NotOlderThan" if known < asked => {
+            Err(Refusal::unavailable(format!("the link to the cloud is down: resourceVersion {asked} is newer than what this node knows, {known}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A collection as one client is to see it.
+pub(super) struct Shown {
+    pub view: ListView,
+    pub chain: Chain,
+}
+
+/// Some items, in the cloud's order.
+pub(super) struct Page {
+    pub shown: Shown,
+    pub items: Vec<Vec<u8>>,
+    /// The last item's key; `None`: there are no more.
+    pub after: Option<Vec<u8>>,
+}
+
+impl Shown {
+    /// The next items; runs where it may block.
+    pub(super) async fn page(self, knowledge: &Arc<Knowledge>, after: Option<Vec<u8>>) -> Result<Page, StoreError> {
+        let knowledge = knowledge.clone();
+        let read = move || {
+            let encoding = self.view.header.scope.encoding();
+            let (mut items, mut bytes, mut last, mut failed) = (Vec::new(), 0, None, None);
+            self.view.visit(&knowledge, after.as_deref(), &mut |key, item| {
+                match self.chain.rewrite(encoding, &item) {
+                    Ok(rewritten) => items.push(rewritten.unwrap_or(item)),
+                    Err(error) => failed = Some(StoreError::Backend(format!("filter: {error}"))),
+                }
+                bytes += items.last().map_or(0, Vec::len);
+                last = (bytes >= PAGE).then(|| key.to_vec());
+                last.is_none() && failed.is_none()
+            })?;
+            match failed {
+                Some(error) => Err(error),
+                None => Ok(Page { shown: self, items, after: last }),
+            }
+        };
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(StoreError::Backend(error.to_string())))
+    }
+
+    /// Reads everything once: how many bytes it will be, and that every item is whole.
+    async fn measure(self, knowledge: &Arc<Knowledge>) -> Result<(Self, u64), StoreError> {
+        let (mut shown, mut after, mut total) = (self, None, 0);
+        loop {
+            let page = shown.page(knowledge, after).await?;
+            total += page.items.iter().map(|item| list::proto_item_frame(item.len()).len() as u64 + item.len() as u64).sum::<u64>();
+            (shown, after) = (page.shown, page.after);
+            if after.is_none() {
+                return Ok((shown, total));
+            }
+        }
+    }
+}
+
+async fn items(knowledge: &Arc<Knowledge>, context: &Context, media: &Media, shown: Shown) -> Result<Response, Refusal> {
+    let header = shown.view.header.clone();
+    let (shown, total) = match shown.measure(knowledge).await {
+        Ok(measured) => measured,
+        Err(error) => {
+            if matches!(error, StoreError::Damaged { .. }) {
+                knowledge.discard(&header).await;
+            }
+            return Err(error.into());
+        }
+    };
+    let envelope = header.envelope();
+    let (head, tail) = match media.encoding {
+        Encoding::Json => (list::envelope_json_head(&envelope), list::envelope_json_tail(&envelope)),
+        Encoding::Protobuf => (list::envelope_proto_head(&envelope, total), list::envelope_proto_tail()),
+    };
+    let (sender, receiver) = mpsc::channel(2);
+    tokio::spawn(stream(knowledge.clone(), shown, media.encoding, Ends { head, tail }, sender));
+    let mut response = Response::new(channel_body(receiver));
+    content_type(&mut response, media, false);
+    freshness(&mut response, context, header.updated);
+    Ok(response)
+}
+
+/// What stands around the items.
+struct Ends {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+async fn stream(knowledge: Arc<Knowledge>, shown: Shown, encoding: Encoding, ends: Ends, sender: mpsc::Sender<Result<Bytes, BodyError>>) {
+    let (mut shown, mut after, mut first, mut chunk) = (shown, None, true, ends.head);
+    loop {
+        let page = match shown.page(&knowledge, after).await {
+            Ok(page) => page,
+            Err(error) => {
+                let _ = sender.send(Err(BodyError::Store(error.to_string()))).await;
+                return;
+            }
+        };
+        for item in &page.items {
+            match encoding {
+                Encoding::Json if first => {}
+                Encoding::Json => chunk.push(b','),
+                Encoding::Protobuf => chunk.extend_from_slice(&list::proto_item_frame(item.len())),
+            }
+            first = false;
+            chunk.extend_from_slice(item);
+        }
+        (shown, after) = (page.shown, page.after);
+        if after.is_none() {
+            chunk.extend_from_slice(&ends.tail);
+        }
+        if sender.send(Ok(Bytes::from(std::mem::take(&mut chunk)))).await.is_err() || after.is_none() {
+            return;
+        }
+    }
+}
+
+/// A body fed by a task.
+pub(super) fn channel_body(receiver: mpsc::Receiver<Result<Bytes, BodyError>>) -> Body {
+    let frames = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        let next = receiver.recv().await?;
+        Some((next.map(Frame::data), receiver))
+    });
+    StreamBody::new(frames).boxed_unsync()
+}

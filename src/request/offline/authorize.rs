@@ -1,0 +1,43 @@
+//! May this caller have this, as far as the cloud has said?
+
+use http::StatusCode;
+
+use crate::request::context::{Caller, Context, Refusal, Whose};
+use crate::store::{Knowledge, NODE};
+
+/// Refuses with 401 a token the cloud has not vouched for or that has expired, with
+/// 403 what it has not granted to the token's user before.
+pub(super) fn authorize(knowledge: &Knowledge, context: &Context) -> Result<(), Refusal> {
+    let user = match &context.caller {
+        Caller::Node => NODE.to_owned(),
+        Caller::Bearer { digest, .. } => {
+            let known = knowledge.token(*digest)?;
+            known.map(|known| known.user).ok_or_else(|| {
+                Refusal::unauthorized("the link to the cloud is down, and this token has expired or was never accepted by the cloud through this hub")
+            })?
+        }
+        Caller::Nobody | Caller::Other => return Err(Refusal::unauthorized("the link to the cloud is down, and this credential cannot be checked without it")),
+    };
+    let grant = context.grant(&user);
+    if is_own_lease(context) || knowledge.granted(&grant)? {
+        return Ok(());
+    }
+    let info = &context.info;
+    let what = if info.is_resource {
+        format!("{} {} in namespace {:?}", info.verb, info.resource_path(), info.namespace)
+    } else {
+        format!("{} {}", info.verb, info.path)
+    };
+    let who = user.split_whitespace().last().unwrap_or_default();
+    Err(Refusal::new(
+        StatusCode::FORBIDDEN,
+        "Forbidden",
+        Whose::Client,
+        format!("the link to the cloud is down, and the cloud has not granted this to {who:?} before: {what}"),
+    ))
+}
+
+/// Kubelet's heartbeat, checked by name where it is answered.
+fn is_own_lease(context: &Context) -> bool {
+    matches!(context.caller, Caller::Node) && context.info.resource == "leases" && context.info.verb == "update"
+}

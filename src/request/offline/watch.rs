@@ -1,0 +1,173 @@
+//! WATCH from the store: open, quiet, honest.
+//!
+//! Initial events where they are asked for, bookmarks every minute where they are
+//! allowed, an end when the link is back (the client then asks the cloud from where it
+//! stands), at timeoutSeconds, or when the hub drains. A version older than what is
+//! known gets 410 in the stream: the client lists again, from the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::Offline;
+use super::answer::{Shown, channel_body, content_type, freshness, unknown};
+use crate::kube::list::Encoding;
+use crate::kube::media::Form;
+use crate::kube::object::{self, TypeMeta};
+use crate::kube::watch::{self, EventType};
+use crate::request::context::{BodyError, Context, Refusal, Response};
+use crate::request::names;
+use crate::runtime::drain::Draining;
+use crate::state::link::Link;
+use crate::store::Knowledge;
+
+const BOOKMARKS: Duration = Duration::from_secs(60);
+/// Watches end over this time after the link's return, not all at once.
+const RETURN: u64 = 1000;
+
+/// One client's open watch.
+struct Watcher {
+    knowledge: Arc<Knowledge>,
+    sender: mpsc::Sender<Result<Bytes, BodyError>>,
+    encoding: Encoding,
+    types: TypeMeta,
+    version: String,
+    initial: Initial,
+    bookmarks: bool,
+    until: Instant,
+    jitter: Duration,
+    link: Arc<Link>,
+    draining: Draining,
+}
+
+/// What comes first.
+enum Initial {
+    Nothing,
+    /// All items as ADDED; with `bookmark`, then the end of the initial events.
+    Items { shown: Box<Shown>, bookmark: bool },
+    /// The client is behind what is known: 410.
+    Expired,
+}
+
+pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
+    let info = &context.info;
+    let chain = offline.filters.chain(&offline.rules.current(), context);
+    let found = context.accepts.iter().filter(|media| media.form == Form::Full && !info.query.other).find_map(|media| {
+        let view = knowledge.list(&names::scope(info, media)).transpose()?;
+        Some(view.map(|view| (media.clone(), view)))
+    });
+    let Some(found) = found else { return Err(unknown(context)) };
+    let (media, view) = found?;
+    let (sender, receiver) = mpsc::channel(4);
+    let header = view.header.clone();
+    let seconds = info.query.timeout_seconds.unwrap_or(offline.min_request_timeout + context.id * 7919 % offline.min_request_timeout.max(1));
+    let watcher = Watcher {
+        knowledge: knowledge.clone(),
+        sender,
+        encoding: media.encoding,
+        types: TypeMeta { api_version: header.api_version.clone(), kind: header.item_kind().to_owned() },
+        initial: initial(context, Shown { view, chain }),
+        bookmarks: info.query.allow_watch_bookmarks && version(context) <= header.version_number(),
+        version: header.resource_version.clone(),
+        until: Instant::now() + Duration::from_secs(seconds),
+        jitter: Duration::from_millis(context.id * 7919 % RETURN),
+        link: offline.link.clone(),
+        draining: offline.draining.clone(),
+    };
+    tokio::spawn(watcher.run());
+    let mut response = Response::new(channel_body(receiver));
+    content_type(&mut response, &media, true);
+    freshness(&mut response, context, header.updated);
+    Ok(response)
+}
+
+fn version(context: &Context) -> u64 {
+    context.info.query.resource_version.parse().unwrap_or(0)
+}
+
+fn initial(context: &Context, shown: Shown) -> Initial {
+    let query = &context.info.query;
+    let shown = Box::new(shown);
+    if query.send_initial_events {
+        return Initial::Items { shown, bookmark: query.allow_watch_bookmarks };
+    }
+    match version(context) {
+        0 => Initial::Items { shown, bookmark: false },
+        asked if asked < shown.view.header.version_number() => Initial::Expired,
+        _ => Initial::Nothing,
+    }
+}
+
+impl Watcher {
+    async fn run(mut self) {
+        match std::mem::replace(&mut self.initial, Initial::Nothing) {
+            Initial::Nothing => {}
+            Initial::Expired => {
+                let message = "The resourceVersion for the provided watch is too old.";
+                let _ = self.sender.send(Ok(watch::error_status(self.encoding, 410, "Expired", message))).await;
+                return;
+            }
+            Initial::Items { shown, bookmark } => {
+                if self.items(*shown).await.is_err() || (bookmark && self.bookmark(true).await.is_err()) {
+                    return;
+                }
+            }
+        }
+        self.hold().await;
+    }
+
+    async fn items(&self, shown: Shown) -> Result<(), ()> {
+        let (mut shown, mut after) = (shown, None);
+        loop {
+            let page = match shown.page(&self.knowledge, after).await {
+                Ok(page) => page,
+                Err(error) => {
+                    let _ = self.sender.send(Err(BodyError::Store(error.to_string()))).await;
+                    return Err(());
+                }
+            };
+            for item in &page.items {
+                let full = object::from_item(self.encoding, &self.types, item);
+                self.send(watch::encode(self.encoding, EventType::Added, &full)).await?;
+            }
+            (shown, after) = (page.shown, page.after);
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Stays open until there is a reason to end.
+    async fn hold(&self) {
+        let mut draining = self.draining.clone();
+        let mut bookmark_at = Instant::now() + BOOKMARKS;
+        loop {
+            tokio::select! {
+                () = self.sender.closed() => return,
+                () = sleep_until(self.until) => return,
+                () = draining.begun() => return,
+                () = sleep_until(bookmark_at), if self.bookmarks => {
+                    bookmark_at += BOOKMARKS;
+                    if self.bookmark(false).await.is_err() {
+                        return;
+                    }
+                }
+                () = self.link.is_back() => {
+                    tokio::time::sleep(self.jitter).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn bookmark(&self, initial_end: bool) -> Result<(), ()> {
+        self.send(watch::bookmark(self.encoding, &self.types, &self.version, initial_end)).await
+    }
+
+    async fn send(&self, frame: Bytes) -> Result<(), ()> {
+        self.sender.send(Ok(frame)).await.map_err(drop)
+    }
+}

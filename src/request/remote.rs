@@ -1,0 +1,84 @@
+//! The cloud answers: balance -> forward -> filter -> tee.
+
+mod balance;
+mod forward;
+mod learn;
+mod tee;
+mod upgrade;
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, UPGRADE};
+use http_body_util::BodyExt as _;
+
+use super::filter::{self, Filters};
+use super::context::{BodyError, Context, Refusal, Request, Response, Whose};
+use crate::runtime::metrics::Metrics;
+use crate::state::link::Link;
+use crate::state::rules::Rules;
+use crate::store::Knowledge;
+use crate::upstream::{Error, Fault, Server};
+
+/// What the cloud is reached and remembered with.
+pub struct Remote {
+    pub servers: Vec<Arc<Server>>,
+    pub link: Arc<Link>,
+    pub rules: Arc<Rules>,
+    pub filters: Filters,
+    /// `None`: nothing is remembered (working mode `cloud`).
+    pub knowledge: Option<Arc<Knowledge>>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// Why the cloud did not answer.
+#[derive(Debug)]
+pub enum Failure {
+    Upstream(Error),
+    Refusal(Refusal),
+}
+
+/// Sends the request to the cloud and answers with what comes back.
+pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Result<Response, Failure> {
+    if request.headers().contains_key(UPGRADE) {
+        return upgrade::serve(remote, context, request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let body = (!body.is_end_stream()).then_some(body);
+    let head = forward::request_head(&parts);
+    let answer = balance::send(remote, context, head, body).await.map_err(Failure::Upstream)?;
+    let (mut parts, body) = answer.into_parts();
+    forward::response_head(&mut parts);
+    let recording = remote.knowledge.as_ref().and_then(|knowledge| learn::from_head(knowledge, &remote.rules, context, &parts));
+    let transform = remote.filters.chain(&remote.rules.current(), context).transform(context, &parts);
+    let body = tee::Tee::new(body, recording);
+    let body = match transform {
+        None => body.map_err(BodyError::from).boxed_unsync(),
+        Some(transform) => {
+            parts.headers.remove(CONTENT_LENGTH);
+            parts.headers.remove(CONTENT_ENCODING);
+            filter::Filtered::new(body, transform, remote.metrics.clone()).boxed_unsync()
+        }
+    };
+    Ok(Response::from_parts(parts, body))
+}
+
+impl Failure {
+    /// Whether the link is to blame, so that the store may answer.
+    pub fn is_link(&self) -> bool {
+        matches!(self, Self::Upstream(error) if error.is_link())
+    }
+
+    pub fn into_refusal(self) -> Refusal {
+        let error = match self {
+            Self::Refusal(refusal) => return refusal,
+            Self::Upstream(error) => error,
+        };
+        match error.fault() {
+            // Whether it happened is not known: only a 504 is honest.
+            Fault::Link if error.was_sent() => Refusal::timeout(format!("the link broke while the cloud was answering: {error}")),
+            Fault::Link | Fault::Refused => Refusal::unavailable(format!("the cloud could not be reached, nothing was sent: {error}")),
+            Fault::Server => Refusal::bad_gateway(format!("the kube-apiserver's answer is not valid HTTP: {error}")),
+            Fault::Client => Refusal::new(http::StatusCode::BAD_REQUEST, "BadRequest", Whose::Client, error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Heads on their way through: hop-by-hop fields stay behind (RFC 9110, 7.6.1), and
+//! nobody smuggles an identity in.
+
+use http::header::{CONNECTION, EXPECT, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderValue};
+
+const HOP_BY_HOP: [HeaderName; 7] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// The head as it goes to the cloud.
+pub(super) fn request_head(parts: &http::request::Parts) -> http::request::Parts {
+    let mut request = http::Request::new(());
+    *request.method_mut() = parts.method.clone();
+    *request.uri_mut() = parts.uri.clone();
+    *request.headers_mut() = parts.headers.clone();
+    let (mut head, ()) = request.into_parts();
+    let trailers = head.headers.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    strip(&mut head.headers);
+    if trailers {
+        head.headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    head.headers.remove(HOST);
+    // Answered by the hub when it begins to read the body.
+    head.headers.remove(EXPECT);
+    strip_front_proxy(&mut head.headers);
+    head
+}
+
+/// The kube-apiserver believes these from a front proxy's certificate; the node's is
+/// none, and must never become one.
+pub(super) fn strip_front_proxy(headers: &mut HeaderMap) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with("x-remote-")).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// The head as it goes to the client.
+pub(super) fn response_head(parts: &mut http::response::Parts) {
+    strip(&mut parts.headers);
+    parts.version = http::Version::HTTP_11;
+    parts.extensions.clear();
+}
+
+fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hop_by_hop_and_front_proxy_fields_stay_behind() {
+        let request = http::Request::get("/api")
+            .header("connection", "close, x-mine")
+            .header("x-mine", "1")
+            .header("keep-alive", "5")
+            .header("te", "trailers")
+            .header("expect", "100-continue")
+            .header("host", "169.254.2.1:10268")
+            .header("x-remote-user", "system:admin")
+            .header("x-remote-extra-scopes", "all")
+            .header("authorization", "Bearer t")
+            .header("accept", "application/json")
+            .body(())
+            .unwrap();
+        let head = request_head(&request.into_parts().0);
+        let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["accept", "authorization", "te"]);
+    }
+}

@@ -1,0 +1,117 @@
+//! What the head of the cloud's answer teaches: whose token it was, what is granted,
+//! and whether the body is to be remembered.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::StatusCode;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG};
+use http::response::Parts;
+
+use crate::kube::media::{self, Form, Media};
+use crate::kube::{list::Encoding, token};
+use crate::request::context::{Caller, Context};
+use crate::request::names;
+use crate::state::rules::Rules;
+use crate::store::record::{ListAsk, Subject, WatchAsk};
+use crate::store::{Document, Knowledge, Known, Recording};
+
+/// Notes rights, and begins to remember the body if it is worth it.
+pub(super) fn from_head(knowledge: &Arc<Knowledge>, rules: &Rules, context: &Context, parts: &Parts) -> Option<Recording> {
+    if context.impersonated {
+        return None;
+    }
+    rights(knowledge, context, parts.status);
+    if !rules.current().cache_agents.contains(&context.component) {
+        return None;
+    }
+    let subject = subject(knowledge, context, parts)?;
+    let gzip = match parts.headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
+        None | Some(b"identity") => false,
+        Some(b"gzip") => true,
+        Some(_) => return None,
+    };
+    Some(knowledge.record(subject, gzip))
+}
+
+/// The cloud's yes or no, kept for when it cannot be asked.
+fn rights(knowledge: &Knowledge, context: &Context, status: StatusCode) {
+    let Some(user) = context.user() else { return };
+    match status {
+        StatusCode::UNAUTHORIZED => {
+            if let Caller::Bearer { digest, .. } = context.caller {
+                knowledge.forget_token(digest);
+            }
+        }
+        StatusCode::FORBIDDEN => knowledge.revoke(&context.grant(&user)),
+        // These come after authorization: NotFound and Gone are answers to somebody
+        // who may ask.
+        status if status.is_success() || matches!(status.as_u16(), 304 | 404 | 409 | 410) => {
+            if let Caller::Bearer { digest, token } = &context.caller {
+                let expires = token::claims(token).and_then(|claims| claims.expires);
+                knowledge.know_token(*digest, &Known { user: user.clone(), expires });
+            }
+            knowledge.grant(&context.grant(&user));
+        }
+        _ => {}
+    }
+}
+
+fn subject(knowledge: &Knowledge, context: &Context, parts: &Parts) -> Option<Subject> {
+    let info = &context.info;
+    if context.method != http::Method::GET {
+        return None;
+    }
+    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let whole = context.accepts.iter().all(|media| media.form == Form::Full);
+    if info.is_read() && whole {
+        let encoding = media::encoding_of(content_type)?;
+        return resource_subject(knowledge, context, parts.status, encoding);
+    }
+    let once = info.is_discovery() || (info.is_read() && info.verb != "watch");
+    if parts.status != StatusCode::OK || !once {
+        return None;
+    }
+    let etag = parts.headers.get(ETAG).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let head = Document { content_type: content_type.to_owned(), etag: etag.to_owned(), at: 0, body: Vec::new() };
+    Some(Subject::Document { name: names::document(context), head })
+}
+
+fn resource_subject(knowledge: &Knowledge, context: &Context, status: StatusCode, encoding: Encoding) -> Option<Subject> {
+    let info = &context.info;
+    let media = Media { encoding, form: Form::Full };
+    if info.query.other || info.query.pretty {
+        return None;
+    }
+    let scope = names::scope(info, &media);
+    let pinned = matches!(context.caller, Caller::Node);
+    match info.verb.as_str() {
+        "get" => {
+            let key = names::object(info, &media);
+            if status == StatusCode::NOT_FOUND {
+                knowledge.note_absent(&key);
+            }
+            (status == StatusCode::OK).then_some(Subject::Object(key))
+        }
+        "list" if status == StatusCode::OK => {
+            let quorum = info.query.resource_version.is_empty();
+            let exact = info.query.resource_version_match == "Exact";
+            (!exact).then(|| {
+                Subject::List(ListAsk { scope, continue_token: info.query.continue_token.clone(), quorum, pinned, started: started(context) })
+            })
+        }
+        "watch" if status == StatusCode::OK => Some(Subject::Watch(WatchAsk {
+            scope,
+            resource_version: info.query.resource_version.clone(),
+            send_initial_events: info.query.send_initial_events,
+            pinned,
+        })),
+        _ => None,
+    }
+}
+
+/// Unix milliseconds at which the request began.
+fn started(context: &Context) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.saturating_sub(context.started.elapsed()).as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,101 @@
+//! The only place where an error becomes an answer, and where a request is counted
+//! and logged: when its body has ended, not before.
+
+mod access;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderValue, StatusCode};
+use http_body_util::BodyExt as _;
+
+use super::Path;
+use super::accept::Peer;
+use super::context::{Caller, Context, Refusal, Request, Response, Whose, full};
+use crate::kube::list::Encoding;
+use crate::kube::media;
+use crate::kube::request::RequestInfo;
+use crate::kube::watch;
+use access::Observed;
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// Begins a request's story.
+pub fn begin(peer: Arc<Peer>, request: &Request) -> Context {
+    let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    Context {
+        id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        started: Instant::now(),
+        peer,
+        method: request.method().clone(),
+        target: request.uri().path_and_query().map_or_else(String::new, |target| target.as_str().to_owned()),
+        component: component(agent).to_owned(),
+        info: RequestInfo::default(),
+        accepts: media::accepted(request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok())),
+        impersonated: is_impersonated(request.headers()),
+        caller: Caller::Nobody,
+        route: "refuse",
+        why: "",
+    }
+}
+
+/// `kubelet/v1.34.4 (linux/amd64)` -> `kubelet`.
+fn component(agent: &str) -> &str {
+    let name = agent.split(['/', ' ']).next().unwrap_or_default();
+    if name.is_empty() { "unknown" } else { name }
+}
+
+/// What the cloud answers to an impersonated request is nobody's of this node.
+fn is_impersonated(headers: &http::HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with("impersonate-"))
+}
+
+/// Turns whatever came of it into the answer; the story ends when its body does.
+pub fn finish(path: &Path, mut context: Context, result: Result<Response, Refusal>) -> Response {
+    let (parts, body) = match result {
+        Ok(response) => response.into_parts(),
+        Err(refusal) => {
+            if refusal.fault == Whose::Us {
+                tracing::error!(id = context.id, error = refusal.message, "the hub is at fault");
+            }
+            if context.route != "remote" && context.why.is_empty() {
+                context.why = refusal.reason;
+            }
+            status(&refusal).into_parts()
+        }
+    };
+    let observed = Observed::new(path, context, parts.status, body);
+    Response::from_parts(parts, observed.boxed_unsync())
+}
+
+/// A `metav1.Status` as the kube-apiserver writes it.
+fn status(refusal: &Refusal) -> Response {
+    let body = watch::status_body(Encoding::Json, refusal.code.as_u16(), refusal.reason, &refusal.message);
+    let mut response = Response::new(full(body));
+    *response.status_mut() = refusal.code;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if refusal.code == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::component;
+
+    #[test]
+    fn the_component_is_the_agents_first_word() {
+        for (agent, name) in [
+            ("kubelet/v1.34.4 (linux/amd64) kubernetes/abc", "kubelet"),
+            ("kubectl", "kubectl"),
+            ("Python-urllib 3", "Python-urllib"),
+            ("", "unknown"),
+            ("/x", "unknown"),
+        ] {
+            assert_eq!(component(agent), name, "{agent}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The access line and the figures, written when a body ends, however it ends.
+//!
+//! Never a token, never a body, never a query beyond what Kubernetes defines.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Task, Poll, ready};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::request::Path;
+use crate::request::context::{Body, BodyError, Caller, Context};
+use crate::runtime::drain::Draining;
+use crate::runtime::metrics::{Answer, Metrics, Request};
+
+/// A body that tells how it went.
+pub(super) struct Observed {
+    body: Body,
+    story: Story,
+    /// Ends long-running answers when the hub drains.
+    drain: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+struct Story {
+    context: Context,
+    status: StatusCode,
+    bytes: u64,
+    head: std::time::Duration,
+    outcome: &'static str,
+    labels: Request,
+    metrics: Arc<Metrics>,
+}
+
+impl Observed {
+    pub(super) fn new(path: &Path, context: Context, status: StatusCode, body: Body) -> Self {
+        let metrics = path.metrics.clone();
+        let labels = Request {
+            client: metrics.component(&context.component),
+            verb: context.info.verb.clone(),
+            resource: known_resource(&context),
+            subresources: context.info.subresource.clone(),
+        };
+        metrics.in_flight.get_or_create(&labels).inc();
+        metrics.in_flight_total.inc();
+        let drain = (context.info.is_long_running() && status.is_success()).then(|| drained(path.draining.clone()));
+        let outcome = if body.is_end_stream() { "ok" } else { "aborted" };
+        let story = Story { head: context.started.elapsed(), context, status, bytes: 0, outcome, labels, metrics };
+        Self { body, story, drain }
+    }
+}
+
+fn drained(mut draining: Draining) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move { draining.begun().await })
+}
+
+/// Resources come from the client's path: only answered ones become labels.
+fn known_resource(context: &Context) -> String {
+    let name = &context.info.resource;
+    let sane = name.len() <= 63 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if sane && !matches!(context.caller, Caller::Nobody) { name.clone() } else { String::new() }
+}
+
+impl HttpBody for Observed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(drain) = &mut self.drain
+            && drain.as_mut().poll(cx).is_ready()
+        {
+            self.story.outcome = "drained";
+            return Poll::Ready(None);
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            None => self.story.outcome = "ok",
+            Some(Ok(frame)) => {
+                self.story.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if self.body.is_end_stream() {
+                    self.story.outcome = "ok";
+                }
+            }
+            Some(Err(error)) => {
+                self.story.outcome = "broken";
+                tracing::debug!(id = self.story.context.id, %error, "an answer broke off");
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        let context = &self.context;
+        self.metrics.in_flight.get_or_create(&self.labels).dec();
+        self.metrics.in_flight_total.dec();
+        self.metrics.traffic.get_or_create(&self.labels).inc_by(self.bytes);
+        self.metrics.answers.get_or_create(&Answer { route: context.route, code: self.status.as_u16() }).inc();
+        let caller = match &context.caller {
+            Caller::Nobody => "nobody".to_owned(),
+            Caller::Node => "node".to_owned(),
+            Caller::Other => "other".to_owned(),
+            Caller::Bearer { digest, .. } => format!("{digest:?}"),
+        };
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "access",
+                    id = context.id,
+                    from = %context.peer.remote,
+                    agent = context.component,
+                    caller,
+                    method = %context.method,
+                    target = context.target,
+                    verb = context.info.verb,
+                    route = context.route,
+                    why = context.why,
+                    status = self.status.as_u16(),
+                    bytes = self.bytes,
+                    head_ms = millis(self.head),
+                    total_ms = millis(context.started.elapsed()),
+                    outcome = self.outcome,
+                )
+            };
+        }
+        // A heartbeat that went well is not worth a line every ten seconds.
+        let heartbeat = context.info.resource == "leases" && self.status.is_success();
+        if heartbeat { line!(debug) } else { line!(info) }
+    }
+}
+
+fn millis(duration: std::time::Duration) -> f64 {
+    (duration.as_secs_f64() * 1e5).round() / 100.0
+}

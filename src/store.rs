@@ -1,0 +1,76 @@
+//! What the node knows, on disk and bounded.
+//!
+//! Bottom up: [`Store`] is an ordered table of sealed rows with atomic batches (disk:
+//! redb; memory: for tests). The [`writer`] groups batches into commits. [`Knowledge`]
+//! gives rows their meaning: collections, objects, documents, grants, tokens and the
+//! journal. [`record`] turns a passing answer into rows without slowing it.
+//!
+//! Invariants: a collection changes only by a complete list or by the next event of a
+//! watch that has seen everything before it; what goes goes whole; a row that fails
+//! its seal is never answered from, and takes the collection it belongs to with it.
+
+pub mod budget;
+mod collection;
+mod disk;
+mod grant;
+mod journal;
+mod keys;
+mod knowledge;
+mod memory;
+mod object;
+mod page;
+pub mod record;
+mod seal;
+mod writer;
+
+pub use collection::{Header, ListView, Scope};
+pub use disk::Disk;
+pub use grant::{Grant, Known, NODE};
+pub use journal::{Credential, Entry, NotAccepted};
+pub use knowledge::{Knowledge, Limits, Parts};
+pub use memory::Memory;
+pub use object::{Document, Found, ObjectKey, ObjectRecord};
+pub use record::Recording;
+pub use seal::Sealer;
+
+/// One change of a row.
+#[derive(Debug, Clone)]
+pub enum Op {
+    Put(Vec<u8>, Vec<u8>),
+    Delete(Vec<u8>),
+    /// Every row whose key begins with this.
+    DeletePrefix(Vec<u8>),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("store: {0}")]
+    Backend(String),
+    #[error("store: the record {key} is damaged")]
+    Damaged { key: String },
+    #[error("store: {path}: {why}")]
+    File { path: String, why: String },
+    #[error("store: the writer has ended")]
+    Ended,
+}
+
+/// An ordered table of rows.
+pub trait Store: Send + Sync {
+    /// Applies all of the operations or none. With `durable`, they survive power loss
+    /// once this returns; without, they are visible at once and survive the end of
+    /// the process only after a later durable call.
+    fn apply(&self, ops: &[Op], durable: bool) -> Result<(), StoreError>;
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
+}
+
+/// One consistent state of a store.
+pub trait Snapshot: Send + Sync {
+    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Visits rows whose key begins with `prefix`, in order, until `visit` says false.
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError>;
+    /// The same, beginning behind the key `after`.
+    fn scan_after(&self, prefix: &[u8], after: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError>;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! Collections: what a list or watch of one scope would answer.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Knowledge, Snapshot, StoreError, keys};
+use crate::kube::list::{Encoding, Envelope};
+
+/// What a LIST or WATCH asks for, and in which form.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Scope {
+    pub group: String,
+    pub version: String,
+    pub resource: String,
+    /// Empty: all namespaces, or a cluster-scoped resource.
+    pub namespace: String,
+    pub label_selector: String,
+    pub field_selector: String,
+    pub protobuf: bool,
+    /// `as=...` of the representation, empty for whole objects.
+    pub form: String,
+}
+
+impl Scope {
+    pub fn encoding(&self) -> Encoding {
+        if self.protobuf { Encoding::Protobuf } else { Encoding::Json }
+    }
+
+    pub(super) fn key(&self) -> Vec<u8> {
+        let encoding = if self.protobuf { "protobuf" } else { "json" };
+        let parts = [
+            self.group.as_str(),
+            &self.version,
+            &self.resource,
+            &self.namespace,
+            &self.label_selector,
+            &self.field_selector,
+            encoding,
+            &self.form,
+        ];
+        keys::key(keys::COLLECTION, &parts)
+    }
+}
+
+/// What is known of a collection beside its items.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Header {
+    /// Names the items: a list that replaces the collection writes under a new id.
+    pub id: u64,
+    pub scope: Scope,
+    pub kind: String,
+    pub api_version: String,
+    /// Keys of the envelope are sorted (custom resources) or in struct order.
+    pub sorted_keys: bool,
+    pub resource_version: String,
+    /// Unix milliseconds at which the cloud last said something of it.
+    pub updated: u64,
+    /// Unix seconds of the last use, for the budget.
+    pub used: u64,
+    /// Kubelet's, or the hub's own: never given up for space.
+    pub pinned: bool,
+    pub items: u64,
+    pub bytes: u64,
+}
+
+impl Header {
+    pub fn envelope(&self) -> Envelope {
+        Envelope {
+            kind: self.kind.clone(),
+            api_version: self.api_version.clone(),
+            resource_version: self.resource_version.clone(),
+            continue_token: None,
+            remaining_item_count: None,
+            sorted_keys: self.sorted_keys,
+        }
+    }
+
+    /// The kind of an item: the list's without `List`.
+    pub fn item_kind(&self) -> &str {
+        self.kind.strip_suffix("List").unwrap_or(&self.kind)
+    }
+
+    pub fn version_number(&self) -> u64 {
+        version_number(&self.resource_version)
+    }
+}
+
+/// A resourceVersion as a number to compare; what is none counts as 0.
+pub fn version_number(version: &str) -> u64 {
+    version.parse().unwrap_or(0)
+}
+
+/// One consistent state of a collection.
+pub struct ListView {
+    pub header: Header,
+    pub(super) snapshot: Box<dyn Snapshot>,
+}
+
+impl ListView {
+    /// Visits items in the cloud's order, behind the key `after` if given, until
+    /// `visit` says false. A damaged item ends the visit with an error.
+    pub fn visit(&self, knowledge: &Knowledge, after: Option<&[u8]>, visit: &mut dyn FnMut(&[u8], Vec<u8>) -> bool) -> Result<(), StoreError> {
+        let prefix = keys::items(self.header.id);
+        let mut result = Ok(());
+        let mut each = |key: &[u8], value: &[u8]| match knowledge.sealer().open_row(key, value.to_vec()) {
+            Ok(item) => visit(key, item),
+            Err(error) => {
+                result = Err(error);
+                false
+            }
+        };
+        match after {
+            None => self.snapshot.scan(&prefix, &mut each)?,
+            Some(after) => self.snapshot.scan_after(&prefix, after, &mut each)?,
+        }
+        result
+    }
+}

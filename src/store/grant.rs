@@ -1,0 +1,156 @@
+//! Who may do what while the cloud cannot be asked: what it has granted before.
+//!
+//! A token is known by its digest once the cloud has accepted or issued it; a grant
+//! is one (user, verb, thing) that the cloud has allowed. Both are forgotten when the
+//! cloud says 401 or 403.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::writer::Batch;
+use super::{Knowledge, Op, StoreError, keys};
+use crate::kube::token::TokenDigest;
+
+/// The node's own identity as a user.
+pub const NODE: &str = "node";
+
+/// One thing the cloud may grant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Grant {
+    /// Issuer and subject of a token, or [`NODE`].
+    pub user: String,
+    pub verb: String,
+    /// group, resource[/subresource], namespace, name, label selector, field selector;
+    /// or the path of a non-resource request.
+    pub thing: String,
+}
+
+/// A token that the cloud has accepted or issued.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Known {
+    pub user: String,
+    /// Unix seconds.
+    pub expires: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct GrantRecord {
+    user: String,
+    verb: String,
+    thing: String,
+    /// Unix seconds of the last time it was granted.
+    at: u64,
+}
+
+/// Grants are written again only when older than this, in seconds.
+const REFRESH: u64 = 3600;
+
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+impl Grant {
+    fn key(&self) -> Vec<u8> {
+        let text = format!("{}\0{}\0{}", self.user, self.verb, self.thing);
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+        keys::raw(keys::GRANT, &digest.as_ref()[..16])
+    }
+}
+
+impl Knowledge {
+    /// Notes that the cloud granted this. Cheap when it is known already.
+    pub fn grant(&self, grant: &Grant) {
+        let key = grant.key();
+        if !self.recent.first_in(&key, REFRESH, now()) {
+            return;
+        }
+        let record = GrantRecord { user: grant.user.clone(), verb: grant.verb.clone(), thing: grant.thing.clone(), at: now() };
+        let row = serde_json::to_vec(&record).expect("a plain struct");
+        if !self.put(key.clone(), &row) {
+            self.recent.forget(&key);
+        }
+    }
+
+    /// The cloud refuses this now.
+    pub fn revoke(&self, grant: &Grant) {
+        let key = grant.key();
+        self.recent.forget(&key);
+        self.remove(key);
+    }
+
+    /// Whether the cloud has granted this before.
+    pub fn granted(&self, grant: &Grant) -> Result<bool, StoreError> {
+        let key = grant.key();
+        let Some(row) = self.snapshot()?.read(&key)? else { return Ok(false) };
+        let row = self.sealer().open_row(&key, row)?;
+        let record: GrantRecord = serde_json::from_slice(&row).map_err(|_| StoreError::Damaged { key: keys::printable(&key) })?;
+        Ok(record.user == grant.user && record.verb == grant.verb && record.thing == grant.thing)
+    }
+
+    /// Notes that the cloud accepted or issued a token.
+    pub fn know_token(&self, digest: TokenDigest, known: &Known) {
+        let key = keys::raw(keys::TOKEN, &digest.0);
+        if !self.recent.first_in(&key, REFRESH, now()) {
+            return;
+        }
+        let row = serde_json::to_vec(known).expect("a plain struct");
+        if !self.put(key.clone(), &row) {
+            self.recent.forget(&key);
+        }
+    }
+
+    /// The cloud does not accept the token any more.
+    pub fn forget_token(&self, digest: TokenDigest) {
+        let key = keys::raw(keys::TOKEN, &digest.0);
+        self.recent.forget(&key);
+        self.remove(key);
+    }
+
+    /// Whose token it is; `None`: the cloud has never said, or it has expired.
+    pub fn token(&self, digest: TokenDigest) -> Result<Option<Known>, StoreError> {
+        let key = keys::raw(keys::TOKEN, &digest.0);
+        let Some(row) = self.snapshot()?.read(&key)? else { return Ok(None) };
+        let row = self.sealer().open_row(&key, row)?;
+        let known: Known = serde_json::from_slice(&row).map_err(|_| StoreError::Damaged { key: keys::printable(&key) })?;
+        Ok(Some(known).filter(|known| known.expires.is_none_or(|expires| now() < expires)))
+    }
+
+    /// Keeps the answer to a TokenRequest under a fingerprint of the request, and the
+    /// token's owner. Acknowledged to nobody, so it may be lost with the last second.
+    pub fn keep_issued(&self, fingerprint: &[u8; 32], document: &super::Document) {
+        let row = super::object::join(document, &document.body);
+        self.put(keys::raw(keys::ISSUED, fingerprint), &row);
+    }
+
+    pub fn issued(&self, fingerprint: &[u8; 32]) -> Result<Option<super::Document>, StoreError> {
+        let key = keys::raw(keys::ISSUED, fingerprint);
+        let Some(row) = self.snapshot()?.read(&key)? else { return Ok(None) };
+        let mut row = self.sealer().open_row(&key, row)?;
+        let mut document: super::Document = super::object::split(&key, &mut row)?;
+        document.body = row;
+        Ok(Some(document))
+    }
+
+    /// Drops grants older than `age` seconds and tokens that have expired.
+    pub async fn sweep_rights(&self, age: u64) -> Result<(), StoreError> {
+        let mut ops = Vec::new();
+        let snapshot = self.snapshot()?;
+        let now = now();
+        snapshot.scan(&[keys::GRANT], &mut |key, row| {
+            let record = self.sealer().open_row(key, row.to_vec()).ok().and_then(|row| serde_json::from_slice::<GrantRecord>(&row).ok());
+            if record.is_none_or(|record| record.at + age < now) {
+                ops.push(Op::Delete(key.to_vec()));
+            }
+            true
+        })?;
+        snapshot.scan(&[keys::TOKEN], &mut |key, row| {
+            let known = self.sealer().open_row(key, row.to_vec()).ok().and_then(|row| serde_json::from_slice::<Known>(&row).ok());
+            if known.is_none_or(|known| known.expires.is_some_and(|expires| expires < now)) {
+                ops.push(Op::Delete(key.to_vec()));
+            }
+            true
+        })?;
+        self.writer().send(Batch { ops, epoch: self.writer().epoch(), ..Batch::default() }).await
+    }
+}

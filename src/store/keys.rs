@@ -1,0 +1,58 @@
+//! How rows are named. docs/store-format.md has the same table.
+//!
+//! Parts are separated by NUL, which occurs in no Kubernetes name; the first byte is
+//! the kind of row. Items of a collection sort as etcd sorts them
+//! (`namespace/name`), so a list comes back in the cloud's order.
+
+pub const VERSION: &[u8] = b"v";
+pub const COLLECTION: u8 = b'c';
+pub const ITEM: u8 = b'i';
+pub const OBJECT: u8 = b'o';
+pub const DOCUMENT: u8 = b'd';
+pub const GRANT: u8 = b'g';
+pub const TOKEN: u8 = b't';
+pub const ISSUED: u8 = b'k';
+pub const JOURNAL: u8 = b'e';
+
+/// A key of the given kind from its parts.
+pub fn key(kind: u8, parts: &[&str]) -> Vec<u8> {
+    let mut key = vec![kind];
+    for part in parts {
+        key.push(0);
+        key.extend_from_slice(part.as_bytes());
+    }
+    key
+}
+
+/// A key of the given kind from raw bytes.
+pub fn raw(kind: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut key = vec![kind];
+    key.extend_from_slice(bytes);
+    key
+}
+
+/// The prefix of all items of one collection.
+pub fn items(id: u64) -> Vec<u8> {
+    raw(ITEM, &id.to_be_bytes())
+}
+
+/// One item: `namespace/name`, or `name` alone.
+pub fn item(id: u64, namespace: &str, name: &str) -> Vec<u8> {
+    let mut key = items(id);
+    if !namespace.is_empty() {
+        key.extend_from_slice(namespace.as_bytes());
+        key.push(b'/');
+    }
+    key.extend_from_slice(name.as_bytes());
+    key
+}
+
+/// The collection's id in an item's key.
+pub fn item_id(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(1..9)?.try_into().ok()?))
+}
+
+/// A key for logs.
+pub fn printable(key: &[u8]) -> String {
+    key.iter().map(|byte| if (32..127).contains(byte) { char::from(*byte) } else { '|' }).collect()
+}

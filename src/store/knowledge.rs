@@ -1,0 +1,388 @@
+//! What the node knows: the meaning of the rows.
+//!
+//! Receives answers (through [`super::record`]), grants, tokens and accepted writes;
+//! answers the offline stages. Catalogue and writer agree by the writer's epoch: when
+//! a write fails, the catalogue is read from disk again.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::collection::{Header, ListView, Scope};
+use super::grant::now;
+use super::page::Pages;
+use super::writer::{Batch, Writer};
+use super::{Op, Sealer, Snapshot, Store, StoreError, budget, keys};
+use crate::runtime::metrics::Metrics;
+
+/// Bounds of what is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of items on disk.
+    pub cache_max_bytes: u64,
+    /// Bytes that wait in memory to be remembered.
+    pub queue_bytes: usize,
+    /// One object; larger ones are not remembered.
+    pub max_item: usize,
+    /// One document (a discovery answer, a table).
+    pub max_document: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { cache_max_bytes: 256 << 20, queue_bytes: 8 << 20, max_item: 8 << 20, max_document: 4 << 20 }
+    }
+}
+
+/// The format of the rows; docs/store-format.md.
+const FORMAT: &[u8] = b"holdfast store 1";
+
+pub struct Knowledge {
+    store: Arc<dyn Store>,
+    sealer: Sealer,
+    writer: Writer,
+    metrics: Arc<Metrics>,
+    pub(super) limits: Limits,
+    catalogue: Mutex<Catalogue>,
+    next_id: AtomicU64,
+    /// Bytes of answers that wait to be remembered.
+    pub(super) queued: AtomicUsize,
+    pub(super) recent: Recent,
+    pub(super) pages: Pages,
+    journal: Mutex<Journal>,
+    used: Mutex<HashMap<Vec<u8>, u64>>,
+    /// Where answers are taken apart.
+    pub(super) tasks: tokio::runtime::Handle,
+    /// A list was remembered: the budget may be exceeded now.
+    pub(super) sweep_wanted: tokio::sync::Notify,
+}
+
+/// What [`Knowledge::open`] is made of.
+pub struct Parts {
+    pub store: Arc<dyn Store>,
+    pub sealer: Sealer,
+    pub metrics: Arc<Metrics>,
+    pub limits: Limits,
+    /// The runtime on which answers are taken apart; not the path's.
+    pub tasks: tokio::runtime::Handle,
+}
+
+#[derive(Default)]
+struct Catalogue {
+    epoch: u64,
+    headers: HashMap<Vec<u8>, Header>,
+}
+
+#[derive(Default)]
+pub(super) struct Journal {
+    pub(super) next: u64,
+    pub(super) names: HashSet<String>,
+}
+
+impl Knowledge {
+    /// Opens what `store` holds. Fails with [`StoreError::Damaged`] if its rows were
+    /// sealed under another key or written in a newer format.
+    pub fn open(parts: Parts) -> Result<Arc<Self>, StoreError> {
+        let Parts { store, sealer, metrics, limits, tasks } = parts;
+        let snapshot = store.snapshot()?;
+        match snapshot.read(keys::VERSION)? {
+            None => {
+                let row = sealer.seal(keys::VERSION, FORMAT);
+                store.apply(&[Op::DeletePrefix(Vec::new()), Op::Put(keys::VERSION.to_vec(), row)], true)?;
+            }
+            Some(row) => {
+                if sealer.open_row(keys::VERSION, row)? != FORMAT {
+                    return Err(StoreError::Damaged { key: "format version".into() });
+                }
+            }
+        }
+        let writer = Writer::start(store.clone());
+        let knowledge = Self {
+            store,
+            sealer,
+            writer,
+            metrics,
+            limits,
+            catalogue: Mutex::default(),
+            next_id: AtomicU64::new(1),
+            queued: AtomicUsize::new(0),
+            recent: Recent::default(),
+            pages: Pages::default(),
+            journal: Mutex::default(),
+            used: Mutex::default(),
+            tasks,
+            sweep_wanted: tokio::sync::Notify::new(),
+        };
+        knowledge.load()?;
+        Ok(Arc::new(knowledge))
+    }
+
+    /// Reads catalogue and journal from disk.
+    fn load(&self) -> Result<(), StoreError> {
+        let headers = self.read_headers()?;
+        let highest = headers.values().map(|header| header.id).max().unwrap_or(0);
+        // Ids of lists that a crash left half-written are never used again.
+        let last = self.last_item_id()?;
+        self.next_id.fetch_max(highest.max(last) + 1, Ordering::Relaxed);
+        *self.catalogue.lock().unwrap_or_else(PoisonError::into_inner) = Catalogue { epoch: self.writer.epoch(), headers };
+        let entries = self.entries(usize::MAX)?;
+        let mut journal = self.journal();
+        journal.next = entries.last().map_or(0, |(sequence, _)| *sequence).max(journal.next);
+        journal.names = entries.into_iter().map(|(_, entry)| format!("{} {}", entry.target, entry.name)).collect();
+        Ok(())
+    }
+
+    fn read_headers(&self) -> Result<HashMap<Vec<u8>, Header>, StoreError> {
+        let mut headers = HashMap::new();
+        let mut damaged = Vec::new();
+        self.snapshot()?.scan(&[keys::COLLECTION], &mut |key, row| {
+            match self.open_header(key, row.to_vec()) {
+                Ok(header) => drop(headers.insert(key.to_vec(), header)),
+                Err(error) => damaged.push((key.to_vec(), error)),
+            }
+            true
+        })?;
+        for (key, error) in damaged {
+            tracing::error!(%error, "a collection's head is damaged: it is taken out and will be fetched again");
+            self.metrics.damaged_records.inc();
+            self.store.apply(&[Op::Delete(key)], false)?;
+        }
+        Ok(headers)
+    }
+
+    /// The highest id under which any item is stored.
+    fn last_item_id(&self) -> Result<u64, StoreError> {
+        let snapshot = self.snapshot()?;
+        let mut last = 0;
+        // One row for each id: jump behind each id's items.
+        loop {
+            let mut found = None;
+            let mut after = keys::items(last);
+            after.push(0xff);
+            snapshot.scan_after(&[keys::ITEM], &after, &mut |key, _| {
+                found = keys::item_id(key);
+                false
+            })?;
+            match found {
+                Some(id) if id > last => last = id,
+                _ => return Ok(last),
+            }
+        }
+    }
+
+    fn open_header(&self, key: &[u8], row: Vec<u8>) -> Result<Header, StoreError> {
+        let row = self.sealer.open_row(key, row)?;
+        serde_json::from_slice(&row).map_err(|_| StoreError::Damaged { key: keys::printable(key) })
+    }
+
+    pub(super) fn header_in(&self, snapshot: &dyn Snapshot, scope: &Scope) -> Result<Option<Header>, StoreError> {
+        let key = scope.key();
+        snapshot.read(&key)?.map(|row| self.open_header(&key, row)).transpose()
+    }
+
+    /// A consistent state of the collection of exactly this scope, if it is complete.
+    pub fn list(&self, scope: &Scope) -> Result<Option<ListView>, StoreError> {
+        let snapshot = self.snapshot()?;
+        let Some(header) = self.header_in(&*snapshot, scope)? else { return Ok(None) };
+        self.touch(scope);
+        Ok(Some(ListView { header, snapshot }))
+    }
+
+    /// Makes everything that was queued visible to readers.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.writer.flush().await
+    }
+
+    /// Makes everything durable that was queued: the last thing a hub does.
+    pub async fn settle_disk(&self) {
+        let batch = Batch { epoch: self.writer.epoch(), durable: true, ..Batch::default() };
+        if let Err(error) = self.writer.apply(batch).await {
+            tracing::warn!(%error, "the last second of what was remembered may be lost");
+        }
+    }
+
+    /// The catalogue's head of a scope.
+    pub(super) fn header(&self, scope: &Scope) -> Option<Header> {
+        self.catalogue().headers.get(&scope.key()).cloned()
+    }
+
+    /// Replaces the catalogue's head; the row is the caller's to queue.
+    pub(super) fn set_header(&self, header: Header) -> Op {
+        let key = header.scope.key();
+        let row = self.sealer.seal(&key, &serde_json::to_vec(&header).expect("a plain struct"));
+        self.catalogue().headers.insert(key.clone(), header);
+        Op::Put(key, row)
+    }
+
+    fn catalogue(&self) -> MutexGuard<'_, Catalogue> {
+        let mut catalogue = self.catalogue.lock().unwrap_or_else(PoisonError::into_inner);
+        let epoch = self.writer.epoch();
+        if catalogue.epoch != epoch {
+            // A write failed: what the disk says is what is known.
+            match self.read_headers() {
+                Ok(headers) => *catalogue = Catalogue { epoch, headers },
+                Err(error) => {
+                    tracing::error!(%error, "the store cannot be read");
+                    *catalogue = Catalogue { epoch, headers: HashMap::new() };
+                }
+            }
+        }
+        catalogue
+    }
+
+    /// Takes a damaged collection out: it is fetched again when the cloud is there.
+    pub async fn discard(&self, header: &Header) {
+        tracing::error!(resource = header.scope.resource, namespace = header.scope.namespace, "a damaged collection is taken out of the store");
+        self.metrics.damaged_records.inc();
+        let key = header.scope.key();
+        self.catalogue().headers.remove(&key);
+        let ops = vec![Op::Delete(key), Op::DeletePrefix(keys::items(header.id))];
+        if let Err(error) = self.writer.apply(Batch { ops, epoch: self.writer.epoch(), durable: true, done: None }).await {
+            tracing::error!(%error, "the damaged collection could not be taken out");
+        }
+    }
+
+    /// Returns when the budget may be exceeded.
+    pub async fn sweep_wanted(&self) {
+        self.sweep_wanted.notified().await;
+    }
+
+    /// Gives up collections over the budget, and items of lists that never ended.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut ops = Vec::new();
+        let (gone, live, total) = {
+            let mut catalogue = self.catalogue();
+            for (key, at) in used {
+                if let Some(header) = catalogue.headers.get_mut(&key).filter(|header| header.used + 60 < at) {
+                    header.used = at;
+                    ops.push(Op::Put(key.clone(), self.sealer.seal(&key, &serde_json::to_vec(header).expect("a plain struct"))));
+                }
+            }
+            let candidates: Vec<_> = catalogue
+                .headers
+                .iter()
+                .map(|(key, header)| budget::Candidate { key: key.clone(), bytes: header.bytes, used: header.used, pinned: header.pinned })
+                .collect();
+            let gone: Vec<Header> = budget::plan(&candidates, self.limits.cache_max_bytes)
+                .iter()
+                .filter_map(|key| catalogue.headers.remove(key))
+                .collect();
+            let live: HashSet<u64> = catalogue.headers.values().map(|header| header.id).collect();
+            let total = catalogue.headers.values().map(|header| header.bytes).sum::<u64>();
+            (gone, live, total)
+        };
+        self.metrics.store_bytes.set(i64::try_from(total).unwrap_or(i64::MAX));
+        for header in gone {
+            tracing::info!(resource = header.scope.resource, namespace = header.scope.namespace, bytes = header.bytes, "given up for space");
+            ops.push(Op::Delete(header.scope.key()));
+            ops.push(Op::DeletePrefix(keys::items(header.id)));
+        }
+        ops.extend(self.abandoned(&live)?.into_iter().map(|id| Op::DeletePrefix(keys::items(id))));
+        if ops.is_empty() {
+            return Ok(());
+        }
+        self.writer.send(Batch { ops, epoch: self.writer.epoch(), ..Batch::default() }).await
+    }
+
+    /// Ids that have items but no collection, and are not being written.
+    fn abandoned(&self, live: &HashSet<u64>) -> Result<Vec<u64>, StoreError> {
+        let snapshot = self.snapshot()?;
+        let young = self.next_id.load(Ordering::Relaxed).saturating_sub(64);
+        let (mut abandoned, mut last) = (Vec::new(), 0);
+        loop {
+            let mut found = None;
+            let mut after = keys::items(last);
+            after.push(0xff);
+            snapshot.scan_after(&[keys::ITEM], &after, &mut |key, _| {
+                found = keys::item_id(key);
+                false
+            })?;
+            match found {
+                Some(id) if id > last => {
+                    last = id;
+                    // Young ids may belong to lists that are on their way now.
+                    if !live.contains(&id) && id < young {
+                        abandoned.push(id);
+                    }
+                }
+                _ => return Ok(abandoned),
+            }
+        }
+    }
+
+    fn touch(&self, scope: &Scope) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(scope.key(), now());
+    }
+
+    pub(super) fn fresh_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.store.snapshot()
+    }
+
+    pub fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+
+    pub(super) fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues one sealed row if the writer has room.
+    pub(super) fn put(&self, key: Vec<u8>, value: &[u8]) -> bool {
+        let row = self.sealer.seal(&key, value);
+        self.writer.try_send(Batch { ops: vec![Op::Put(key, row)], epoch: self.writer.epoch(), ..Batch::default() })
+    }
+
+    /// Queues the removal of a row that exists.
+    pub(super) fn remove(&self, key: Vec<u8>) {
+        let exists = self.snapshot().and_then(|snapshot| snapshot.read(&key)).is_ok_and(|row| row.is_some());
+        if exists {
+            self.writer.try_send(Batch { ops: vec![Op::Delete(key)], epoch: self.writer.epoch(), ..Batch::default() });
+        }
+    }
+}
+
+/// Unix milliseconds.
+pub(super) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Keys written lately, so that the same row is not written for every request.
+#[derive(Default)]
+pub(super) struct Recent(Mutex<HashMap<Vec<u8>, u64>>);
+
+/// More keys than this and all are forgotten: they are only a saving.
+const RECENT: usize = 16 * 1024;
+
+impl Recent {
+    /// Whether `key` was not seen within the last `seconds`; it now counts as seen.
+    pub(super) fn first_in(&self, key: &[u8], seconds: u64, now: u64) -> bool {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A clock that jumped back makes the entry old, not eternal.
+        if seen.get(key).is_some_and(|at| *at <= now && now < *at + seconds) {
+            return false;
+        }
+        if seen.len() >= RECENT {
+            seen.clear();
+        }
+        seen.insert(key.to_vec(), now);
+        true
+    }
+
+    pub(super) fn forget(&self, key: &[u8]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}

@@ -1,0 +1,137 @@
+//! Single objects, remembered absences, and documents (discovery, tables).
+
+use serde::{Deserialize, Serialize};
+
+use super::collection::{Scope, version_number};
+use super::{Knowledge, StoreError, keys};
+
+/// Which object, in which representation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectKey {
+    pub scope: Scope,
+    pub name: String,
+}
+
+impl ObjectKey {
+    pub(super) fn key(&self) -> Vec<u8> {
+        let scope = &self.scope;
+        let encoding = if scope.protobuf { "protobuf" } else { "json" };
+        keys::key(keys::OBJECT, &[&scope.group, &scope.version, &scope.resource, &scope.namespace, &self.name, encoding, &scope.form])
+    }
+
+    /// Scopes whose complete collection would hold the object, narrowest first.
+    fn covering(&self) -> Vec<Scope> {
+        let base = Scope { label_selector: String::new(), field_selector: String::new(), ..self.scope.clone() };
+        let mut scopes = vec![Scope { field_selector: format!("metadata.name={}", self.name), ..base.clone() }, base.clone()];
+        if !base.namespace.is_empty() {
+            scopes.push(Scope { namespace: String::new(), ..base });
+        }
+        scopes
+    }
+}
+
+/// A GET's answer as it was.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ObjectRecord {
+    pub kind: String,
+    pub api_version: String,
+    pub resource_version: String,
+    /// Unix milliseconds of the answer.
+    pub at: u64,
+    /// The cloud said 404.
+    pub absent: bool,
+}
+
+/// What is known of one object.
+#[derive(Debug)]
+pub enum Found {
+    Object { record: ObjectRecord, item: Vec<u8> },
+    /// The cloud said so, directly or by a complete list without it.
+    Absent { at: u64 },
+    Unknown,
+}
+
+/// A body that is answered as it was, with its content type.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Document {
+    pub content_type: String,
+    pub etag: String,
+    pub at: u64,
+    #[serde(skip)]
+    pub body: Vec<u8>,
+}
+
+/// Rows with a JSON head and raw bytes behind it.
+pub(super) fn join<H: Serialize>(head: &H, body: &[u8]) -> Vec<u8> {
+    let head = serde_json::to_vec(head).expect("heads are plain structs");
+    let mut row = u32::try_from(head.len()).expect("heads are small").to_be_bytes().to_vec();
+    row.extend_from_slice(&head);
+    row.extend_from_slice(body);
+    row
+}
+
+/// The head of such a row; `row` is left with the body.
+pub(super) fn split<H: for<'de> Deserialize<'de>>(key: &[u8], row: &mut Vec<u8>) -> Result<H, StoreError> {
+    let damaged = || StoreError::Damaged { key: keys::printable(key) };
+    let length = row.first_chunk::<4>().map(|length| u32::from_be_bytes(*length) as usize).ok_or_else(damaged)?;
+    let head = row.get(4..4 + length).ok_or_else(damaged)?;
+    let head = serde_json::from_slice(head).map_err(|_| damaged())?;
+    row.drain(..4 + length);
+    Ok(head)
+}
+
+impl Knowledge {
+    /// What is known of an object, from its own record and from complete collections.
+    pub fn object(&self, wanted: &ObjectKey) -> Result<Found, StoreError> {
+        let snapshot = self.snapshot()?;
+        let mut best = Found::Unknown;
+        let key = wanted.key();
+        if let Some(row) = snapshot.read(&key)? {
+            let mut row = self.sealer().open_row(&key, row)?;
+            let record: ObjectRecord = split(&key, &mut row)?;
+            best = if record.absent { Found::Absent { at: record.at } } else { Found::Object { record, item: row } };
+        }
+        for scope in wanted.covering() {
+            let Some(header) = self.header_in(&*snapshot, &scope)? else { continue };
+            let key = keys::item(header.id, &wanted.scope.namespace, &wanted.name);
+            let item = match snapshot.read(&key)? {
+                Some(row) => Some(self.sealer().open_row(&key, row)?),
+                None => None,
+            };
+            if newer(&best, &header) {
+                best = match item {
+                    None => Found::Absent { at: header.updated },
+                    Some(item) => {
+                        let record = ObjectRecord {
+                            kind: header.item_kind().to_owned(),
+                            api_version: header.api_version.clone(),
+                            resource_version: header.resource_version.clone(),
+                            at: header.updated,
+                            absent: false,
+                        };
+                        Found::Object { record, item }
+                    }
+                };
+            }
+        }
+        Ok(best)
+    }
+
+    pub fn document(&self, name: &str) -> Result<Option<Document>, StoreError> {
+        let key = keys::key(keys::DOCUMENT, &[name]);
+        let Some(row) = self.snapshot()?.read(&key)? else { return Ok(None) };
+        let mut row = self.sealer().open_row(&key, row)?;
+        let mut document: Document = split(&key, &mut row)?;
+        document.body = row;
+        Ok(Some(document))
+    }
+}
+
+/// Whether a collection knows more recent things than what was found so far.
+fn newer(best: &Found, header: &super::Header) -> bool {
+    match best {
+        Found::Unknown => true,
+        Found::Object { record, .. } => header.version_number() >= version_number(&record.resource_version),
+        Found::Absent { at } => header.updated > *at,
+    }
+}

@@ -1,0 +1,57 @@
+//! Lists that come in pages: a collection is replaced when the last page has ended.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Scope;
+
+/// Lists that wait for their next page; more push out the oldest.
+const WAITING: usize = 32;
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A list of which some pages are written.
+#[derive(Debug, Clone)]
+pub struct Partial {
+    pub scope: Scope,
+    pub id: u64,
+    pub epoch: u64,
+    pub items: u64,
+    pub bytes: u64,
+    /// resourceVersion of the first page: all pages of one list have the same.
+    pub resource_version: String,
+}
+
+#[derive(Default)]
+pub struct Pages(Mutex<HashMap<String, (Instant, Partial)>>);
+
+impl Pages {
+    /// Keeps a list until the page behind `token` is asked for; returns ids whose
+    /// lists were given up.
+    pub fn wait(&self, token: String, partial: Partial) -> Vec<u64> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let mut gone: Vec<u64> = Vec::new();
+        waiting.retain(|_, (since, partial)| {
+            let keep = now.duration_since(*since) < PATIENCE;
+            if !keep {
+                gone.push(partial.id);
+            }
+            keep
+        });
+        if waiting.len() >= WAITING {
+            let oldest = waiting.iter().min_by_key(|(_, (since, _))| *since).map(|(token, _)| token.clone());
+            gone.extend(oldest.and_then(|token| waiting.remove(&token)).map(|(_, partial)| partial.id));
+        }
+        gone.extend(waiting.insert(token, (now, partial)).map(|(_, replaced)| replaced.id));
+        gone
+    }
+
+    pub fn resume(&self, token: &str, scope: &Scope) -> Option<Partial> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.get(token).is_some_and(|(_, partial)| partial.scope == *scope) {
+            return waiting.remove(token).map(|(_, partial)| partial);
+        }
+        None
+    }
+}

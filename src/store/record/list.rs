@@ -1,0 +1,154 @@
+//! A LIST becomes a collection, whole or not at all.
+//!
+//! Items are written under a fresh id as they come; one last batch turns the
+//! collection to that id and drops the old items. Until then the earlier collection
+//! stands as it was.
+
+use super::{ListAsk, Parts, Reason};
+use crate::kube::list::{Encoding, Envelope, Limits, Piece, Splitter};
+use crate::kube::object;
+use crate::store::collection::version_number;
+use crate::store::grant::now;
+use crate::store::knowledge::now_ms;
+use crate::store::page::Partial;
+use crate::store::writer::Batch;
+use crate::store::{Header, Knowledge, Op, Scope, keys};
+
+/// Bytes of sealed items in one batch.
+const BATCH: usize = 256 * 1024;
+const MAX_HEAD: usize = 64 * 1024;
+
+/// Items on their way into a collection that does not count yet.
+pub(super) struct Items<'a> {
+    knowledge: &'a Knowledge,
+    pub(super) partial: Partial,
+    ops: Vec<Op>,
+    bytes: usize,
+}
+
+pub(super) async fn record(knowledge: &Knowledge, ask: ListAsk, mut parts: Parts) -> Result<(), Reason> {
+    let encoding = ask.scope.encoding();
+    let mut items = Items::resume(knowledge, &ask).ok_or("first page unknown")?;
+    let limits = Limits { max_item: knowledge.limits.max_item, max_head: MAX_HEAD };
+    let mut splitter = Splitter::new(encoding, limits);
+    let mut pieces = Vec::new();
+    while let Some(data) = parts.next().await? {
+        splitter.feed(data, &mut pieces).map_err(|_| "not a list")?;
+        for piece in pieces.drain(..) {
+            if let Piece::Item(item) = piece {
+                items.add(encoding, &item)?;
+            }
+        }
+        items.flush_if_large().await?;
+        tokio::task::yield_now().await;
+    }
+    let envelope = splitter.finish().map_err(|_| "not a list")?;
+    items.end(&ask, envelope).await
+}
+
+impl<'a> Items<'a> {
+    pub(super) fn begin(knowledge: &'a Knowledge, scope: Scope) -> Self {
+        let partial = Partial {
+            scope,
+            id: knowledge.fresh_id(),
+            epoch: knowledge.writer().epoch(),
+            items: 0,
+            bytes: 0,
+            resource_version: String::new(),
+        };
+        Self { knowledge, partial, ops: Vec::new(), bytes: 0 }
+    }
+
+    /// Begins, or goes on behind the page before.
+    fn resume(knowledge: &'a Knowledge, ask: &ListAsk) -> Option<Self> {
+        if ask.continue_token.is_empty() {
+            return Some(Self::begin(knowledge, ask.scope.clone()));
+        }
+        let partial = knowledge.pages.resume(&ask.continue_token, &ask.scope)?;
+        Some(Self { knowledge, partial, ops: Vec::new(), bytes: 0 })
+    }
+
+    pub(super) fn add(&mut self, encoding: Encoding, item: &[u8]) -> Result<(), Reason> {
+        let meta = object::meta(encoding, item).map_err(|_| "unreadable item")?;
+        let key = keys::item(self.partial.id, &meta.namespace, &meta.name);
+        let row = self.knowledge.sealer().seal(&key, item);
+        self.bytes += row.len() + key.len();
+        self.partial.items += 1;
+        self.partial.bytes += (row.len() + key.len()) as u64;
+        self.ops.push(Op::Put(key, row));
+        // What can never fit must not push everything else out.
+        if self.partial.bytes > self.knowledge.limits.cache_max_bytes {
+            return Err("over the budget");
+        }
+        Ok(())
+    }
+
+    pub(super) async fn flush_if_large(&mut self) -> Result<(), Reason> {
+        if self.bytes < BATCH {
+            return Ok(());
+        }
+        self.bytes = 0;
+        let batch = Batch { ops: std::mem::take(&mut self.ops), epoch: self.partial.epoch, ..Batch::default() };
+        self.knowledge.writer().send(batch).await.map_err(|_| "store ended")
+    }
+
+    async fn end(mut self, ask: &ListAsk, envelope: Envelope) -> Result<(), Reason> {
+        let first = self.partial.resource_version.is_empty();
+        if !first && self.partial.resource_version != envelope.resource_version {
+            return Err("pages of different versions");
+        }
+        if let Some(token) = envelope.continue_token.filter(|token| !token.is_empty()) {
+            self.partial.resource_version = envelope.resource_version;
+            let gone = self.knowledge.pages.wait(token, self.partial.clone());
+            self.ops.extend(gone.into_iter().map(|id| Op::DeletePrefix(keys::items(id))));
+            self.bytes = BATCH;
+            return self.flush_if_large().await;
+        }
+        let header = Header {
+            id: self.partial.id,
+            scope: ask.scope.clone(),
+            kind: envelope.kind,
+            api_version: envelope.api_version,
+            sorted_keys: envelope.sorted_keys,
+            resource_version: envelope.resource_version,
+            updated: now_ms(),
+            used: now(),
+            pinned: ask.pinned,
+            items: self.partial.items,
+            bytes: self.partial.bytes,
+        };
+        self.replace(header, |old| may_replace(old, ask)).await
+    }
+
+    /// Turns the collection to the new items, if `may` agrees with the old head.
+    pub(super) async fn replace(mut self, mut header: Header, may: impl FnOnce((&Header, &Header)) -> bool) -> Result<(), Reason> {
+        if self.knowledge.writer().epoch() != self.partial.epoch {
+            return Err("a write failed");
+        }
+        let old = self.knowledge.header(&header.scope);
+        if let Some(old) = &old {
+            header.pinned |= old.pinned;
+            if !may((old, &header)) {
+                self.ops.clear();
+                self.ops.push(Op::DeletePrefix(keys::items(self.partial.id)));
+                self.bytes = BATCH;
+                self.flush_if_large().await?;
+                return Err("older than what is known");
+            }
+        }
+        self.ops.push(self.knowledge.set_header(header));
+        self.ops.extend(old.map(|old| Op::DeletePrefix(keys::items(old.id))));
+        let batch = Batch { ops: self.ops, epoch: self.partial.epoch, ..Batch::default() };
+        self.knowledge.writer().send(batch).await.map_err(|_| "store ended")?;
+        self.knowledge.metrics().lists_remembered.inc();
+        self.knowledge.sweep_wanted.notify_one();
+        Ok(())
+    }
+}
+
+/// A list replaces what is known if it is not older; one that is older by version
+/// still does if it is a read of the newest state, asked after the last news: then
+/// the cluster itself has gone back.
+fn may_replace((old, new): (&Header, &Header), ask: &ListAsk) -> bool {
+    version_number(&new.resource_version) >= old.version_number() || (ask.quorum && ask.started > old.updated)
+}

@@ -1,0 +1,46 @@
+//! A GET becomes an object; discovery and tables become documents.
+
+use super::{Parts, Reason};
+use crate::kube::object;
+use crate::store::knowledge::now_ms;
+use crate::store::object::{Document, ObjectRecord, join};
+use crate::store::{Knowledge, ObjectKey, keys};
+
+pub(super) async fn object(knowledge: &Knowledge, key: &ObjectKey, mut parts: Parts) -> Result<(), Reason> {
+    let full = parts.whole(knowledge.limits.max_item).await?;
+    let encoding = key.scope.encoding();
+    let (types, item) = object::into_item(encoding, &full).map_err(|_| "unreadable item")?;
+    let meta = object::meta(encoding, &item).map_err(|_| "unreadable item")?;
+    if meta.name != key.name {
+        return Err("another object than asked for");
+    }
+    let record = ObjectRecord {
+        kind: types.kind,
+        api_version: types.api_version,
+        resource_version: meta.resource_version,
+        at: now_ms(),
+        absent: false,
+    };
+    let row = key.key();
+    knowledge.recent.forget(&row);
+    knowledge.put(row, &join(&record, &item)).then_some(()).ok_or("store behind")
+}
+
+pub(super) async fn document(knowledge: &Knowledge, name: &str, mut head: Document, mut parts: Parts) -> Result<(), Reason> {
+    let body = parts.whole(knowledge.limits.max_document).await?;
+    head.at = now_ms();
+    knowledge.put(keys::key(keys::DOCUMENT, &[name]), &join(&head, &body)).then_some(()).ok_or("store behind")
+}
+
+impl Knowledge {
+    /// The cloud said 404 for this object.
+    pub fn note_absent(&self, key: &ObjectKey) {
+        let record = ObjectRecord { kind: String::new(), api_version: String::new(), resource_version: String::new(), at: now_ms(), absent: true };
+        // Only worth a row if something else is known, or was asked before: the same
+        // absence again within a minute is not written again.
+        let row = key.key();
+        if self.recent.first_in(&row, 60, record.at / 1000) && !self.put(row.clone(), &join(&record, &[])) {
+            self.recent.forget(&row);
+        }
+    }
+}

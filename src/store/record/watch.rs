@@ -1,0 +1,143 @@
+//! A WATCH keeps its collection current.
+//!
+//! An event is applied if the watch has seen everything between the collection's
+//! version and the event: once, in order. Others are ignored, so several watches on
+//! one scope do no harm. A watch with initial events builds a collection of its own,
+//! which counts from its end bookmark on.
+
+use super::list::Items;
+use super::{Parts, Reason, WatchAsk};
+use crate::kube::list::Encoding;
+use crate::kube::object;
+use crate::kube::watch::{self, EventType, Framer};
+use crate::store::collection::version_number;
+use crate::store::grant::now;
+use crate::store::knowledge::now_ms;
+use crate::store::writer::Batch;
+use crate::store::{Header, Knowledge, Op, keys};
+
+struct Follower<'a> {
+    knowledge: &'a Knowledge,
+    ask: WatchAsk,
+    encoding: Encoding,
+    /// The version up to which this watch has seen everything; `None`: unknown.
+    seen: Option<u64>,
+    initial: Option<Items<'a>>,
+    ops: Vec<Op>,
+}
+
+pub(super) async fn record(knowledge: &Knowledge, ask: WatchAsk, mut parts: Parts) -> Result<(), Reason> {
+    let encoding = ask.scope.encoding();
+    let seen = Some(version_number(&ask.resource_version)).filter(|version| *version > 0 && !ask.send_initial_events);
+    let initial = ask.send_initial_events.then(|| Items::begin(knowledge, ask.scope.clone()));
+    let mut framer = Framer::new(encoding, knowledge.limits.max_item);
+    let mut follower = Follower { knowledge, ask, encoding, seen, initial, ops: Vec::new() };
+    let mut frames = Vec::new();
+    // However a watch ends, what it brought before was right.
+    while let Ok(Some(data)) = parts.next().await {
+        framer.feed(data, &mut frames).map_err(|_| "unreadable watch")?;
+        for frame in frames.drain(..) {
+            if frame.event.kind == EventType::Error {
+                return follower.flush().await;
+            }
+            follower.event(frame.event.kind, &frame.event.object).await?;
+        }
+        follower.flush().await?;
+    }
+    Ok(())
+}
+
+impl Follower<'_> {
+    async fn event(&mut self, kind: EventType, full: &[u8]) -> Result<(), Reason> {
+        let (types, item) = object::into_item(self.encoding, full).map_err(|_| "unreadable item")?;
+        let meta = object::meta(self.encoding, &item).map_err(|_| "unreadable item")?;
+        if let Some(items) = &mut self.initial {
+            match kind {
+                EventType::Added => {
+                    items.add(self.encoding, &item)?;
+                    return items.flush_if_large().await;
+                }
+                EventType::Bookmark if watch::initial_events_end(self.encoding, full) => {
+                    let head = Head { kind: &types.kind, api_version: &types.api_version, sorted: !is_struct_order(self.encoding, full) };
+                    return self.initial_end(head, meta.resource_version).await;
+                }
+                _ => return Err("initial events broken off"),
+            }
+        }
+        let version = version_number(&meta.resource_version);
+        self.apply(kind, &meta, &item, version);
+        Ok(())
+    }
+
+    async fn initial_end(&mut self, head: Head<'_>, resource_version: String) -> Result<(), Reason> {
+        let Some(items) = self.initial.take() else { return Ok(()) };
+        self.seen = Some(version_number(&resource_version));
+        let header = Header {
+            id: items.partial.id,
+            scope: self.ask.scope.clone(),
+            kind: format!("{}List", head.kind),
+            api_version: head.api_version.to_owned(),
+            sorted_keys: head.sorted,
+            resource_version,
+            updated: now_ms(),
+            used: now(),
+            pinned: self.ask.pinned,
+            items: items.partial.items,
+            bytes: items.partial.bytes,
+        };
+        items.replace(header, |(old, new)| new.version_number() >= old.version_number()).await
+    }
+
+    fn apply(&mut self, kind: EventType, meta: &object::Meta, item: &[u8], version: u64) {
+        let Some(seen) = self.seen else { return };
+        self.seen = Some(seen.max(version));
+        let Some(mut header) = self.knowledge.header(&self.ask.scope) else { return };
+        if seen > header.version_number() || version <= header.version_number() {
+            return;
+        }
+        let key = keys::item(header.id, &meta.namespace, &meta.name);
+        let size = (item.len() + key.len()) as u64;
+        match kind {
+            EventType::Added | EventType::Modified => {
+                if kind == EventType::Added {
+                    header.items += 1;
+                    header.bytes += size;
+                }
+                let row = self.knowledge.sealer().seal(&key, item);
+                self.ops.push(Op::Put(key, row));
+            }
+            EventType::Deleted => {
+                header.items = header.items.saturating_sub(1);
+                header.bytes = header.bytes.saturating_sub(size);
+                self.ops.push(Op::Delete(key));
+            }
+            EventType::Bookmark => {}
+            EventType::Error | EventType::Other => return,
+        }
+        meta.resource_version.clone_into(&mut header.resource_version);
+        header.updated = now_ms();
+        header.pinned |= self.ask.pinned;
+        let op = self.knowledge.set_header(header);
+        self.ops.push(op);
+    }
+
+    async fn flush(&mut self) -> Result<(), Reason> {
+        if self.ops.is_empty() {
+            return Ok(());
+        }
+        let batch = Batch { ops: std::mem::take(&mut self.ops), epoch: self.knowledge.writer().epoch(), ..Batch::default() };
+        self.knowledge.writer().send(batch).await.map_err(|_| "store ended")
+    }
+}
+
+/// What an initial collection's envelope is made of.
+struct Head<'a> {
+    kind: &'a str,
+    api_version: &'a str,
+    sorted: bool,
+}
+
+/// Built-in types put `kind` first, custom resources sort their keys.
+fn is_struct_order(encoding: Encoding, full: &[u8]) -> bool {
+    encoding == Encoding::Protobuf || full.trim_ascii_start().starts_with(b"{\"kind\"")
+}

@@ -1,0 +1,95 @@
+//! Every row is sealed with AES-256-GCM under a key of the node, bound to its own key:
+//! a damaged, foreign or moved row is noticed, and a Secret on a stolen disk stays one.
+//!
+//! The key is `$CREDENTIALS_DIRECTORY/holdfast-store-key` (systemd's LoadCredential) or
+//! a file of 32 bytes, mode 0600, made when it is missing.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+
+use super::StoreError;
+
+pub struct Sealer {
+    key: RandomizedNonceKey,
+}
+
+const KEY_LEN: usize = 32;
+
+impl Sealer {
+    pub fn new(key: &[u8; KEY_LEN]) -> Self {
+        Self { key: RandomizedNonceKey::new(&AES_256_GCM, key).expect("32 bytes are an AES-256 key") }
+    }
+
+    /// Reads the node's key, or makes it at `path`.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let path = std::env::var_os("CREDENTIALS_DIRECTORY")
+            .map(|folder| PathBuf::from(folder).join("holdfast-store-key"))
+            .filter(|path| path.exists())
+            .unwrap_or_else(|| path.to_owned());
+        let failed = |why: String| StoreError::File { path: path.display().to_string(), why };
+        let key = match std::fs::read(&path) {
+            Ok(key) => key,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => create(&path).map_err(|error| failed(error.to_string()))?,
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        let key: [u8; KEY_LEN] =
+            key.try_into().map_err(|key: Vec<u8>| failed(format!("a store key has {KEY_LEN} bytes, this file has {}", key.len())))?;
+        Ok(Self::new(&key))
+    }
+
+    /// Nonce, ciphertext and tag of `value`, bound to the row's `key`.
+    pub fn seal(&self, key: &[u8], value: &[u8]) -> Vec<u8> {
+        let mut sealed = Vec::with_capacity(value.len() + NONCE_LEN + 16);
+        sealed.extend_from_slice(value);
+        let nonce = self.key.seal_in_place_append_tag(Aad::from(key), &mut sealed).expect("a row is far below AES-GCM's 64 GiB");
+        sealed.extend_from_slice(nonce.as_ref());
+        sealed
+    }
+
+    /// The value, if the row is as it was sealed.
+    pub fn open_row(&self, key: &[u8], mut sealed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        let damaged = || StoreError::Damaged { key: super::keys::printable(key) };
+        let split = sealed.len().checked_sub(NONCE_LEN).ok_or_else(damaged)?;
+        let nonce = Nonce::try_assume_unique_for_key(&sealed[split..]).map_err(|_| damaged())?;
+        sealed.truncate(split);
+        let length = self.key.open_in_place(nonce, Aad::from(key), &mut sealed).map_err(|_| damaged())?.len();
+        sealed.truncate(length);
+        Ok(sealed)
+    }
+}
+
+fn create(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut key = vec![0; KEY_LEN];
+    aws_lc_rs::rand::fill(&mut key).map_err(|_| std::io::Error::other("no randomness"))?;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(&key)?;
+    file.sync_all()?;
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_opens_only_as_it_was_sealed() {
+        let sealer = Sealer::new(&[7; 32]);
+        let sealed = sealer.seal(b"k", b"secret");
+        assert!(!sealed.windows(6).any(|window| window == b"secret"));
+        assert_eq!(sealer.open_row(b"k", sealed.clone()).unwrap(), b"secret");
+        assert!(sealer.open_row(b"other", sealed.clone()).is_err(), "moved to another key");
+        assert!(Sealer::new(&[8; 32]).open_row(b"k", sealed.clone()).is_err(), "another node's key");
+        for at in 0..sealed.len() {
+            let mut bent = sealed.clone();
+            bent[at] ^= 1;
+            assert!(sealer.open_row(b"k", bent).is_err(), "bit flipped at {at}");
+        }
+        assert!(sealer.open_row(b"k", Vec::new()).is_err());
+    }
+}

@@ -1,0 +1,174 @@
+//! The one writer: batches in, commits out.
+//!
+//! Receives batches through a bounded queue. Each group of waiting batches becomes
+//! one commit, visible to readers at once; a commit is made durable for a batch that
+//! asks for it, and otherwise every second, so flash is written sparingly. A batch
+//! that fails begins a new epoch: what was queued under an older one is dropped, so
+//! that nothing half-applied is ever completed by its second half.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Op, Store, StoreError};
+
+const QUEUE: usize = 16;
+const DURABLE_EVERY: Duration = Duration::from_secs(1);
+/// Operations in one commit; more wait for the next.
+const GROUP: usize = 256;
+
+/// Changes that belong together.
+#[derive(Default)]
+pub struct Batch {
+    pub ops: Vec<Op>,
+    /// The epoch that the batch's knowledge is from.
+    pub epoch: u64,
+    pub durable: bool,
+    pub done: Option<oneshot::Sender<Result<(), StoreError>>>,
+}
+
+#[derive(Clone)]
+pub struct Writer {
+    queue: mpsc::Sender<Batch>,
+    epoch: Arc<AtomicU64>,
+}
+
+impl Writer {
+    /// Starts the writer's thread; it ends when every handle is gone, after a last
+    /// durable commit.
+    pub fn start(store: Arc<dyn Store>) -> Self {
+        let (queue, batches) = mpsc::channel(QUEUE);
+        let epoch = Arc::new(AtomicU64::new(0));
+        let thread = Thread { store, epoch: epoch.clone(), last_durable: Instant::now(), pending: false };
+        std::thread::Builder::new().name("store-writer".into()).spawn(move || thread.run(batches)).expect("a thread can be started");
+        Self { queue, epoch }
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Queues a batch; waits while the queue is full.
+    pub async fn send(&self, batch: Batch) -> Result<(), StoreError> {
+        self.queue.send(batch).await.map_err(|_| StoreError::Ended)
+    }
+
+    /// Queues a batch if there is room now.
+    pub fn try_send(&self, batch: Batch) -> bool {
+        self.queue.try_send(batch).is_ok()
+    }
+
+    /// Applies a batch and waits for its fate.
+    pub async fn apply(&self, mut batch: Batch) -> Result<(), StoreError> {
+        let (done, fate) = oneshot::channel();
+        batch.done = Some(done);
+        self.send(batch).await?;
+        fate.await.map_err(|_| StoreError::Ended)?
+    }
+
+    /// Waits until everything queued before is visible to readers.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.apply(Batch { epoch: self.epoch(), ..Batch::default() }).await
+    }
+}
+
+struct Thread {
+    store: Arc<dyn Store>,
+    epoch: Arc<AtomicU64>,
+    last_durable: Instant,
+    /// Whether commits wait to be made durable.
+    pending: bool,
+}
+
+impl Thread {
+    fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else { return };
+        loop {
+            let next = runtime.block_on(async {
+                if self.pending {
+                    let wait = DURABLE_EVERY.saturating_sub(self.last_durable.elapsed());
+                    tokio::time::timeout(wait, batches.recv()).await
+                } else {
+                    Ok(batches.recv().await)
+                }
+            });
+            match next {
+                Err(_) => self.commit(Vec::new(), true),
+                Ok(None) => break,
+                Ok(Some(first)) => {
+                    let mut group = vec![first];
+                    while group.iter().map(|batch| batch.ops.len()).sum::<usize>() < GROUP {
+                        match batches.try_recv() {
+                            Ok(batch) => group.push(batch),
+                            Err(_) => break,
+                        }
+                    }
+                    let durable = group.iter().any(|batch| batch.durable) || self.pending && self.last_durable.elapsed() >= DURABLE_EVERY;
+                    self.commit(group, durable);
+                }
+            }
+        }
+        self.commit(Vec::new(), true);
+    }
+
+    fn commit(&mut self, group: Vec<Batch>, durable: bool) {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let (current, stale): (Vec<_>, Vec<_>) = group.into_iter().partition(|batch| batch.epoch == epoch || batch.ops.is_empty());
+        for batch in stale {
+            answer(batch.done, Err(StoreError::Backend("an earlier write failed".into())));
+        }
+        let (ops, waiting): (Vec<_>, Vec<_>) = current.into_iter().map(|batch| (batch.ops, batch.done)).unzip();
+        let ops: Vec<Op> = coalesce(ops.into_iter().flatten().collect());
+        if ops.is_empty() && !(durable && self.pending) {
+            waiting.into_iter().for_each(|done| answer(done, Ok(())));
+            return;
+        }
+        let store = &self.store;
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.apply(&ops, durable)))
+            .unwrap_or_else(|_| Err(StoreError::Backend("the database panicked".into())));
+        match result {
+            Ok(()) => {
+                self.pending = !durable;
+                if durable {
+                    self.last_durable = Instant::now();
+                }
+                waiting.into_iter().for_each(|done| answer(done, Ok(())));
+            }
+            Err(error) => {
+                self.epoch.fetch_add(1, Ordering::AcqRel);
+                self.pending = false;
+                tracing::error!(%error, "a write to the store failed: nothing of it is kept, answers are not affected");
+                waiting.into_iter().for_each(|done| answer(done, Err(StoreError::Backend(error.to_string()))));
+            }
+        }
+    }
+}
+
+/// Drops puts that a later put of the same key makes pointless.
+fn coalesce(mut ops: Vec<Op>) -> Vec<Op> {
+    if ops.iter().any(|op| matches!(op, Op::DeletePrefix(_))) {
+        return ops;
+    }
+    let mut seen: HashSet<Vec<u8>> = HashSet::new();
+    let mut keep: Vec<bool> = ops
+        .iter()
+        .rev()
+        .map(|op| match op {
+            Op::Put(key, _) | Op::Delete(key) => seen.insert(key.clone()),
+            Op::DeletePrefix(_) => true,
+        })
+        .collect();
+    keep.reverse();
+    let mut keep = keep.into_iter();
+    ops.retain(|_| keep.next().unwrap_or(true));
+    ops
+}
+
+fn answer(done: Option<oneshot::Sender<Result<(), StoreError>>>, result: Result<(), StoreError>) {
+    if let Some(done) = done {
+        let _ = done.send(result);
+    }
+}

@@ -1,0 +1,20 @@
+//! Connections to the kube-apiservers: a pool of our own over HTTP/2.
+//!
+//! Promises: a request never queues behind a server's stream limit (another
+//! connection is opened); a connection that is dead without a sign is found within
+//! two seconds of a request's waiting on it; nobody's request travels on a
+//! connection with somebody else's certificate. Failures are an [`Error`] that says
+//! whether the link is to blame and whether the server can have seen the request.
+
+pub mod body;
+pub mod connect;
+mod connection;
+mod error;
+mod http1;
+mod pool;
+mod server;
+
+pub use body::Body;
+pub use error::{Error, Fault};
+pub use http1::Upgraded;
+pub use server::{Address, Means, RequestBody, Server, Timing};

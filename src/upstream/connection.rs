@@ -1,0 +1,194 @@
+//! One HTTP/2 connection: its driver, its pings, its places.
+//!
+//! A connection lives until its server ends it, it breaks, or a ping stays without
+//! reply. Its death fails every stream on it with the reason of the death.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use h2::{Ping, PingPong};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+
+use super::error::{Error, Fault};
+use super::server::Timing;
+
+/// Streams share a connection window so large that one stalled client never stops
+/// its neighbours; each stream's own window bounds the memory.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+const STREAM_WINDOW: u32 = 512 * 1024;
+const MAX_HEADERS: u32 = 256 * 1024;
+
+/// What a connection's users and its driver both know.
+#[derive(Default)]
+pub(super) struct Shared {
+    in_flight: AtomicUsize,
+    read: AtomicU64,
+    dead: AtomicBool,
+    silent: AtomicBool,
+    suspicion: Notify,
+}
+
+/// A stream's place on a connection; given back when dropped.
+pub(super) struct Place(Arc<Shared>);
+
+pub(super) struct Connection {
+    pub(super) generation: u64,
+    send: SendRequest<Bytes>,
+    shared: Arc<Shared>,
+}
+
+impl Shared {
+    /// What a stream's failure means: on a silent connection, always the silence.
+    pub(super) fn explain(&self, error: &h2::Error, sent: bool) -> Error {
+        if self.silent.load(Ordering::Relaxed) {
+            return Error::new(Fault::Link, sent, "the connection fell silent: no reply to a ping");
+        }
+        Error::from_h2(error, sent)
+    }
+}
+
+impl Place {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.0
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Connection {
+    /// Shakes hands in HTTP/2 and starts the driver.
+    pub(super) async fn start<Io>(io: Io, generation: u64, timing: Timing, died: impl FnOnce(bool) + Send + 'static) -> Result<Self, Error>
+    where
+        Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let shared = Arc::new(Shared::default());
+        let io = Counted { io, shared: shared.clone() };
+        let handshake = h2::client::Builder::new()
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_window_size(STREAM_WINDOW)
+            .max_header_list_size(MAX_HEADERS)
+            .max_frame_size(64 * 1024)
+            .enable_push(false)
+            .handshake(io);
+        let (send, mut driver) = handshake.await.map_err(|error| Error::from_h2(&error, false))?;
+        let pings = driver.ping_pong().expect("taken once, right after the handshake");
+        let state = shared.clone();
+        tokio::spawn(async move {
+            let clean = tokio::select! {
+                result = &mut driver => result.is_ok(),
+                () = watch_silence(pings, &state, timing) => {
+                    state.silent.store(true, Ordering::Relaxed);
+                    false
+                }
+            };
+            state.dead.store(true, Ordering::Relaxed);
+            drop(driver);
+            died(clean);
+        });
+        Ok(Self { generation, send, shared })
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.shared.dead.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.shared.in_flight.load(Ordering::Relaxed) == 0
+    }
+
+    /// A place for one more stream, if the server allows one more.
+    pub(super) fn take_place(&self) -> Option<Place> {
+        let limit = self.send.current_max_send_streams();
+        let taken = self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
+        let place = Place(self.shared.clone());
+        (taken < limit && !self.is_dead()).then_some(place)
+    }
+
+    /// Sends the head; the answer is awaited by `answer`, the body is the caller's.
+    pub(super) async fn send(&self, head: http::Request<()>, end: bool) -> Result<(h2::client::ResponseFuture, h2::SendStream<Bytes>), Error> {
+        let mut send = self.send.clone().ready().await.map_err(|error| self.shared.explain(&error, false))?;
+        send.send_request(head, end).map_err(|error| self.shared.explain(&error, false))
+    }
+
+    /// Waits for the answer's head; after `patience` without one the connection is
+    /// pinged, again and again: a slow server is waited for, a dead one is not.
+    pub(super) async fn answer(&self, mut future: h2::client::ResponseFuture, patience: Duration) -> Result<http::Response<h2::RecvStream>, Error> {
+        loop {
+            match tokio::time::timeout(patience, &mut future).await {
+                Ok(answer) => return answer.map_err(|error| self.shared.explain(&error, true)),
+                Err(_) => self.shared.suspicion.notify_one(),
+            }
+        }
+    }
+}
+
+/// Returns when a ping was not answered in time.
+async fn watch_silence(mut pings: PingPong, shared: &Shared, timing: Timing) {
+    loop {
+        let read = shared.read.load(Ordering::Relaxed);
+        tokio::select! {
+            () = shared.suspicion.notified() => {}
+            () = tokio::time::sleep(timing.keepalive) => {
+                let quiet = read == shared.read.load(Ordering::Relaxed);
+                if !quiet || shared.in_flight.load(Ordering::Relaxed) == 0 {
+                    continue;
+                }
+            }
+        }
+        match tokio::time::timeout(timing.pong, pings.ping(Ping::opaque())).await {
+            Ok(Ok(_)) => {}
+            // The driver ends by itself and knows the reason.
+            Ok(Err(_)) => std::future::pending().await,
+            Err(_) => return,
+        }
+    }
+}
+
+/// Counts reads, so that a busy connection is not pinged.
+struct Counted<Io> {
+    io: Io,
+    shared: Arc<Shared>,
+}
+
+impl<Io: AsyncRead + Unpin> AsyncRead for Counted<Io> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
+        let poll = Pin::new(&mut self.io).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.shared.read.fetch_add(1, Ordering::Relaxed);
+        }
+        poll
+    }
+}
+
+impl<Io: AsyncWrite + Unpin> AsyncWrite for Counted<Io> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[std::io::IoSlice<'_>]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

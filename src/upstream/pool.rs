@@ -1,0 +1,106 @@
+//! The connections to one server under one identity.
+//!
+//! A stream goes on the first connection with a free place; if none has one, a
+//! connection is made, once for all who wait. Connections of an older generation of
+//! credentials take no new streams and end with their last one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_rustls::client::TlsStream;
+
+use super::connect;
+use super::connection::{Connection, Place};
+use super::error::{Error, Fault};
+use super::server::{Address, Timing};
+use crate::state::link::Link;
+
+#[derive(Default)]
+pub(super) struct Pool {
+    connections: Mutex<Vec<Arc<Connection>>>,
+    connecting: tokio::sync::Mutex<()>,
+}
+
+/// What a pool needs to make a connection.
+pub(super) struct Maker<'a> {
+    pub(super) address: &'a Address,
+    pub(super) config: Arc<rustls::ClientConfig>,
+    pub(super) generation: u64,
+    pub(super) timing: Timing,
+    pub(super) link: &'a Arc<Link>,
+    pub(super) runtime: &'a tokio::runtime::Handle,
+}
+
+/// A place on a connection, or a fresh connection that speaks only HTTP/1.1.
+pub(super) enum Taken {
+    H2(Arc<Connection>, Place),
+    H1(Box<TlsStream<tokio::net::TcpStream>>),
+}
+
+enum Made {
+    H2(Connection),
+    H1(Box<TlsStream<tokio::net::TcpStream>>),
+}
+
+impl Maker<'_> {
+    /// Makes a connection on the path's runtime, where its driver then stays, whoever
+    /// asked for it.
+    async fn make(&self) -> Result<Made, Error> {
+        let (address, config, timing, generation) = (self.address.clone(), self.config.clone(), self.timing, self.generation);
+        let link = self.link.clone();
+        let task = self.runtime.spawn(async move {
+            let io = connect::tls(&address, config, timing.connect).await?;
+            if io.get_ref().1.alpn_protocol() != Some(b"h2") {
+                return Ok(Made::H1(Box::new(io)));
+            }
+            let died = move |clean: bool| {
+                if !clean {
+                    link.suspect();
+                }
+            };
+            tokio::time::timeout(timing.connect, Connection::start(io, generation, timing, died))
+                .await
+                .unwrap_or_else(|_| Err(Error::new(Fault::Link, false, "no HTTP/2 handshake in time")))
+                .map(Made::H2)
+        });
+        task.await.unwrap_or_else(|_| Err(Error::new(Fault::Link, false, "the hub is ending")))
+    }
+}
+
+impl Pool {
+    pub(super) async fn take(&self, maker: Maker<'_>) -> Result<Taken, Error> {
+        if let Some((connection, place)) = self.free(maker.generation) {
+            return Ok(Taken::H2(connection, place));
+        }
+        let _one_at_a_time = self.connecting.lock().await;
+        if let Some((connection, place)) = self.free(maker.generation) {
+            return Ok(Taken::H2(connection, place));
+        }
+        let made = maker.make().await.inspect_err(|_| maker.link.suspect())?;
+        let connection = match made {
+            Made::H2(connection) => connection,
+            Made::H1(io) => return Ok(Taken::H1(io)),
+        };
+        let connection = Arc::new(connection);
+        let place = connection.take_place().ok_or_else(|| Error::new(Fault::Server, false, "the server allows no streams"))?;
+        self.lock().push(connection.clone());
+        Ok(Taken::H2(connection, place))
+    }
+
+    fn free(&self, generation: u64) -> Option<(Arc<Connection>, Place)> {
+        let mut connections = self.lock();
+        connections.retain(|connection| !connection.is_dead() && (connection.generation == generation || !connection.is_idle()));
+        connections
+            .iter()
+            .filter(|connection| connection.generation == generation)
+            .find_map(|connection| connection.take_place().map(|place| (connection.clone(), place)))
+    }
+
+    /// Forgets every connection: new streams get new ones.
+    pub(super) fn forget(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Connection>>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,196 @@
+//! One kube-apiserver: its address, its pools, and sending a request to it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body::Body as HttpBody;
+
+use super::body::Body;
+use super::connection::{Connection, Place};
+use super::error::{Error, Fault};
+use super::http1::{self, Upgraded};
+use super::pool::{Maker, Pool, Taken};
+use crate::state::credentials::{Credentials, Identity};
+use crate::state::link::Link;
+
+/// Host and port of an apiserver.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// A name or an IP address without brackets.
+    pub host: String,
+    pub port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') { write!(f, "[{}]:{}", self.host, self.port) } else { write!(f, "{}:{}", self.host, self.port) }
+    }
+}
+
+/// How long what may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// TCP, TLS and HTTP/2 handshakes, each.
+    pub connect: Duration,
+    /// A request without an answer for this long has its connection pinged.
+    pub patience: Duration,
+    /// A ping without reply for this long means the connection is dead.
+    pub pong: Duration,
+    /// A connection in use that brings nothing for this long is pinged.
+    pub keepalive: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_millis(1500),
+            patience: Duration::from_millis(900),
+            pong: Duration::from_millis(900),
+            keepalive: Duration::from_secs(5),
+        }
+    }
+}
+
+pub struct Server {
+    pub index: usize,
+    pub address: Address,
+    timing: Timing,
+    credentials: Arc<Credentials>,
+    link: Arc<Link>,
+    /// Where connections are driven: the path's.
+    runtime: tokio::runtime::Handle,
+    node: Pool,
+    caller: Pool,
+}
+
+/// What a server is reached with.
+#[derive(Clone)]
+pub struct Means {
+    pub timing: Timing,
+    pub credentials: Arc<Credentials>,
+    pub link: Arc<Link>,
+    /// The runtime that drives connections.
+    pub runtime: tokio::runtime::Handle,
+}
+
+/// A body on its way to the cloud.
+pub type RequestBody = Pin<Box<dyn HttpBody<Data = Bytes, Error = Error> + Send>>;
+
+impl Server {
+    pub fn new(index: usize, address: Address, means: Means) -> Self {
+        let Means { timing, credentials, link, runtime } = means;
+        Self { index, address, timing, credentials, link, runtime, node: Pool::default(), caller: Pool::default() }
+    }
+
+    fn pool(&self, identity: Identity) -> &Pool {
+        match identity {
+            Identity::Node => &self.node,
+            Identity::Caller => &self.caller,
+        }
+    }
+
+    fn maker(&self, identity: Identity) -> Maker<'_> {
+        let generation = self.credentials.current();
+        let config = match identity {
+            Identity::Node => generation.node.clone(),
+            Identity::Caller => generation.caller.clone(),
+        };
+        Maker { address: &self.address, config, generation: generation.number, timing: self.timing, link: &self.link, runtime: &self.runtime }
+    }
+
+    /// Sends one request; the answer's body streams. The request's URI needs only a
+    /// path and query.
+    pub async fn send(&self, identity: Identity, request: Request<Option<RequestBody>>) -> Result<Response<Body>, Error> {
+        match self.pool(identity).take(self.maker(identity)).await? {
+            Taken::H2(connection, place) => self.send_h2(&connection, place, request).await,
+            Taken::H1(io) => http1::send(*io, self.host_header(), request).await,
+        }
+    }
+
+    /// Sends a request that wants to leave HTTP behind, on a connection of its own.
+    pub async fn upgrade(&self, identity: Identity, request: Request<Option<RequestBody>>) -> Result<Response<Upgraded>, Error> {
+        let maker = self.maker(identity);
+        let mut config = (*maker.config).clone();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let io = super::connect::tls(&self.address, Arc::new(config), self.timing.connect).await.inspect_err(|_| self.link.suspect())?;
+        http1::upgrade(io, self.host_header(), request).await
+    }
+
+    /// Forgets pooled connections after the server was declared down.
+    pub fn forget_connections(&self) {
+        self.node.forget();
+        self.caller.forget();
+    }
+
+    fn host_header(&self) -> String {
+        self.address.to_string()
+    }
+
+    async fn send_h2(&self, connection: &Connection, place: Place, request: Request<Option<RequestBody>>) -> Result<Response<Body>, Error> {
+        let (mut parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
+        parts.uri = Uri::builder()
+            .scheme("https")
+            .authority(self.host_header())
+            .path_and_query(path)
+            .build()
+            .map_err(|error| Error::new(Fault::Client, false, error))?;
+        parts.version = http::Version::HTTP_2;
+        let (future, stream) = connection.send(Request::from_parts(parts, ()), body.is_none()).await?;
+        if let Some(body) = body {
+            self.runtime.spawn(pump(body, stream));
+        }
+        let answer = connection.answer(future, self.timing.patience).await?;
+        let (parts, stream) = answer.into_parts();
+        Ok(Response::from_parts(parts, Body::h2(stream, place)))
+    }
+}
+
+/// Feeds a request's body to its stream at the pace the server takes it. A client
+/// that fails in the middle resets the stream: the server never sees a whole body.
+async fn pump(mut body: RequestBody, mut stream: h2::SendStream<Bytes>) {
+    use http_body_util::BodyExt as _;
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            _ = std::future::poll_fn(|cx| stream.poll_reset(cx)) => return,
+        };
+        match frame {
+            None => {
+                let _ = stream.send_data(Bytes::new(), true);
+                return;
+            }
+            Some(Err(_)) => return stream.send_reset(h2::Reason::CANCEL),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    if send_all(&mut stream, data).await.is_err() {
+                        return;
+                    }
+                }
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        let _ = stream.send_trailers(trailers);
+                    }
+                    return;
+                }
+            },
+        }
+    }
+}
+
+async fn send_all(stream: &mut h2::SendStream<Bytes>, mut data: Bytes) -> Result<(), h2::Error> {
+    while !data.is_empty() {
+        stream.reserve_capacity(data.len());
+        let granted = match std::future::poll_fn(|cx| stream.poll_capacity(cx)).await {
+            Some(granted) => granted?,
+            None => return Err(h2::Reason::STREAM_CLOSED.into()),
+        };
+        let chunk = data.split_to(granted.min(data.len()));
+        stream.send_data(chunk, false)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,5 @@
+
+pub mod fake;
+pub mod pki;
+pub mod client;
+pub mod cluster;
