@@ -5,7 +5,6 @@
 //! by one, so both read alike. The store itself keeps the cloud's bytes.
 
 mod body;
-#[path = "remote/filter/masterservice.rs"]
 pub mod masterservice;
 
 use std::sync::Arc;

@@ -1,5 +1,8 @@
+//! What Holdfast is tested against: a small fake API server with faults, a real
+//! cluster in network namespaces, the hub itself as a process, and clients.
 
-pub mod fake;
-pub mod pki;
 pub mod client;
 pub mod cluster;
+pub mod fake;
+pub mod hub;
+pub mod pki;

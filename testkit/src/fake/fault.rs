@@ -131,11 +131,7 @@ pub(crate) fn spoil(fault: Fault, mut answer: Reply, line: std::sync::Arc<Line>)
     let inner = std::mem::replace(answer.body_mut(), body);
     tokio::spawn(async move {
         match fault {
-            Fault::StallBody(limit) => {
-                if pump(inner, &feed, limit).await {
-                    feed.closed().await;
-                }
-            }
+            Fault::StallBody(limit) => stall(inner, &feed, limit).await,
             Fault::TruncateBody(limit) => {
                 pump(inner, &feed, limit).await;
                 feed.fail().await;
@@ -170,6 +166,12 @@ async fn pump(mut inner: FakeBody, feed: &Feed, limit: usize) -> bool {
         }
     }
     true
+}
+
+async fn stall(inner: FakeBody, feed: &Feed, limit: usize) {
+    if pump(inner, feed, limit).await {
+        feed.closed().await;
+    }
 }
 
 async fn slow(mut inner: FakeBody, feed: &Feed, rate: u64) {

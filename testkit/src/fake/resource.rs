@@ -57,6 +57,24 @@ pub(crate) const KNOWN: &[Known] = &[
     known("storage.k8s.io", "v1", "csinodes", "CSINode", false),
 ];
 
+/// The abbreviations clients may use, as discovery gives them.
+pub(crate) fn short_names(plural: &str) -> &'static [&'static str] {
+    match plural {
+        "configmaps" => &["cm"],
+        "endpoints" => &["ep"],
+        "events" => &["ev"],
+        "namespaces" => &["ns"],
+        "nodes" => &["no"],
+        "pods" => &["po"],
+        "serviceaccounts" => &["sa"],
+        "services" => &["svc"],
+        "daemonsets" => &["ds"],
+        "deployments" => &["deploy"],
+        "certificatesigningrequests" => &["csr"],
+        _ => &[],
+    }
+}
+
 impl Resource {
     pub(crate) fn new(group: &str, version: &str, plural: &str) -> Self {
         Self { group: group.to_owned(), version: version.to_owned(), plural: plural.to_owned() }

@@ -10,7 +10,7 @@ use super::Shared;
 use super::access::{Question, User};
 use super::body::{Reply, reply};
 use super::request::{Call, Target};
-use super::resource::{KNOWN, Resource};
+use super::resource::{KNOWN, Resource, short_names};
 use super::stamp;
 use super::status::Failure;
 use super::write::parse;
@@ -107,7 +107,10 @@ fn group_list(shared: &Shared) -> Value {
 
 fn resource_list(shared: &Shared, group: &str, version: &str) -> Value {
     let verbs = json!(["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]);
-    let entry = |name: &str, kind: &str, namespaced: bool| json!({"name": name, "singularName": kind.to_lowercase(), "namespaced": namespaced, "kind": kind, "verbs": verbs});
+    let entry = |name: &str, kind: &str, namespaced: bool| {
+        json!({"name": name, "singularName": kind.to_lowercase(), "namespaced": namespaced, "kind": kind, "verbs": verbs,
+            "shortNames": short_names(name)})
+    };
     let known = KNOWN.iter().filter(|known| known.group == group && known.version == version);
     let mut resources: Vec<Value> = known.map(|known| entry(known.plural, known.kind, known.namespaced)).collect();
     let stored: Vec<Resource> = shared.state().resources().cloned().collect();

@@ -12,7 +12,7 @@ pub(crate) struct Failure {
     pub(crate) reason: String,
     pub(crate) message: String,
     /// Present when there are details, even empty ones.
-    pub(crate) details: Option<Details>,
+    pub(crate) details: Option<Box<Details>>,
     /// `metadata.continue`, given with an expired page token.
     pub(crate) resume: String,
 }
@@ -30,9 +30,9 @@ pub(crate) struct Details {
 }
 
 impl Details {
-    fn of(resource: &Resource, name: &str) -> Option<Self> {
+    fn of(resource: &Resource, name: &str) -> Option<Box<Self>> {
         let (group, kind) = (resource.group.clone(), resource.plural.clone());
-        Some(Self { name: name.to_owned(), group, kind, ..Self::default() })
+        Some(Box::new(Self { name: name.to_owned(), group, kind, ..Self::default() }))
     }
 }
 
@@ -48,7 +48,7 @@ impl Failure {
 
     pub(crate) fn unknown_resource() -> Self {
         let message = "the server could not find the requested resource";
-        Self { details: Some(Details::default()), ..Self::new(404, "NotFound", message) }
+        Self { details: Some(Box::default()), ..Self::new(404, "NotFound", message) }
     }
 
     pub(crate) fn already_exists(resource: &Resource, name: &str) -> Self {
@@ -68,7 +68,7 @@ impl Failure {
 
     pub(crate) fn forbidden(resource: Option<(&Resource, &str)>, why: &str) -> Self {
         let (message, details) = match resource {
-            None => (format!("forbidden: {why}"), Some(Details::default())),
+            None => (format!("forbidden: {why}"), Some(Box::default())),
             Some((resource, "")) => (format!("{} is forbidden: {why}", resource.qualified()), Details::of(resource, "")),
             Some((resource, name)) => {
                 (format!("{} \"{name}\" is forbidden: {why}", resource.qualified()), Details::of(resource, name))
@@ -99,7 +99,7 @@ impl Failure {
         let cause = ("ResourceVersionTooLarge".to_owned(), "Too large resource version".to_owned());
         let details = Details { cause: Some(cause), retry_after: 1, ..Details::default() };
         let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
-        Self { details: Some(details), ..Self::new(504, "Timeout", message) }
+        Self { details: Some(Box::new(details)), ..Self::new(504, "Timeout", message) }
     }
 
     pub(crate) fn not_acceptable() -> Self {
@@ -116,7 +116,7 @@ impl Failure {
 
     pub(crate) fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";
-        Self { details: Some(Details::default()), ..Self::new(405, "MethodNotAllowed", message) }
+        Self { details: Some(Box::default()), ..Self::new(405, "MethodNotAllowed", message) }
     }
 
     pub(crate) fn invalid(resource: &Resource, name: &str, why: &str) -> Self {
@@ -138,7 +138,7 @@ impl Failure {
             _ => ("", "fault injected"),
         };
         let retry_after = u32::from(code == 429);
-        let details = Some(Details { retry_after, ..Details::default() });
+        let details = Some(Box::new(Details { retry_after, ..Details::default() }));
         Self { details, ..Self::new(code, reason, message) }
     }
 
@@ -186,7 +186,8 @@ impl Details {
 
 /// The answer to a deletion.
 pub(crate) fn deleted(resource: &Resource, name: &str, uid: &str) -> Failure {
-    let details = Details::of(resource, name).map(|details| Details { uid: uid.to_owned(), ..details });
+    let mut details = Details::of(resource, name);
+    details.iter_mut().for_each(|details| uid.clone_into(&mut details.uid));
     Failure { code: 200, details, ..Failure::default() }
 }
 

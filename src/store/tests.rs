@@ -1,0 +1,289 @@
+//! What a reader of the store would notice: collections are whole or as they were,
+//! events apply once and in order, what was promised is there after a restart.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::record::{ListAsk, Subject, WatchAsk};
+use super::*;
+use crate::kube::list::Encoding;
+use crate::runtime::metrics::Metrics;
+
+fn scope() -> Scope {
+    Scope {
+        group: String::new(),
+        version: "v1".into(),
+        resource: "configmaps".into(),
+        namespace: "a".into(),
+        label_selector: String::new(),
+        field_selector: String::new(),
+        protobuf: false,
+        form: String::new(),
+    }
+}
+
+fn open(store: Arc<dyn Store>) -> Arc<Knowledge> {
+    let limits = Limits { cache_max_bytes: 1 << 20, ..Limits::default() };
+    let parts = Parts {
+        store,
+        sealer: Sealer::new(&[1; 32]),
+        metrics: Arc::new(Metrics::default()),
+        limits,
+        tasks: tokio::runtime::Handle::current(),
+    };
+    Knowledge::open(parts).unwrap()
+}
+
+fn item(name: &str, version: u64) -> String {
+    format!(r#"{{"metadata":{{"name":"{name}","namespace":"a","resourceVersion":"{version}"}}}}"#)
+}
+
+fn list_body(version: u64, names: &[&str], token: &str) -> String {
+    let items: Vec<String> = names.iter().map(|name| item(name, version)).collect();
+    let token = if token.is_empty() { String::new() } else { format!(r#","continue":"{token}""#) };
+    format!(
+        r#"{{"kind":"ConfigMapList","apiVersion":"v1","metadata":{{"resourceVersion":"{version}"{token}}},"items":[{}]}}"#,
+        items.join(",")
+    )
+}
+
+fn ask(token: &str) -> ListAsk {
+    ListAsk { scope: scope(), continue_token: token.into(), quorum: true, pinned: false, started: 0 }
+}
+
+/// Lets the recording tasks run, then the writer.
+async fn settle(knowledge: &Knowledge) {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    knowledge.flush().await.unwrap();
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    knowledge.flush().await.unwrap();
+}
+
+async fn record(knowledge: &Arc<Knowledge>, ask: ListAsk, body: &str, whole: bool) {
+    let mut recording = knowledge.record(Subject::List(ask), false);
+    for chunk in body.as_bytes().chunks(7) {
+        recording.push(&Bytes::copy_from_slice(chunk));
+        tokio::task::yield_now().await;
+    }
+    if whole { recording.finish() } else { drop(recording) }
+    settle(knowledge).await;
+}
+
+/// Version and names of what a LIST would answer now.
+fn known(knowledge: &Knowledge) -> Option<(String, Vec<String>)> {
+    let view = knowledge.list(&scope()).unwrap()?;
+    let mut names = Vec::new();
+    view.visit(knowledge, None, &mut |_, item| {
+        names.push(crate::kube::object::meta(Encoding::Json, &item).unwrap().name);
+        true
+    })
+    .unwrap();
+    Some((view.header.resource_version.clone(), names))
+}
+
+fn names(list: &[&str]) -> Vec<String> {
+    list.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_list_that_ends_early_leaves_the_earlier_collection() {
+    let knowledge = open(Arc::new(Memory::default()));
+    record(&knowledge, ask(""), &list_body(10, &["x", "y"], ""), true).await;
+    let before = known(&knowledge).unwrap();
+    assert_eq!(before, ("10".into(), names(&["x", "y"])));
+    let body = list_body(20, &["x", "y", "z"], "");
+    for cut in 0..body.len() {
+        record(&knowledge, ask(""), &body[..cut], false).await;
+        assert_eq!(known(&knowledge).unwrap(), before, "cut at {cut}");
+        record(&knowledge, ask(""), &body[..cut], true).await;
+        assert_eq!(known(&knowledge).unwrap(), before, "cut at {cut}, claimed whole");
+    }
+    record(&knowledge, ask(""), &body, true).await;
+    assert_eq!(known(&knowledge).unwrap(), ("20".into(), names(&["x", "y", "z"])));
+}
+
+#[tokio::test]
+async fn pages_count_only_together() {
+    let knowledge = open(Arc::new(Memory::default()));
+    record(&knowledge, ask(""), &list_body(10, &["a", "b"], "page2"), true).await;
+    assert_eq!(known(&knowledge), None);
+    record(&knowledge, ask("unknown"), &list_body(10, &["z"], ""), true).await;
+    assert_eq!(known(&knowledge), None, "the last page of another list");
+    record(&knowledge, ask("page2"), &list_body(10, &["c"], ""), true).await;
+    assert_eq!(known(&knowledge).unwrap(), ("10".into(), names(&["a", "b", "c"])));
+    record(&knowledge, ask(""), &list_body(20, &["a"], "again"), true).await;
+    record(&knowledge, ask("again"), &list_body(21, &["b"], ""), true).await;
+    assert_eq!(known(&knowledge).unwrap().0, "10", "pages of different versions are no list");
+}
+
+#[tokio::test]
+async fn an_older_list_does_not_replace_a_newer_one_unless_the_cluster_went_back() {
+    let knowledge = open(Arc::new(Memory::default()));
+    record(&knowledge, ask(""), &list_body(20, &["new"], ""), true).await;
+    let lagging = ListAsk { quorum: false, started: u64::MAX, ..ask("") };
+    record(&knowledge, lagging, &list_body(10, &["old"], ""), true).await;
+    assert_eq!(known(&knowledge).unwrap().0, "20", "a lagging apiserver");
+    record(&knowledge, ask(""), &list_body(10, &["old"], ""), true).await;
+    assert_eq!(known(&knowledge).unwrap().0, "20", "asked before the newer one came");
+    let later = ListAsk { started: u64::MAX, ..ask("") };
+    record(&knowledge, later, &list_body(5, &["restored"], ""), true).await;
+    assert_eq!(known(&knowledge).unwrap(), ("5".into(), names(&["restored"])), "etcd was restored");
+}
+
+fn event(kind: &str, name: &str, version: u64) -> String {
+    let object = item(name, version).replacen('{', r#"{"kind":"ConfigMap","apiVersion":"v1","#, 1);
+    format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n")
+}
+
+async fn watch(knowledge: &Arc<Knowledge>, from: &str, initial: bool, body: &str) {
+    let ask = WatchAsk { scope: scope(), resource_version: from.into(), send_initial_events: initial, pinned: false };
+    let mut recording = knowledge.record(Subject::Watch(ask), false);
+    for chunk in body.as_bytes().chunks(11) {
+        recording.push(&Bytes::copy_from_slice(chunk));
+        tokio::task::yield_now().await;
+    }
+    settle(knowledge).await;
+    drop(recording);
+    settle(knowledge).await;
+}
+
+#[tokio::test]
+async fn events_apply_once_in_order_and_only_without_a_gap() {
+    let knowledge = open(Arc::new(Memory::default()));
+    record(&knowledge, ask(""), &list_body(10, &["x", "y"], ""), true).await;
+    let events = event("ADDED", "z", 11) + &event("DELETED", "x", 12) + &event("BOOKMARK", "", 15);
+    watch(&knowledge, "10", false, &events).await;
+    assert_eq!(known(&knowledge).unwrap(), ("15".into(), names(&["y", "z"])));
+    watch(&knowledge, "10", false, &events).await;
+    assert_eq!(known(&knowledge).unwrap(), ("15".into(), names(&["y", "z"])), "seen before");
+    watch(&knowledge, "17", false, &event("DELETED", "y", 18)).await;
+    assert_eq!(known(&knowledge).unwrap().0, "15", "16 and 17 are missing: not applied");
+    watch(&knowledge, "", false, &event("DELETED", "y", 18)).await;
+    assert_eq!(known(&knowledge).unwrap().0, "15", "from nowhere in particular");
+    watch(&knowledge, "15", false, &(event("ADDED", "w", 16) + "{\"type\":\"ADDED\",\"obj")).await;
+    assert_eq!(known(&knowledge).unwrap(), ("16".into(), names(&["w", "y", "z"])), "what came before a cut counts");
+}
+
+#[tokio::test]
+async fn initial_events_count_from_their_bookmark_on() {
+    let knowledge = open(Arc::new(Memory::default()));
+    let added = event("ADDED", "x", 3) + &event("ADDED", "y", 4);
+    watch(&knowledge, "", true, &added).await;
+    assert_eq!(known(&knowledge), None, "no bookmark, no collection");
+    let end = r#"{"type":"BOOKMARK","object":{"kind":"ConfigMap","apiVersion":"v1","metadata":{"resourceVersion":"9","annotations":{"k8s.io/initial-events-end":"true"}}}}"#;
+    watch(&knowledge, "", true, &(added + end + "\n" + &event("DELETED", "x", 12))).await;
+    assert_eq!(known(&knowledge).unwrap(), ("12".into(), names(&["y"])));
+}
+
+#[tokio::test]
+async fn what_was_remembered_and_promised_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.redb");
+    let grant = Grant { user: "u".into(), verb: "list".into(), thing: "t".into() };
+    {
+        let knowledge = open(Arc::new(Disk::open(&path).unwrap().0));
+        record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+        knowledge.grant(&grant);
+        let entry = Entry::new("/e".into(), "n".into(), "application/json".into(), Credential::Node, b"{}".to_vec());
+        knowledge.accept(entry.clone()).await.unwrap();
+        assert!(matches!(knowledge.accept(entry).await, Err(NotAccepted::AlreadyExists)));
+        knowledge.settle_disk().await;
+    }
+    let mut tries = 0;
+    let disk = loop {
+        // The writer's thread gives the file up when it has seen its queue closed.
+        match Disk::open(&path) {
+            Ok((disk, aside)) => {
+                assert_eq!(aside, None);
+                break disk;
+            }
+            Err(error) => {
+                tries += 1;
+                assert!(tries < 1000, "{error}");
+                tokio::task::yield_now().await;
+                std::thread::yield_now();
+            }
+        }
+    };
+    let knowledge = open(Arc::new(disk));
+    assert_eq!(known(&knowledge).unwrap(), ("10".into(), names(&["x"])));
+    assert!(knowledge.granted(&grant).unwrap());
+    let entries = knowledge.entries(10).unwrap();
+    assert_eq!(entries.len(), 1);
+    knowledge.settle(entries[0].0, &entries[0].1).await.unwrap();
+    assert!(knowledge.entries(10).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_damaged_item_is_noticed_and_takes_its_collection_out() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let knowledge = open(store.clone());
+    record(&knowledge, ask(""), &list_body(10, &["x", "y"], ""), true).await;
+    let view = knowledge.list(&scope()).unwrap().unwrap();
+    let key = keys::item(view.header.id, "a", "x");
+    let mut row = store.snapshot().unwrap().read(&key).unwrap().unwrap();
+    row[3] ^= 1;
+    store.apply(&[Op::Put(key, row)], true).unwrap();
+    let view = knowledge.list(&scope()).unwrap().unwrap();
+    assert!(matches!(view.visit(&knowledge, None, &mut |_, _| true), Err(StoreError::Damaged { .. })));
+    knowledge.discard(&view.header).await;
+    assert_eq!(known(&knowledge), None);
+}
+
+#[tokio::test]
+async fn over_the_budget_the_least_recently_used_goes_whole() {
+    let knowledge = open(Arc::new(Memory::default()));
+    let big = "v".repeat(300_000);
+    for (index, resource) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
+        let mut ask = ask("");
+        ask.scope.resource = resource.into();
+        ask.pinned = index == 0;
+        let body = list_body(10, &["x"], "").replace(r#""namespace":"a""#, &format!(r#""namespace":"a","annotations":{{"big":"{big}"}}"#));
+        record(&knowledge, ask, &body, true).await;
+    }
+    knowledge.sweep().await.unwrap();
+    settle(&knowledge).await;
+    let kept: Vec<_> = ["a", "b", "c", "d", "e"]
+        .into_iter()
+        .filter(|resource| knowledge.list(&Scope { resource: (*resource).into(), ..scope() }).unwrap().is_some())
+        .collect();
+    assert_eq!(kept.len(), 3, "{kept:?}");
+    assert!(kept.contains(&"a"), "pinned");
+}
+
+#[tokio::test]
+async fn a_write_that_fails_leaves_no_half_collection() {
+    let store = Arc::new(Failing::default());
+    let knowledge = open(store.clone());
+    record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+    store.fail.store(true, std::sync::atomic::Ordering::Relaxed);
+    record(&knowledge, ask(""), &list_body(20, &["x", "y"], ""), true).await;
+    store.fail.store(false, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(known(&knowledge).unwrap(), ("10".into(), names(&["x"])));
+    record(&knowledge, ask(""), &list_body(30, &["z"], ""), true).await;
+    assert_eq!(known(&knowledge).unwrap(), ("30".into(), names(&["z"])), "goes on once the disk does");
+}
+
+#[derive(Default)]
+struct Failing {
+    store: Memory,
+    fail: std::sync::atomic::AtomicBool,
+}
+
+impl Store for Failing {
+    fn apply(&self, ops: &[Op], durable: bool) -> Result<(), StoreError> {
+        if self.fail.load(std::sync::atomic::Ordering::Relaxed) && !ops.is_empty() {
+            return Err(StoreError::Backend("No space left on device".into()));
+        }
+        self.store.apply(ops, durable)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.store.snapshot()
+    }
+}

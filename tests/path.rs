@@ -1,0 +1,83 @@
+//! What a client receives through the hub, with the fake API server as the cloud: the
+//! real binary, real sockets.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "path/faults.rs"]
+mod faults;
+#[path = "path/offline.rs"]
+mod offline;
+#[path = "path/online.rs"]
+mod online;
+#[path = "path/start.rs"]
+mod start;
+
+use std::time::Duration;
+
+use serde_json::json;
+use testkit::client::{Alpn, Client};
+use testkit::fake::{Fake, FakeOptions};
+use testkit::hub::{Hub, HubOptions, eventually};
+
+const TOKEN: &str = "sample-token";
+const SECONDS: fn(u64) -> Duration = Duration::from_secs;
+
+/// A cloud with one tenant, and a hub in front of it.
+struct Rig {
+    fake: Fake,
+    hub: Hub,
+}
+
+impl Rig {
+    async fn start() -> Self {
+        Self::with(FakeOptions::default(), &[]).await
+    }
+
+    async fn with(options: FakeOptions, flags: &[&str]) -> Self {
+        let fake = Fake::start(options).await.unwrap();
+        fake.add_token(TOKEN, "system:serviceaccount:story:sample", &["system:serviceaccounts"]);
+        for verb in ["get", "list", "watch"] {
+            fake.allow("system:serviceaccount:story:sample", verb, "configmaps", "story", "*");
+        }
+        fake.allow("system:serviceaccount:story:sample", "get", "secrets", "story", "allowed");
+        fake.allow("system:serviceaccount:story:sample", "create", "events", "story", "*");
+        fake.put("configmaps", "story", "greeting", json!({"data": {"text": "hello"}}));
+        fake.put("configmaps", "story", "zz-last", json!({"data": {"text": "\u{e9}\u{1F980} \"quoted\" <&>"}}));
+        fake.put("secrets", "story", "allowed", json!({"data": {"value": "czNjcjN0"}}));
+        fake.put("secrets", "story", "forbidden", json!({"data": {"value": "bm8="}}));
+        let servers = vec![fake.url()];
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: fake.pki(), flags };
+        let hub = Hub::start(options).await.unwrap();
+        Self { fake, hub }
+    }
+
+    async fn pod(&self) -> Client {
+        self.hub.pod(TOKEN, Alpn::H2).await.unwrap()
+    }
+
+    /// Cuts the link and waits until the hub has noticed.
+    async fn cut(&self, fault: testkit::fake::Fault) {
+        self.fake.fault(fault);
+        self.link_is(0.0).await;
+    }
+
+    async fn restore(&self) {
+        self.fake.heal().unwrap();
+        self.link_is(1.0).await;
+    }
+
+    async fn link_is(&self, up: f64) {
+        eventually("the verdict changes", SECONDS(60), async || Ok(self.hub.metric("node_yurthub_server_healthy_status").await? == up))
+            .await
+            .unwrap();
+    }
+
+    /// Waits until this many lists were remembered.
+    async fn remembered(&self, lists: f64) {
+        eventually("the list is remembered", SECONDS(10), async || Ok(self.hub.metric("holdfast_lists_remembered_total").await? >= lists))
+            .await
+            .unwrap();
+    }
+}
+
+const CONFIGMAPS: &str = "/api/v1/namespaces/story/configmaps";

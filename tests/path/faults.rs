@@ -1,0 +1,125 @@
+//! Bad input, from both sides: one request ends with clear words, the others go on.
+
+use serde_json::json;
+use testkit::client::Client;
+use testkit::fake::Fault;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::*;
+
+async fn alive(rig: &Rig) {
+    let answer = rig.pod().await.get(&format!("{CONFIGMAPS}/greeting")).await.unwrap();
+    assert_eq!(answer.status, 200, "the neighbours go on: {}", answer.text());
+}
+
+async fn raw(rig: &Rig, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(rig.hub.loopback).await.unwrap();
+    // The hub may answer and close before it has read everything.
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(SECONDS(10), stream.read_to_end(&mut answer)).await.expect("the hub ends it");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn malformed_requests_end_alone() {
+    let rig = Rig::start().await;
+    assert!(raw(&rig, b"\x16\x03\x01\x02\x00\x01garbage\r\n\r\n").await.starts_with("HTTP/1.1 400"));
+    assert!(raw(&rig, b"GET / HTTP/9.9\r\n\r\n").await.starts_with("HTTP/1.1 "));
+    assert!(raw(&rig, b"POST /api HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n").await.starts_with("HTTP/1.1 4"));
+    assert!(raw(&rig, b"GET /api/v1/watch HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.contains("unable to determine kind"));
+    let mut huge = b"GET /api HTTP/1.1\r\nhost: x\r\nx-huge: ".to_vec();
+    huge.resize(1 << 20, b'a');
+    let answer = raw(&rig, &[&huge[..], b"\r\n\r\n"].concat()).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    alive(&rig).await;
+}
+
+#[tokio::test]
+async fn half_open_and_slow_senders_hold_nobody_up() {
+    let rig = Rig::start().await;
+    let mut idle = Vec::new();
+    for index in 0..200 {
+        let mut stream = TcpStream::connect(rig.hub.loopback).await.unwrap();
+        if index % 2 == 0 {
+            stream.write_all(b"GET /api HT").await.unwrap();
+        }
+        idle.push(stream);
+    }
+    alive(&rig).await;
+}
+
+#[tokio::test]
+async fn a_body_that_stops_in_the_middle_never_counts_upstream() {
+    let rig = Rig::start().await;
+    let mut stream = TcpStream::connect(rig.hub.loopback).await.unwrap();
+    let head = format!("POST {CONFIGMAPS} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{{\"metadata\":{{\"name\":\"half\"}}");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    drop(stream);
+    alive(&rig).await;
+    assert!(rig.fake.get("configmaps", "story", "half").is_none());
+}
+
+#[tokio::test]
+async fn an_upstream_that_lies_gets_an_honest_error_and_is_not_remembered() {
+    let rig = Rig::start().await;
+    let client = rig.pod().await;
+    let whole = client.get(CONFIGMAPS).await.unwrap();
+    rig.remembered(1.0).await;
+    for fault in [Fault::TruncateBody(100), Fault::WrongContentLength] {
+        let name = format!("{fault:?}");
+        rig.fake.put("configmaps", "story", &format!("more-{}", name.len()), json!({"data": {}}));
+        rig.fake.fault_at(CONFIGMAPS, fault);
+        let answer = client.get(CONFIGMAPS).await;
+        assert!(answer.as_ref().map_or(true, |answer| answer.status.is_server_error()), "{name}: {answer:?}");
+        rig.fake.heal().unwrap();
+        rig.link_is(1.0).await;
+    }
+    rig.cut(Fault::Refuse).await;
+    assert_eq!(client.get(CONFIGMAPS).await.unwrap().body, whole.body, "the last whole list, as it was");
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_no_http_is_a_server_that_is_down() {
+    let rig = Rig::start().await;
+    let client = rig.pod().await;
+    let whole = client.get(CONFIGMAPS).await.unwrap();
+    rig.remembered(1.0).await;
+    rig.fake.fault(Fault::Refuse);
+    rig.fake.heal().unwrap();
+    rig.fake.fault(Fault::Garbage);
+    let answer = client.get(CONFIGMAPS).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.body, whole.body);
+}
+
+#[tokio::test]
+async fn ordinary_errors_of_a_healthy_server_are_passed_on() {
+    let rig = Rig::start().await;
+    let client = rig.pod().await;
+    client.get(CONFIGMAPS).await.unwrap();
+    rig.remembered(1.0).await;
+    for code in [400, 409, 422, 429, 500] {
+        rig.fake.fault_at(CONFIGMAPS, Fault::Status(code));
+        let answer = client.get(CONFIGMAPS).await.unwrap();
+        assert_eq!((answer.status.as_u16(), answer.header("cache-status")), (code, ""));
+        rig.fake.heal().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_list_too_large_for_the_budget_is_passed_on_and_counted() {
+    let rig = Rig::with(testkit::fake::FakeOptions::default(), &["--cache-max-bytes=1048576"]).await;
+    for index in 0..20 {
+        rig.fake.put("configmaps", "story", &format!("big-{index}"), json!({"data": {"v": "x".repeat(100_000)}}));
+    }
+    let answer = rig.pod().await.get(CONFIGMAPS).await.unwrap();
+    assert_eq!(answer.json()["items"].as_array().unwrap().len(), 22);
+    eventually("it is counted", SECONDS(5), async || {
+        let text = Client::http1(rig.hub.admin).await?.get("/metrics").await?.text();
+        Ok(text.contains("holdfast_lists_not_remembered_total{reason=\"over the budget\"} 1"))
+    })
+    .await
+    .unwrap();
+}

@@ -1,0 +1,263 @@
+//! Link down: the same clients, the same answers, their own rights.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use testkit::client::Client;
+use testkit::fake::Fault;
+
+use super::*;
+
+async fn see(rig: &Rig) -> Client {
+    let client = rig.pod().await;
+    client.get(CONFIGMAPS).await.unwrap();
+    client.get("/api/v1/namespaces/story/secrets/allowed").await.unwrap();
+    client.get("/api/v1/namespaces/story/secrets/forbidden").await.unwrap();
+    client.get("/version").await.unwrap();
+    rig.remembered(1.0).await;
+    client
+}
+
+#[tokio::test]
+async fn what_was_read_is_answered_again_exactly() {
+    let rig = Rig::start().await;
+    let client = rig.pod().await;
+    let accept = [("accept", "application/vnd.kubernetes.protobuf,application/json")];
+    let paths = [CONFIGMAPS.to_owned(), format!("{CONFIGMAPS}/greeting"), "/version".to_owned(), "/api".to_owned()];
+    let mut online = Vec::new();
+    for path in &paths {
+        for headers in [&accept[..], &[]] {
+            online.push(client.request("GET", path, headers, "").await.unwrap());
+        }
+    }
+    rig.remembered(2.0).await;
+    rig.cut(Fault::Refuse).await;
+    let mut online = online.into_iter();
+    for path in &paths {
+        for headers in [&accept[..], &[]] {
+            let offline = client.request("GET", path, headers, "").await.unwrap();
+            let before = online.next().unwrap();
+            assert_eq!(offline.status, 200, "{path}: {}", offline.text());
+            assert_eq!(offline.body, before.body, "{path}");
+            assert_eq!(offline.header("content-type"), before.header("content-type"));
+            assert!(offline.header("cache-status").contains("detail=offline"));
+            assert!(!offline.header("age").is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn unknown_is_not_absent_and_nobody_gets_more_than_before() {
+    let rig = Rig::start().await;
+    let client = see(&rig).await;
+    rig.hub.kubelet().await.unwrap().get("/api/v1/namespaces/story/secrets/forbidden").await.unwrap();
+    rig.cut(Fault::Refuse).await;
+    let status = async |client: &Client, method: &str, path: &str| {
+        let answer = client.request(method, path, &[("content-type", "application/json")], "{}").await.unwrap();
+        assert_eq!(answer.header("retry-after"), "", "client-go would sleep inside the caller");
+        assert_eq!(answer.json()["kind"], "Status");
+        answer.status.as_u16()
+    };
+    assert_eq!(client.get("/api/v1/namespaces/story/secrets/allowed").await.unwrap().status, 200);
+    assert_eq!(status(&client, "GET", "/api/v1/namespaces/story/secrets/forbidden").await, 403, "known to the node, not to this caller");
+    assert_eq!(status(&client, "GET", "/api/v1/namespaces/story/pods").await, 403, "never granted");
+    assert_eq!(status(&client, "POST", CONFIGMAPS).await, 503);
+    assert_eq!(status(&client, "PUT", &format!("{CONFIGMAPS}/greeting")).await, 503);
+    assert_eq!(status(&client, "DELETE", &format!("{CONFIGMAPS}/greeting")).await, 503);
+    let stranger = rig.hub.pod("another-token", testkit::client::Alpn::H2).await.unwrap();
+    assert_eq!(status(&stranger, "GET", CONFIGMAPS).await, 401);
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    assert_eq!(status(&kubelet, "GET", "/api/v1/namespaces/story/secrets/never-asked").await, 403);
+}
+
+#[tokio::test]
+async fn absence_is_known_from_a_complete_list_or_from_the_cloud() {
+    let rig = Rig::start().await;
+    let client = see(&rig).await;
+    // The right to get any of them by name, granted for one that is not there.
+    assert_eq!(client.get(&format!("{CONFIGMAPS}/missing")).await.unwrap().status, 404);
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    assert_eq!(kubelet.get("/api/v1/namespaces/story/secrets/gone").await.unwrap().status, 404);
+    rig.cut(Fault::Refuse).await;
+    let answer = client.get(&format!("{CONFIGMAPS}/missing")).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.json()["reason"].as_str().map(str::to_owned)), (404, Some("NotFound".into())));
+    assert_eq!(kubelet.get("/api/v1/namespaces/story/secrets/gone").await.unwrap().status, 404);
+}
+
+#[tokio::test]
+async fn a_read_that_meets_the_cut_is_answered_within_two_seconds() {
+    for fault in [Fault::Refuse, Fault::Reset, Fault::Freeze, Fault::Silence] {
+        let rig = Rig::start().await;
+        let client = see(&rig).await;
+        let name = format!("{fault:?}");
+        rig.fake.fault(fault);
+        let started = Instant::now();
+        let answer = client.get(CONFIGMAPS).await.unwrap();
+        let took = started.elapsed();
+        assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+        assert!(took < SECONDS(2), "{name}: {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_watch_stays_open_through_the_cut_and_leads_back() {
+    let rig = Rig::start().await;
+    let client = see(&rig).await;
+    let list = client.get(CONFIGMAPS).await.unwrap().json();
+    let version = list["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let path = format!("{CONFIGMAPS}?watch=1&allowWatchBookmarks=true&resourceVersion={version}");
+    let mut online = client.stream("GET", &path, &[], "").await.unwrap();
+    rig.cut(Fault::Refuse).await;
+    assert!(online.event().await.map_or(true, |event| event.is_none()), "ends, so that the client asks again");
+    let mut offline = client.stream("GET", &path, &[], "").await.unwrap();
+    assert_eq!(offline.status, 200);
+    let from_zero = client.stream("GET", &format!("{CONFIGMAPS}?watch=1&resourceVersion=0"), &[], "").await.unwrap();
+    let first = { let mut from_zero = from_zero; from_zero.event().await.unwrap().unwrap() };
+    assert_eq!((first["type"].as_str(), first["object"]["metadata"]["name"].as_str()), (Some("ADDED"), Some("greeting")));
+    let mut listed = client
+        .stream("GET", &format!("{CONFIGMAPS}?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan"), &[], "")
+        .await
+        .unwrap();
+    let mut events = Vec::new();
+    while events.last().is_none_or(|event: &Value| event["type"] != "BOOKMARK") {
+        events.push(listed.event().await.unwrap().unwrap());
+    }
+    assert_eq!(events.len(), 3);
+    assert_eq!(events[2]["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    let mut old = client.stream("GET", &format!("{CONFIGMAPS}?watch=1&resourceVersion=1"), &[], "").await.unwrap();
+    let error = old.event().await.unwrap().unwrap();
+    assert_eq!((error["type"].as_str(), error["object"]["code"].as_u64()), (Some("ERROR"), Some(410)));
+    rig.fake.put("configmaps", "story", "made-meanwhile", json!({"data": {}}));
+    rig.restore().await;
+    assert!(offline.event().await.unwrap().is_none(), "ends when the link is back");
+    let mut again = client.stream("GET", &path, &[], "").await.unwrap();
+    assert_eq!(again.event().await.unwrap().unwrap()["object"]["metadata"]["name"], "made-meanwhile");
+}
+
+#[tokio::test]
+async fn what_a_watch_brought_is_in_the_next_offline_list() {
+    let rig = Rig::start().await;
+    let client = see(&rig).await;
+    let version = rig.fake.resource_version();
+    let mut watch = client.stream("GET", &format!("{CONFIGMAPS}?watch=1&resourceVersion={version}"), &[], "").await.unwrap();
+    rig.fake.put("configmaps", "story", "added", json!({"data": {"n": "1"}}));
+    rig.fake.delete("configmaps", "story", "zz-last");
+    for _ in 0..2 {
+        watch.event().await.unwrap().unwrap();
+    }
+    rig.cut(Fault::Refuse).await;
+    let list = client.get(CONFIGMAPS).await.unwrap().json();
+    let names: Vec<_> = list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].clone()).collect();
+    assert_eq!(names, ["added", "greeting"]);
+    assert_eq!(list["metadata"]["resourceVersion"], rig.fake.resource_version().to_string());
+}
+
+#[tokio::test]
+async fn the_hub_killed_during_the_cut_answers_again_without_the_cloud() {
+    let mut rig = Rig::start().await;
+    let before = see(&rig).await.get(CONFIGMAPS).await.unwrap();
+    rig.remembered(2.0).await;
+    rig.cut(Fault::Silence).await;
+    // The last second may be lost: this is older.
+    tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+    rig.hub.kill();
+    rig.hub.run().await.unwrap();
+    let client = rig.pod().await;
+    let started = Instant::now();
+    let answer = client.get(CONFIGMAPS).await.unwrap();
+    assert_eq!(answer.body, before.body, "{}", answer.text());
+    assert!(started.elapsed() < SECONDS(2), "{:?}", started.elapsed());
+    assert_eq!(client.get("/api/v1/namespaces/story/secrets/forbidden").await.unwrap().status, 403);
+    let disk = std::fs::read(rig.hub.store_file()).unwrap();
+    for secret in ["czNjcjN0", "hello", TOKEN] {
+        assert!(!disk.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret} in the clear on disk");
+    }
+}
+
+#[tokio::test]
+async fn an_event_accepted_offline_is_in_the_cloud_after_the_cut_once() {
+    let mut rig = Rig::start().await;
+    let events = "/api/v1/namespaces/story/events";
+    let post = async |client: &Client, name: &str| {
+        let body = json!({"kind": "Event", "apiVersion": "v1", "metadata": {"name": name}, "message": name}).to_string();
+        client.request("POST", events, &[("content-type", "application/json")], body).await.unwrap()
+    };
+    let client = rig.pod().await;
+    assert_eq!(post(&client, "online").await.status, 201);
+    rig.hub.kubelet().await.unwrap().request("POST", events, &[("content-type", "application/json")], r#"{"metadata":{"name":"k"}}"#).await.unwrap();
+    rig.cut(Fault::Refuse).await;
+    assert_eq!(post(&client, "offline").await.status, 201);
+    assert_eq!(post(&client, "offline").await.status, 409);
+    let nameless = client.request("POST", events, &[("content-type", "application/json")], r#"{"metadata":{"generateName":"x"}}"#).await.unwrap();
+    assert_eq!(nameless.status, 503);
+    rig.hub.kill();
+    rig.hub.run().await.unwrap();
+    rig.link_is(0.0).await;
+    rig.fake.clear_requests();
+    rig.fake.heal().unwrap();
+    eventually("the Event is delivered", SECONDS(30), async || Ok(rig.fake.get("events", "story", "offline").is_some())).await.unwrap();
+    eventually("and counted", SECONDS(5), async || Ok(rig.hub.metric("holdfast_events_delivered_total").await? == 1.0)).await.unwrap();
+    let delivered: Vec<_> = rig.fake.requests().into_iter().filter(|request| request.path_and_query == events).collect();
+    assert_eq!(delivered.len(), 1);
+    assert_eq!(delivered[0].header("authorization"), format!("Bearer {TOKEN}"), "with its author's own credential");
+    assert_eq!(delivered[0].client_cn, None);
+}
+
+#[tokio::test]
+async fn kubelets_heartbeat_and_tokens_go_on() {
+    let rig = Rig::start().await;
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    let headers = [("content-type", "application/json")];
+    let tokens = "/api/v1/namespaces/story/serviceaccounts/sample/token";
+    let request = r#"{"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1","spec":{"audiences":["a"],"expirationSeconds":3600,"boundObjectRef":{"kind":"Pod","name":"p","uid":"u"}}}"#;
+    let issued = kubelet.request("POST", tokens, &headers, request).await.unwrap();
+    assert_eq!(issued.status, 201, "{}", issued.text());
+    let lease = json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": {"name": "edge-1", "namespace": "kube-node-lease"}, "spec": {"holderIdentity": "edge-1"}}).to_string();
+    rig.cut(Fault::Freeze).await;
+    let again = kubelet.request("POST", tokens, &headers, request).await.unwrap();
+    assert_eq!((again.status, &again.body), (issued.status, &issued.body), "the kept one");
+    let other = kubelet.request("POST", tokens, &headers, request.replace("\"p\"", "\"q\"")).await.unwrap();
+    assert_eq!(other.status, 503, "another Pod's was never issued");
+    let renew = async |name: &str, client: &Client| {
+        let path = format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}");
+        client.request("PUT", &path, &headers, lease.clone()).await.unwrap().status.as_u16()
+    };
+    assert_eq!(renew("edge-1", &kubelet).await, 200);
+    assert_eq!(renew("edge-2", &kubelet).await, 503);
+    // The token issued for a Pod is known, although the Pod has not used it yet.
+    let token = issued.json()["status"]["token"].as_str().unwrap().to_owned();
+    let pod = rig.hub.pod(&token, testkit::client::Alpn::H2).await.unwrap();
+    assert_eq!(pod.get(CONFIGMAPS).await.unwrap().status, 403, "known, but granted nothing yet");
+    assert_eq!(renew("edge-1", &pod).await, 403);
+}
+
+#[tokio::test]
+async fn the_service_kubernetes_is_rewritten_offline_too_and_a_change_of_filters_holds() {
+    let mut rig = Rig::start().await;
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    let online = kubelet.get("/api/v1/services").await.unwrap();
+    rig.remembered(1.0).await;
+    rig.cut(Fault::Refuse).await;
+    assert_eq!(kubelet.get("/api/v1/services").await.unwrap().body, online.body);
+    let _ = &mut rig;
+}
+
+#[tokio::test]
+async fn cache_agents_narrows_live_and_impersonation_is_never_remembered() {
+    let rig = Rig::start().await;
+    let client = rig.pod().await;
+    rig.fake.allow("system:serviceaccount:story:sample", "impersonate", "*", "*", "*");
+    rig.fake.put("configmaps", "kube-system", "yurt-hub-cfg", json!({"data": {"cache_agents": "other"}}));
+    eventually("the rules are applied", SECONDS(10), async || Ok(rig.hub.log().contains("rules of ConfigMap"))).await.unwrap();
+    client.get(CONFIGMAPS).await.unwrap();
+    let other = [("user-agent", "other/v1")];
+    let single = format!("{CONFIGMAPS}/greeting");
+    client.request("GET", &single, &other, "").await.unwrap();
+    client.request("GET", &format!("{CONFIGMAPS}/zz-last"), &[("user-agent", "other/v1"), ("impersonate-user", "x")], "").await.unwrap();
+    rig.cut(Fault::Refuse).await;
+    assert_eq!(client.get(CONFIGMAPS).await.unwrap().status, 503, "granted, but not remembered");
+    assert_eq!(client.request("GET", &single, &other, "").await.unwrap().status, 200);
+    let zz = format!("{CONFIGMAPS}/zz-last");
+    assert_eq!(client.request("GET", &zz, &other, "").await.unwrap().status, 403);
+    assert_eq!(client.request("GET", &single, &[("user-agent", "other/v1"), ("impersonate-user", "x")], "").await.unwrap().status, 503);
+}

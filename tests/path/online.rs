@@ -1,0 +1,214 @@
+//! Link up: the cloud's answers, as they are.
+
+use bytes::Bytes;
+use serde_json::json;
+use testkit::client::{Alpn, Client};
+use testkit::fake::FakeOptions;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::*;
+
+#[tokio::test]
+async fn answers_are_the_clouds_byte_for_byte_over_both_protocols() {
+    let rig = Rig::start().await;
+    let direct = Client::https(rig.fake.addr(), rig.fake.ca_pem(), "127.0.0.1", Alpn::H2).await.unwrap().with_token(TOKEN);
+    for alpn in [Alpn::H1, Alpn::H2] {
+        let client = rig.hub.pod(TOKEN, alpn).await.unwrap();
+        for path in [CONFIGMAPS.to_owned(), format!("{CONFIGMAPS}/greeting"), format!("{CONFIGMAPS}/missing"), "/api".into(), "/version".into()] {
+            for accept in ["application/json", "application/vnd.kubernetes.protobuf,application/json"] {
+                let through = client.request("GET", &path, &[("accept", accept)], "").await.unwrap();
+                let expected = direct.request("GET", &path, &[("accept", accept)], "").await.unwrap();
+                assert_eq!(through.status, expected.status, "{path}");
+                assert_eq!(through.body, expected.body, "{path} as {accept}");
+                assert_eq!(through.header("content-type"), expected.header("content-type"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_passed_on_and_never_travels_under_the_nodes_certificate() {
+    let rig = Rig::start().await;
+    // The node's own connection exists first: the fake believes certificates before tokens.
+    rig.hub.kubelet().await.unwrap().get("/api/v1/nodes").await.unwrap();
+    let answer = rig.pod().await.get("/api/v1/namespaces/story/secrets/forbidden").await.unwrap();
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    let requests = rig.fake.requests();
+    let request = requests.iter().find(|request| request.path_and_query.ends_with("secrets/forbidden")).unwrap();
+    assert_eq!(request.client_cn, None);
+    assert_eq!(request.header("authorization"), format!("Bearer {TOKEN}"));
+}
+
+#[tokio::test]
+async fn the_node_is_only_who_proves_it() {
+    let rig = Rig::start().await;
+    let answer = rig.hub.kubelet().await.unwrap().get("/api/v1/namespaces/story/secrets/forbidden").await.unwrap();
+    assert_eq!(answer.status, 200, "a host process on loopback: {}", answer.text());
+    let anonymous = Client::https(rig.hub.secure, rig.fake.ca_pem(), "127.0.0.1", Alpn::H2).await.unwrap();
+    let answer = anonymous.get(CONFIGMAPS).await.unwrap();
+    assert_eq!(answer.status, 401);
+    assert_eq!(answer.json()["reason"], "Unauthorized");
+    for (cn, org, status) in [
+        ("system:node:edge-1", "system:nodes", 200),
+        ("system:node:other", "system:nodes", 401),
+        ("system:node:edge-1", "other", 401),
+        ("admin", "system:masters", 401),
+    ] {
+        let identity = rig.fake.pki().client(cn, org);
+        let client = Client::https_as(rig.hub.secure, rig.fake.ca_pem(), "127.0.0.1", Alpn::H2, &identity).await.unwrap();
+        let answer = client.get(CONFIGMAPS).await.unwrap();
+        assert_eq!(answer.status, status, "{cn}: {}", answer.text());
+    }
+    // A header alone makes nobody the node.
+    let client = rig.hub.kubelet().await.unwrap();
+    let answer = client.request("GET", CONFIGMAPS, &[("authorization", "Bearer wrong"), ("x-remote-user", "admin")], "").await.unwrap();
+    assert_eq!(answer.status, 401);
+    assert!(rig.fake.requests().iter().all(|request| request.header("x-remote-user").is_empty()));
+}
+
+#[tokio::test]
+async fn writes_arrive_whole_and_conflicts_come_back() {
+    let rig = Rig::start().await;
+    let client = rig.hub.kubelet().await.unwrap();
+    let big = "x".repeat(700_000);
+    let body = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "new"}, "data": {"big": big}}).to_string();
+    let headers = [("content-type", "application/json"), ("expect", "100-continue")];
+    let answer = client.request("POST", CONFIGMAPS, &headers, body.clone()).await.unwrap();
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    assert_eq!(rig.fake.get("configmaps", "story", "new").unwrap()["data"]["big"], big);
+    let answer = client.request("POST", CONFIGMAPS, &headers, body).await.unwrap();
+    assert_eq!(answer.json()["reason"], "AlreadyExists");
+    let answer = client.request("DELETE", &format!("{CONFIGMAPS}/new"), &[], "").await.unwrap();
+    assert_eq!(answer.status, 200);
+    assert!(rig.fake.get("configmaps", "story", "new").is_none());
+}
+
+#[tokio::test]
+async fn watches_stream_and_a_client_that_leaves_is_left_upstream() {
+    let rig = Rig::start().await;
+    let client = rig.pod().await;
+    let version = client.get(CONFIGMAPS).await.unwrap().json()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let mut watch = client.stream("GET", &format!("{CONFIGMAPS}?watch=1&resourceVersion={version}"), &[], "").await.unwrap();
+    rig.fake.put("configmaps", "story", "fresh", json!({"data": {}}));
+    let event = watch.event().await.unwrap().unwrap();
+    assert_eq!((event["type"].as_str(), event["object"]["metadata"]["name"].as_str()), (Some("ADDED"), Some("fresh")));
+    assert!(rig.hub.metric("node_yurthub_in_flight_requests_total").await.unwrap() >= 1.0);
+    drop(watch);
+    eventually("the hub's in-flight watch is gone", SECONDS(5), async || {
+        let text = Client::http1(rig.hub.admin).await?.get("/metrics").await?.text();
+        Ok(text.lines().any(|line| line.contains("in_flight_requests_collector") && line.contains("client=\"sample\"") && line.contains("\"watch\"") && line.ends_with(" 0")))
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn exec_is_passed_through_over_spdy_and_websocket() {
+    let rig = Rig::start().await;
+    for (method, protocol) in [("POST", "SPDY/3.1"), ("GET", "websocket")] {
+        let client = rig.hub.kubelet().await.unwrap();
+        let mut stream = client.upgrade(method, "/api/v1/namespaces/story/pods/p/exec?command=cat", protocol, &[]).await.unwrap();
+        stream.write_all(b"bytes of any kind \x00\xff").await.unwrap();
+        let mut echo = [0; 20];
+        stream.read_exact(&mut echo).await.unwrap();
+        assert_eq!(&echo, b"bytes of any kind \x00\xff");
+    }
+}
+
+#[tokio::test]
+async fn gzip_is_passed_through_and_remembered_all_the_same() {
+    let rig = Rig::with(FakeOptions { gzip: true, ..FakeOptions::default() }, &[]).await;
+    let text = "compressible ".repeat(20_000);
+    rig.fake.put("configmaps", "story", "large", json!({"data": {"text": text}}));
+    let client = rig.pod().await;
+    let plain = client.get(CONFIGMAPS).await.unwrap();
+    let packed = client.request("GET", CONFIGMAPS, &[("accept-encoding", "gzip")], "").await.unwrap();
+    assert_eq!(packed.header("content-encoding"), "gzip");
+    assert!(packed.body.len() < plain.body.len() / 10);
+    rig.remembered(3.0).await;
+    rig.cut(testkit::fake::Fault::Refuse).await;
+    let offline = client.get(CONFIGMAPS).await.unwrap();
+    assert_eq!(offline.body, plain.body);
+}
+
+#[tokio::test]
+async fn trailers_come_through() {
+    let rig = Rig::start().await;
+    let client = rig.hub.pod(TOKEN, Alpn::H2).await.unwrap();
+    let direct = Client::https(rig.fake.addr(), rig.fake.ca_pem(), "127.0.0.1", Alpn::H2).await.unwrap().with_token(TOKEN);
+    let expected = direct.request("GET", "/fake/trailers", &[("te", "trailers")], "").await.unwrap();
+    let through = client.request("GET", "/fake/trailers", &[("te", "trailers")], "").await.unwrap();
+    assert!(expected.trailers.is_some(), "the fake sends some");
+    assert_eq!(through.trailers, expected.trailers);
+    assert_eq!(through.body, expected.body);
+}
+
+#[tokio::test]
+async fn the_service_kubernetes_is_rewritten_for_kubelet_alone_in_both_encodings() {
+    let rig = Rig::start().await;
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    let port = rig.hub.secure.port();
+    let list = kubelet.get("/api/v1/services").await.unwrap().json();
+    let service = list["items"].as_array().unwrap().iter().find(|item| item["metadata"]["name"] == "kubernetes").unwrap().clone();
+    assert_eq!(service["spec"]["clusterIP"], "127.0.0.1");
+    assert_eq!(service["spec"]["clusterIPs"], json!(["127.0.0.1"]));
+    assert_eq!(service["spec"]["ports"][0]["port"], port);
+    let get = kubelet.get("/api/v1/namespaces/default/services/kubernetes").await.unwrap().json();
+    assert_eq!(get["spec"]["clusterIP"], "127.0.0.1");
+    let mut watch = kubelet.stream("GET", "/api/v1/services?watch=1&resourceVersion=0", &[], "").await.unwrap();
+    let event = watch.event().await.unwrap().unwrap();
+    assert_eq!(event["object"]["spec"]["clusterIP"], "127.0.0.1");
+    let other = kubelet.request("GET", "/api/v1/services", &[("user-agent", "other/v1")], "").await.unwrap().text();
+    assert!(other.contains("10.96.0.1") && !other.contains(&format!("{port}")), "{other}");
+    let accept = [("accept", "application/vnd.kubernetes.protobuf")];
+    let proto: Bytes = kubelet.request("GET", "/api/v1/services", &accept, "").await.unwrap().body;
+    let contains = |needle: &[u8]| proto.windows(needle.len()).any(|window| window == needle);
+    assert!(contains(b"127.0.0.1") && !contains(b"10.96.0.1"));
+}
+
+#[tokio::test]
+async fn a_thousand_watches_do_not_keep_the_next_get_waiting() {
+    let rig = Rig::with(FakeOptions { max_concurrent_streams: 100, ..FakeOptions::default() }, &[]).await;
+    let client = rig.pod().await;
+    let path = format!("{CONFIGMAPS}?watch=1&resourceVersion={}", rig.fake.resource_version());
+    let watches = client.watches(&vec![path.as_str(); 1000]).await.unwrap();
+    let answer = tokio::time::timeout(SECONDS(5), client.get(&format!("{CONFIGMAPS}/greeting"))).await.unwrap().unwrap();
+    assert_eq!(answer.status, 200);
+    assert!(rig.fake.connections().live >= 10, "{:?}", rig.fake.connections());
+    drop(watches);
+}
+
+#[tokio::test]
+async fn a_goaway_is_invisible() {
+    let rig = Rig::start().await;
+    let client = rig.pod().await;
+    for _ in 0..20 {
+        rig.fake.fault(testkit::fake::Fault::GoAway);
+        let answer = client.get(&format!("{CONFIGMAPS}/greeting")).await.unwrap();
+        assert_eq!((answer.status.as_u16(), answer.header("cache-status")), (200, ""), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn several_servers_fail_over() {
+    let first = Fake::start(FakeOptions::default()).await.unwrap();
+    let second = Fake::start(FakeOptions { pki: Some(first.pki().clone()), ..FakeOptions::default() }).await.unwrap();
+    for fake in [&first, &second] {
+        fake.add_token(TOKEN, "system:admin", &["system:masters"]);
+    }
+    let servers = vec![first.url(), second.url()];
+    let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: first.pki(), flags: Vec::new() };
+    let hub = Hub::start(options).await.unwrap();
+    let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
+    for fake in [&first, &second] {
+        fake.fault(testkit::fake::Fault::Refuse);
+        for _ in 0..10 {
+            let answer = client.get("/api/v1/namespaces/default/services/kubernetes").await.unwrap();
+            assert_eq!((answer.status.as_u16(), answer.header("cache-status")), (200, ""), "{}", answer.text());
+        }
+        fake.heal().unwrap();
+        let both = async || Ok(Client::http1(hub.admin).await?.get("/metrics").await?.text().matches("healthy_status{").count() == 2
+            && !Client::http1(hub.admin).await?.get("/metrics").await?.text().lines().any(|line| line.contains("healthy_status{") && line.ends_with(" 0")));
+        eventually("both are up again", SECONDS(20), both).await.unwrap();
+    }
+}

@@ -1,0 +1,116 @@
+//! How the hub starts and ends: clear words and exit codes.
+
+use std::process::Stdio;
+
+use testkit::fake::{Fake, FakeOptions, Fault};
+use testkit::pki::Pki;
+
+use super::*;
+
+fn ended(arguments: &[&str]) -> (i32, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_holdfast")).args(arguments).stdin(Stdio::null()).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn bad_flags_and_files_end_with_78_and_say_what_is_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let junk = file("junk.pem", "this is no certificate");
+    let junk = junk.as_str();
+    let base = ["hub", "--node-name=n", "--server-addr=https://127.0.0.1:1", "--dummy-if-ip=127.0.0.1"];
+    let with = |more: &[&str]| ended(&[&base[..], more].concat());
+    for (more, words) in [
+        (vec![], "--client-certificate"),
+        (vec!["--proxy-port=99999"], "a number from 1 to 65535"),
+        (vec!["--proxy-port=ten"], "proxy-port"),
+        (vec!["--no-such-flag"], "no-such-flag"),
+        (vec!["--bind-proxy-address=0.0.0.0"], "a loopback address"),
+        (vec!["--config=/nowhere.yaml"], "/nowhere.yaml"),
+    ] {
+        let (code, text) = with(&more);
+        assert_eq!(code, 78, "{more:?}: {text}");
+        assert!(text.contains(words), "{more:?}: {text}");
+    }
+    let root = format!("--root-dir={}", folder.path().join("root").display());
+    let (certificate, authority) = (format!("--client-certificate={junk}"), format!("--certificate-authority={junk}"));
+    let (code, text) = with(&[&certificate, &authority, &root]);
+    assert_eq!(code, 78, "{text}");
+    assert!(text.contains(junk), "{text}");
+    for (name, text, words) in [
+        ("kind.yaml", "apiVersion: v1\nkind: Pod\n", "HubConfiguration"),
+        ("unknown.yaml", "apiVersion: holdfast.dev/v1alpha1\nkind: HubConfiguration\nproxyPort: 1\nnoSuch: 2\n", "noSuch"),
+        ("type.yaml", "apiVersion: holdfast.dev/v1alpha1\nkind: HubConfiguration\nproxyPort: ten\n", "type.yaml"),
+    ] {
+        let (code, text) = with(&[&format!("--config={}", file(name, text))]);
+        assert_eq!(code, 78, "{text}");
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let pki = Pki::new();
+    let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers: vec!["https://127.0.0.1:1".into()], pki: &pki, flags: Vec::new() };
+    let hub = Hub::prepare(options).unwrap();
+    let _taken = std::net::TcpListener::bind(hub.loopback).unwrap();
+    let output = hub.command().output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains(&hub.loopback.to_string()) && text.contains("--proxy-port") && text.contains("in use"), "{text}");
+}
+
+#[tokio::test]
+async fn a_foreign_or_damaged_store_is_kept_beside_an_empty_one() {
+    let fake = Fake::start(FakeOptions::default()).await.unwrap();
+    let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers: vec![fake.url()], pki: fake.pki(), flags: Vec::new() };
+    let mut hub = Hub::prepare(options).unwrap();
+    std::fs::create_dir_all(hub.store_file().parent().unwrap()).unwrap();
+    let foreign = vec![0x5a; 100_000];
+    std::fs::write(hub.store_file(), &foreign).unwrap();
+    hub.run().await.unwrap();
+    let aside = hub.store_file().with_extension("unreadable-1");
+    assert_eq!(std::fs::read(aside).unwrap(), foreign);
+    assert!(hub.log().contains("unreadable-1"));
+    hub.kill();
+    // Another node's key: the rows are not ours to read.
+    std::fs::write(hub.folder().join("root/store.key"), [9; 32]).unwrap();
+    hub.run().await.unwrap();
+    assert!(hub.store_file().with_extension("unreadable-2").exists());
+    assert!(hub.log().contains("sealed with another key"));
+}
+
+#[tokio::test]
+async fn ready_without_the_cloud_and_sigterm_drains() {
+    let mut rig = Rig::start().await;
+    let client = rig.pod().await;
+    let mut watch = client.stream("GET", &format!("{CONFIGMAPS}?watch=1&resourceVersion={}", rig.fake.resource_version()), &[], "").await.unwrap();
+    rig.hub.signal("TERM").unwrap();
+    assert!(watch.event().await.unwrap().is_none(), "the watch ends cleanly");
+    drop((watch, client));
+    let status = rig.hub.ended(SECONDS(10)).await.unwrap();
+    assert_eq!(status.code(), Some(0), "{}", rig.hub.log());
+    rig.fake.fault(Fault::Silence);
+    rig.hub.run().await.unwrap();
+    let client = rig.pod().await;
+    let answer = client.get("/api/v1/namespaces/story/configmaps/greeting").await.unwrap();
+    assert!(matches!(answer.status.as_u16(), 401 | 403 | 503), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn certificates_are_read_again_when_they_change() {
+    let rig = Rig::start().await;
+    let serial = async || {
+        let client = Client::https(rig.hub.secure, rig.fake.ca_pem(), "renewed.example", Alpn::H2).await;
+        Ok(client.is_ok())
+    };
+    assert!(!serial().await.unwrap());
+    rig.fake.pki().server(&["127.0.0.1", "renewed.example"]).write_to(rig.hub.folder(), "serving").unwrap();
+    eventually("the new certificate is served", SECONDS(30), serial).await.unwrap();
+    std::fs::write(rig.hub.folder().join("serving.pem"), "junk").unwrap();
+    assert_eq!(rig.pod().await.get(CONFIGMAPS).await.unwrap().status, 200, "junk changes nothing");
+}
