@@ -5,6 +5,7 @@
 //! credentials take no new streams and end with their last one.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio_rustls::client::TlsStream;
 
@@ -17,7 +18,8 @@ use crate::state::link::Link;
 #[derive(Default)]
 pub(super) struct Pool {
     connections: Mutex<Vec<Arc<Connection>>>,
-    connecting: tokio::sync::Mutex<()>,
+    /// Held by the one who makes a connection; has the last failure to make one.
+    connecting: tokio::sync::Mutex<Option<(Instant, Error)>>,
 }
 
 /// What a pool needs to make a connection.
@@ -71,11 +73,19 @@ impl Pool {
         if let Some((connection, place)) = self.free(maker.generation) {
             return Ok(Taken::H2(connection, place));
         }
-        let _one_at_a_time = self.connecting.lock().await;
+        let asked = Instant::now();
+        let mut failed = self.connecting.lock().await;
         if let Some((connection, place)) = self.free(maker.generation) {
             return Ok(Taken::H2(connection, place));
         }
-        let made = maker.make().await.inspect_err(|_| maker.link.suspect())?;
+        // One failure is everybody's who waited for it: tries in a row would add up.
+        if let Some((_, error)) = failed.as_ref().filter(|(at, _)| *at >= asked) {
+            return Err(error.clone());
+        }
+        let made = maker.make().await.inspect_err(|error| {
+            maker.link.suspect();
+            *failed = Some((Instant::now(), error.clone()));
+        })?;
         let connection = match made {
             Made::H2(connection) => connection,
             Made::H1(io) => return Ok(Taken::H1(io)),

@@ -55,7 +55,7 @@ async fn the_node_is_only_who_proves_it() {
         ("admin", "system:masters", 401),
     ] {
         let identity = rig.fake.pki().client(cn, org);
-        let client = Client::https_as(rig.hub.secure, rig.fake.ca_pem(), "127.0.0.1", Alpn::H2, &identity).await.unwrap();
+        let client = Client::https_as(rig.hub.secure, rig.fake.ca_pem(), "127.0.0.1", Alpn::H2, Some(&identity)).await.unwrap();
         let answer = client.get(CONFIGMAPS).await.unwrap();
         assert_eq!(answer.status, status, "{cn}: {}", answer.text());
     }
