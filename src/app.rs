@@ -18,13 +18,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::background::{cert, cluster, config_watch, gc, network, reconcile};
 use crate::config::{Settings, WorkingMode};
 use crate::ops::{Admin, Readiness};
-use crate::request::accept::{Listener, Peer, Tls};
+use crate::request::accept::{Listener, Peer};
 use crate::request::filter::Filters;
 use crate::request::filter::masterservice::MasterService;
 use crate::request::{self, Path, caller, offline, remote};
 use crate::runtime::drain;
 use crate::runtime::metrics::Metrics;
-use crate::state::credentials::Credentials;
+use crate::state::credentials::{Credentials, Serving};
 use crate::state::link::Link;
 use crate::state::rules::{RuleSet, Rules};
 use crate::store::Knowledge;
@@ -51,7 +51,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
     let files = open::files(&settings)?;
     let (node, anonymous) = files.client_configs().map_err(BadConfiguration)?;
-    let tls = Arc::new(Tls::new(files.server_config().map_err(BadConfiguration)?));
+    let serving = Arc::new(Serving::new(files.server_config().map_err(BadConfiguration)?));
     let address = network::LocalAddress { address: settings.secure.ip(), interface: settings.interface.clone() };
     if settings.manage_address {
         let interface = address.ensure().await?;
@@ -68,13 +68,13 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
     let readiness = Readiness::not_yet("the hub is starting");
     let path = parts.path(&settings);
     parts.spawn_loops(&settings, &path, loops);
-    loops.spawn(files.follow(parts.credentials.clone(), tls.clone()));
+    loops.spawn(files.follow(parts.credentials.clone(), serving.clone()));
     if settings.manage_address {
         loops.spawn(address.keep());
     }
-    tokio::spawn(Admin::new(&parts.metrics, readiness.clone(), parts.draining.clone()).serve(doors.admin));
+    tokio::spawn(Admin::new(&parts.metrics, readiness.clone(), parts.draining.ending.clone()).serve(doors.admin));
     tokio::spawn(Listener::plain(doors.loopback).serve(path.clone(), parts.draining.clone()));
-    tokio::spawn(Listener::secure(doors.secure, tls).serve(path.clone(), parts.draining.clone()));
+    tokio::spawn(Listener::secure(doors.secure, serving).serve(path.clone(), parts.draining.clone()));
     readiness.ready();
     tracing::info!(node = settings.node_name, loopback = %settings.loopback, secure = %settings.secure, admin = %settings.admin, "ready");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -176,13 +176,13 @@ impl Parts {
                 filters,
                 link: link.clone(),
                 node_name: settings.node_name.clone(),
-                draining: self.draining.clone(),
+                ending: self.draining.ending.clone(),
                 min_request_timeout: settings.min_request_timeout.as_secs(),
             },
             link,
             rules,
             metrics: self.metrics.clone(),
-            draining: self.draining.clone(),
+            ending: self.draining.ending.clone(),
         })
     }
 

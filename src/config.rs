@@ -6,5 +6,5 @@
 mod check;
 mod raw;
 
-pub use check::{BadSetting, Settings, WorkingMode, check};
+pub use check::{BadSetting, ClientFiles, Settings, WorkingMode, check};
 pub use raw::{BadFile, Raw, read_file};

@@ -17,7 +17,7 @@ use context::{Context, Refusal};
 use dispatch::Route;
 
 use crate::kube;
-use crate::runtime::drain::Draining;
+use crate::runtime::drain::Ending;
 use crate::runtime::metrics::Metrics;
 use crate::state::link::Link;
 use crate::state::rules::Rules;
@@ -30,7 +30,7 @@ pub struct Path {
     pub link: Arc<Link>,
     pub rules: Arc<Rules>,
     pub metrics: Arc<Metrics>,
-    pub draining: Draining,
+    pub ending: Ending,
 }
 
 /// Serves one request: the only way through the hub, for clients and for its own

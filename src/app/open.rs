@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio::runtime::Handle;
 
 use super::BadConfiguration;
-use crate::background::cert::files::{Files, Serving};
+use crate::background::cert::files::{Files, OwnServing};
 use crate::config::Settings;
 use crate::runtime::metrics::Metrics;
 use crate::store::{Disk, Knowledge, Limits, Parts, Sealer, StoreError};
@@ -18,13 +18,13 @@ pub(super) fn files(settings: &Settings) -> Result<Files, BadConfiguration> {
         Some(given) => given.clone(),
         None => {
             let addresses = vec![settings.secure.ip(), settings.loopback.ip()];
-            Serving { folder: &folder, addresses, node_name: &settings.node_name }.make()?
+            OwnServing { folder: &folder, addresses, node_name: &settings.node_name }.make()?
         }
     };
     Ok(Files {
-        client_certificate: settings.client_certificate.clone(),
-        client_key: settings.client_key.clone(),
-        certificate_authority: settings.certificate_authority.clone(),
+        client_certificate: settings.client.certificate.clone(),
+        client_key: settings.client.key.clone(),
+        certificate_authority: settings.client.authority.clone(),
         tls_cert_file,
         tls_private_key_file,
     })

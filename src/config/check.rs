@@ -24,6 +24,15 @@ pub enum WorkingMode {
     Cloud,
 }
 
+/// What the hub shows to the cloud, and what it trusts there: PEM files.
+#[derive(Debug, Clone)]
+pub struct ClientFiles {
+    pub certificate: PathBuf,
+    /// May be the same file as `certificate`.
+    pub key: PathBuf,
+    pub authority: PathBuf,
+}
+
 /// Settings that hold.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -37,9 +46,7 @@ pub struct Settings {
     pub root_dir: PathBuf,
     pub store_dir: PathBuf,
     pub cache_max_bytes: u64,
-    pub client_certificate: PathBuf,
-    pub client_key: PathBuf,
-    pub certificate_authority: PathBuf,
+    pub client: ClientFiles,
     /// Certificate and key; `None`: made by the hub.
     pub serving: Option<(PathBuf, PathBuf)>,
     pub working_mode: WorkingMode,
@@ -97,12 +104,6 @@ fn file(field: &'static str, path: &Path) -> Result<(), BadSetting> {
 pub fn check(raw: Raw) -> Result<Settings, BadSetting> {
     let (bind, loopback, dummy) = addresses(&raw)?;
     let root_dir = raw.root_dir.clone().unwrap_or_else(|| PathBuf::from("/var/lib/holdfast"));
-    let client_certificate = required("client-certificate", raw.client_certificate.clone(), "the node's client certificate")?;
-    let client_key = raw.client_key.clone().unwrap_or_else(|| client_certificate.clone());
-    let certificate_authority = required("certificate-authority", raw.certificate_authority.clone(), "the cluster's CA certificate")?;
-    for (field, path) in [("client-certificate", &client_certificate), ("client-key", &client_key), ("certificate-authority", &certificate_authority)] {
-        file(field, path)?;
-    }
     Ok(Settings {
         node_name: node_name(raw.node_name.clone())?,
         servers: servers(raw.server_addr.as_deref().unwrap_or_default())?,
@@ -114,10 +115,6 @@ pub fn check(raw: Raw) -> Result<Settings, BadSetting> {
         store_dir: raw.disk_cache_path.clone().unwrap_or_else(|| root_dir.join("store")),
         root_dir,
         cache_max_bytes: number("cache-max-bytes", raw.cache_max_bytes, 256 << 20, 1 << 20..=1 << 40)?.unsigned_abs(),
-        client_certificate,
-        client_key,
-        certificate_authority,
-        serving: serving(&raw)?,
         working_mode: working_mode(raw.working_mode.as_deref().unwrap_or("edge"))?,
         namespace: raw.namespace.clone().unwrap_or_else(|| "kube-system".to_owned()),
         cache_agents: Agents::parse(raw.cache_agents.as_deref().unwrap_or("*")),
@@ -129,7 +126,20 @@ pub fn check(raw: Raw) -> Result<Settings, BadSetting> {
         min_request_timeout: duration("min-request-timeout", raw.min_request_timeout.as_deref().unwrap_or("30m"))?,
         gc_frequency: Duration::from_secs(60 * number("gc-frequency", raw.gc_frequency, 120, 1..=100_000)?.unsigned_abs()),
         verbosity: u8::try_from(number("v", raw.v, 2, 0..=10)?).expect("checked to be small"),
+        // Last: what is wrong in the text is told before what is missing on the disk.
+        client: client_files(&raw)?,
+        serving: serving(&raw)?,
     })
+}
+
+fn client_files(raw: &Raw) -> Result<ClientFiles, BadSetting> {
+    let certificate = required("client-certificate", raw.client_certificate.clone(), "the node's client certificate")?;
+    let key = raw.client_key.clone().unwrap_or_else(|| certificate.clone());
+    let authority = required("certificate-authority", raw.certificate_authority.clone(), "the cluster's CA certificate")?;
+    for (field, path) in [("client-certificate", &certificate), ("client-key", &key), ("certificate-authority", &authority)] {
+        file(field, path)?;
+    }
+    Ok(ClientFiles { certificate, key, authority })
 }
 
 fn addresses(raw: &Raw) -> Result<(IpAddr, IpAddr, IpAddr), BadSetting> {

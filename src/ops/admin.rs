@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::runtime::drain::Draining;
+use crate::runtime::drain::Ending;
 use crate::runtime::metrics::Metrics;
 
 /// Why the hub is not ready; ready once there is no reason.
@@ -39,16 +39,16 @@ impl Readiness {
 pub struct Admin {
     registry: Registry,
     readiness: Readiness,
-    draining: Draining,
+    ending: Ending,
 }
 
 const CONNECTIONS: usize = 64;
 
 impl Admin {
-    pub fn new(metrics: &Metrics, readiness: Readiness, draining: Draining) -> Self {
+    pub fn new(metrics: &Metrics, readiness: Readiness, ending: Ending) -> Self {
         let mut registry = Registry::default();
         metrics.register(&mut registry);
-        Self { registry, readiness, draining }
+        Self { registry, readiness, ending }
     }
 
     /// Answers until the process ends: a draining hub says that it drains.
@@ -93,7 +93,7 @@ impl Admin {
     }
 
     fn not_ready(&self) -> Option<String> {
-        if self.draining.has_begun() {
+        if self.ending.has_begun() {
             return Some("the hub is draining".to_owned());
         }
         self.readiness.reason()

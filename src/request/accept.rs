@@ -5,7 +5,7 @@
 //! time a head may take, streams of one HTTP/2 connection.
 
 mod connection;
-pub mod tls;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use tokio::sync::{OnceCell, Semaphore};
 use super::Path;
 use super::caller::Ownership;
 use crate::runtime::drain::Draining;
-pub use tls::{Subject, Tls};
+use crate::state::credentials::Serving;
+pub use tls::Subject;
 
 /// Connections at one listener; further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 8192;
@@ -51,7 +52,7 @@ impl Peer {
 /// A bound door.
 pub struct Listener {
     socket: TcpListener,
-    tls: Option<Arc<Tls>>,
+    tls: Option<Arc<Serving>>,
 }
 
 impl Listener {
@@ -59,7 +60,7 @@ impl Listener {
         Self { socket, tls: None }
     }
 
-    pub fn secure(socket: TcpListener, tls: Arc<Tls>) -> Self {
+    pub fn secure(socket: TcpListener, tls: Arc<Serving>) -> Self {
         Self { socket, tls: Some(tls) }
     }
 
@@ -70,7 +71,7 @@ impl Listener {
             let Ok(permit) = room.clone().acquire_owned().await else { return };
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
-                () = draining.begun() => return,
+                () = draining.ending.begun() => return,
             };
             match accepted {
                 Ok((stream, remote)) => {
@@ -90,7 +91,7 @@ impl Listener {
     }
 }
 
-async fn accept(stream: TcpStream, remote: SocketAddr, tls: Option<Arc<Tls>>, path: Arc<Path>, draining: Draining) {
+async fn accept(stream: TcpStream, remote: SocketAddr, tls: Option<Arc<Serving>>, path: Arc<Path>, draining: Draining) {
     let Ok(local) = stream.local_addr() else { return };
     prepare(&stream);
     match tls {
@@ -98,7 +99,7 @@ async fn accept(stream: TcpStream, remote: SocketAddr, tls: Option<Arc<Tls>>, pa
             let peer = Peer { remote, local, port: Port::Loopback { ownership: OnceCell::new() } };
             connection::serve(stream, Arc::new(peer), path, draining).await;
         }
-        Some(tls) => match tls.accept(stream).await {
+        Some(tls) => match tls::accept(tls.current(), stream).await {
             Ok((stream, client)) => {
                 let peer = Peer { remote, local, port: Port::Secure { client } };
                 connection::serve(stream, Arc::new(peer), path, draining).await;

@@ -18,7 +18,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 
 use super::context::{Context, Refusal, Request, Response};
 use super::filter::Filters;
-use crate::runtime::drain::Draining;
+use crate::runtime::drain::Ending;
 use crate::state::link::Link;
 use crate::state::rules::Rules;
 use crate::store::Knowledge;
@@ -32,7 +32,7 @@ pub struct Offline {
     pub filters: Filters,
     pub link: Arc<Link>,
     pub node_name: String,
-    pub draining: Draining,
+    pub ending: Ending,
     /// Seconds that a watch without timeoutSeconds lasts at least; at most twice that.
     pub min_request_timeout: u64,
 }

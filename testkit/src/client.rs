@@ -138,7 +138,7 @@ impl Client {
         Ok(Self { sender, scheme, authority: authority.to_owned(), headers: Vec::new() })
     }
 
-    /// Sends this header with every request.
+    /// Sends this header with every request that does not bring its own.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
@@ -258,7 +258,8 @@ impl Client {
             Sender::H1(_) => request.uri(path).header(header::HOST, &self.authority),
             Sender::H2(_) => request.uri(format!("{}://{}{path}", self.scheme, self.authority)),
         };
-        for (name, value) in &self.headers {
+        let overridden = |name: &str| headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+        for (name, value) in self.headers.iter().filter(|(name, _)| !overridden(name)) {
             request = request.header(name, value);
         }
         for (name, value) in headers {

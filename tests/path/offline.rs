@@ -206,6 +206,7 @@ async fn an_event_accepted_offline_is_in_the_cloud_after_the_cut_once() {
 #[tokio::test]
 async fn kubelets_heartbeat_and_tokens_go_on() {
     let rig = Rig::start().await;
+    rig.fake.put("serviceaccounts", "story", "sample", json!({}));
     let kubelet = rig.hub.kubelet().await.unwrap();
     let headers = [("content-type", "application/json")];
     let tokens = "/api/v1/namespaces/story/serviceaccounts/sample/token";

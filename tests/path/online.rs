@@ -158,6 +158,7 @@ async fn the_service_kubernetes_is_rewritten_for_kubelet_alone_in_both_encodings
     let mut watch = kubelet.stream("GET", "/api/v1/services?watch=1&resourceVersion=0", &[], "").await.unwrap();
     let event = watch.event().await.unwrap().unwrap();
     assert_eq!(event["object"]["spec"]["clusterIP"], "127.0.0.1");
+    let kubelet = rig.hub.kubelet().await.unwrap();
     let other = kubelet.request("GET", "/api/v1/services", &[("user-agent", "other/v1")], "").await.unwrap().text();
     assert!(other.contains("10.96.0.1") && !other.contains(&format!("{port}")), "{other}");
     let accept = [("accept", "application/vnd.kubernetes.protobuf")];

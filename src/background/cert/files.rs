@@ -13,8 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use crate::request::accept::Tls;
-use crate::state::credentials::Credentials;
+use crate::state::credentials::{Credentials, Serving};
 
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -105,7 +104,7 @@ impl Files {
     }
 
     /// Swaps what changed, for ever.
-    pub async fn follow(self, credentials: Arc<Credentials>, tls: Arc<Tls>) {
+    pub async fn follow(self, credentials: Arc<Credentials>, serving: Arc<Serving>) {
         let mut seen = self.marks();
         loop {
             tokio::time::sleep(LOOK).await;
@@ -123,7 +122,7 @@ impl Files {
             }
             match self.server_config() {
                 Ok(config) => {
-                    tls.replace(config);
+                    serving.replace(config);
                     tracing::info!("serving certificate read again");
                 }
                 Err(error) => tracing::error!(%error, "a changed serving certificate cannot be used, the former stays"),
@@ -133,13 +132,13 @@ impl Files {
 }
 
 /// Names and addresses of the serving certificate that is made if none is given.
-pub struct Serving<'a> {
+pub struct OwnServing<'a> {
     pub folder: &'a Path,
     pub addresses: Vec<std::net::IpAddr>,
     pub node_name: &'a str,
 }
 
-impl Serving<'_> {
+impl OwnServing<'_> {
     /// Makes a CA of the node's own, once, and a serving certificate from it. Returns
     /// certificate and key file.
     pub fn make(&self) -> Result<(PathBuf, PathBuf), BadFile> {

@@ -45,7 +45,7 @@ where
                 }
                 return;
             }
-            () = draining.begun(), if !ending => {
+            () = draining.ending.begun(), if !ending => {
                 ending = true;
                 connection.as_mut().graceful_shutdown();
             }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -37,26 +36,12 @@ impl Subject {
     }
 }
 
-/// The serving configuration, replaceable.
-pub struct Tls(ArcSwap<ServerConfig>);
-
-impl Tls {
-    pub fn new(config: Arc<ServerConfig>) -> Self {
-        Self(ArcSwap::new(config))
-    }
-
-    /// New connections use this; open ones stay as they are.
-    pub fn replace(&self, config: Arc<ServerConfig>) {
-        self.0.store(config);
-    }
-
-    pub(super) async fn accept(&self, stream: TcpStream) -> std::io::Result<(TlsStream<TcpStream>, Option<Subject>)> {
-        let acceptor = TlsAcceptor::from(self.0.load_full());
-        let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream))
-            .await
-            .map_err(|_| std::io::Error::new(std::io::ErrorKind::TimedOut, "no handshake in time"))??;
-        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let subject = shown.and_then(|certificate| Subject::of(certificate));
-        Ok((stream, subject))
-    }
+/// The handshake, and who the other end has proved to be.
+pub(super) async fn accept(config: Arc<ServerConfig>, stream: TcpStream) -> std::io::Result<(TlsStream<TcpStream>, Option<Subject>)> {
+    let stream = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream))
+        .await
+        .map_err(|_| std::io::Error::new(std::io::ErrorKind::TimedOut, "no handshake in time"))??;
+    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let subject = shown.and_then(|certificate| Subject::of(certificate));
+    Ok((stream, subject))
 }

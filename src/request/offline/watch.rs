@@ -20,7 +20,7 @@ use crate::kube::object::{self, TypeMeta};
 use crate::kube::watch::{self, EventType};
 use crate::request::context::{BodyError, Context, Refusal, Response};
 use crate::request::names;
-use crate::runtime::drain::Draining;
+use crate::runtime::drain::Ending;
 use crate::state::link::Link;
 use crate::store::Knowledge;
 
@@ -40,7 +40,7 @@ struct Watcher {
     until: Instant,
     jitter: Duration,
     link: Arc<Link>,
-    draining: Draining,
+    ending: Ending,
 }
 
 /// What comes first.
@@ -75,7 +75,7 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
         until: Instant::now() + Duration::from_secs(seconds),
         jitter: Duration::from_millis(context.id * 7919 % RETURN),
         link: offline.link.clone(),
-        draining: offline.draining.clone(),
+        ending: offline.ending.clone(),
     };
     tokio::spawn(watcher.run());
     let mut response = Response::new(channel_body(receiver));
@@ -142,13 +142,13 @@ impl Watcher {
 
     /// Stays open until there is a reason to end.
     async fn hold(&self) {
-        let mut draining = self.draining.clone();
+        let mut ending = self.ending.clone();
         let mut bookmark_at = Instant::now() + BOOKMARKS;
         loop {
             tokio::select! {
                 () = self.sender.closed() => return,
                 () = sleep_until(self.until) => return,
-                () = draining.begun() => return,
+                () = ending.begun() => return,
                 () = sleep_until(bookmark_at), if self.bookmarks => {
                     bookmark_at += BOOKMARKS;
                     if self.bookmark(false).await.is_err() {

@@ -12,7 +12,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::request::Path;
 use crate::request::context::{Body, BodyError, Caller, Context};
-use crate::runtime::drain::Draining;
+use crate::runtime::drain::Ending;
 use crate::runtime::metrics::{Answer, Metrics, Request};
 
 /// A body that tells how it went.
@@ -44,15 +44,15 @@ impl Observed {
         };
         metrics.in_flight.get_or_create(&labels).inc();
         metrics.in_flight_total.inc();
-        let drain = (context.info.is_long_running() && status.is_success()).then(|| drained(path.draining.clone()));
+        let drain = (context.info.is_long_running() && status.is_success()).then(|| drained(path.ending.clone()));
         let outcome = if body.is_end_stream() { "ok" } else { "aborted" };
         let story = Story { head: context.started.elapsed(), context, status, bytes: 0, outcome, labels, metrics };
         Self { body, story, drain }
     }
 }
 
-fn drained(mut draining: Draining) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    Box::pin(async move { draining.begun().await })
+fn drained(mut ending: Ending) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move { ending.begun().await })
 }
 
 /// Resources come from the client's path: only answered ones become labels.
