@@ -64,9 +64,9 @@ impl Prober {
     }
 
     async fn probe(&self) -> Seen {
-        let mut request = Request::new(None);
-        *request.uri_mut() = http::Uri::from_static("/readyz");
-        match timeout(self.probing.timeout, self.server.send(Identity::Node, request)).await {
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.uri = http::Uri::from_static("/readyz");
+        match timeout(self.probing.timeout, self.server.send(Identity::Node, head, &mut None)).await {
             Ok(Ok(answer)) => {
                 let status = answer.status();
                 // Anything but an error of the server itself is a sign of life: 401 and

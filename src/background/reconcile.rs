@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::request::Parts;
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 
@@ -73,10 +74,11 @@ impl Delivery {
 
     async fn deliver(&self, entry: &Entry) -> Fate {
         for server in self.servers.iter().filter(|server| self.link.server_is_up(server.index)) {
-            let (identity, Some(request)) = (identity(entry), request(entry)) else {
+            let (identity, Some(head)) = (identity(entry), head(entry)) else {
                 return Fate::Refused(StatusCode::BAD_REQUEST);
             };
-            match server.send(identity, request).await {
+            let body: RequestBody = Box::pin(Full::new(Bytes::from(entry.body.clone())).map_err(|never| -> Error { match never {} }));
+            match server.send(identity, head, &mut Some(body)).await {
                 Err(error) => tracing::debug!(%error, "an Event could not be delivered now"),
                 Ok(answer) => {
                     return match answer.status() {
@@ -98,8 +100,7 @@ fn identity(entry: &Entry) -> Identity {
     }
 }
 
-fn request(entry: &Entry) -> Option<Request<Option<RequestBody>>> {
-    let body: RequestBody = Box::pin(Full::new(Bytes::from(entry.body.clone())).map_err(|never| -> Error { match never {} }));
+fn head(entry: &Entry) -> Option<Parts> {
     let mut request = Request::post(entry.target.as_str())
         .header(CONTENT_TYPE, entry.content_type.as_str())
         .header(USER_AGENT, concat!("holdfast/", env!("CARGO_PKG_VERSION")));
@@ -108,5 +109,5 @@ fn request(entry: &Entry) -> Option<Request<Option<RequestBody>>> {
         value.set_sensitive(true);
         request = request.header(AUTHORIZATION, value);
     }
-    request.body(Some(body)).ok()
+    Some(request.body(()).ok()?.into_parts().0)
 }

@@ -21,6 +21,8 @@ pub enum ObjectError {
     Json(#[from] JsonError),
     #[error("object: {0}")]
     Proto(#[from] ProtoError),
+    #[error("object: no valid JSON")]
+    Invalid,
     #[error("object: no {0}")]
     Missing(&'static str),
     #[error("object: bytes after its end")]
@@ -51,6 +53,21 @@ pub fn meta(encoding: Encoding, item: &[u8]) -> Result<Meta, ObjectError> {
     match encoding {
         Encoding::Json => json_meta(item),
         Encoding::Protobuf => proto_meta(item),
+    }
+}
+
+/// Reads the metadata of an object as a client sends it: JSON, whole and valid, with or without kind and apiVersion
+/// (the API server takes them from the path), or protobuf in full form.
+pub fn sent_meta(encoding: Encoding, sent: &[u8]) -> Result<Meta, ObjectError> {
+    match encoding {
+        Encoding::Json => {
+            serde_json::from_slice::<serde::de::IgnoredAny>(sent).map_err(|_| ObjectError::Invalid)?;
+            json_meta(sent)
+        }
+        Encoding::Protobuf => {
+            let (_, raw) = open_envelope(sent)?;
+            proto_meta(sent.get(raw).unwrap_or_default())
+        }
     }
 }
 

@@ -22,6 +22,9 @@ use crate::runtime::metrics::Why;
 /// Frames of one answer that may wait; the bytes of all answers are bounded together.
 const FRAMES: usize = 1024;
 const WATCH_FRAMES: usize = 64;
+/// Compressed bytes that are unpacked at once: the most that gzip can make of them is
+/// a thousand times as much.
+const UNPACK: usize = 1024;
 
 /// What an answer is about.
 #[derive(Debug, Clone)]
@@ -69,6 +72,9 @@ struct Parts {
     queue: mpsc::Receiver<Part>,
     knowledge: Arc<Knowledge>,
     gzip: Option<flate2::write::GzDecoder<Vec<u8>>>,
+    /// Bytes that the decoder has not seen yet.
+    compressed: Bytes,
+    ended: bool,
 }
 
 /// Why an answer is not remembered; a label of the metric.
@@ -80,7 +86,7 @@ impl Knowledge {
         let frames = if matches!(subject, Subject::Watch(_)) { WATCH_FRAMES } else { FRAMES };
         let (sender, queue) = mpsc::channel(frames);
         let gzip = gzip.then(|| flate2::write::GzDecoder::new(Vec::new()));
-        let parts = Parts { queue, knowledge: self.clone(), gzip };
+        let parts = Parts { queue, knowledge: self.clone(), gzip, compressed: Bytes::new(), ended: false };
         self.tasks.spawn(run(subject, parts, self.clone()));
         Recording { queue: Some(sender), knowledge: self.clone() }
     }
@@ -132,23 +138,43 @@ impl Parts {
     /// The next bytes, decompressed; `None` at the clean end, an error at any other.
     async fn next(&mut self) -> Result<Option<Bytes>, Reason> {
         loop {
-            let data = match self.queue.recv().await {
+            if let Some(plain) = self.unpack()? {
+                return Ok(Some(plain));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            match self.queue.recv().await {
                 None => return Err("ended early"),
                 Some(Part::End) => return self.end(),
-                Some(Part::Data(data)) => data,
-            };
-            self.knowledge.queued.fetch_sub(data.len(), Ordering::Relaxed);
-            let Some(gzip) = &mut self.gzip else { return Ok(Some(data)) };
-            gzip.write_all(&data).map_err(|_| "bad gzip")?;
+                Some(Part::Data(data)) => {
+                    self.knowledge.queued.fetch_sub(data.len(), Ordering::Relaxed);
+                    if self.gzip.is_none() {
+                        return Ok(Some(data));
+                    }
+                    self.compressed = data;
+                }
+            }
+        }
+    }
+
+    /// Some plain bytes of what was received so far.
+    fn unpack(&mut self) -> Result<Option<Bytes>, Reason> {
+        let Some(gzip) = &mut self.gzip else { return Ok(None) };
+        while !self.compressed.is_empty() {
+            let some = self.compressed.split_to(UNPACK.min(self.compressed.len()));
+            gzip.write_all(&some).map_err(|_| "bad gzip")?;
             let plain = std::mem::take(gzip.get_mut());
             if !plain.is_empty() {
                 return Ok(Some(Bytes::from(plain)));
             }
         }
+        Ok(None)
     }
 
     /// A compressed body must have ended where its own format says so.
     fn end(&mut self) -> Result<Option<Bytes>, Reason> {
+        self.ended = true;
         let Some(gzip) = self.gzip.take() else { return Ok(None) };
         let rest = gzip.finish().map_err(|_| "bad gzip")?;
         Ok((!rest.is_empty()).then(|| Bytes::from(rest)))

@@ -115,9 +115,14 @@ impl Connection {
     }
 
     /// Sends the head; the answer is awaited by `answer`, the body is the caller's.
+    /// Fails only if nothing was sent: the connection was ending, and takes no more.
     pub(super) async fn send(&self, head: http::Request<()>, end: bool) -> Result<(h2::client::ResponseFuture, h2::SendStream<Bytes>), Error> {
-        let mut send = self.send.clone().ready().await.map_err(|error| self.shared.explain(&error, false))?;
-        send.send_request(head, end).map_err(|error| self.shared.explain(&error, false))
+        let ended = |error| {
+            self.shared.dead.store(true, Ordering::Relaxed);
+            Error::new(Fault::Refused, false, error)
+        };
+        let mut send = self.send.clone().ready().await.map_err(ended)?;
+        send.send_request(head, end).map_err(ended)
     }
 
     /// Waits for the answer's head; after `patience` without one the connection is

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response, Uri};
 use http_body::Body as HttpBody;
+use tokio::sync::oneshot;
 
 use super::body::Body;
 use super::connection::{Connection, Place};
@@ -102,12 +104,12 @@ impl Server {
         Maker { address: &self.address, config, generation: generation.number, timing: self.timing, link: &self.link, runtime: &self.runtime }
     }
 
-    /// Sends one request; the answer's body streams. The request's URI needs only a
-    /// path and query.
-    pub async fn send(&self, identity: Identity, request: Request<Option<RequestBody>>) -> Result<Response<Body>, Error> {
+    /// Sends one request; the answer's body streams. The head's URI needs only a path
+    /// and query. `body` is left in its place if nothing of it was sent.
+    pub async fn send(&self, identity: Identity, head: Parts, body: &mut Option<RequestBody>) -> Result<Response<Body>, Error> {
         match self.pool(identity).take(self.maker(identity)).await? {
-            Taken::H2(connection, place) => self.send_h2(&connection, place, request).await,
-            Taken::H1(io) => http1::send(*io, self.host_header(), request).await,
+            Taken::H2(connection, place) => self.send_h2(&connection, place, head, body).await,
+            Taken::H1(io) => http1::send(*io, self.host_header(), Request::from_parts(head, body.take())).await,
         }
     }
 
@@ -130,52 +132,68 @@ impl Server {
         self.address.to_string()
     }
 
-    async fn send_h2(&self, connection: &Connection, place: Place, request: Request<Option<RequestBody>>) -> Result<Response<Body>, Error> {
-        let (mut parts, body) = request.into_parts();
-        let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
-        parts.uri = Uri::builder()
+    async fn send_h2(
+        &self,
+        connection: &Connection,
+        place: Place,
+        mut head: Parts,
+        body: &mut Option<RequestBody>,
+    ) -> Result<Response<Body>, Error> {
+        let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
+        head.uri = Uri::builder()
             .scheme("https")
             .authority(self.host_header())
             .path_and_query(path)
             .build()
             .map_err(|error| Error::new(Fault::Client, false, error))?;
-        parts.version = http::Version::HTTP_2;
-        let (future, stream) = connection.send(Request::from_parts(parts, ()), body.is_none()).await?;
-        if let Some(body) = body {
-            self.runtime.spawn(pump(body, stream));
+        head.version = http::Version::HTTP_2;
+        let (future, stream) = connection.send(Request::from_parts(head, ()), body.is_none()).await?;
+        let (fault, mut clients_fault) = oneshot::channel();
+        if let Some(body) = body.take() {
+            self.runtime.spawn(async move {
+                if let Err(error) = pump(body, stream).await {
+                    let _ = fault.send(error);
+                }
+            });
         }
-        let answer = connection.answer(future, self.timing.patience).await?;
+        let answer = connection.answer(future, self.timing.patience).await;
+        // A stream that was reset because its client failed is nobody else's fault.
+        let answer = answer.map_err(|error| clients_fault.try_recv().unwrap_or(error))?;
         let (parts, stream) = answer.into_parts();
         Ok(Response::from_parts(parts, Body::h2(stream, place)))
     }
 }
 
 /// Feeds a request's body to its stream at the pace the server takes it. A client
-/// that fails in the middle resets the stream: the server never sees a whole body.
-async fn pump(mut body: RequestBody, mut stream: h2::SendStream<Bytes>) {
+/// that fails in the middle resets the stream, and its failure is the error: the
+/// server never sees a whole body.
+async fn pump(mut body: RequestBody, mut stream: h2::SendStream<Bytes>) -> Result<(), Error> {
     use http_body_util::BodyExt as _;
     loop {
         let frame = tokio::select! {
             frame = body.frame() => frame,
-            _ = std::future::poll_fn(|cx| stream.poll_reset(cx)) => return,
+            _ = std::future::poll_fn(|cx| stream.poll_reset(cx)) => return Ok(()),
         };
         match frame {
             None => {
                 let _ = stream.send_data(Bytes::new(), true);
-                return;
+                return Ok(());
             }
-            Some(Err(_)) => return stream.send_reset(h2::Reason::CANCEL),
+            Some(Err(error)) => {
+                stream.send_reset(h2::Reason::CANCEL);
+                return Err(error);
+            }
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
                     if send_all(&mut stream, data).await.is_err() {
-                        return;
+                        return Ok(());
                     }
                 }
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
                         let _ = stream.send_trailers(trailers);
                     }
-                    return;
+                    return Ok(());
                 }
             },
         }

@@ -214,7 +214,7 @@ async fn kubelets_heartbeat_and_tokens_go_on() {
     let issued = kubelet.request("POST", tokens, &headers, request).await.unwrap();
     assert_eq!(issued.status, 201, "{}", issued.text());
     let lease = json!({"kind": "Lease", "apiVersion": "coordination.k8s.io/v1", "metadata": {"name": "edge-1", "namespace": "kube-node-lease"}, "spec": {"holderIdentity": "edge-1"}}).to_string();
-    rig.cut(Fault::Freeze).await;
+    rig.cut(Fault::Silence).await;
     let again = kubelet.request("POST", tokens, &headers, request).await.unwrap();
     assert_eq!((again.status, &again.body), (issued.status, &issued.body), "the kept one");
     let other = kubelet.request("POST", tokens, &headers, request.replace("\"p\"", "\"q\"")).await.unwrap();

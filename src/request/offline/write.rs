@@ -14,8 +14,7 @@ use crate::store::{Credential, Entry, Knowledge, NotAccepted};
 pub(super) async fn event(knowledge: &Knowledge, context: &Context, asked: &Asked) -> Result<Response, Refusal> {
     let content_type = asked.header(CONTENT_TYPE);
     let encoding = media::encoding_of(content_type).ok_or_else(|| Refusal::unavailable(format!("the link to the cloud is down, and an Event as {content_type:?} cannot be read here")))?;
-    let (_, item) = object::into_item(encoding, &asked.body).map_err(|error| Refusal::bad_request(format!("the Event: {error}")))?;
-    let meta = object::meta(encoding, &item).map_err(|error| Refusal::bad_request(format!("the Event: {error}")))?;
+    let meta = object::sent_meta(encoding, &asked.body).map_err(|error| Refusal::bad_request(format!("the Event: {error}")))?;
     if meta.name.is_empty() {
         // Without a name of its own it could not be delivered just once.
         return Err(Refusal::unavailable("the link to the cloud is down, and only an Event with a name can be kept"));

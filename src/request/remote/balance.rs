@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::Response;
 
 use super::Remote;
 use crate::request::context::{Caller, Context};
@@ -13,6 +13,9 @@ use crate::upstream::{Body, Error, Fault, RequestBody};
 
 /// A read that another server has not answered by then goes to the store instead.
 const FAILOVER: Duration = Duration::from_millis(1000);
+
+/// A connection that broke later than this is not made anew for the same request.
+const RECONNECT: Duration = Duration::from_millis(500);
 
 static TURN: AtomicUsize = AtomicUsize::new(0);
 
@@ -42,27 +45,31 @@ pub(super) async fn send(
     mut body: Option<RequestBody>,
 ) -> Result<Response<Body>, Error> {
     let identity = identity(&context.caller);
-    let repeatable = body.is_none() && head.method.is_safe();
+    let bodiless = body.is_none();
     let started = Instant::now();
     let mut last = Error::new(Fault::Link, false, "there is no server");
     for index in order(remote) {
-        // Once for the stream refused by a connection that was just ending.
+        // Once more for a connection that was just ending.
         for attempt in 0..2 {
-            let request = Request::from_parts(head.clone(), body.take());
-            last = match remote.servers[index].send(identity, request).await {
+            last = match remote.servers[index].send(identity, head.clone(), &mut body).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             let again = match last.fault() {
-                Fault::Refused => repeatable,
-                Fault::Link => repeatable && last.was_sent() && attempt == 0 && started.elapsed() < Duration::from_millis(500),
+                Fault::Refused => true,
+                Fault::Link => last.was_sent() && started.elapsed() < RECONNECT,
                 Fault::Server | Fault::Client => false,
             };
-            if !again {
+            // Nothing of it was seen (RFC 9113, 8.7), or it may be seen twice.
+            let unseen = !last.was_sent() && (bodiless || body.is_some());
+            if !unseen && !(bodiless && head.method.is_safe()) || matches!(last.fault(), Fault::Server | Fault::Client) {
+                return Err(last);
+            }
+            if !again || attempt == 1 {
                 break;
             }
         }
-        if !repeatable || !matches!(last.fault(), Fault::Link | Fault::Refused) || started.elapsed() > FAILOVER {
+        if started.elapsed() > FAILOVER {
             break;
         }
     }
