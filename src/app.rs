@@ -129,7 +129,9 @@ struct Doors {
 impl Doors {
     async fn bind(settings: &Settings) -> anyhow::Result<Self> {
         let bind = async |what: &str, flag: &str, address: std::net::SocketAddr| {
-            TcpListener::bind(address).await.with_context(|| format!("{what} listener {address}: another address or port can be set with --{flag}"))
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("{what} listener {address}: another address or port can be set with --{flag}"))
         };
         Ok(Self {
             admin: bind("admin", "serve-port", settings.admin).await?,
@@ -150,10 +152,15 @@ struct Parts {
 impl Parts {
     fn path(&self, settings: &Settings) -> Arc<Path> {
         let link = Arc::new(Link::new(settings.servers.len()));
-        let means =
-            Means { timing: Timing::default(), credentials: self.credentials.clone(), link: link.clone(), runtime: Handle::current() };
+        let means = Means {
+            timing: Timing::default(),
+            credentials: self.credentials.clone(),
+            link: link.clone(),
+            runtime: Handle::current(),
+        };
         let servers = settings.servers.iter().enumerate();
-        let servers: Vec<_> = servers.map(|(index, address)| Arc::new(Server::new(index, address.clone(), means.clone()))).collect();
+        let servers: Vec<_> =
+            servers.map(|(index, address)| Arc::new(Server::new(index, address.clone(), means.clone()))).collect();
         let rules = Arc::new(Rules::new(RuleSet {
             cache_agents: settings.cache_agents.clone(),
             masterservice: std::iter::once("kubelet".to_owned()).collect(),
@@ -194,7 +201,8 @@ impl Parts {
             successes: settings.probe_successes,
         };
         for server in &path.remote.servers {
-            let prober = cluster::Prober { server: server.clone(), link: path.link.clone(), metrics: self.metrics.clone(), probing };
+            let prober =
+                cluster::Prober { server: server.clone(), link: path.link.clone(), metrics: self.metrics.clone(), probing };
             loops.spawn(prober.run());
         }
         loops.spawn(config_watch::follow(own_client(path), settings.namespace.clone(), path.rules.clone()));

@@ -3,9 +3,9 @@
 pub mod accept;
 pub mod caller;
 mod context;
+pub mod dispatch;
 pub mod filter;
 mod names;
-pub mod dispatch;
 pub mod offline;
 pub mod remote;
 pub mod respond;
@@ -42,7 +42,8 @@ pub async fn serve(path: &Arc<Path>, peer: Arc<accept::Peer>, request: Request) 
 }
 
 async fn answer(path: &Arc<Path>, context: &mut Context, request: Request) -> Result<Response, Refusal> {
-    context.info = kube::request::parse(request.method(), request.uri()).map_err(|error| Refusal::bad_request(error.to_string()))?;
+    context.info =
+        kube::request::parse(request.method(), request.uri()).map_err(|error| Refusal::bad_request(error.to_string()))?;
     context.caller = caller::identify(&path.callers, &context.peer, request.headers()).await?;
     let decision = dispatch::route(&dispatch::Facts {
         info: &context.info,

@@ -67,16 +67,20 @@ impl Rig {
     }
 
     async fn link_is(&self, up: f64) {
-        eventually("the verdict changes", SECONDS(60), async || Ok(self.hub.metric("node_yurthub_server_healthy_status").await? == up))
-            .await
-            .unwrap();
+        eventually("the verdict changes", SECONDS(60), async || {
+            Ok(self.hub.metric("node_yurthub_server_healthy_status").await? == up)
+        })
+        .await
+        .unwrap();
     }
 
     /// Waits until this many lists were remembered.
     async fn remembered(&self, lists: f64) {
-        eventually("the list is remembered", SECONDS(10), async || Ok(self.hub.metric("holdfast_lists_remembered_total").await? >= lists))
-            .await
-            .unwrap();
+        eventually("the list is remembered", SECONDS(10), async || {
+            Ok(self.hub.metric("holdfast_lists_remembered_total").await? >= lists)
+        })
+        .await
+        .unwrap();
     }
 }
 

@@ -14,7 +14,9 @@ use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec};
 const LOOK: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
-#[error("address {address} could not be put on any interface (dummy, ifb, bridge, lo): {why}; the hub needs CAP_NET_ADMIN, or --manage-address=false and an address made by you")]
+#[error(
+    "address {address} could not be put on any interface (dummy, ifb, bridge, lo): {why}; the hub needs CAP_NET_ADMIN, or --manage-address=false and an address made by you"
+)]
 pub struct NoAddress {
     address: IpAddr,
     why: String,

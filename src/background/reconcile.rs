@@ -77,7 +77,8 @@ impl Delivery {
             let (identity, Some(head)) = (identity(entry), head(entry)) else {
                 return Fate::Refused(StatusCode::BAD_REQUEST);
             };
-            let body: RequestBody = Box::pin(Full::new(Bytes::from(entry.body.clone())).map_err(|never| -> Error { match never {} }));
+            let body: RequestBody =
+                Box::pin(Full::new(Bytes::from(entry.body.clone())).map_err(|never| -> Error { match never {} }));
             match server.send(identity, head, &mut Some(body)).await {
                 Err(error) => tracing::debug!(%error, "an Event could not be delivered now"),
                 Ok(answer) => {

@@ -100,7 +100,9 @@ mod tests {
         ));
         assert_eq!(
             arguments.list,
-            words("holdfast hub --v=2 --bind-address=127.0.0.1 --server-addr=https://a:6443 --node-name=n --working-mode=edge --v=3")
+            words(
+                "holdfast hub --v=2 --bind-address=127.0.0.1 --server-addr=https://a:6443 --node-name=n --working-mode=edge --v=3"
+            )
         );
         assert_eq!(arguments.ignored, ["--nodepool-name", "--bootstrap-file", "--enable-node-pool"]);
         assert_eq!(arguments.defaults.disk_cache_path, Some(PathBuf::from("/etc/kubernetes/cache/")));

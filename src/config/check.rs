@@ -66,9 +66,18 @@ fn bad(field: &'static str, value: impl ToString, allowed: impl Into<String>) ->
     BadSetting { field, value: value.to_string(), allowed: allowed.into() }
 }
 
-fn number(field: &'static str, value: Option<i64>, default: i64, range: std::ops::RangeInclusive<i64>) -> Result<i64, BadSetting> {
+fn number(
+    field: &'static str,
+    value: Option<i64>,
+    default: i64,
+    range: std::ops::RangeInclusive<i64>,
+) -> Result<i64, BadSetting> {
     let value = value.unwrap_or(default);
-    if range.contains(&value) { Ok(value) } else { Err(bad(field, value, format!("a number from {} to {}", range.start(), range.end()))) }
+    if range.contains(&value) {
+        Ok(value)
+    } else {
+        Err(bad(field, value, format!("a number from {} to {}", range.start(), range.end())))
+    }
 }
 
 fn port(field: &'static str, value: Option<i64>, default: u16) -> Result<u16, BadSetting> {
@@ -192,7 +201,9 @@ fn server(url: &str) -> Result<Address, BadSetting> {
 
 fn interface(name: Option<String>) -> Result<String, BadSetting> {
     let name = name.unwrap_or_else(|| "hub-dummy0".to_owned());
-    let sane = !name.is_empty() && name.len() <= 15 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    let sane = !name.is_empty()
+        && name.len() <= 15
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     if sane { Ok(name) } else { Err(bad("dummy-if-name", &name, "an interface name: at most 15 letters, digits, '-' and '_'")) }
 }
 

@@ -15,9 +15,7 @@ use memchr::memchr2;
 
 mod walk;
 
-pub use walk::{
-    Elements, Member, Members, elements, members, string_value, top_level_field, write_string,
-};
+pub use walk::{Elements, Member, Members, elements, members, string_value, top_level_field, write_string};
 
 /// The deepest nesting accepted; the same as in Go's `encoding/json` and in `sigs.k8s.io/json`.
 pub const MAX_DEPTH: usize = 10_000;
@@ -146,17 +144,12 @@ impl Scanner {
             self.state = match CLASSES[usize::from(*first)] {
                 Class::Quote => State::String,
                 Class::Open => {
-                    self.nesting
-                        .open(*first == b'{')
-                        .map_err(|fault| JsonError { fault, at: 0 })?;
+                    self.nesting.open(*first == b'{').map_err(|fault| JsonError { fault, at: 0 })?;
                     State::Container
                 }
                 Class::Plain if !matches!(first, b',' | b':') && !is_space(*first) => State::Scalar,
                 _ => {
-                    return Err(JsonError {
-                        fault: JsonFault::Unexpected(*first),
-                        at: 0,
-                    });
+                    return Err(JsonError { fault: JsonFault::Unexpected(*first), at: 0 });
                 }
             };
             at = 1;
@@ -189,26 +182,18 @@ impl Scanner {
                     }
                 },
                 Class::Open => {
-                    self.nesting
-                        .open(*byte == b'{')
-                        .map_err(|fault| JsonError { fault, at })?;
+                    self.nesting.open(*byte == b'{').map_err(|fault| JsonError { fault, at })?;
                     at += 1;
                 }
                 Class::Close => {
-                    let last = self
-                        .nesting
-                        .close(*byte == b'}')
-                        .map_err(|fault| JsonError { fault, at })?;
+                    let last = self.nesting.close(*byte == b'}').map_err(|fault| JsonError { fault, at })?;
                     at += 1;
                     if last {
                         return Ok(Some(at));
                     }
                 }
                 Class::Never => {
-                    return Err(JsonError {
-                        fault: JsonFault::Unexpected(*byte),
-                        at,
-                    });
+                    return Err(JsonError { fault: JsonFault::Unexpected(*byte), at });
                 }
             }
         }
@@ -259,10 +244,7 @@ fn scalar_end(chunk: &[u8], at: usize) -> Result<Option<usize>, JsonError> {
             byte if is_space(*byte) => return Ok(Some(offset)),
             byte if *byte != b':' && CLASSES[usize::from(*byte)] == Class::Plain => {}
             byte => {
-                return Err(JsonError {
-                    fault: JsonFault::Unexpected(*byte),
-                    at: offset,
-                });
+                return Err(JsonError { fault: JsonFault::Unexpected(*byte), at: offset });
             }
         }
     }
@@ -278,9 +260,7 @@ pub(crate) fn unescape(inside: &[u8]) -> Option<Cow<'_, str>> {
     quoted.push(b'"');
     quoted.extend_from_slice(inside);
     quoted.push(b'"');
-    serde_json::from_slice::<String>(&quoted)
-        .ok()
-        .map(Cow::Owned)
+    serde_json::from_slice::<String>(&quoted).ok().map(Cow::Owned)
 }
 
 #[cfg(test)]

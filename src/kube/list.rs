@@ -17,8 +17,7 @@ mod proto;
 mod rewrite;
 
 pub use envelope::{
-    Envelope, envelope_json_head, envelope_json_tail, envelope_proto_head, envelope_proto_tail,
-    proto_item_frame,
+    Envelope, envelope_json_head, envelope_json_tail, envelope_proto_head, envelope_proto_tail, proto_item_frame,
 };
 pub use rewrite::{RESERVE, RewriteError, Rewriter};
 
@@ -97,10 +96,7 @@ pub struct Splitter {
 impl Splitter {
     /// A splitter for one body.
     pub fn new(encoding: Encoding, limits: Limits) -> Self {
-        Splitter {
-            inner: Inner::new(encoding, limits),
-            failed: None,
-        }
+        Splitter { inner: Inner::new(encoding, limits), failed: None }
     }
 
     /// Takes the next chunk and appends the pieces that it completes.
@@ -109,9 +105,7 @@ impl Splitter {
             return Err(error.clone());
         }
         let result = self.inner.feed(&chunk, &mut |part| match part {
-            Part::Between(bytes) | Part::RawHead { bytes, .. } | Part::ItemHead(bytes) => {
-                out.push(Piece::Between(bytes))
-            }
+            Part::Between(bytes) | Part::RawHead { bytes, .. } | Part::ItemHead(bytes) => out.push(Piece::Between(bytes)),
             Part::Item(bytes) => out.push(Piece::Item(bytes)),
             Part::RawEnd => {}
         });
@@ -179,10 +173,7 @@ impl ListError {
     }
 
     fn from_json(error: JsonError, start: u64) -> Self {
-        ListError {
-            fault: ListFault::Json(error.fault),
-            offset: start + error.at as u64,
-        }
+        ListError { fault: ListFault::Json(error.fault), offset: start + error.at as u64 }
     }
 }
 

@@ -93,10 +93,7 @@ pub fn from_item(encoding: Encoding, type_meta: &TypeMeta, item: &[u8]) -> Vec<u
 
 /// The type of an object in full form, and where its `Unknown.raw` is.
 pub(crate) fn open_envelope(full: &[u8]) -> Result<(TypeMeta, Range<usize>), ObjectError> {
-    let no_magic = ProtoError {
-        fault: ProtoFault::NoMagic,
-        at: 0,
-    };
+    let no_magic = ProtoError { fault: ProtoFault::NoMagic, at: 0 };
     let unknown = full.strip_prefix(&MAGIC).ok_or(no_magic)?;
     let (mut type_meta, mut raw) = (None, None);
     for field in proto::fields(unknown) {
@@ -114,10 +111,7 @@ pub(crate) fn open_envelope(full: &[u8]) -> Result<(TypeMeta, Range<usize>), Obj
         }
     }
     let (api_version, kind) = type_meta.ok_or(ObjectError::Missing("typeMeta"))?;
-    Ok((
-        TypeMeta { api_version, kind },
-        raw.ok_or(ObjectError::Missing("raw"))?,
-    ))
+    Ok((TypeMeta { api_version, kind }, raw.ok_or(ObjectError::Missing("raw"))?))
 }
 
 fn json_into_item(full: &[u8]) -> Result<(TypeMeta, Bytes), ObjectError> {
@@ -147,14 +141,8 @@ fn json_into_item(full: &[u8]) -> Result<(TypeMeta, Bytes), ObjectError> {
 }
 
 fn json_from_item(type_meta: &TypeMeta, item: &[u8]) -> Vec<u8> {
-    let named = json::members(item)
-        .map_while(Result::ok)
-        .any(|member| member.is("apiVersion") || member.is("kind"));
-    let Some(inside) = item
-        .trim_ascii_start()
-        .strip_prefix(b"{")
-        .filter(|_| !named)
-    else {
+    let named = json::members(item).map_while(Result::ok).any(|member| member.is("apiVersion") || member.is("kind"));
+    let Some(inside) = item.trim_ascii_start().strip_prefix(b"{").filter(|_| !named) else {
         return item.to_vec();
     };
     let mut out = type_prefix(type_meta);
@@ -176,9 +164,7 @@ fn type_prefix(type_meta: &TypeMeta) -> Vec<u8> {
 
 fn text(object: &[u8], value: Range<usize>, name: &'static str) -> Result<String, ObjectError> {
     let value = object.get(value).unwrap_or_default();
-    json::string_value(value)
-        .map(|text| text.into_owned())
-        .ok_or(ObjectError::NotText(name))
+    json::string_value(value).map(|text| text.into_owned()).ok_or(ObjectError::NotText(name))
 }
 
 fn json_meta(object: &[u8]) -> Result<Meta, ObjectError> {

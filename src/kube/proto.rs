@@ -85,10 +85,7 @@ impl<'a> Field<'a> {
     }
 
     fn error(&self, fault: ProtoFault) -> ProtoError {
-        ProtoError {
-            fault,
-            at: self.range.start,
-        }
+        ProtoError { fault, at: self.range.start }
     }
 }
 
@@ -150,8 +147,7 @@ pub fn fields(message: &[u8]) -> Fields<'_> {
 impl<'a> Fields<'a> {
     fn field(&mut self) -> Result<Field<'a>, ProtoError> {
         let start = self.at;
-        let (number, wire) =
-            split_tag(self.varint()?).map_err(|fault| ProtoError { fault, at: start })?;
+        let (number, wire) = split_tag(self.varint()?).map_err(|fault| ProtoError { fault, at: start })?;
         let value = match wire {
             0 => Value::Varint(self.varint()?),
             1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
@@ -161,32 +157,21 @@ impl<'a> Fields<'a> {
             }
             5 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
             other => {
-                return Err(ProtoError {
-                    fault: ProtoFault::WireType(other),
-                    at: start,
-                });
+                return Err(ProtoError { fault: ProtoFault::WireType(other), at: start });
             }
         };
-        Ok(Field {
-            number,
-            value,
-            range: start..self.at,
-        })
+        Ok(Field { number, value, range: start..self.at })
     }
 
     fn varint(&mut self) -> Result<u64, ProtoError> {
         let rest = self.message.get(self.at..).unwrap_or_default();
-        let (value, taken) =
-            read_varint(rest).map_err(|fault| ProtoError { fault, at: self.at })?;
+        let (value, taken) = read_varint(rest).map_err(|fault| ProtoError { fault, at: self.at })?;
         self.at += taken;
         Ok(value)
     }
 
     fn take(&mut self, length: u64) -> Result<&'a [u8], ProtoError> {
-        let overrun = ProtoError {
-            fault: ProtoFault::Overrun,
-            at: self.at,
-        };
+        let overrun = ProtoError { fault: ProtoFault::Overrun, at: self.at };
         let length = usize::try_from(length).map_err(|_| overrun)?;
         let end = self.at.checked_add(length).ok_or(overrun)?;
         let taken = self.message.get(self.at..end).ok_or(overrun)?;
@@ -197,10 +182,7 @@ impl<'a> Fields<'a> {
     fn array<const N: usize>(&mut self) -> Result<[u8; N], ProtoError> {
         let at = self.at;
         let taken = self.take(N as u64)?;
-        taken.try_into().map_err(|_| ProtoError {
-            fault: ProtoFault::Overrun,
-            at,
-        })
+        taken.try_into().map_err(|_| ProtoError { fault: ProtoFault::Overrun, at })
     }
 }
 
@@ -301,19 +283,10 @@ mod tests {
         message.extend_from_slice(&[0x11, 1, 0, 0, 0, 0, 0, 0, 0]);
         write_bytes(&mut message, 18, b"text");
         message.extend_from_slice(&[0x25, 2, 0, 0, 0]);
-        let read: Vec<_> = fields(&message)
-            .map(|field| field.expect("well formed"))
-            .collect();
+        let read: Vec<_> = fields(&message).map(|field| field.expect("well formed")).collect();
         assert_eq!(
-            read.iter()
-                .map(|field| (field.number, field.value))
-                .collect::<Vec<_>>(),
-            [
-                (1, Value::Varint(300)),
-                (2, Value::Fixed64(1)),
-                (18, Value::Bytes(b"text")),
-                (4, Value::Fixed32(2))
-            ]
+            read.iter().map(|field| (field.number, field.value)).collect::<Vec<_>>(),
+            [(1, Value::Varint(300)), (2, Value::Fixed64(1)), (18, Value::Bytes(b"text")), (4, Value::Fixed32(2))]
         );
         assert_eq!(read[2].text(), Ok("text"));
         assert!(read[2].varint().is_err());
@@ -326,18 +299,8 @@ mod tests {
             (&[0x00, 1], ProtoFault::FieldNumber),
             (&[0x0b], ProtoFault::WireType(3)),
             (&[0x08], ProtoFault::Overrun),
-            (
-                &[
-                    0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2,
-                ],
-                ProtoFault::VarintTooLong,
-            ),
-            (
-                &[
-                    0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1,
-                ],
-                ProtoFault::Overrun,
-            ),
+            (&[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2], ProtoFault::VarintTooLong),
+            (&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], ProtoFault::Overrun),
             (&[0x09, 1, 2], ProtoFault::Overrun),
         ] {
             let found = fields(bytes).find_map(Result::err).map(|error| error.fault);

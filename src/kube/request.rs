@@ -219,9 +219,9 @@ impl RequestInfo {
         }
         let path = self.path.trim_end_matches('/');
         path == "/version"
-            || ["/api", "/apis", "/openapi"].iter().any(|root| {
-                path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            })
+            || ["/api", "/apis", "/openapi"]
+                .iter()
+                .any(|root| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
     }
 
     /// `resource` or `resource/subresource`, as RBAC spells it.
@@ -231,11 +231,7 @@ impl RequestInfo {
 }
 
 fn percent_decode_plus(text: &str) -> Cow<'_, str> {
-    if text.contains('+') {
-        Cow::Owned(percent_decode(&text.replace('+', " ")).into_owned())
-    } else {
-        percent_decode(text)
-    }
+    if text.contains('+') { Cow::Owned(percent_decode(&text.replace('+', " ")).into_owned()) } else { percent_decode(text) }
 }
 
 /// Decodes `%XX`; a malformed escape stays as it is.

@@ -100,11 +100,7 @@ pub struct Framer {
 impl Framer {
     /// A framer for one stream. `max_frame` is the longest frame in bytes, newline or length included.
     pub fn new(encoding: Encoding, max_frame: usize) -> Self {
-        Framer {
-            encoding,
-            max_frame,
-            held: BytesMut::new(),
-        }
+        Framer { encoding, max_frame, held: BytesMut::new() }
     }
 
     /// Takes the next chunk and appends the frames that it completes.
@@ -132,35 +128,23 @@ impl Framer {
 
     /// Says that the stream is over; an error if that is within a frame.
     pub fn finish(self) -> Result<(), WatchError> {
-        if self.held.is_empty() {
-            Ok(())
-        } else {
-            Err(WatchError::Truncated(self.held.len()))
-        }
+        if self.held.is_empty() { Ok(()) } else { Err(WatchError::Truncated(self.held.len())) }
     }
 
     /// How many bytes of `chunk` belong to the current frame; None if it is not complete.
     fn frame_end(&self, chunk: &[u8]) -> Result<Option<usize>, WatchError> {
         let length = match self.encoding {
-            Encoding::Json => {
-                memchr::memchr(b'\n', chunk).map(|newline| self.held.len() + newline + 1)
-            }
+            Encoding::Json => memchr::memchr(b'\n', chunk).map(|newline| self.held.len() + newline + 1),
             Encoding::Protobuf => {
                 let mut prefix = self.held.as_ref().chain(chunk);
-                prefix.try_get_u32().ok().map(|length| {
-                    usize::try_from(length)
-                        .unwrap_or(usize::MAX)
-                        .saturating_add(4)
-                })
+                prefix.try_get_u32().ok().map(|length| usize::try_from(length).unwrap_or(usize::MAX).saturating_add(4))
             }
         };
         let present = self.held.len() + chunk.len();
         if length.unwrap_or(present) > self.max_frame {
             return Err(WatchError::TooLong(self.max_frame));
         }
-        Ok(length
-            .filter(|length| *length <= present)
-            .map(|length| length - self.held.len()))
+        Ok(length.filter(|length| *length <= present).map(|length| length - self.held.len()))
     }
 }
 
@@ -180,10 +164,7 @@ fn json_event(raw: &Bytes) -> Result<Event, WatchError> {
     if !members.rest().trim_ascii().is_empty() {
         return Err(WatchError::Trailing);
     }
-    Ok(Event {
-        kind: kind.ok_or(WatchError::Missing("type"))?,
-        object: object.ok_or(WatchError::Missing("object"))?,
-    })
+    Ok(Event { kind: kind.ok_or(WatchError::Missing("type"))?, object: object.ok_or(WatchError::Missing("object"))? })
 }
 
 /// Reads a `WatchEvent`: type 1, object 2, which is a `RawExtension`: raw 1.
@@ -204,10 +185,7 @@ fn proto_event(raw: &Bytes) -> Result<Event, WatchError> {
             _ => {}
         }
     }
-    Ok(Event {
-        kind: kind.ok_or(WatchError::Missing("type"))?,
-        object: object.ok_or(WatchError::Missing("object"))?,
-    })
+    Ok(Event { kind: kind.ok_or(WatchError::Missing("type"))?, object: object.ok_or(WatchError::Missing("object"))? })
 }
 
 #[cfg(test)]

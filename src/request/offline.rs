@@ -56,7 +56,9 @@ impl Asked {
             Limited::new(body, MAX_BODY)
                 .collect()
                 .await
-                .map_err(|error| Refusal::bad_request(format!("the request's body: {error}; at most {MAX_BODY} bytes are taken here")))?
+                .map_err(|error| {
+                    Refusal::bad_request(format!("the request's body: {error}; at most {MAX_BODY} bytes are taken here"))
+                })?
                 .to_bytes()
         };
         Ok(Self { head, body })

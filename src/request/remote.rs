@@ -11,8 +11,8 @@ use std::sync::Arc;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, UPGRADE};
 use http_body_util::BodyExt as _;
 
-use super::filter::{self, Filters};
 use super::context::{BodyError, Context, Refusal, Request, Response, Whose};
+use super::filter::{self, Filters};
 use crate::runtime::metrics::Metrics;
 use crate::state::link::Link;
 use crate::state::rules::Rules;
@@ -76,7 +76,9 @@ impl Failure {
         match error.fault() {
             // Whether it happened is not known: only a 504 is honest.
             Fault::Link if error.was_sent() => Refusal::timeout(format!("the link broke while the cloud was answering: {error}")),
-            Fault::Link | Fault::Refused => Refusal::unavailable(format!("the cloud could not be reached, nothing was sent: {error}")),
+            Fault::Link | Fault::Refused => {
+                Refusal::unavailable(format!("the cloud could not be reached, nothing was sent: {error}"))
+            }
             Fault::Server => Refusal::bad_gateway(format!("the kube-apiserver's answer is not valid HTTP: {error}")),
             Fault::Client => Refusal::new(http::StatusCode::BAD_REQUEST, "BadRequest", Whose::Client, error.to_string()),
         }

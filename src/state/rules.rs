@@ -24,7 +24,11 @@ impl Agents {
     pub fn parse(list: &str) -> Self {
         let mut agents = Self::default();
         for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            if name == "*" { agents.all = true } else { agents.named.insert(name.to_owned()); }
+            if name == "*" {
+                agents.all = true
+            } else {
+                agents.named.insert(name.to_owned());
+            }
         }
         agents
     }
@@ -64,7 +68,9 @@ impl Rules {
                 rules.cache_agents = Agents::parse(agents);
             }
             if let Some(components) = data.get("masterservice") {
-                rules.masterservice.extend(components.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()));
+                rules
+                    .masterservice
+                    .extend(components.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()));
             }
         }
         let changed = **self.current.load() != rules;

@@ -98,7 +98,12 @@ pub struct ListView {
 impl ListView {
     /// Visits items in the cloud's order, behind the key `after` if given, until
     /// `visit` says false. A damaged item ends the visit with an error.
-    pub fn visit(&self, knowledge: &Knowledge, after: Option<&[u8]>, visit: &mut dyn FnMut(&[u8], Vec<u8>) -> bool) -> Result<(), StoreError> {
+    pub fn visit(
+        &self,
+        knowledge: &Knowledge,
+        after: Option<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], Vec<u8>) -> bool,
+    ) -> Result<(), StoreError> {
         let prefix = keys::items(self.header.id);
         let mut result = Ok(());
         let mut each = |key: &[u8], value: &[u8]| match knowledge.sealer().open_row(key, value.to_vec()) {

@@ -46,7 +46,8 @@ impl Disk {
     /// Begins an empty file, the present one is set aside.
     pub fn replace(self) -> Result<(Self, PathBuf), StoreError> {
         drop(self.database);
-        let failed = |error: &dyn std::fmt::Display| StoreError::File { path: self.path.display().to_string(), why: error.to_string() };
+        let failed =
+            |error: &dyn std::fmt::Display| StoreError::File { path: self.path.display().to_string(), why: error.to_string() };
         let aside = set_aside(&self.path).map_err(|error| failed(&error))?;
         let database = open(&self.path).map_err(|error| failed(&error))?;
         Ok((Self::over(&self.path, database), aside))
@@ -133,9 +134,7 @@ fn apply(database: &Database, ops: &[Op], durable: bool) -> Result<(), StoreErro
                 Op::Put(key, value) => drop(table.insert(key.as_slice(), value.as_slice()).map_err(backend)?),
                 Op::Delete(key) => drop(table.remove(key.as_slice()).map_err(backend)?),
                 Op::DeletePrefix(prefix) => {
-                    table
-                        .retain_in::<&[u8], _>(prefix.as_slice().., |key, _| !key.starts_with(prefix))
-                        .map_err(backend)?;
+                    table.retain_in::<&[u8], _>(prefix.as_slice().., |key, _| !key.starts_with(prefix)).map_err(backend)?;
                 }
             }
         }

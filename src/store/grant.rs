@@ -138,7 +138,8 @@ impl Knowledge {
         let snapshot = self.snapshot()?;
         let now = now();
         snapshot.scan(&[keys::GRANT], &mut |key, row| {
-            let record = self.sealer().open_row(key, row.to_vec()).ok().and_then(|row| serde_json::from_slice::<GrantRecord>(&row).ok());
+            let record =
+                self.sealer().open_row(key, row.to_vec()).ok().and_then(|row| serde_json::from_slice::<GrantRecord>(&row).ok());
             if record.is_none_or(|record| record.at + age < now) {
                 ops.push(Op::Delete(key.to_vec()));
             }

@@ -233,7 +233,11 @@ impl Knowledge {
 
     /// Takes a damaged collection out: it is fetched again when the cloud is there.
     pub async fn discard(&self, header: &Header) {
-        tracing::error!(resource = header.scope.resource, namespace = header.scope.namespace, "a damaged collection is taken out of the store");
+        tracing::error!(
+            resource = header.scope.resource,
+            namespace = header.scope.namespace,
+            "a damaged collection is taken out of the store"
+        );
         self.metrics.damaged_records.inc();
         let key = header.scope.key();
         self.catalogue().headers.remove(&key);
@@ -263,7 +267,12 @@ impl Knowledge {
             let candidates: Vec<_> = catalogue
                 .headers
                 .iter()
-                .map(|(key, header)| budget::Candidate { key: key.clone(), bytes: header.bytes, used: header.used, pinned: header.pinned })
+                .map(|(key, header)| budget::Candidate {
+                    key: key.clone(),
+                    bytes: header.bytes,
+                    used: header.used,
+                    pinned: header.pinned,
+                })
                 .collect();
             let gone: Vec<Header> = budget::plan(&candidates, self.limits.cache_max_bytes)
                 .iter()
@@ -275,7 +284,12 @@ impl Knowledge {
         };
         self.metrics.store_bytes.set(i64::try_from(total).unwrap_or(i64::MAX));
         for header in gone {
-            tracing::info!(resource = header.scope.resource, namespace = header.scope.namespace, bytes = header.bytes, "given up for space");
+            tracing::info!(
+                resource = header.scope.resource,
+                namespace = header.scope.namespace,
+                bytes = header.bytes,
+                "given up for space"
+            );
             ops.push(Op::Delete(header.scope.key()));
             ops.push(Op::DeletePrefix(keys::items(header.id)));
         }

@@ -16,7 +16,10 @@ impl ObjectKey {
     pub(super) fn key(&self) -> Vec<u8> {
         let scope = &self.scope;
         let encoding = if scope.protobuf { "protobuf" } else { "json" };
-        keys::key(keys::OBJECT, &[&scope.group, &scope.version, &scope.resource, &scope.namespace, &self.name, encoding, &scope.form])
+        keys::key(
+            keys::OBJECT,
+            &[&scope.group, &scope.version, &scope.resource, &scope.namespace, &self.name, encoding, &scope.form],
+        )
     }
 
     /// Scopes whose complete collection would hold the object, narrowest first.
@@ -45,9 +48,14 @@ pub struct ObjectRecord {
 /// What is known of one object.
 #[derive(Debug)]
 pub enum Found {
-    Object { record: ObjectRecord, item: Vec<u8> },
+    Object {
+        record: ObjectRecord,
+        item: Vec<u8>,
+    },
     /// The cloud said so, directly or by a complete list without it.
-    Absent { at: u64 },
+    Absent {
+        at: u64,
+    },
     Unknown,
 }
 

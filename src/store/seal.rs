@@ -32,11 +32,14 @@ impl Sealer {
         let failed = |why: String| StoreError::File { path: path.display().to_string(), why };
         let key = match std::fs::read(&path) {
             Ok(key) => key,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => create(&path).map_err(|error| failed(error.to_string()))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                create(&path).map_err(|error| failed(error.to_string()))?
+            }
             Err(error) => return Err(failed(error.to_string())),
         };
-        let key: [u8; KEY_LEN] =
-            key.try_into().map_err(|key: Vec<u8>| failed(format!("a store key has {KEY_LEN} bytes, this file has {}", key.len())))?;
+        let key: [u8; KEY_LEN] = key
+            .try_into()
+            .map_err(|key: Vec<u8>| failed(format!("a store key has {KEY_LEN} bytes, this file has {}", key.len())))?;
         Ok(Self::new(&key))
     }
 

@@ -70,7 +70,11 @@ async fn record(knowledge: &Arc<Knowledge>, ask: ListAsk, body: &str, whole: boo
         recording.push(&Bytes::copy_from_slice(chunk));
         tokio::task::yield_now().await;
     }
-    if whole { recording.finish() } else { drop(recording) }
+    if whole {
+        recording.finish()
+    } else {
+        drop(recording)
+    }
     settle(knowledge).await;
 }
 
@@ -243,7 +247,8 @@ async fn over_the_budget_the_least_recently_used_goes_whole() {
         let mut ask = ask("");
         ask.scope.resource = resource.into();
         ask.pinned = index == 0;
-        let body = list_body(10, &["x"], "").replace(r#""namespace":"a""#, &format!(r#""namespace":"a","annotations":{{"big":"{big}"}}"#));
+        let body = list_body(10, &["x"], "")
+            .replace(r#""namespace":"a""#, &format!(r#""namespace":"a","annotations":{{"big":"{big}"}}"#));
         record(&knowledge, ask, &body, true).await;
     }
     knowledge.sweep().await.unwrap();

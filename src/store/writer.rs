@@ -43,7 +43,10 @@ impl Writer {
         let (queue, batches) = mpsc::channel(QUEUE);
         let epoch = Arc::new(AtomicU64::new(0));
         let thread = Thread { store, epoch: epoch.clone(), last_durable: Instant::now(), pending: false };
-        std::thread::Builder::new().name("store-writer".into()).spawn(move || thread.run(batches)).expect("a thread can be started");
+        std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || thread.run(batches))
+            .expect("a thread can be started");
         Self { queue, epoch }
     }
 
@@ -106,7 +109,8 @@ impl Thread {
                             Err(_) => break,
                         }
                     }
-                    let durable = group.iter().any(|batch| batch.durable) || self.pending && self.last_durable.elapsed() >= DURABLE_EVERY;
+                    let durable =
+                        group.iter().any(|batch| batch.durable) || self.pending && self.last_durable.elapsed() >= DURABLE_EVERY;
                     self.commit(group, durable);
                 }
             }
@@ -116,7 +120,8 @@ impl Thread {
 
     fn commit(&mut self, group: Vec<Batch>, durable: bool) {
         let epoch = self.epoch.load(Ordering::Acquire);
-        let (current, stale): (Vec<_>, Vec<_>) = group.into_iter().partition(|batch| batch.epoch == epoch || batch.ops.is_empty());
+        let (current, stale): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|batch| batch.epoch == epoch || batch.ops.is_empty());
         for batch in stale {
             answer(batch.done, Err(StoreError::Backend("an earlier write failed".into())));
         }

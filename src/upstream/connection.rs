@@ -67,7 +67,12 @@ impl Drop for Place {
 
 impl Connection {
     /// Shakes hands in HTTP/2 and starts the driver.
-    pub(super) async fn start<Io>(io: Io, generation: u64, timing: Timing, died: impl FnOnce(bool) + Send + 'static) -> Result<Self, Error>
+    pub(super) async fn start<Io>(
+        io: Io,
+        generation: u64,
+        timing: Timing,
+        died: impl FnOnce(bool) + Send + 'static,
+    ) -> Result<Self, Error>
     where
         Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -116,7 +121,11 @@ impl Connection {
 
     /// Sends the head; the answer is awaited by `answer`, the body is the caller's.
     /// Fails only if nothing was sent: the connection was ending, and takes no more.
-    pub(super) async fn send(&self, head: http::Request<()>, end: bool) -> Result<(h2::client::ResponseFuture, h2::SendStream<Bytes>), Error> {
+    pub(super) async fn send(
+        &self,
+        head: http::Request<()>,
+        end: bool,
+    ) -> Result<(h2::client::ResponseFuture, h2::SendStream<Bytes>), Error> {
         let ended = |error| {
             self.shared.dead.store(true, Ordering::Relaxed);
             Error::new(Fault::Refused, false, error)
@@ -127,7 +136,11 @@ impl Connection {
 
     /// Waits for the answer's head; after `patience` without one the connection is
     /// pinged, again and again: a slow server is waited for, a dead one is not.
-    pub(super) async fn answer(&self, mut future: h2::client::ResponseFuture, patience: Duration) -> Result<http::Response<h2::RecvStream>, Error> {
+    pub(super) async fn answer(
+        &self,
+        mut future: h2::client::ResponseFuture,
+        patience: Duration,
+    ) -> Result<http::Response<h2::RecvStream>, Error> {
         loop {
             match tokio::time::timeout(patience, &mut future).await {
                 Ok(answer) => return answer.map_err(|error| self.shared.explain(&error, true)),
@@ -181,7 +194,11 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Counted<Io> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[std::io::IoSlice<'_>]) -> Poll<std::io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 

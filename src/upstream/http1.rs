@@ -40,7 +40,11 @@ pub(super) async fn upgrade(io: Io, host: String, request: Request<Option<Reques
     Ok(answer.map(|_| Upgraded::Switched(switched)))
 }
 
-async fn exchange(io: Io, host: String, mut request: Request<Option<RequestBody>>) -> Result<Response<hyper::body::Incoming>, Error> {
+async fn exchange(
+    io: Io,
+    host: String,
+    mut request: Request<Option<RequestBody>>,
+) -> Result<Response<hyper::body::Incoming>, Error> {
     let (mut send, connection): (SendRequest<RequestBody>, _) =
         handshake(TokioIo::new(io)).await.map_err(|error| Error::new(Fault::Link, false, error))?;
     tokio::spawn(connection.with_upgrades());

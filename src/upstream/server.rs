@@ -29,7 +29,11 @@ pub struct Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') { write!(f, "[{}]:{}", self.host, self.port) } else { write!(f, "{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -101,7 +105,14 @@ impl Server {
             Identity::Node => generation.node.clone(),
             Identity::Caller => generation.caller.clone(),
         };
-        Maker { address: &self.address, config, generation: generation.number, timing: self.timing, link: &self.link, runtime: &self.runtime }
+        Maker {
+            address: &self.address,
+            config,
+            generation: generation.number,
+            timing: self.timing,
+            link: &self.link,
+            runtime: &self.runtime,
+        }
     }
 
     /// Sends one request; the answer's body streams. The head's URI needs only a path
@@ -118,7 +129,9 @@ impl Server {
         let maker = self.maker(identity);
         let mut config = (*maker.config).clone();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let io = super::connect::tls(&self.address, Arc::new(config), self.timing.connect).await.inspect_err(|_| self.link.suspect())?;
+        let io = super::connect::tls(&self.address, Arc::new(config), self.timing.connect)
+            .await
+            .inspect_err(|_| self.link.suspect())?;
         http1::upgrade(io, self.host_header(), request).await
     }
 

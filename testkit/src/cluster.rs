@@ -56,11 +56,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options {
-            node_name: "edge-1".to_owned(),
-            http2_max_streams: None,
-            with_node: false,
-        }
+        Options { node_name: "edge-1".to_owned(), http2_max_streams: None, with_node: false }
     }
 }
 
@@ -87,30 +83,16 @@ impl Cluster {
         let dir = guardian::directory(&name);
         let guardian = Guardian::start(&name, &dir)?;
         for part in ["pki", "log", "bin"] {
-            fs::create_dir_all(dir.join(part))
-                .with_context(|| format!("cannot make {}", dir.display()))?;
+            fs::create_dir_all(dir.join(part)).with_context(|| format!("cannot make {}", dir.display()))?;
         }
         bring(&lab, &dir.join("bin/lab"))?;
         bring(&sample, &dir.join("bin/sample"))?;
         pki::write(&dir.join("pki"), &options.node_name)?;
         let network = Network::create(&name).context("cannot make the network: is this root?")?;
         let lab = dir.join("bin/lab");
-        let site = Site {
-            dir: &dir,
-            lab: &lab,
-            network: &network,
-            http2_max_streams: options.http2_max_streams,
-        };
+        let site = Site { dir: &dir, lab: &lab, network: &network, http2_max_streams: options.http2_max_streams };
         let control = ControlPlane::start(site)?;
-        let mut cluster = Cluster {
-            node: None,
-            control,
-            network,
-            options,
-            name,
-            dir,
-            _guardian: guardian,
-        };
+        let mut cluster = Cluster { node: None, control, network, options, name, dir, _guardian: guardian };
         if cluster.options.with_node {
             cluster.start_containerd()?;
         }
@@ -200,8 +182,7 @@ impl Cluster {
     pub fn apply(&self, yaml: &str) -> Result<()> {
         let file = self.dir.join("apply.yaml");
         fs::write(&file, yaml)?;
-        self.kubectl(&["apply", "-f", &file.to_string_lossy()])
-            .map(drop)
+        self.kubectl(&["apply", "-f", &file.to_string_lossy()]).map(drop)
     }
 
     /// A token of a service account, valid for an hour.
@@ -209,10 +190,7 @@ impl Cluster {
     /// # Errors
     /// With kubectl's own words.
     pub fn token(&self, namespace: &str, service_account: &str) -> Result<String> {
-        Ok(self
-            .kubectl(&["create", "token", "-n", namespace, service_account])?
-            .trim()
-            .to_owned())
+        Ok(self.kubectl(&["create", "token", "-n", namespace, service_account])?.trim().to_owned())
     }
 
     /// The body of a GET made in the edge namespace, over plain HTTP.
@@ -221,16 +199,10 @@ impl Cluster {
     /// On anything but a 2xx, and after five seconds without an answer.
     pub fn http_get_from_edge(&self, url: &str) -> Result<String> {
         // Any HTTP server will do for kubectl: SCHEME://HOST[:PORT], then a path.
-        let path = url
-            .find("://")
-            .and_then(|at| url[at + 3..].find('/').map(|slash| at + 3 + slash))
-            .unwrap_or(url.len());
+        let path = url.find("://").and_then(|at| url[at + 3..].find('/').map(|slash| at + 3 + slash)).unwrap_or(url.len());
         let (server, path) = url.split_at(path);
         let path = if path.is_empty() { "/" } else { path };
-        self.get_raw(
-            &[&format!("--server={server}"), "--request-timeout=5s"],
-            path,
-        )
+        self.get_raw(&[&format!("--server={server}"), "--request-timeout=5s"], path)
     }
 
     /// GET of a path of the API server as the node, from the edge: the probe of the link.
@@ -240,21 +212,12 @@ impl Cluster {
     pub fn probe_from_edge(&self, path: &str, timeout: Duration) -> Result<String> {
         write_kubeconfig(&self.dir, "probe", &self.server_url(), Some("node"))?;
         let kubeconfig = format!("--kubeconfig={}", self.dir.join("probe.conf").display());
-        self.get_raw(
-            &[
-                &kubeconfig,
-                &format!("--request-timeout={}ms", timeout.as_millis()),
-            ],
-            path,
-        )
+        self.get_raw(&[&kubeconfig, &format!("--request-timeout={}ms", timeout.as_millis())], path)
     }
 
     fn get_raw(&self, flags: &[&str], path: &str) -> Result<String> {
         let mut command = self.edge_command(&self.dir.join("bin/lab").to_string_lossy());
-        command
-            .arg("kubectl")
-            .args(flags)
-            .args(["get", "--raw", path]);
+        command.arg("kubectl").args(flags).args(["get", "--raw", path]);
         run(command.env("HOME", &self.dir).env_remove("KUBECONFIG"))
     }
 
@@ -291,12 +254,7 @@ impl Cluster {
     /// When it is not ready in time.
     pub fn start_apiserver(&mut self) -> Result<()> {
         let lab = self.dir.join("bin/lab");
-        let site = Site {
-            dir: &self.dir,
-            lab: &lab,
-            network: &self.network,
-            http2_max_streams: self.options.http2_max_streams,
-        };
+        let site = Site { dir: &self.dir, lab: &lab, network: &self.network, http2_max_streams: self.options.http2_max_streams };
         self.control.start_apiserver(site)
     }
 
@@ -310,21 +268,14 @@ impl Cluster {
     }
 
     fn site<'a>(&'a self, lab: &'a Path) -> Site<'a> {
-        Site {
-            dir: &self.dir,
-            lab,
-            network: &self.network,
-            http2_max_streams: self.options.http2_max_streams,
-        }
+        Site { dir: &self.dir, lab, network: &self.network, http2_max_streams: self.options.http2_max_streams }
     }
 }
 
 /// The program that an environment variable names.
 fn program(variable: &str) -> Result<PathBuf> {
     let hint = "build it and learn its path with: make lab";
-    let path = std::env::var_os(variable)
-        .map(PathBuf::from)
-        .ok_or_else(|| anyhow!("{variable} is not set; {hint}"))?;
+    let path = std::env::var_os(variable).map(PathBuf::from).ok_or_else(|| anyhow!("{variable} is not set; {hint}"))?;
     if !path.is_file() {
         bail!("{variable}={} is no file; {hint}", path.display());
     }

@@ -27,8 +27,16 @@ async fn malformed_requests_end_alone() {
     let rig = Rig::start().await;
     assert!(raw(&rig, b"\x16\x03\x01\x02\x00\x01garbage\r\n\r\n").await.starts_with("HTTP/1.1 400"));
     assert!(raw(&rig, b"GET / HTTP/9.9\r\n\r\n").await.starts_with("HTTP/1.1 "));
-    assert!(raw(&rig, b"POST /api HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n").await.starts_with("HTTP/1.1 4"));
-    assert!(raw(&rig, b"GET /api/v1/watch HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.contains("unable to determine kind"));
+    assert!(
+        raw(&rig, b"POST /api HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n")
+            .await
+            .starts_with("HTTP/1.1 4")
+    );
+    assert!(
+        raw(&rig, b"GET /api/v1/watch HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .await
+            .contains("unable to determine kind")
+    );
     let mut huge = b"GET /api HTTP/1.1\r\nhost: x\r\nx-huge: ".to_vec();
     huge.resize(1 << 20, b'a');
     let answer = raw(&rig, &[&huge[..], b"\r\n\r\n"].concat()).await;
@@ -54,7 +62,9 @@ async fn half_open_and_slow_senders_hold_nobody_up() {
 async fn a_body_that_stops_in_the_middle_never_counts_upstream() {
     let rig = Rig::start().await;
     let mut stream = TcpStream::connect(rig.hub.loopback).await.unwrap();
-    let head = format!("POST {CONFIGMAPS} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{{\"metadata\":{{\"name\":\"half\"}}");
+    let head = format!(
+        "POST {CONFIGMAPS} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{{\"metadata\":{{\"name\":\"half\"}}"
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
     drop(stream);
     alive(&rig).await;

@@ -59,7 +59,11 @@ async fn unknown_is_not_absent_and_nobody_gets_more_than_before() {
         answer.status.as_u16()
     };
     assert_eq!(client.get("/api/v1/namespaces/story/secrets/allowed").await.unwrap().status, 200);
-    assert_eq!(status(&client, "GET", "/api/v1/namespaces/story/secrets/forbidden").await, 403, "known to the node, not to this caller");
+    assert_eq!(
+        status(&client, "GET", "/api/v1/namespaces/story/secrets/forbidden").await,
+        403,
+        "known to the node, not to this caller"
+    );
     assert_eq!(status(&client, "GET", "/api/v1/namespaces/story/pods").await, 403, "never granted");
     assert_eq!(status(&client, "POST", CONFIGMAPS).await, 503);
     assert_eq!(status(&client, "PUT", &format!("{CONFIGMAPS}/greeting")).await, 503);
@@ -112,10 +116,18 @@ async fn a_watch_stays_open_through_the_cut_and_leads_back() {
     let mut offline = client.stream("GET", &path, &[], "").await.unwrap();
     assert_eq!(offline.status, 200);
     let from_zero = client.stream("GET", &format!("{CONFIGMAPS}?watch=1&resourceVersion=0"), &[], "").await.unwrap();
-    let first = { let mut from_zero = from_zero; from_zero.event().await.unwrap().unwrap() };
+    let first = {
+        let mut from_zero = from_zero;
+        from_zero.event().await.unwrap().unwrap()
+    };
     assert_eq!((first["type"].as_str(), first["object"]["metadata"]["name"].as_str()), (Some("ADDED"), Some("greeting")));
     let mut listed = client
-        .stream("GET", &format!("{CONFIGMAPS}?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan"), &[], "")
+        .stream(
+            "GET",
+            &format!("{CONFIGMAPS}?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan"),
+            &[],
+            "",
+        )
         .await
         .unwrap();
     let mut events = Vec::new();
@@ -184,19 +196,32 @@ async fn an_event_accepted_offline_is_in_the_cloud_after_the_cut_once() {
     };
     let client = rig.pod().await;
     assert_eq!(post(&client, "online").await.status, 201);
-    rig.hub.kubelet().await.unwrap().request("POST", events, &[("content-type", "application/json")], r#"{"metadata":{"name":"k"}}"#).await.unwrap();
+    rig.hub
+        .kubelet()
+        .await
+        .unwrap()
+        .request("POST", events, &[("content-type", "application/json")], r#"{"metadata":{"name":"k"}}"#)
+        .await
+        .unwrap();
     rig.cut(Fault::Refuse).await;
     assert_eq!(post(&client, "offline").await.status, 201);
     assert_eq!(post(&client, "offline").await.status, 409);
-    let nameless = client.request("POST", events, &[("content-type", "application/json")], r#"{"metadata":{"generateName":"x"}}"#).await.unwrap();
+    let nameless = client
+        .request("POST", events, &[("content-type", "application/json")], r#"{"metadata":{"generateName":"x"}}"#)
+        .await
+        .unwrap();
     assert_eq!(nameless.status, 503);
     rig.hub.kill();
     rig.hub.run().await.unwrap();
     rig.link_is(0.0).await;
     rig.fake.clear_requests();
     rig.fake.heal().unwrap();
-    eventually("the Event is delivered", SECONDS(30), async || Ok(rig.fake.get("events", "story", "offline").is_some())).await.unwrap();
-    eventually("and counted", SECONDS(5), async || Ok(rig.hub.metric("holdfast_events_delivered_total").await? == 1.0)).await.unwrap();
+    eventually("the Event is delivered", SECONDS(30), async || Ok(rig.fake.get("events", "story", "offline").is_some()))
+        .await
+        .unwrap();
+    eventually("and counted", SECONDS(5), async || Ok(rig.hub.metric("holdfast_events_delivered_total").await? == 1.0))
+        .await
+        .unwrap();
     let delivered: Vec<_> = rig.fake.requests().into_iter().filter(|request| request.path_and_query == events).collect();
     assert_eq!(delivered.len(), 1);
     assert_eq!(delivered[0].header("authorization"), format!("Bearer {TOKEN}"), "with its author's own credential");
@@ -254,11 +279,17 @@ async fn cache_agents_narrows_live_and_impersonation_is_never_remembered() {
     let other = [("user-agent", "other/v1")];
     let single = format!("{CONFIGMAPS}/greeting");
     client.request("GET", &single, &other, "").await.unwrap();
-    client.request("GET", &format!("{CONFIGMAPS}/zz-last"), &[("user-agent", "other/v1"), ("impersonate-user", "x")], "").await.unwrap();
+    client
+        .request("GET", &format!("{CONFIGMAPS}/zz-last"), &[("user-agent", "other/v1"), ("impersonate-user", "x")], "")
+        .await
+        .unwrap();
     rig.cut(Fault::Refuse).await;
     assert_eq!(client.get(CONFIGMAPS).await.unwrap().status, 503, "granted, but not remembered");
     assert_eq!(client.request("GET", &single, &other, "").await.unwrap().status, 200);
     let zz = format!("{CONFIGMAPS}/zz-last");
     assert_eq!(client.request("GET", &zz, &other, "").await.unwrap().status, 403);
-    assert_eq!(client.request("GET", &single, &[("user-agent", "other/v1"), ("impersonate-user", "x")], "").await.unwrap().status, 503);
+    assert_eq!(
+        client.request("GET", &single, &[("user-agent", "other/v1"), ("impersonate-user", "x")], "").await.unwrap().status,
+        503
+    );
 }

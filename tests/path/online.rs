@@ -14,7 +14,13 @@ async fn answers_are_the_clouds_byte_for_byte_over_both_protocols() {
     let direct = Client::https(rig.fake.addr(), rig.fake.ca_pem(), "127.0.0.1", Alpn::H2).await.unwrap().with_token(TOKEN);
     for alpn in [Alpn::H1, Alpn::H2] {
         let client = rig.hub.pod(TOKEN, alpn).await.unwrap();
-        for path in [CONFIGMAPS.to_owned(), format!("{CONFIGMAPS}/greeting"), format!("{CONFIGMAPS}/missing"), "/api".into(), "/version".into()] {
+        for path in [
+            CONFIGMAPS.to_owned(),
+            format!("{CONFIGMAPS}/greeting"),
+            format!("{CONFIGMAPS}/missing"),
+            "/api".into(),
+            "/version".into(),
+        ] {
             for accept in ["application/json", "application/vnd.kubernetes.protobuf,application/json"] {
                 let through = client.request("GET", &path, &[("accept", accept)], "").await.unwrap();
                 let expected = direct.request("GET", &path, &[("accept", accept)], "").await.unwrap();
@@ -61,7 +67,8 @@ async fn the_node_is_only_who_proves_it() {
     }
     // A header alone makes nobody the node.
     let client = rig.hub.kubelet().await.unwrap();
-    let answer = client.request("GET", CONFIGMAPS, &[("authorization", "Bearer wrong"), ("x-remote-user", "admin")], "").await.unwrap();
+    let answer =
+        client.request("GET", CONFIGMAPS, &[("authorization", "Bearer wrong"), ("x-remote-user", "admin")], "").await.unwrap();
     assert_eq!(answer.status, 401);
     assert!(rig.fake.requests().iter().all(|request| request.header("x-remote-user").is_empty()));
 }
@@ -96,7 +103,12 @@ async fn watches_stream_and_a_client_that_leaves_is_left_upstream() {
     drop(watch);
     eventually("the hub's in-flight watch is gone", SECONDS(5), async || {
         let text = Client::http1(rig.hub.admin).await?.get("/metrics").await?.text();
-        Ok(text.lines().any(|line| line.contains("in_flight_requests_collector") && line.contains("client=\"sample\"") && line.contains("\"watch\"") && line.ends_with(" 0")))
+        Ok(text.lines().any(|line| {
+            line.contains("in_flight_requests_collector")
+                && line.contains("client=\"sample\"")
+                && line.contains("\"watch\"")
+                && line.ends_with(" 0")
+        }))
     })
     .await
     .unwrap();
@@ -208,8 +220,16 @@ async fn several_servers_fail_over() {
             assert_eq!((answer.status.as_u16(), answer.header("cache-status")), (200, ""), "{}", answer.text());
         }
         fake.heal().unwrap();
-        let both = async || Ok(Client::http1(hub.admin).await?.get("/metrics").await?.text().matches("healthy_status{").count() == 2
-            && !Client::http1(hub.admin).await?.get("/metrics").await?.text().lines().any(|line| line.contains("healthy_status{") && line.ends_with(" 0")));
+        let both = async || {
+            Ok(Client::http1(hub.admin).await?.get("/metrics").await?.text().matches("healthy_status{").count() == 2
+                && !Client::http1(hub.admin)
+                    .await?
+                    .get("/metrics")
+                    .await?
+                    .text()
+                    .lines()
+                    .any(|line| line.contains("healthy_status{") && line.ends_with(" 0")))
+        };
         eventually("both are up again", SECONDS(20), both).await.unwrap();
     }
 }

@@ -8,7 +8,8 @@ use testkit::pki::Pki;
 use super::*;
 
 fn ended(arguments: &[&str]) -> (i32, String) {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_holdfast")).args(arguments).stdin(Stdio::null()).output().unwrap();
+    let output =
+        std::process::Command::new(env!("CARGO_BIN_EXE_holdfast")).args(arguments).stdin(Stdio::null()).output().unwrap();
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
@@ -55,7 +56,12 @@ fn bad_flags_and_files_end_with_78_and_say_what_is_allowed() {
 #[tokio::test]
 async fn a_port_in_use_is_named() {
     let pki = Pki::new();
-    let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers: vec!["https://127.0.0.1:1".into()], pki: &pki, flags: Vec::new() };
+    let options = HubOptions {
+        binary: env!("CARGO_BIN_EXE_holdfast"),
+        servers: vec!["https://127.0.0.1:1".into()],
+        pki: &pki,
+        flags: Vec::new(),
+    };
     let hub = Hub::prepare(options).unwrap();
     let _taken = std::net::TcpListener::bind(hub.loopback).unwrap();
     let output = hub.command().output().unwrap();
@@ -67,7 +73,8 @@ async fn a_port_in_use_is_named() {
 #[tokio::test]
 async fn a_foreign_or_damaged_store_is_kept_beside_an_empty_one() {
     let fake = Fake::start(FakeOptions::default()).await.unwrap();
-    let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers: vec![fake.url()], pki: fake.pki(), flags: Vec::new() };
+    let options =
+        HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers: vec![fake.url()], pki: fake.pki(), flags: Vec::new() };
     let mut hub = Hub::prepare(options).unwrap();
     std::fs::create_dir_all(hub.store_file().parent().unwrap()).unwrap();
     let foreign = vec![0x5a; 100_000];
@@ -88,7 +95,10 @@ async fn a_foreign_or_damaged_store_is_kept_beside_an_empty_one() {
 async fn ready_without_the_cloud_and_sigterm_drains() {
     let mut rig = Rig::start().await;
     let client = rig.pod().await;
-    let mut watch = client.stream("GET", &format!("{CONFIGMAPS}?watch=1&resourceVersion={}", rig.fake.resource_version()), &[], "").await.unwrap();
+    let mut watch = client
+        .stream("GET", &format!("{CONFIGMAPS}?watch=1&resourceVersion={}", rig.fake.resource_version()), &[], "")
+        .await
+        .unwrap();
     rig.hub.signal("TERM").unwrap();
     assert!(watch.event().await.unwrap().is_none(), "the watch ends cleanly");
     drop((watch, client));

@@ -88,10 +88,10 @@ impl Files {
             .map_err(|error| bad(&self.certificate_authority, error))?;
         let chain = certificates(&self.tls_cert_file)?;
         let key = key(&self.tls_private_key_file)?;
-        let mut config = ServerConfig::builder()
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, key)
-            .map_err(|error| bad(&self.tls_cert_file, format!("does not fit {}: {error}", self.tls_private_key_file.display())))?;
+        let mut config =
+            ServerConfig::builder().with_client_cert_verifier(verifier).with_single_cert(chain, key).map_err(|error| {
+                bad(&self.tls_cert_file, format!("does not fit {}: {error}", self.tls_private_key_file.display()))
+            })?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
@@ -146,7 +146,8 @@ impl OwnServing<'_> {
         if certificate.exists() && key.exists() {
             return Ok((certificate, key));
         }
-        let failed = |error: &dyn std::fmt::Display| bad(self.folder, format!("a serving certificate could not be made: {error}"));
+        let failed =
+            |error: &dyn std::fmt::Display| bad(self.folder, format!("a serving certificate could not be made: {error}"));
         std::fs::create_dir_all(self.folder).map_err(|error| failed(&error))?;
         let (ca, chain, leaf) = self.issue().map_err(|error| failed(&error))?;
         for (name, text) in [("ca.crt", ca), ("serving.crt", chain), ("serving.key", leaf)] {
@@ -164,7 +165,8 @@ impl OwnServing<'_> {
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         ca.distinguished_name.push(DnType::CommonName, format!("holdfast:{}", self.node_name));
         let ca_certificate = ca.self_signed(&ca_key)?;
-        let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost"];
+        let names =
+            ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost"];
         let mut leaf = CertificateParams::new(names.map(str::to_owned).to_vec())?;
         leaf.subject_alt_names.extend(self.addresses.iter().copied().map(SanType::IpAddress));
         leaf.distinguished_name.push(DnType::CommonName, format!("system:node:{}", self.node_name));

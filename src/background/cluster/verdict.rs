@@ -113,7 +113,10 @@ mod tests {
     #[test]
     fn without_suspicion_it_takes_three_failures() {
         assert_eq!(after(&mut settled(), &[Silent, Unreachable, Silent]), [true, true, false]);
-        assert_eq!(after(&mut settled(), &[Unready, Unready, Good, Unready, Unready, Unready]), [true, true, true, true, true, false]);
+        assert_eq!(
+            after(&mut settled(), &[Unready, Unready, Good, Unready, Unready, Unready]),
+            [true, true, true, true, true, false]
+        );
     }
 
     #[test]
@@ -135,7 +138,10 @@ mod tests {
     #[test]
     fn up_again_after_two_good_probes_in_a_row() {
         let mut verdict = settled();
-        assert_eq!(after(&mut verdict, &[Silent, Silent, Silent, Good, Silent, Good, Good]), [true, true, false, false, false, false, true]);
+        assert_eq!(
+            after(&mut verdict, &[Silent, Silent, Silent, Good, Silent, Good, Good]),
+            [true, true, false, false, false, false, true]
+        );
     }
 
     #[test]

@@ -26,7 +26,8 @@ fn defaults_are_yurthubs_listeners() {
 #[test]
 fn each_bad_value_names_its_field_and_what_is_allowed() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: Vec<(&str, Box<dyn Fn(&mut Raw)>)> = vec![
+    type Spoil = Box<dyn Fn(&mut Raw)>;
+    let cases: Vec<(&str, Spoil)> = vec![
         ("node-name", Box::new(|raw| raw.node_name = None)),
         ("node-name", Box::new(|raw| raw.node_name = Some("Edge_1".into()))),
         ("server-addr", Box::new(|raw| raw.server_addr = None)),

@@ -21,10 +21,7 @@ fn refuses_what_is_not_json() {
     assert_eq!(fault(b"{\"a\":<}"), Some((JsonFault::Unexpected(b'<'), 5)));
     assert_eq!(fault(b"]"), Some((JsonFault::Unexpected(b']'), 0)));
     assert_eq!(fault(b"12\"3\""), Some((JsonFault::Unexpected(b'"'), 2)));
-    assert_eq!(
-        fault(&vec![b'['; MAX_DEPTH + 1]),
-        Some((JsonFault::TooDeep, MAX_DEPTH))
-    );
+    assert_eq!(fault(&vec![b'['; MAX_DEPTH + 1]), Some((JsonFault::TooDeep, MAX_DEPTH)));
     let mut deep = [b'['].repeat(MAX_DEPTH);
     deep.extend([b']'].repeat(MAX_DEPTH));
     assert_eq!(end(&deep), Ok(Some(2 * MAX_DEPTH)));
@@ -38,15 +35,8 @@ fn finds_top_level_fields() {
     assert_eq!(at("b"), Some(&br#""x\ty""#[..]));
     assert_eq!(at("c"), Some(&b"12"[..]));
     assert_eq!(at("d"), None);
-    assert_eq!(
-        string_value(at("b").unwrap_or_default()).as_deref(),
-        Some("x\ty")
-    );
-    assert_eq!(
-        top_level_field(br#"{"\\":1,"\\\\":22}"#, r"\\"),
-        Some(15..17),
-        "compared with escapes"
-    );
+    assert_eq!(string_value(at("b").unwrap_or_default()).as_deref(), Some("x\ty"));
+    assert_eq!(top_level_field(br#"{"\\":1,"\\\\":22}"#, r"\\"), Some(15..17), "compared with escapes");
     assert_eq!(string_value(b"12"), None);
     assert_eq!(string_value(b"\""), None);
 }
@@ -55,24 +45,10 @@ fn finds_top_level_fields() {
 fn walks_stop_at_a_fault() {
     let faults = |text: &'static [u8]| members(text).filter_map(Result::err).count();
     assert_eq!(faults(b"{}"), 0);
-    for bad in [
-        &b"{\"a\" 1}"[..],
-        b"{\"a\":1,}",
-        b"{,}",
-        b"[1]",
-        b"{\"a\":1",
-        b"",
-        b"{\"a\":1;\"b\":2}",
-        b"{a:1}",
-    ] {
+    for bad in [&b"{\"a\" 1}"[..], b"{\"a\":1,}", b"{,}", b"[1]", b"{\"a\":1", b"", b"{\"a\":1;\"b\":2}", b"{a:1}"] {
         assert_eq!(faults(bad), 1, "{}", String::from_utf8_lossy(bad));
     }
-    assert_eq!(
-        elements(b"[1, \"a\",{}]")
-            .map_while(Result::ok)
-            .collect::<Vec<_>>(),
-        [1..2, 4..7, 8..10]
-    );
+    assert_eq!(elements(b"[1, \"a\",{}]").map_while(Result::ok).collect::<Vec<_>>(), [1..2, 4..7, 8..10]);
     let mut walk = members(b"{\"a\":1} x");
     walk.by_ref().for_each(drop);
     assert_eq!(walk.rest(), b" x");
@@ -82,10 +58,7 @@ fn walks_stop_at_a_fault() {
 fn writes_strings_as_go_does() {
     let mut out = Vec::new();
     write_string(&mut out, "a\"\\\u{8}\u{c}\n\r\t\u{1}<>&\u{2028}é\u{7f}");
-    assert_eq!(
-        out,
-        "\"a\\\"\\\\\\b\\f\\n\\r\\t\\u0001\\u003c\\u003e\\u0026\\u2028é\u{7f}\"".as_bytes()
-    );
+    assert_eq!(out, "\"a\\\"\\\\\\b\\f\\n\\r\\t\\u0001\\u003c\\u003e\\u0026\\u2028é\u{7f}\"".as_bytes());
 }
 
 fn value() -> impl Strategy<Value = serde_json::Value> {

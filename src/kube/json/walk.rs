@@ -63,18 +63,12 @@ pub fn elements(array: &[u8]) -> Elements<'_> {
 /// Where the value of member `name` is in `object`; stops reading there. None if there is no such member before
 /// the first fault.
 pub fn top_level_field(object: &[u8], name: &str) -> Option<Range<usize>> {
-    members(object)
-        .map_while(Result::ok)
-        .find(|member| member.is(name))
-        .map(|member| member.value)
+    members(object).map_while(Result::ok).find(|member| member.is(name)).map(|member| member.value)
 }
 
 /// The text of `value`, if that is a JSON string.
 pub fn string_value(value: &[u8]) -> Option<Cow<'_, str>> {
-    let inside = value
-        .trim_ascii()
-        .strip_prefix(b"\"")?
-        .strip_suffix(b"\"")?;
+    let inside = value.trim_ascii().strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     unescape(inside)
 }
 
@@ -131,12 +125,7 @@ impl Iterator for Elements<'_> {
 
 impl<'a> Walk<'a> {
     fn over(text: &'a [u8]) -> Self {
-        Walk {
-            text,
-            at: 0,
-            scanner: Scanner::default(),
-            progress: Progress::Before,
-        }
+        Walk { text, at: 0, scanner: Scanner::default(), progress: Progress::Before }
     }
 
     /// Goes to the next entry of a container between `open` and `close`, and reads it with `entry`.
@@ -185,10 +174,7 @@ impl<'a> Walk<'a> {
             return Err(self.unexpected());
         }
         let key = self.value()?;
-        let raw_key = self
-            .text
-            .get(key.start + 1..key.end - 1)
-            .unwrap_or_default();
+        let raw_key = self.text.get(key.start + 1..key.end - 1).unwrap_or_default();
         self.expect(b':')?;
         let value = self.value()?;
         Ok(Member { raw_key, value })
@@ -198,18 +184,12 @@ impl<'a> Walk<'a> {
         self.peek()?;
         let start = self.at;
         let rest = self.text.get(start..).unwrap_or_default();
-        let shifted = |error: JsonError| JsonError {
-            at: error.at + start,
-            ..error
-        };
+        let shifted = |error: JsonError| JsonError { at: error.at + start, ..error };
         match self.scanner.scan(rest).map_err(shifted)? {
             Some(length) => self.at = start + length,
             None if self.scanner.finish() => self.at = self.text.len(),
             None => {
-                return Err(JsonError {
-                    fault: JsonFault::Truncated,
-                    at: self.text.len(),
-                });
+                return Err(JsonError { fault: JsonFault::Truncated, at: self.text.len() });
             }
         }
         Ok(start..self.at)
@@ -223,10 +203,7 @@ impl<'a> Walk<'a> {
             }
             self.at += 1;
         }
-        Err(JsonError {
-            fault: JsonFault::Truncated,
-            at: self.at,
-        })
+        Err(JsonError { fault: JsonFault::Truncated, at: self.at })
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
@@ -238,10 +215,7 @@ impl<'a> Walk<'a> {
     }
 
     fn unexpected(&self) -> JsonError {
-        let fault = self
-            .text
-            .get(self.at)
-            .map_or(JsonFault::Truncated, |byte| JsonFault::Unexpected(*byte));
+        let fault = self.text.get(self.at).map_or(JsonFault::Truncated, |byte| JsonFault::Unexpected(*byte));
         JsonError { fault, at: self.at }
     }
 }

@@ -101,10 +101,7 @@ pub fn envelope_json_tail(envelope: &Envelope) -> Vec<u8> {
     let mut out = b"],\"kind\":".to_vec();
     json::write_string(&mut out, &envelope.kind);
     out.extend_from_slice(b",\"metadata\":{\"continue\":");
-    json::write_string(
-        &mut out,
-        envelope.continue_token.as_deref().unwrap_or_default(),
-    );
+    json::write_string(&mut out, envelope.continue_token.as_deref().unwrap_or_default());
     if let Some(count) = envelope.remaining_item_count {
         out.extend_from_slice(format!(",\"remainingItemCount\":{count}").as_bytes());
     }
@@ -120,15 +117,7 @@ pub fn envelope_proto_head(envelope: &Envelope, items_total: u64) -> Vec<u8> {
     let mut meta = Vec::with_capacity(32);
     proto::write_bytes(&mut meta, 1, b"");
     proto::write_bytes(&mut meta, 2, envelope.resource_version.as_bytes());
-    proto::write_bytes(
-        &mut meta,
-        3,
-        envelope
-            .continue_token
-            .as_deref()
-            .unwrap_or_default()
-            .as_bytes(),
-    );
+    proto::write_bytes(&mut meta, 3, envelope.continue_token.as_deref().unwrap_or_default().as_bytes());
     if let Some(count) = envelope.remaining_item_count {
         proto::write_number(&mut meta, 4, count);
     }

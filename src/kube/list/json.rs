@@ -97,16 +97,8 @@ impl JsonSplitter {
         }
     }
 
-    pub(super) fn feed(
-        &mut self,
-        chunk: &Bytes,
-        sink: &mut impl FnMut(Part),
-    ) -> Result<(), ListError> {
-        let mut cursor = Cursor {
-            chunk,
-            at: 0,
-            sent: 0,
-        };
+    pub(super) fn feed(&mut self, chunk: &Bytes, sink: &mut impl FnMut(Part)) -> Result<(), ListError> {
+        let mut cursor = Cursor { chunk, at: 0, sent: 0 };
         while cursor.at < chunk.len() {
             match self.state {
                 State::Item => self.item(&mut cursor, sink)?,
@@ -126,11 +118,7 @@ impl JsonSplitter {
         if self.state != State::End {
             return Err(error(ListFault::Truncated));
         }
-        for (found, name) in [
-            (self.found.kind, "kind"),
-            (self.found.api_version, "apiVersion"),
-            (self.found.items, "items"),
-        ] {
+        for (found, name) in [(self.found.kind, "kind"), (self.found.api_version, "apiVersion"), (self.found.items, "items")] {
             if !found {
                 return Err(error(ListFault::Missing(name)));
             }
@@ -139,12 +127,7 @@ impl JsonSplitter {
     }
 
     /// One byte that is neither white space nor within a value.
-    fn structure(
-        &mut self,
-        state: State,
-        byte: u8,
-        cursor: &mut Cursor<'_>,
-    ) -> Result<(), ListError> {
+    fn structure(&mut self, state: State, byte: u8, cursor: &mut Cursor<'_>) -> Result<(), ListError> {
         // States whose value begins with this very byte leave it to the scanner.
         let (next, taken) = match (state, byte) {
             (State::Start, b'{') => (State::FirstKey, true),
@@ -165,11 +148,7 @@ impl JsonSplitter {
         Ok(())
     }
 
-    fn item(
-        &mut self,
-        cursor: &mut Cursor<'_>,
-        sink: &mut impl FnMut(Part),
-    ) -> Result<(), ListError> {
+    fn item(&mut self, cursor: &mut Cursor<'_>, sink: &mut impl FnMut(Part)) -> Result<(), ListError> {
         cursor.between(sink);
         let start = cursor.at;
         let rest = cursor.chunk.len() - start;
@@ -225,10 +204,7 @@ impl JsonSplitter {
     /// Lets the scanner read `window` bytes; true if the value ends within them.
     fn scan(&mut self, cursor: &mut Cursor<'_>, window: usize) -> Result<bool, ListError> {
         let text = &cursor.chunk[cursor.at..cursor.at + window];
-        let end = self
-            .scanner
-            .scan(text)
-            .map_err(|error| ListError::from_json(error, self.base + cursor.at as u64))?;
+        let end = self.scanner.scan(text).map_err(|error| ListError::from_json(error, self.base + cursor.at as u64))?;
         cursor.at += end.unwrap_or(window);
         Ok(end.is_some())
     }
@@ -278,13 +254,10 @@ impl Found {
                 self.envelope.kind = kind;
             }
             Name::ApiVersion => {
-                self.envelope.api_version =
-                    string().ok_or(ListFault::Expected("a string as apiVersion"))?;
+                self.envelope.api_version = string().ok_or(ListFault::Expected("a string as apiVersion"))?;
             }
             Name::Metadata => {
-                self.envelope
-                    .read_json_meta(text)
-                    .ok_or(ListFault::Expected("a ListMeta as metadata"))?;
+                self.envelope.read_json_meta(text).ok_or(ListFault::Expected("a ListMeta as metadata"))?;
             }
             Name::Items if text == b"null" => {}
             Name::Items => return Err(ListFault::Expected("an array as items")),

@@ -48,10 +48,7 @@ enum State {
 impl State {
     /// Whether the field is over although no byte of it came.
     fn is_due(self) -> bool {
-        matches!(
-            self,
-            State::Skip(0) | State::TypeMeta(0) | State::ListMeta(0) | State::Item(0)
-        )
+        matches!(self, State::Skip(0) | State::TypeMeta(0) | State::ListMeta(0) | State::Item(0))
     }
 }
 
@@ -105,16 +102,8 @@ impl ProtoSplitter {
         }
     }
 
-    pub(super) fn feed(
-        &mut self,
-        chunk: &Bytes,
-        sink: &mut impl FnMut(Part),
-    ) -> Result<(), ListError> {
-        let mut cursor = Cursor {
-            chunk,
-            at: 0,
-            sent: 0,
-        };
+    pub(super) fn feed(&mut self, chunk: &Bytes, sink: &mut impl FnMut(Part)) -> Result<(), ListError> {
+        let mut cursor = Cursor { chunk, at: 0, sent: 0 };
         while cursor.at < chunk.len() || self.state.is_due() {
             match self.state {
                 State::Magic(read) => self.magic(read, &mut cursor, sink)?,
@@ -126,15 +115,11 @@ impl ProtoSplitter {
                     }
                 }
                 State::Item(left) => self.item(left, &mut cursor, sink),
-                State::Skip(_) | State::TypeMeta(_) | State::ListMeta(_) => {
-                    self.pass(&mut cursor, sink)?
-                }
+                State::Skip(_) | State::TypeMeta(_) | State::ListMeta(_) => self.pass(&mut cursor, sink)?,
             }
         }
         match self.state {
-            State::Tag | State::Length(_) | State::Item(_) => {
-                self.held.extend_from_slice(&chunk[cursor.sent..])
-            }
+            State::Tag | State::Length(_) | State::Item(_) => self.held.extend_from_slice(&chunk[cursor.sent..]),
             _ => cursor.between(sink),
         }
         self.base += chunk.len() as u64;
@@ -159,12 +144,7 @@ impl ProtoSplitter {
         Ok(envelope)
     }
 
-    fn magic(
-        &mut self,
-        read: usize,
-        cursor: &mut Cursor<'_>,
-        sink: &mut impl FnMut(Part),
-    ) -> Result<(), ListError> {
+    fn magic(&mut self, read: usize, cursor: &mut Cursor<'_>, sink: &mut impl FnMut(Part)) -> Result<(), ListError> {
         if cursor.chunk[cursor.at] != MAGIC[read] {
             return Err(self.error(ProtoFault::NoMagic.into(), cursor.at));
         }
@@ -176,11 +156,7 @@ impl ProtoSplitter {
         Ok(())
     }
 
-    fn tag(
-        &mut self,
-        cursor: &mut Cursor<'_>,
-        sink: &mut impl FnMut(Part),
-    ) -> Result<(), ListError> {
+    fn tag(&mut self, cursor: &mut Cursor<'_>, sink: &mut impl FnMut(Part)) -> Result<(), ListError> {
         let Some(tag) = self.varint(cursor)? else {
             return Ok(());
         };
@@ -204,20 +180,13 @@ impl ProtoSplitter {
         Ok(())
     }
 
-    fn length(
-        &mut self,
-        number: u32,
-        cursor: &mut Cursor<'_>,
-        sink: &mut impl FnMut(Part),
-    ) -> Result<(), ListError> {
+    fn length(&mut self, number: u32, cursor: &mut Cursor<'_>, sink: &mut impl FnMut(Part)) -> Result<(), ListError> {
         let Some(length) = self.varint(cursor)? else {
             return Ok(());
         };
         self.check_end(length, cursor)?;
         let is_raw = self.raw_end.is_none() && number == 2;
-        self.state = self
-            .field(number, length)
-            .map_err(|fault| self.error(fault, cursor.at - 1))?;
+        self.state = self.field(number, length).map_err(|fault| self.error(fault, cursor.at - 1))?;
         let bytes = cursor.unsent(&mut self.held);
         if is_raw {
             self.raw_seen = true;
@@ -240,19 +209,13 @@ impl ProtoSplitter {
         let longer_than = |limit: usize, used: usize| length > limit.saturating_sub(used) as u64;
         let head_used = self.type_meta.as_ref().map_or(0, Vec::len) + self.list_meta.len();
         match (self.raw_end.is_some(), number) {
-            (true, 2) if longer_than(self.limits.max_item, 0) => {
-                Err(ListFault::ItemTooLong(self.limits.max_item))
-            }
+            (true, 2) if longer_than(self.limits.max_item, 0) => Err(ListFault::ItemTooLong(self.limits.max_item)),
             (true, 2) => Ok(State::Item(length)),
-            (_, 1) if longer_than(self.limits.max_head, head_used) => {
-                Err(ListFault::HeadTooLong(self.limits.max_head))
-            }
+            (_, 1) if longer_than(self.limits.max_head, head_used) => Err(ListFault::HeadTooLong(self.limits.max_head)),
             (true, 1) => Ok(State::ListMeta(length)),
             (false, 1) if self.type_meta.is_some() => Err(ListFault::Twice("typeMeta")),
             (false, 1) => Ok(State::TypeMeta(length)),
-            (false, 2) if self.type_meta.is_none() => {
-                Err(ListFault::Missing("typeMeta before raw"))
-            }
+            (false, 2) if self.type_meta.is_none() => Err(ListFault::Missing("typeMeta before raw")),
             (false, 2) if self.raw_seen => Err(ListFault::Twice("raw")),
             (false, 3) if length > 0 => Err(ListFault::Expected("a raw without contentEncoding")),
             _ => Ok(State::Skip(length)),
@@ -260,11 +223,7 @@ impl ProtoSplitter {
     }
 
     /// Goes on in a field that is passed on, and perhaps read as well.
-    fn pass(
-        &mut self,
-        cursor: &mut Cursor<'_>,
-        sink: &mut impl FnMut(Part),
-    ) -> Result<(), ListError> {
+    fn pass(&mut self, cursor: &mut Cursor<'_>, sink: &mut impl FnMut(Part)) -> Result<(), ListError> {
         let (State::Skip(left) | State::TypeMeta(left) | State::ListMeta(left)) = self.state else {
             return Ok(());
         };
@@ -272,9 +231,7 @@ impl ProtoSplitter {
         let left = left - bytes.len() as u64;
         self.state = match self.state {
             State::TypeMeta(_) => {
-                self.type_meta
-                    .get_or_insert_default()
-                    .extend_from_slice(bytes);
+                self.type_meta.get_or_insert_default().extend_from_slice(bytes);
                 State::TypeMeta(left)
             }
             State::ListMeta(_) => {
@@ -322,10 +279,7 @@ impl ProtoSplitter {
     fn varint(&mut self, cursor: &mut Cursor<'_>) -> Result<Option<u64>, ListError> {
         while let Some(byte) = cursor.chunk.get(cursor.at) {
             self.check_end(1, cursor)?;
-            let value = self
-                .varint
-                .push(*byte)
-                .map_err(|fault| self.error(fault.into(), cursor.at))?;
+            let value = self.varint.push(*byte).map_err(|fault| self.error(fault.into(), cursor.at))?;
             cursor.at += 1;
             if value.is_some() {
                 return Ok(value);
@@ -338,11 +292,7 @@ impl ProtoSplitter {
     fn check_end(&self, length: u64, cursor: &Cursor<'_>) -> Result<(), ListError> {
         let end = (self.base + cursor.at as u64).checked_add(length);
         let fits = end.is_some_and(|end| self.raw_end.is_none_or(|raw_end| end <= raw_end));
-        if fits {
-            Ok(())
-        } else {
-            Err(self.error(ProtoFault::Overrun.into(), cursor.at))
-        }
+        if fits { Ok(()) } else { Err(self.error(ProtoFault::Overrun.into(), cursor.at)) }
     }
 
     fn error(&self, fault: ListFault, at: usize) -> ListError {

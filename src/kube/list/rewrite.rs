@@ -59,13 +59,7 @@ where
     /// A rewriter for one body. `rewrite` receives each item in item form; `None` leaves it as it is.
     pub fn new(encoding: Encoding, limits: Limits, rewrite: F) -> Self {
         let inner = Inner::new(encoding, limits);
-        Rewriter {
-            inner,
-            rewrite,
-            parts: Vec::new(),
-            item_head: None,
-            spare: 0,
-        }
+        Rewriter { inner, rewrite, parts: Vec::new(), item_head: None, spare: 0 }
     }
 
     /// Takes the next chunk and appends what can be sent on. After an error nothing more may be sent.
@@ -115,9 +109,7 @@ where
     fn frame(&mut self, old: usize, new: usize) -> Result<Bytes, RewriteError<E>> {
         let mut width = varint_len(new as u64);
         let framed = (1 + width + new) as u64;
-        let spare = (self.spare + old as u64)
-            .checked_sub(framed)
-            .ok_or(RewriteError::Grown)?;
+        let spare = (self.spare + old as u64).checked_sub(framed).ok_or(RewriteError::Grown)?;
         self.spare = if spare == 1 {
             width += 1;
             0
@@ -144,11 +136,7 @@ fn fill(mut spare: u64, out: &mut Vec<Bytes>) {
     }
     let mut filling = Vec::new();
     while spare > 0 {
-        let taken = if spare == LONGEST + 1 {
-            LONGEST - 1
-        } else {
-            spare.min(LONGEST)
-        };
+        let taken = if spare == LONGEST + 1 { LONGEST - 1 } else { spare.min(LONGEST) };
         filling.push(LIST_META_TAG);
         write_varint_padded(&mut filling, 0, taken as usize - 1);
         spare -= taken;

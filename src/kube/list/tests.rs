@@ -6,18 +6,11 @@ use crate::kube::proto::{MAGIC, envelop, write_bytes, write_number, write_varint
 
 macro_rules! fixture {
     ($name:literal) => {
-        &include_bytes!(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/fixtures/kube/",
-            $name
-        ))[..]
+        &include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/kube/", $name))[..]
     };
 }
 
-pub(super) const LIMITS: Limits = Limits {
-    max_item: 4096,
-    max_head: 1024,
-};
+pub(super) const LIMITS: Limits = Limits { max_item: 4096, max_head: 1024 };
 
 type Parts = (Vec<Vec<u8>>, Result<Envelope, ListError>);
 
@@ -42,9 +35,7 @@ pub(super) fn chunks(body: &[u8], cuts: &[usize]) -> Vec<Bytes> {
 fn split(encoding: Encoding, limits: Limits, body: &[u8], cuts: &[usize]) -> Parts {
     let mut splitter = Splitter::new(encoding, limits);
     let mut pieces = Vec::new();
-    let result = chunks(body, cuts)
-        .into_iter()
-        .try_for_each(|chunk| splitter.feed(chunk, &mut pieces));
+    let result = chunks(body, cuts).into_iter().try_for_each(|chunk| splitter.feed(chunk, &mut pieces));
     let finished = splitter.finish();
     let (mut all, mut items) = (Vec::new(), Vec::new());
     for piece in pieces {
@@ -59,11 +50,7 @@ fn split(encoding: Encoding, limits: Limits, body: &[u8], cuts: &[usize]) -> Par
         assert_eq!(all, body, "pieces are not all that came");
     }
     if let Err(error) = &result {
-        assert_eq!(
-            finished.as_ref().err(),
-            Some(error),
-            "the error is forgotten"
-        );
+        assert_eq!(finished.as_ref().err(), Some(error), "the error is forgotten");
     }
     (items, finished)
 }
@@ -75,11 +62,7 @@ fn whole(encoding: Encoding, body: &[u8]) -> Parts {
 fn fault(encoding: Encoding, limits: Limits, body: &[u8]) -> Option<(ListFault, u64)> {
     let error = split(encoding, limits, body, &[]).1.err();
     for cut in [1, 2, 3, 7] {
-        assert_eq!(
-            split(encoding, limits, body, &[cut]).1.err(),
-            error,
-            "depends on chunks of {cut}"
-        );
+        assert_eq!(split(encoding, limits, body, &[cut]).1.err(), error, "depends on chunks of {cut}");
     }
     error.map(|error| (error.fault, error.offset))
 }
@@ -101,24 +84,13 @@ fn real_lists_come_apart_and_together() {
         remaining_item_count: Some(300),
         ..plain.clone()
     };
-    let widgets = Envelope {
-        sorted_keys: true,
-        ..envelope("WidgetList", "example.com/v1", "4713")
-    };
-    let widgets_page = Envelope {
-        continue_token: Some("token".into()),
-        remaining_item_count: Some(300),
-        ..widgets.clone()
-    };
+    let widgets = Envelope { sorted_keys: true, ..envelope("WidgetList", "example.com/v1", "4713") };
+    let widgets_page = Envelope { continue_token: Some("token".into()), remaining_item_count: Some(300), ..widgets.clone() };
     for (body, count, expected) in [
         (fixture!("configmaplist.json"), 2, &plain),
         (fixture!("configmaplist-page.json"), 1, &page),
         (fixture!("configmaplist-empty.json"), 0, &plain),
-        (
-            fixture!("servicelist.json"),
-            3,
-            &envelope("ServiceList", "v1", "4712"),
-        ),
+        (fixture!("servicelist.json"), 3, &envelope("ServiceList", "v1", "4712")),
         (fixture!("widgetlist.json"), 2, &widgets),
         (fixture!("widgetlist-page.json"), 2, &widgets_page),
     ] {
@@ -134,45 +106,26 @@ fn real_lists_come_apart_and_together() {
         (fixture!("configmaplist.pb"), 2, &plain),
         (fixture!("configmaplist-page.pb"), 1, &page),
         (fixture!("configmaplist-empty.pb"), 0, &plain),
-        (
-            fixture!("servicelist.pb"),
-            3,
-            &envelope("ServiceList", "v1", "4712"),
-        ),
+        (fixture!("servicelist.pb"), 3, &envelope("ServiceList", "v1", "4712")),
     ] {
         let (items, found) = whole(Encoding::Protobuf, body);
         let found = found.expect("a list");
         assert_eq!((items.len(), &found), (count, expected));
-        let framed: Vec<u8> = items
-            .iter()
-            .flat_map(|item| [proto_item_frame(item.len()), item.clone()].concat())
-            .collect();
-        let again = [
-            envelope_proto_head(&found, framed.len() as u64),
-            framed,
-            envelope_proto_tail(),
-        ]
-        .concat();
+        let framed: Vec<u8> = items.iter().flat_map(|item| [proto_item_frame(item.len()), item.clone()].concat()).collect();
+        let again = [envelope_proto_head(&found, framed.len() as u64), framed, envelope_proto_tail()].concat();
         assert_eq!(again, body);
     }
 }
 
 #[test]
 fn items_within_a_chunk_are_not_copied() {
-    for (encoding, body) in [
-        (Encoding::Json, fixture!("configmaplist.json")),
-        (Encoding::Protobuf, fixture!("configmaplist.pb")),
-    ] {
+    for (encoding, body) in [(Encoding::Json, fixture!("configmaplist.json")), (Encoding::Protobuf, fixture!("configmaplist.pb"))]
+    {
         let chunk = Bytes::copy_from_slice(body);
         let mut pieces = Vec::new();
-        Splitter::new(encoding, LIMITS)
-            .feed(chunk.clone(), &mut pieces)
-            .expect("a list");
+        Splitter::new(encoding, LIMITS).feed(chunk.clone(), &mut pieces).expect("a list");
         let within = chunk.as_ptr_range();
-        let items: Vec<_> = pieces
-            .iter()
-            .filter(|piece| matches!(piece, Piece::Item(_)))
-            .collect();
+        let items: Vec<_> = pieces.iter().filter(|piece| matches!(piece, Piece::Item(_))).collect();
         assert_eq!(items.len(), 2);
         for piece in pieces {
             let (Piece::Between(bytes) | Piece::Item(bytes)) = piece;
@@ -189,14 +142,8 @@ fn unusual_json_lists_are_lists() {
             " {\r\n \"kind\" : \"XList\" ,\t\"x\":[1,{\"items\":[]}], \"items\" : [ {} , {\"a\":\"]\"} ] ,\"apiVersion\":\"v1\"} \n",
             2,
         ),
-        (
-            r#"{"\u006bind":"XList","apiVersion":"v1","metadata":{"resourceVersion":"","continue":""},"y":-1,"items":[]}"#,
-            0,
-        ),
-        (
-            r#"{"kind":"XList","apiVersion":"v1","metadata":{},"items":[{"deep":[[[[]]]]}],"z":true}"#,
-            1,
-        ),
+        (r#"{"\u006bind":"XList","apiVersion":"v1","metadata":{"resourceVersion":"","continue":""},"y":-1,"items":[]}"#, 0),
+        (r#"{"kind":"XList","apiVersion":"v1","metadata":{},"items":[{"deep":[[[[]]]]}],"z":true}"#, 1),
     ] {
         let (items, end) = whole(Encoding::Json, body.as_bytes());
         let end = end.expect("a list");
@@ -207,62 +154,27 @@ fn unusual_json_lists_are_lists() {
 #[test]
 fn json_that_is_no_list_is_refused() {
     use ListFault::*;
-    let deep = format!(
-        "{{\"kind\":\"XList\",\"items\":[{{\"a\":{}",
-        "[".repeat(10_000)
-    );
+    let deep = format!("{{\"kind\":\"XList\",\"items\":[{{\"a\":{}", "[".repeat(10_000));
     let table = [
-        (
-            r#"{"kind":"Status","apiVersion":"v1"}"#,
-            NotAList("Status".into()),
-            16,
-        ),
-        (
-            r#"{"kind":"XList","apiVersion":"v1"}"#,
-            Missing("items"),
-            34,
-        ),
+        (r#"{"kind":"Status","apiVersion":"v1"}"#, NotAList("Status".into()), 16),
+        (r#"{"kind":"XList","apiVersion":"v1"}"#, Missing("items"), 34),
         (r#"{"items":[],"apiVersion":"v1"}"#, Missing("kind"), 30),
         (r#"{"items":[],"kind":"XList"}"#, Missing("apiVersion"), 27),
-        (
-            r#"{"items":[],"kind":"XList","apiVersion":"v1"} {"#,
-            Trailing,
-            46,
-        ),
+        (r#"{"items":[],"kind":"XList","apiVersion":"v1"} {"#, Trailing, 46),
         (r#"{"items":[],"items":[]}"#, Twice("items"), 19),
         (r#"{"items":{}}"#, Expected("an array as items"), 11),
         (r#"{"items":[1]}"#, Expected("an object in items"), 10),
         (r#"{"items":[{},]}"#, Expected("an object in items"), 13),
-        (
-            r#"{"items":[{} {}]}"#,
-            Expected("a comma or the end of items"),
-            13,
-        ),
-        (
-            r#"{"items":[{}}"#,
-            Expected("a comma or the end of items"),
-            12,
-        ),
+        (r#"{"items":[{} {}]}"#, Expected("a comma or the end of items"), 13),
+        (r#"{"items":[{}}"#, Expected("a comma or the end of items"), 12),
         (r#"{"items":[{]"#, Json(JsonFault::Mismatched), 11),
         (r#"{"items":[{}],}"#, Expected("the name of a member"), 14),
         (r#"{"items" []}"#, Expected("a colon"), 9),
-        (
-            r#"{"kind":"XList";"#,
-            Expected("a comma or the end of the list"),
-            15,
-        ),
+        (r#"{"kind":"XList";"#, Expected("a comma or the end of the list"), 15),
         (r#"{"kind":7}"#, Expected("a string as kind"), 9),
-        (
-            r#"{"apiVersion":{}}"#,
-            Expected("a string as apiVersion"),
-            16,
-        ),
+        (r#"{"apiVersion":{}}"#, Expected("a string as apiVersion"), 16),
         (r#"{"metadata":[]}"#, Expected("a ListMeta as metadata"), 14),
-        (
-            r#"{"metadata":{"resourceVersion":5}}"#,
-            Expected("a ListMeta as metadata"),
-            33,
-        ),
+        (r#"{"metadata":{"resourceVersion":5}}"#, Expected("a ListMeta as metadata"), 33),
         ("[]", Expected("an object"), 0),
         ("", Truncated, 0),
         (r#"{"items":[{"a":""#, Truncated, 16),
@@ -270,37 +182,18 @@ fn json_that_is_no_list_is_refused() {
         (&deep, Json(JsonFault::TooDeep), 30 + 9_999),
     ];
     for (body, expected, offset) in table {
-        let limits = Limits {
-            max_item: 1 << 20,
-            max_head: 1024,
-        };
-        assert_eq!(
-            fault(Encoding::Json, limits, body.as_bytes()),
-            Some((expected, offset)),
-            "{body:.60}"
-        );
+        let limits = Limits { max_item: 1 << 20, max_head: 1024 };
+        assert_eq!(fault(Encoding::Json, limits, body.as_bytes()), Some((expected, offset)), "{body:.60}");
     }
 }
 
 #[test]
 fn limits_hold() {
-    let limits = Limits {
-        max_item: 8,
-        max_head: 30,
-    };
+    let limits = Limits { max_item: 8, max_head: 30 };
     let json = |text: &str| fault(Encoding::Json, limits, text.as_bytes());
-    assert_eq!(
-        json(r#"{"items":[{"a":12}],"kind":"XList"}"#),
-        Some((ListFault::Missing("apiVersion"), 35))
-    );
-    assert_eq!(
-        json(r#"{"items":[{"a":123}]}"#),
-        Some((ListFault::ItemTooLong(8), 18))
-    );
-    assert_eq!(
-        json(r#"{"kind":"XList","metadata":{"x":"0123456789"}}"#),
-        Some((ListFault::HeadTooLong(30), 34))
-    );
+    assert_eq!(json(r#"{"items":[{"a":12}],"kind":"XList"}"#), Some((ListFault::Missing("apiVersion"), 35)));
+    assert_eq!(json(r#"{"items":[{"a":123}]}"#), Some((ListFault::ItemTooLong(8), 18)));
+    assert_eq!(json(r#"{"kind":"XList","metadata":{"x":"0123456789"}}"#), Some((ListFault::HeadTooLong(30), 34)));
     let proto = |item: usize, version: usize| {
         let mut raw = Vec::new();
         write_bytes(&mut raw, 1, &vec![0x58; version]);
@@ -319,11 +212,7 @@ fn protobuf_that_is_no_list_is_refused() {
     let type_meta = [0x0a, 7, 0x12, 5, b'X', b'L', b'i', b's', b't'];
     let after = |fields: &[u8]| body(&[&type_meta, fields].concat());
     let table = [
-        (
-            fixture!("status.pb").to_vec(),
-            NotAList("Status".into()),
-            18,
-        ),
+        (fixture!("status.pb").to_vec(), NotAList("Status".into()), 18),
         (b"{}".to_vec(), Proto(ProtoFault::NoMagic), 0),
         (MAGIC.to_vec(), Missing("typeMeta"), 4),
         (body(&type_meta), Missing("raw"), 13),
@@ -331,36 +220,20 @@ fn protobuf_that_is_no_list_is_refused() {
         (after(&[0x12, 2, 0x12]), Truncated, 16),
         (after(&[0x12, 2, 0x12, 1]), Proto(ProtoFault::Overrun), 17),
         (after(&[0x12, 1, 0x12, 0]), Proto(ProtoFault::Overrun), 16),
-        (
-            after(&[0x12, 3, 0x19, 0, 0]),
-            Proto(ProtoFault::Overrun),
-            16,
-        ),
+        (after(&[0x12, 3, 0x19, 0, 0]), Proto(ProtoFault::Overrun), 16),
         (after(&[0x12, 0, 0x12, 0]), Twice("raw"), 16),
         (after(&type_meta), Twice("typeMeta"), 14),
-        (
-            after(&[0x12, 0, 0x1a, 1, b'x']),
-            Expected("a raw without contentEncoding"),
-            16,
-        ),
+        (after(&[0x12, 0, 0x1a, 1, b'x']), Expected("a raw without contentEncoding"), 16),
         (after(&[0x12, 0, 0x00]), Proto(ProtoFault::FieldNumber), 15),
         (after(&[0x12, 0, 0x2b]), Proto(ProtoFault::WireType(3)), 15),
         (after(&[0x10]), Proto(ProtoFault::UnexpectedType(2)), 13),
         (after(&[0x12, 0, 0x28, 0x80]), Truncated, 17),
         (body(&[0x12, 0]), Missing("typeMeta before raw"), 5),
         (body(&[0xff; 11]), Proto(ProtoFault::VarintTooLong), 13),
-        (
-            after(&[0x12, 2, 0x0a, 0x00, 0x10]),
-            Proto(ProtoFault::UnexpectedType(2)),
-            17,
-        ),
+        (after(&[0x12, 2, 0x0a, 0x00, 0x10]), Proto(ProtoFault::UnexpectedType(2)), 17),
     ];
     for (body, expected, offset) in table {
-        assert_eq!(
-            fault(Encoding::Protobuf, LIMITS, &body),
-            Some((expected, offset)),
-            "{body:02x?}"
-        );
+        assert_eq!(fault(Encoding::Protobuf, LIMITS, &body), Some((expected, offset)), "{body:02x?}");
     }
 }
 
@@ -381,30 +254,23 @@ fn every_beginning_of_a_list_is_truncated() {
 pub(super) fn proto_list() -> impl Strategy<Value = (Vec<Vec<u8>>, Vec<u8>)> {
     let item = proptest::collection::vec(any::<u8>(), 0..200);
     let between = (0_u8..4, 1_usize..6);
-    (
-        proptest::collection::vec((item, between), 0..6),
-        "[0-9]{0,6}",
-    )
-        .prop_map(|(items, version)| {
-            let (mut raw, mut meta) = (Vec::new(), Vec::new());
-            write_bytes(&mut meta, 2, version.as_bytes());
-            write_bytes(&mut raw, 1, &meta);
-            for (item, (unknown, width)) in &items {
-                match unknown {
-                    0 => write_number(&mut raw, 9, 300),
-                    1 => write_bytes(&mut raw, 77, b"unknown"),
-                    2 => raw.extend_from_slice(&[0x1d, 1, 2, 3, 4, 0x21, 1, 2, 3, 4, 5, 6, 7, 8]),
-                    _ => {}
-                }
-                raw.push(0x12);
-                write_varint_padded(&mut raw, item.len() as u64, *width);
-                raw.extend_from_slice(item);
+    (proptest::collection::vec((item, between), 0..6), "[0-9]{0,6}").prop_map(|(items, version)| {
+        let (mut raw, mut meta) = (Vec::new(), Vec::new());
+        write_bytes(&mut meta, 2, version.as_bytes());
+        write_bytes(&mut raw, 1, &meta);
+        for (item, (unknown, width)) in &items {
+            match unknown {
+                0 => write_number(&mut raw, 9, 300),
+                1 => write_bytes(&mut raw, 77, b"unknown"),
+                2 => raw.extend_from_slice(&[0x1d, 1, 2, 3, 4, 0x21, 1, 2, 3, 4, 5, 6, 7, 8]),
+                _ => {}
             }
-            (
-                items.into_iter().map(|(item, _)| item).collect(),
-                envelop("v1", "XList", &raw),
-            )
-        })
+            raw.push(0x12);
+            write_varint_padded(&mut raw, item.len() as u64, *width);
+            raw.extend_from_slice(item);
+        }
+        (items.into_iter().map(|(item, _)| item).collect(), envelop("v1", "XList", &raw))
+    })
 }
 
 /// Items and the JSON list of them, with members in any order and white space.

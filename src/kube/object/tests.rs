@@ -3,11 +3,7 @@ use proptest::prelude::*;
 
 macro_rules! fixture {
     ($name:literal) => {
-        &include_bytes!(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/fixtures/kube/",
-            $name
-        ))[..]
+        &include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/kube/", $name))[..]
     };
 }
 
@@ -22,25 +18,12 @@ fn expected() -> Meta {
 
 #[test]
 fn real_objects_go_there_and_back() {
-    for (encoding, full) in [
-        (Encoding::Json, fixture!("configmap.json")),
-        (Encoding::Protobuf, fixture!("configmap.pb")),
-    ] {
+    for (encoding, full) in [(Encoding::Json, fixture!("configmap.json")), (Encoding::Protobuf, fixture!("configmap.pb"))] {
         let (type_meta, item) = into_item(encoding, full).expect("an object");
-        assert_eq!(
-            (type_meta.api_version.as_str(), type_meta.kind.as_str()),
-            ("v1", "ConfigMap")
-        );
+        assert_eq!((type_meta.api_version.as_str(), type_meta.kind.as_str()), ("v1", "ConfigMap"));
         assert_eq!(meta(encoding, &item), Ok(expected()));
-        let newline: &[u8] = if encoding == Encoding::Json {
-            b"\n"
-        } else {
-            b""
-        };
-        assert_eq!(
-            [&from_item(encoding, &type_meta, &item), newline].concat(),
-            full
-        );
+        let newline: &[u8] = if encoding == Encoding::Json { b"\n" } else { b"" };
+        assert_eq!([&from_item(encoding, &type_meta, &item), newline].concat(), full);
     }
 }
 
@@ -48,16 +31,10 @@ fn real_objects_go_there_and_back() {
 fn built_in_objects_lose_their_type_in_lists() {
     let (_, item) = into_item(Encoding::Json, fixture!("configmap.json")).expect("an object");
     let list = fixture!("configmaplist.json");
-    assert!(
-        list.windows(item.len()).any(|window| window == item),
-        "not the form of the list"
-    );
+    assert!(list.windows(item.len()).any(|window| window == item), "not the form of the list");
     let (_, item) = into_item(Encoding::Protobuf, fixture!("configmap.pb")).expect("an object");
     let list = fixture!("configmaplist.pb");
-    assert!(
-        list.windows(item.len()).any(|window| window == item),
-        "not the form of the list"
-    );
+    assert!(list.windows(item.len()).any(|window| window == item), "not the form of the list");
 }
 
 #[test]
@@ -66,17 +43,8 @@ fn custom_resources_keep_their_type() {
     let (type_meta, item) = into_item(Encoding::Json, full).expect("an object");
     assert_eq!(item, full);
     assert_eq!(from_item(Encoding::Json, &type_meta, &item), full);
-    assert_eq!(
-        type_meta,
-        TypeMeta {
-            api_version: "example.com/v1".into(),
-            kind: "Widget".into()
-        }
-    );
-    assert_eq!(
-        meta(Encoding::Json, &item).map(|meta| meta.name),
-        Ok("w0".into())
-    );
+    assert_eq!(type_meta, TypeMeta { api_version: "example.com/v1".into(), kind: "Widget".into() });
+    assert_eq!(meta(Encoding::Json, &item).map(|meta| meta.name), Ok("w0".into()));
 }
 
 #[test]
@@ -93,57 +61,24 @@ fn any_spelling_goes_there_and_back() {
         "{\n  \"kind\": \"X\",\n  \"apiVersion\": \"v1\"\n}",
     ] {
         let (type_meta, item) = into_item(Encoding::Json, full.as_bytes()).expect("an object");
-        assert_eq!(
-            String::from_utf8_lossy(&from_item(Encoding::Json, &type_meta, &item)),
-            full
-        );
+        assert_eq!(String::from_utf8_lossy(&from_item(Encoding::Json, &type_meta, &item)), full);
     }
 }
 
 #[test]
 fn damage_is_refused() {
-    for full in [
-        &b"{}"[..],
-        b"",
-        b"[]",
-        b"{\"kind\":\"X\"}",
-        b"{\"kind\":1,\"apiVersion\":\"v1\"}",
-        b"{\"kind\":\"X\"",
-    ] {
-        assert!(
-            into_item(Encoding::Json, full).is_err(),
-            "{}",
-            String::from_utf8_lossy(full)
-        );
+    for full in [&b"{}"[..], b"", b"[]", b"{\"kind\":\"X\"}", b"{\"kind\":1,\"apiVersion\":\"v1\"}", b"{\"kind\":\"X\""] {
+        assert!(into_item(Encoding::Json, full).is_err(), "{}", String::from_utf8_lossy(full));
     }
     let twice = br#"{"kind":"X","apiVersion":"v1"}{}"#;
     assert_eq!(into_item(Encoding::Json, twice), Err(ObjectError::Trailing));
-    for full in [
-        &b"{}"[..],
-        b"k8s\0",
-        b"k8s\0\x12\0",
-        b"k8s\0\x0a\0",
-        b"k8s\0\x0a\0\x12\0\x1a\x01x",
-        b"k8s\0\x0a\xff",
-    ] {
+    for full in [&b"{}"[..], b"k8s\0", b"k8s\0\x12\0", b"k8s\0\x0a\0", b"k8s\0\x0a\0\x12\0\x1a\x01x", b"k8s\0\x0a\xff"] {
         assert!(into_item(Encoding::Protobuf, full).is_err(), "{full:02x?}");
     }
-    assert_eq!(
-        meta(Encoding::Json, b"{\"spec\":{}}"),
-        Err(ObjectError::Missing("metadata"))
-    );
-    assert_eq!(
-        meta(Encoding::Json, b"{\"metadata\":{\"name\":1}}"),
-        Err(ObjectError::NotText("name"))
-    );
-    assert_eq!(
-        meta(Encoding::Json, b"{\"metadata\":{}}"),
-        Ok(Meta::default())
-    );
-    assert_eq!(
-        meta(Encoding::Protobuf, b"\x12\0"),
-        Err(ObjectError::Missing("metadata"))
-    );
+    assert_eq!(meta(Encoding::Json, b"{\"spec\":{}}"), Err(ObjectError::Missing("metadata")));
+    assert_eq!(meta(Encoding::Json, b"{\"metadata\":{\"name\":1}}"), Err(ObjectError::NotText("name")));
+    assert_eq!(meta(Encoding::Json, b"{\"metadata\":{}}"), Ok(Meta::default()));
+    assert_eq!(meta(Encoding::Protobuf, b"\x12\0"), Err(ObjectError::Missing("metadata")));
     assert_eq!(meta(Encoding::Protobuf, b"\x0a\0"), Ok(Meta::default()));
     assert!(meta(Encoding::Protobuf, b"\x0a\x02\x08\x01").is_err());
 }

@@ -49,7 +49,18 @@ fn resource_requests_are_read_as_kubernetes_reads_them() {
 
 #[test]
 fn other_requests_are_not_resources() {
-    for target in ["/", "/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1", "/healthz", "/version", "/openapi/v3/api/v1", "/metrics/a/b"] {
+    for target in [
+        "/",
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/apis/apps",
+        "/apis/apps/v1",
+        "/healthz",
+        "/version",
+        "/openapi/v3/api/v1",
+        "/metrics/a/b",
+    ] {
         let info = parse(&Method::GET, &target.parse().unwrap()).unwrap();
         assert!(!info.is_resource, "{target}");
         assert_eq!(info.verb, "get");

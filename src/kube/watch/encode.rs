@@ -19,15 +19,7 @@ pub fn encode(encoding: Encoding, kind: EventType, object: &[u8]) -> Bytes {
     match encoding {
         Encoding::Json => {
             let object = object.trim_ascii_end();
-            [
-                b"{\"type\":\"",
-                kind.as_str().as_bytes(),
-                b"\",\"object\":",
-                object,
-                b"}\n",
-            ]
-            .concat()
-            .into()
+            [b"{\"type\":\"", kind.as_str().as_bytes(), b"\",\"object\":", object, b"}\n"].concat().into()
         }
         Encoding::Protobuf => {
             let mut extension = Vec::with_capacity(object.len() + 8);
@@ -45,21 +37,12 @@ pub fn encode(encoding: Encoding, kind: EventType, object: &[u8]) -> Bytes {
 
 /// A BOOKMARK frame for the type. It has metadata only: what a type's empty spec or status would add is left out,
 /// which decodes the same. `initial_end` marks the end of the initial events of a streaming list.
-pub fn bookmark(
-    encoding: Encoding,
-    type_meta: &TypeMeta,
-    resource_version: &str,
-    initial_end: bool,
-) -> Bytes {
+pub fn bookmark(encoding: Encoding, type_meta: &TypeMeta, resource_version: &str, initial_end: bool) -> Bytes {
     let object = match encoding {
         Encoding::Json => json_bookmark(type_meta, resource_version, initial_end),
         Encoding::Protobuf => {
             let mut message = Vec::with_capacity(96);
-            write_bytes(
-                &mut message,
-                1,
-                &bookmark_meta(resource_version, initial_end),
-            );
+            write_bytes(&mut message, 1, &bookmark_meta(resource_version, initial_end));
             proto::envelop(&type_meta.api_version, &type_meta.kind, &message)
         }
     };
@@ -68,11 +51,7 @@ pub fn bookmark(
 
 /// An ERROR frame with a Status of failure.
 pub fn error_status(encoding: Encoding, code: u16, reason: &str, message: &str) -> Bytes {
-    encode(
-        encoding,
-        EventType::Error,
-        &status_body(encoding, code, reason, message),
-    )
+    encode(encoding, EventType::Error, &status_body(encoding, code, reason, message))
 }
 
 /// The same Status as the body of an answer; JSON with its newline.
@@ -124,9 +103,7 @@ fn json_bookmark(type_meta: &TypeMeta, resource_version: &str, initial_end: bool
     out.extend_from_slice(b",\"metadata\":{\"resourceVersion\":");
     write_string(&mut out, resource_version);
     if initial_end {
-        out.extend_from_slice(
-            format!(",\"annotations\":{{\"{INITIAL_EVENTS_END}\":\"true\"}}").as_bytes(),
-        );
+        out.extend_from_slice(format!(",\"annotations\":{{\"{INITIAL_EVENTS_END}\":\"true\"}}").as_bytes());
     }
     out.extend_from_slice(b"}}");
     out

@@ -5,36 +5,15 @@ use proptest::prelude::*;
 macro_rules! fixtures {
     ($name:literal) => {
         [
-            (
-                Encoding::Json,
-                &include_bytes!(concat!(
-                    env!("CARGO_MANIFEST_DIR"),
-                    "/tests/fixtures/kube/",
-                    $name,
-                    ".json"
-                ))[..],
-            ),
-            (
-                Encoding::Protobuf,
-                &include_bytes!(concat!(
-                    env!("CARGO_MANIFEST_DIR"),
-                    "/tests/fixtures/kube/",
-                    $name,
-                    ".pb"
-                ))[..],
-            ),
+            (Encoding::Json, &include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/kube/", $name, ".json"))[..]),
+            (Encoding::Protobuf, &include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/kube/", $name, ".pb"))[..]),
         ]
     };
 }
 
 const MAX: usize = 4096;
 
-fn frames(
-    encoding: Encoding,
-    max: usize,
-    stream: &[u8],
-    cuts: &[usize],
-) -> (Vec<Frame>, Result<(), WatchError>) {
+fn frames(encoding: Encoding, max: usize, stream: &[u8], cuts: &[usize]) -> (Vec<Frame>, Result<(), WatchError>) {
     let (mut framer, mut frames, mut at) = (Framer::new(encoding, max), Vec::new(), 0);
     for cut in cuts.iter().cycle() {
         let end = (at + cut).min(stream.len());
@@ -57,18 +36,11 @@ fn one(encoding: Encoding, frame: &[u8]) -> Frame {
 
 #[test]
 fn real_frames_come_apart_and_together() {
-    for ((encoding, frame), (_, object)) in fixtures!("watch-added")
-        .into_iter()
-        .zip(fixtures!("configmap"))
-    {
+    for ((encoding, frame), (_, object)) in fixtures!("watch-added").into_iter().zip(fixtures!("configmap")) {
         let found = one(encoding, frame);
         assert_eq!(found.raw, frame);
         assert_eq!(found.event.kind, EventType::Added);
-        let trimmed = if encoding == Encoding::Json {
-            object.trim_ascii_end()
-        } else {
-            object
-        };
+        let trimmed = if encoding == Encoding::Json { object.trim_ascii_end() } else { object };
         assert_eq!(found.event.object, trimmed);
         assert_eq!(encode(encoding, EventType::Added, object), frame);
     }
@@ -76,24 +48,12 @@ fn real_frames_come_apart_and_together() {
 
 #[test]
 fn bookmarks_are_those_of_the_api_server() {
-    let type_meta = TypeMeta {
-        api_version: "v1".into(),
-        kind: "ConfigMap".into(),
-    };
-    for ((encoding, plain), (_, end)) in fixtures!("watch-bookmark")
-        .into_iter()
-        .zip(fixtures!("watch-bookmark-end"))
-    {
+    let type_meta = TypeMeta { api_version: "v1".into(), kind: "ConfigMap".into() };
+    for ((encoding, plain), (_, end)) in fixtures!("watch-bookmark").into_iter().zip(fixtures!("watch-bookmark-end")) {
         assert_eq!(bookmark(encoding, &type_meta, "12", false), plain);
         assert_eq!(bookmark(encoding, &type_meta, "12", true), end);
-        assert!(!initial_events_end(
-            encoding,
-            &one(encoding, plain).event.object
-        ));
-        assert!(initial_events_end(
-            encoding,
-            &one(encoding, end).event.object
-        ));
+        assert!(!initial_events_end(encoding, &one(encoding, plain).event.object));
+        assert!(initial_events_end(encoding, &one(encoding, end).event.object));
         assert!(!initial_events_end(encoding, b"nonsense"));
         assert_eq!(one(encoding, end).event.kind, EventType::Bookmark);
     }
@@ -102,10 +62,7 @@ fn bookmarks_are_those_of_the_api_server() {
 #[test]
 fn a_status_is_that_of_the_api_server() {
     let message = "too old resource version: 1 (<2>)";
-    for ((encoding, frame), (_, body)) in fixtures!("watch-error")
-        .into_iter()
-        .zip(fixtures!("status"))
-    {
+    for ((encoding, frame), (_, body)) in fixtures!("watch-error").into_iter().zip(fixtures!("status")) {
         assert_eq!(error_status(encoding, 410, "Expired", message), frame);
         assert_eq!(status_body(encoding, 410, "Expired", message), body);
         assert_eq!(one(encoding, frame).event.kind, EventType::Error);
@@ -114,20 +71,9 @@ fn a_status_is_that_of_the_api_server() {
 
 #[test]
 fn unusual_frames_are_frames() {
-    let found = one(
-        Encoding::Json,
-        b" { \"object\" : {\"a\":1} , \"x\":0, \"type\":\"NEW\" } \r\n",
-    );
-    assert_eq!(
-        found.event,
-        Event {
-            kind: EventType::Other,
-            object: Bytes::from_static(b"{\"a\":1}")
-        }
-    );
-    let mut frame = vec![
-        0, 0, 0, 11, 0x48, 5, 0x12, 4, 0x0a, 2, b'o', b'k', 0x0a, 1, b'X',
-    ];
+    let found = one(Encoding::Json, b" { \"object\" : {\"a\":1} , \"x\":0, \"type\":\"NEW\" } \r\n");
+    assert_eq!(found.event, Event { kind: EventType::Other, object: Bytes::from_static(b"{\"a\":1}") });
+    let mut frame = vec![0, 0, 0, 11, 0x48, 5, 0x12, 4, 0x0a, 2, b'o', b'k', 0x0a, 1, b'X'];
     assert_eq!(one(Encoding::Protobuf, &frame).event.object, "ok");
     frame.pop();
     let (found, end) = frames(Encoding::Protobuf, MAX, &frame, &[3]);
@@ -137,50 +83,17 @@ fn unusual_frames_are_frames() {
 #[test]
 fn damaged_frames_are_refused() {
     let error = |encoding, frame: &[u8]| frames(encoding, 64, frame, &[frame.len()]).1.err();
-    assert_eq!(
-        error(Encoding::Json, b"{\"object\":{}}\n"),
-        Some(WatchError::Missing("type"))
-    );
-    assert_eq!(
-        error(Encoding::Json, b"{\"type\":\"ADDED\"}\n"),
-        Some(WatchError::Missing("object"))
-    );
-    assert_eq!(
-        error(Encoding::Json, b"{\"type\":\"ADDED\",\"object\":{}}{}\n"),
-        Some(WatchError::Trailing)
-    );
-    assert_eq!(
-        error(Encoding::Json, b"{\"type\":\"ADDED\""),
-        Some(WatchError::Truncated(15))
-    );
-    assert!(matches!(
-        error(Encoding::Json, b"\n"),
-        Some(WatchError::Json(_))
-    ));
-    assert_eq!(
-        error(Encoding::Json, &[b' '; 65]),
-        Some(WatchError::TooLong(64))
-    );
-    assert_eq!(
-        error(Encoding::Json, &[b' '; 64]),
-        Some(WatchError::Truncated(64))
-    );
-    assert_eq!(
-        error(Encoding::Protobuf, &[0, 0, 0, 61]),
-        Some(WatchError::TooLong(64))
-    );
-    assert_eq!(
-        error(Encoding::Protobuf, &[0, 0, 0, 60]),
-        Some(WatchError::Truncated(4))
-    );
-    assert_eq!(
-        error(Encoding::Protobuf, &[0, 0, 0, 0]),
-        Some(WatchError::Missing("type"))
-    );
-    assert!(matches!(
-        error(Encoding::Protobuf, &[0, 0, 0, 1, 0]),
-        Some(WatchError::Proto(_))
-    ));
+    assert_eq!(error(Encoding::Json, b"{\"object\":{}}\n"), Some(WatchError::Missing("type")));
+    assert_eq!(error(Encoding::Json, b"{\"type\":\"ADDED\"}\n"), Some(WatchError::Missing("object")));
+    assert_eq!(error(Encoding::Json, b"{\"type\":\"ADDED\",\"object\":{}}{}\n"), Some(WatchError::Trailing));
+    assert_eq!(error(Encoding::Json, b"{\"type\":\"ADDED\""), Some(WatchError::Truncated(15)));
+    assert!(matches!(error(Encoding::Json, b"\n"), Some(WatchError::Json(_))));
+    assert_eq!(error(Encoding::Json, &[b' '; 65]), Some(WatchError::TooLong(64)));
+    assert_eq!(error(Encoding::Json, &[b' '; 64]), Some(WatchError::Truncated(64)));
+    assert_eq!(error(Encoding::Protobuf, &[0, 0, 0, 61]), Some(WatchError::TooLong(64)));
+    assert_eq!(error(Encoding::Protobuf, &[0, 0, 0, 60]), Some(WatchError::Truncated(4)));
+    assert_eq!(error(Encoding::Protobuf, &[0, 0, 0, 0]), Some(WatchError::Missing("type")));
+    assert!(matches!(error(Encoding::Protobuf, &[0, 0, 0, 1, 0]), Some(WatchError::Proto(_))));
 }
 
 fn event_type() -> impl Strategy<Value = EventType> {

@@ -30,7 +30,9 @@ where
     let service = service_fn(move |request: http::Request<Incoming>| {
         let (path, peer) = (path.clone(), peer.clone());
         async move {
-            let request: Request = request.map(|body| -> crate::upstream::RequestBody { Box::pin(body.map_err(|error| Error::new(Fault::Client, true, error))) });
+            let request: Request = request.map(|body| -> crate::upstream::RequestBody {
+                Box::pin(body.map_err(|error| Error::new(Fault::Client, true, error)))
+            });
             Ok::<_, Infallible>(request::serve(&path, peer, request).await)
         }
     });

@@ -22,7 +22,8 @@ pub struct Subject {
 impl Subject {
     /// Kubernetes' form of a node's identity (Node authorization, "system:nodes").
     pub fn is_node(&self, name: &str) -> bool {
-        self.common_name.strip_prefix("system:node:") == Some(name) && self.organizations.iter().any(|group| group == "system:nodes")
+        self.common_name.strip_prefix("system:node:") == Some(name)
+            && self.organizations.iter().any(|group| group == "system:nodes")
     }
 
     fn of(der: &[u8]) -> Option<Self> {
@@ -37,7 +38,10 @@ impl Subject {
 }
 
 /// The handshake, and who the other end has proved to be.
-pub(super) async fn accept(config: Arc<ServerConfig>, stream: TcpStream) -> std::io::Result<(TlsStream<TcpStream>, Option<Subject>)> {
+pub(super) async fn accept(
+    config: Arc<ServerConfig>,
+    stream: TcpStream,
+) -> std::io::Result<(TlsStream<TcpStream>, Option<Subject>)> {
     let stream = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream))
         .await
         .map_err(|_| std::io::Error::new(std::io::ErrorKind::TimedOut, "no handshake in time"))??;

@@ -49,7 +49,9 @@ async fn by_ownership(callers: &Callers, peer: &Peer, ownership: &tokio::sync::O
         .await;
     match found {
         Ownership::Host => Ok(Caller::Node),
-        Ownership::Pod => Err(Refusal::unauthorized("no credential: a process of a Pod is never answered as the node, send a bearer token")),
+        Ownership::Pod => {
+            Err(Refusal::unauthorized("no credential: a process of a Pod is never answered as the node, send a bearer token"))
+        }
         Ownership::Unknown => Err(Refusal::unauthorized(
             "no credential, and the process behind this connection could not be found: the hub must share the host's process namespace",
         )),

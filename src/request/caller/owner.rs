@@ -80,7 +80,8 @@ fn in_pod(process: &Path) -> Option<bool> {
 fn address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
-    let words: Option<Vec<u32>> = (0..ip.len() / 8).map(|word| u32::from_str_radix(ip.get(word * 8..word * 8 + 8)?, 16).ok()).collect();
+    let words: Option<Vec<u32>> =
+        (0..ip.len() / 8).map(|word| u32::from_str_radix(ip.get(word * 8..word * 8 + 8)?, 16).ok()).collect();
     let ip: IpAddr = match words?.as_slice() {
         [word] => word.to_ne_bytes().into(),
         [a, b, c, d] => {
@@ -126,7 +127,9 @@ mod tests {
             std::fs::write(path, text).unwrap();
         };
         write("thread-self/net/tcp", "header\n 0: 0100007F:1000 0100007F:2815 01 0:0 0:0 0 0 0 77 1\n");
-        for (process, cgroup) in [("10", "9:pids:/system.slice/kubelet.service\n"), ("11", "9:pids:/kubepods.slice/kubepods-pod1.slice/x\n")] {
+        for (process, cgroup) in
+            [("10", "9:pids:/system.slice/kubelet.service\n"), ("11", "9:pids:/kubepods.slice/kubepods-pod1.slice/x\n")]
+        {
             write(&format!("{process}/cgroup"), cgroup);
             std::fs::create_dir_all(root.path().join(process).join("fd")).unwrap();
         }

@@ -109,7 +109,9 @@ mod tests {
     #[test]
     fn impersonation_and_upgrades_are_for_the_cloud_alone() {
         let info = crate::kube::request::parse(&http::Method::GET, &"/api/v1/pods".parse().unwrap()).unwrap();
-        for (caller, upgrade, impersonated) in [(Caller::Node, true, false), (Caller::Node, false, true), (Caller::Other, false, false)] {
+        for (caller, upgrade, impersonated) in
+            [(Caller::Node, true, false), (Caller::Node, false, true), (Caller::Other, false, false)]
+        {
             for (link_up, expected) in [(true, Route::Remote), (false, Route::Refuse)] {
                 let facts = Facts { info: &info, caller: &caller, upgrade, impersonated, link_up };
                 assert_eq!(route(&facts).route, expected);

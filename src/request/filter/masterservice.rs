@@ -36,10 +36,7 @@ pub struct MasterService {
 impl MasterService {
     /// The filter for a hub at `host` and its secure `port`.
     pub fn new(host: std::net::IpAddr, port: u16) -> Self {
-        MasterService {
-            host: host.to_string(),
-            port,
-        }
+        MasterService { host: host.to_string(), port }
     }
 
     /// The item as clients shall see it; None if that is as it is.
@@ -84,15 +81,8 @@ impl MasterService {
             }
         }
         let end = text.len().saturating_sub(1);
-        let mut comma = if text.get(1..end).unwrap_or_default().trim_ascii().is_empty() {
-            ""
-        } else {
-            ","
-        };
-        for (present, member) in [
-            (has_ip, format!("\"clusterIP\":{quoted}")),
-            (has_ips, format!("\"clusterIPs\":[{quoted}]")),
-        ] {
+        let mut comma = if text.get(1..end).unwrap_or_default().trim_ascii().is_empty() { "" } else { "," };
+        for (present, member) in [(has_ip, format!("\"clusterIP\":{quoted}")), (has_ips, format!("\"clusterIPs\":[{quoted}]"))] {
             if !present {
                 edits.push((end..end, format!("{comma}{member}")));
                 comma = ",";
@@ -114,11 +104,7 @@ impl MasterService {
                 copy(&mut out, item, &field);
             }
         }
-        if specs == 1 {
-            Ok(out)
-        } else {
-            Err(FilterError::Spec)
-        }
+        if specs == 1 { Ok(out) } else { Err(FilterError::Spec) }
     }
 
     /// ServiceSpec: ports 1, clusterIP 3, clusterIPs 18.
@@ -132,12 +118,8 @@ impl MasterService {
                     Some(port) => write_bytes(&mut out, 1, &port),
                     None => copy(&mut out, spec, &field),
                 },
-                3 if !std::mem::replace(&mut has_ip, true) => {
-                    write_bytes(&mut out, 3, self.host.as_bytes())
-                }
-                18 if !std::mem::replace(&mut has_ips, true) => {
-                    write_bytes(&mut out, 18, self.host.as_bytes())
-                }
+                3 if !std::mem::replace(&mut has_ip, true) => write_bytes(&mut out, 3, self.host.as_bytes()),
+                18 if !std::mem::replace(&mut has_ips, true) => write_bytes(&mut out, 18, self.host.as_bytes()),
                 3 | 18 => {}
                 _ => copy(&mut out, spec, &field),
             }

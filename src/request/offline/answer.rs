@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::header::{AGE, CONTENT_TYPE, HeaderName, WARNING};
 use http::{HeaderValue, StatusCode};
-use http_body_util::{BodyExt as _, StreamBody};
 use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::mpsc;
 
 use super::{Offline, document};
@@ -15,8 +15,8 @@ use crate::kube::list::{self, Encoding};
 use crate::kube::media::{Form, Media};
 use crate::kube::object::{self, TypeMeta};
 use crate::request::context::{Body, BodyError, Context, Refusal, Response, Whose, full};
-use crate::request::names;
 use crate::request::filter::Chain;
+use crate::request::names;
 use crate::store::{Found, Knowledge, ListView, StoreError};
 
 /// Bytes read from the store at a time.
@@ -40,10 +40,9 @@ pub(super) fn freshness(response: &mut Response, context: &Context, at_ms: u64) 
 }
 
 fn rewrite(chain: &Chain, encoding: Encoding, item: Vec<u8>) -> Result<Vec<u8>, Refusal> {
-    chain
-        .rewrite(encoding, &item)
-        .map(|rewritten| rewritten.unwrap_or(item))
-        .map_err(|error| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, format!("filter: {error}")))
+    chain.rewrite(encoding, &item).map(|rewritten| rewritten.unwrap_or(item)).map_err(|error| {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, format!("filter: {error}"))
+    })
 }
 
 fn whole(context: &Context) -> impl Iterator<Item = &Media> {
@@ -126,9 +125,9 @@ fn version_allows(context: &Context, view: &ListView) -> Result<(), Refusal> {
     let known = view.header.version_number();
     match query.resource_version_match.as_str() {
         "Exact" if known != asked => Err(expired("the link to the cloud is down: this version is not known")),
-        "" | "NotOlderThan" if known < asked => {
-            Err(Refusal::unavailable(format!("the link to the cloud is down: resourceVersion {asked} is newer than what this node knows, {known}")))
-        }
+        "" | "NotOlderThan" if known < asked => Err(Refusal::unavailable(format!(
+            "the link to the cloud is down: resourceVersion {asked} is newer than what this node knows, {known}"
+        ))),
         _ => Ok(()),
     }
 }
@@ -176,7 +175,8 @@ impl Shown {
         let (mut shown, mut after, mut total) = (self, None, 0);
         loop {
             let page = shown.page(knowledge, after).await?;
-            total += page.items.iter().map(|item| list::proto_item_frame(item.len()).len() as u64 + item.len() as u64).sum::<u64>();
+            total +=
+                page.items.iter().map(|item| list::proto_item_frame(item.len()).len() as u64 + item.len() as u64).sum::<u64>();
             (shown, after) = (page.shown, page.after);
             if after.is_none() {
                 return Ok((shown, total));
@@ -215,7 +215,13 @@ struct Ends {
     tail: Vec<u8>,
 }
 
-async fn stream(knowledge: Arc<Knowledge>, shown: Shown, encoding: Encoding, ends: Ends, sender: mpsc::Sender<Result<Bytes, BodyError>>) {
+async fn stream(
+    knowledge: Arc<Knowledge>,
+    shown: Shown,
+    encoding: Encoding,
+    ends: Ends,
+    sender: mpsc::Sender<Result<Bytes, BodyError>>,
+) {
     let (mut shown, mut after, mut first, mut chunk) = (shown, None, true, ends.head);
     loop {
         let page = match shown.page(&knowledge, after).await {

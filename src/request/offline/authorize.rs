@@ -16,7 +16,9 @@ pub(super) fn authorize(knowledge: &Knowledge, context: &Context) -> Result<(), 
                 Refusal::unauthorized("the link to the cloud is down, and this token has expired or was never accepted by the cloud through this hub")
             })?
         }
-        Caller::Nobody | Caller::Other => return Err(Refusal::unauthorized("the link to the cloud is down, and this credential cannot be checked without it")),
+        Caller::Nobody | Caller::Other => {
+            return Err(Refusal::unauthorized("the link to the cloud is down, and this credential cannot be checked without it"));
+        }
     };
     let grant = context.grant(&user);
     if is_own_lease(context) || knowledge.granted(&grant)? {

@@ -10,7 +10,9 @@ use crate::store::Knowledge;
 
 pub(super) fn serve(knowledge: &Knowledge, context: &Context, if_none_match: &str) -> Result<Response, Refusal> {
     let Some(document) = knowledge.document(&names::document(context))? else {
-        return Err(Refusal::unavailable("the link to the cloud is down, and this document has not been asked for in this representation before"));
+        return Err(Refusal::unavailable(
+            "the link to the cloud is down, and this document has not been asked for in this representation before",
+        ));
     };
     let unchanged = !document.etag.is_empty() && if_none_match.split(',').any(|tag| tag.trim() == document.etag);
     let mut response = Response::new(full(if unchanged { Vec::new() } else { document.body }));

@@ -11,7 +11,11 @@ use crate::request::context::{Refusal, Response, full};
 use crate::store::{Document, Knowledge, Known};
 
 pub(super) fn serve(knowledge: &Knowledge, asked: &Asked) -> Result<Response, Refusal> {
-    let unknown = || Refusal::unavailable("the link to the cloud is down, and no token that is still valid was issued for this very request before");
+    let unknown = || {
+        Refusal::unavailable(
+            "the link to the cloud is down, and no token that is still valid was issued for this very request before",
+        )
+    };
     let document = knowledge.issued(&fingerprint(&asked.head.uri, asked.header(ACCEPT), &asked.body))?.ok_or_else(unknown)?;
     let encoding = media::encoding_of(&document.content_type).ok_or_else(unknown)?;
     let issued = token::issued(encoding, &document.body).ok_or_else(unknown)?;

@@ -47,7 +47,10 @@ struct Watcher {
 enum Initial {
     Nothing,
     /// All items as ADDED; with `bookmark`, then the end of the initial events.
-    Items { shown: Box<Shown>, bookmark: bool },
+    Items {
+        shown: Box<Shown>,
+        bookmark: bool,
+    },
     /// The client is behind what is known: 410.
     Expired,
 }
@@ -63,7 +66,10 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
     let (media, view) = found?;
     let (sender, receiver) = mpsc::channel(4);
     let header = view.header.clone();
-    let seconds = info.query.timeout_seconds.unwrap_or(offline.min_request_timeout + context.id * 7919 % offline.min_request_timeout.max(1));
+    let seconds = info
+        .query
+        .timeout_seconds
+        .unwrap_or(offline.min_request_timeout + context.id * 7919 % offline.min_request_timeout.max(1));
     let watcher = Watcher {
         knowledge: knowledge.clone(),
         sender,

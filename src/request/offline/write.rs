@@ -13,7 +13,9 @@ use crate::store::{Credential, Entry, Knowledge, NotAccepted};
 /// after the link's return.
 pub(super) async fn event(knowledge: &Knowledge, context: &Context, asked: &Asked) -> Result<Response, Refusal> {
     let content_type = asked.header(CONTENT_TYPE);
-    let encoding = media::encoding_of(content_type).ok_or_else(|| Refusal::unavailable(format!("the link to the cloud is down, and an Event as {content_type:?} cannot be read here")))?;
+    let encoding = media::encoding_of(content_type).ok_or_else(|| {
+        Refusal::unavailable(format!("the link to the cloud is down, and an Event as {content_type:?} cannot be read here"))
+    })?;
     let meta = object::sent_meta(encoding, &asked.body).map_err(|error| Refusal::bad_request(format!("the Event: {error}")))?;
     if meta.name.is_empty() {
         // Without a name of its own it could not be delivered just once.
@@ -31,9 +33,13 @@ pub(super) async fn event(knowledge: &Knowledge, context: &Context, asked: &Aske
 
 fn refused(error: &NotAccepted, name: &str) -> Refusal {
     match error {
-        NotAccepted::AlreadyExists => Refusal::new(StatusCode::CONFLICT, "AlreadyExists", Whose::Client, format!("events {name:?} already exists")),
+        NotAccepted::AlreadyExists => {
+            Refusal::new(StatusCode::CONFLICT, "AlreadyExists", Whose::Client, format!("events {name:?} already exists"))
+        }
         NotAccepted::TooLarge(_) => Refusal::unavailable(format!("the link to the cloud is down: {error}")),
-        NotAccepted::Store(_) => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, error.to_string()),
+        NotAccepted::Store(_) => {
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, error.to_string())
+        }
     }
 }
 
@@ -41,9 +47,13 @@ fn refused(error: &NotAccepted, name: &str) -> Refusal {
 /// node. The next renewal after the link's return, at most ten seconds later, says
 /// everything this one would have said.
 pub(super) fn lease(offline: &Offline, context: &Context, asked: &Asked) -> Result<Response, Refusal> {
-    let own = matches!(context.caller, Caller::Node) && context.info.name == offline.node_name && context.info.namespace == "kube-node-lease";
+    let own = matches!(context.caller, Caller::Node)
+        && context.info.name == offline.node_name
+        && context.info.namespace == "kube-node-lease";
     if !own {
-        return Err(Refusal::unavailable("the link to the cloud is down: only this node's own lease can be renewed by its kubelet"));
+        return Err(Refusal::unavailable(
+            "the link to the cloud is down: only this node's own lease can be renewed by its kubelet",
+        ));
     }
     Ok(echo(asked, StatusCode::OK))
 }

@@ -62,7 +62,8 @@ pub(super) async fn send(
             };
             // Nothing of it was seen (RFC 9113, 8.7), or it may be seen twice.
             let unseen = !last.was_sent() && (bodiless || body.is_some());
-            if !unseen && !(bodiless && head.method.is_safe()) || matches!(last.fault(), Fault::Server | Fault::Client) {
+            let repeatable = unseen || bodiless && head.method.is_safe();
+            if !repeatable || matches!(last.fault(), Fault::Server | Fault::Client) {
                 return Err(last);
             }
             if !again || attempt == 1 {

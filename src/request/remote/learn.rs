@@ -97,7 +97,13 @@ fn resource_subject(knowledge: &Knowledge, context: &Context, status: StatusCode
             let quorum = info.query.resource_version.is_empty();
             let exact = info.query.resource_version_match == "Exact";
             (!exact).then(|| {
-                Subject::List(ListAsk { scope, continue_token: info.query.continue_token.clone(), quorum, pinned, started: started(context) })
+                Subject::List(ListAsk {
+                    scope,
+                    continue_token: info.query.continue_token.clone(),
+                    quorum,
+                    pinned,
+                    started: started(context),
+                })
             })
         }
         "watch" if status == StatusCode::OK => Some(Subject::Watch(WatchAsk {

@@ -53,7 +53,10 @@ fn joined(answer: http::Response<Upgraded>, client: hyper::upgrade::OnUpgrade) -
     }
 }
 
-async fn join(client: hyper::upgrade::OnUpgrade, cloud: hyper::upgrade::OnUpgrade) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn join(
+    client: hyper::upgrade::OnUpgrade,
+    cloud: hyper::upgrade::OnUpgrade,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let (client, cloud) = tokio::try_join!(client, cloud)?;
     tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(cloud)).await?;
     Ok(())

@@ -121,7 +121,11 @@ impl<'a> Items<'a> {
     }
 
     /// Turns the collection to the new items, if `may` agrees with the old head.
-    pub(super) async fn replace(mut self, mut header: Header, may: impl FnOnce((&Header, &Header)) -> bool) -> Result<(), Reason> {
+    pub(super) async fn replace(
+        mut self,
+        mut header: Header,
+        may: impl FnOnce((&Header, &Header)) -> bool,
+    ) -> Result<(), Reason> {
         if self.knowledge.writer().epoch() != self.partial.epoch {
             return Err("a write failed");
         }

@@ -35,7 +35,13 @@ pub(super) async fn document(knowledge: &Knowledge, name: &str, mut head: Docume
 impl Knowledge {
     /// The cloud said 404 for this object.
     pub fn note_absent(&self, key: &ObjectKey) {
-        let record = ObjectRecord { kind: String::new(), api_version: String::new(), resource_version: String::new(), at: now_ms(), absent: true };
+        let record = ObjectRecord {
+            kind: String::new(),
+            api_version: String::new(),
+            resource_version: String::new(),
+            at: now_ms(),
+            absent: true,
+        };
         // Only worth a row if something else is known, or was asked before: the same
         // absence again within a minute is not written again.
         let row = key.key();

@@ -58,7 +58,11 @@ impl Follower<'_> {
                     return items.flush_if_large().await;
                 }
                 EventType::Bookmark if watch::initial_events_end(self.encoding, full) => {
-                    let head = Head { kind: &types.kind, api_version: &types.api_version, sorted: !is_struct_order(self.encoding, full) };
+                    let head = Head {
+                        kind: &types.kind,
+                        api_version: &types.api_version,
+                        sorted: !is_struct_order(self.encoding, full),
+                    };
                     return self.initial_end(head, meta.resource_version).await;
                 }
                 _ => return Err("initial events broken off"),

@@ -47,27 +47,14 @@ impl Site<'_> {
     /// kubectl as the administrator.
     pub(super) fn kubectl(&self) -> Command {
         let mut command = self.network.cloud_command(&self.lab.to_string_lossy());
-        command
-            .arg("kubectl")
-            .arg(format!(
-                "--kubeconfig={}",
-                self.dir.join("admin.conf").display()
-            ))
-            .arg(CALL_WITHIN);
-        command
-            .env("HOME", self.dir)
-            .env_remove("KUBECONFIG")
-            .current_dir(self.dir);
+        command.arg("kubectl").arg(format!("--kubeconfig={}", self.dir.join("admin.conf").display())).arg(CALL_WITHIN);
+        command.env("HOME", self.dir).env_remove("KUBECONFIG").current_dir(self.dir);
         command
     }
 
     fn wait_ready(&self, apiserver: &mut Process) -> Result<()> {
         apiserver
-            .wait_ready(READY_WITHIN, || {
-                run(self
-                    .kubectl()
-                    .args(["--request-timeout=5s", "get", "--raw", "/readyz"]))
-            })
+            .wait_ready(READY_WITHIN, || run(self.kubectl().args(["--request-timeout=5s", "get", "--raw", "/readyz"])))
             .map(drop)
     }
 }
@@ -81,8 +68,7 @@ impl ControlPlane {
         }
         let etcd = site.server("etcd", &etcd_flags(site))?;
         let mut apiserver = site.server("kube-apiserver", &apiserver_flags(site))?;
-        site.wait_ready(&mut apiserver)
-            .with_context(|| tail(&site.dir.join("log/etcd.log")))?;
+        site.wait_ready(&mut apiserver).with_context(|| tail(&site.dir.join("log/etcd.log")))?;
         Ok(ControlPlane {
             _scheduler: site.server("kube-scheduler", &scheduler_flags(site))?,
             _controllers: site.server("kube-controller-manager", &controllers_flags(site))?,
@@ -93,9 +79,7 @@ impl ControlPlane {
 
     /// The API server's process, to stop and continue it.
     pub(super) fn apiserver(&self) -> Result<&Process> {
-        self.apiserver
-            .as_ref()
-            .context("the API server does not run")
+        self.apiserver.as_ref().context("the API server does not run")
     }
 
     pub(super) fn kill_apiserver(&mut self) {
@@ -133,33 +117,18 @@ fn apiserver_flags(site: Site<'_>) -> Vec<String> {
         format!("--tls-cert-file={}", site.pki("apiserver.pem")),
         format!("--tls-private-key-file={}", site.pki("apiserver-key.pem")),
         format!("--client-ca-file={}", site.pki("ca.pem")),
-        format!(
-            "--kubelet-client-certificate={}",
-            site.pki("kubelet-client.pem")
-        ),
-        format!(
-            "--kubelet-client-key={}",
-            site.pki("kubelet-client-key.pem")
-        ),
+        format!("--kubelet-client-certificate={}", site.pki("kubelet-client.pem")),
+        format!("--kubelet-client-key={}", site.pki("kubelet-client-key.pem")),
         "--kubelet-preferred-address-types=InternalIP".to_owned(),
         "--authorization-mode=Node,RBAC".to_owned(),
         "--enable-admission-plugins=NodeRestriction".to_owned(),
         "--enable-bootstrap-token-auth".to_owned(),
         format!("--service-account-issuer={issuer}"),
-        format!(
-            "--service-account-key-file={}",
-            site.pki("service-account.pem")
-        ),
-        format!(
-            "--service-account-signing-key-file={}",
-            site.pki("service-account-key.pem")
-        ),
+        format!("--service-account-key-file={}", site.pki("service-account.pem")),
+        format!("--service-account-signing-key-file={}", site.pki("service-account-key.pem")),
         format!("--service-cluster-ip-range={SERVICE_CIDR}"),
     ];
-    flags.extend(
-        site.http2_max_streams
-            .map(|most| format!("--http2-max-streams-per-connection={most}")),
-    );
+    flags.extend(site.http2_max_streams.map(|most| format!("--http2-max-streams-per-connection={most}")));
     flags
 }
 
@@ -172,49 +141,28 @@ fn controllers_flags(site: Site<'_>) -> Vec<String> {
         format!("--cluster-signing-cert-file={}", site.pki("ca.pem")),
         format!("--cluster-signing-key-file={}", site.pki("ca-key.pem")),
         format!("--root-ca-file={}", site.pki("ca.pem")),
-        format!(
-            "--service-account-private-key-file={}",
-            site.pki("service-account-key.pem")
-        ),
+        format!("--service-account-private-key-file={}", site.pki("service-account-key.pem")),
         // The default is outside of our directory, and is made if it is missing.
-        format!(
-            "--flex-volume-plugin-dir={}",
-            site.dir.join("plugins").display()
-        ),
+        format!("--flex-volume-plugin-dir={}", site.dir.join("plugins").display()),
         // Half of what is usual: tests wait for a node to be given up.
         "--node-monitor-grace-period=20s".to_owned(),
     ]
 }
 
 fn scheduler_flags(site: Site<'_>) -> Vec<String> {
-    vec![
-        kubeconfig_flag(site, "scheduler"),
-        "--leader-elect=false".to_owned(),
-    ]
+    vec![kubeconfig_flag(site, "scheduler"), "--leader-elect=false".to_owned()]
 }
 
 fn kubeconfig_flag(site: Site<'_>, user: &str) -> String {
-    format!(
-        "--kubeconfig={}",
-        site.dir.join(format!("{user}.conf")).display()
-    )
+    format!("--kubeconfig={}", site.dir.join(format!("{user}.conf")).display())
 }
 
 /// Writes `dir`/`name`.conf for `server`, with the certificate `user` of the
 /// PKI, or with no credentials at all.
-pub(super) fn write_kubeconfig(
-    dir: &Path,
-    name: &str,
-    server: &str,
-    user: Option<&str>,
-) -> Result<()> {
+pub(super) fn write_kubeconfig(dir: &Path, name: &str, server: &str, user: Option<&str>) -> Result<()> {
     let pki = dir.join("pki");
     let pki = pki.display();
-    let trust = if server.starts_with("https:") {
-        format!("certificate-authority: {pki}/ca.pem")
-    } else {
-        String::new()
-    };
+    let trust = if server.starts_with("https:") { format!("certificate-authority: {pki}/ca.pem") } else { String::new() };
     let credentials = match user {
         Some(user) => {
             format!("{{client-certificate: {pki}/{user}.pem, client-key: {pki}/{user}-key.pem}}")

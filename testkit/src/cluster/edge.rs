@@ -19,13 +19,7 @@ impl Cluster {
     pub fn start_containerd(&mut self) -> Result<()> {
         if self.node.is_none() {
             let lab = self.dir.join("bin/lab");
-            let mut node = Node::create(
-                &self.options.node_name,
-                &self.dir,
-                &lab,
-                &self.name,
-                &self.network,
-            )?;
+            let mut node = Node::create(&self.options.node_name, &self.dir, &lab, &self.name, &self.network)?;
             node.start_containerd()?;
             node.import_images(&self.dir.join("bin/sample"))?;
             self.node = Some(node);
@@ -126,10 +120,7 @@ impl Cluster {
     fn node_is_ready(&self) -> Result<()> {
         let path = "jsonpath={.status.conditions[?(@.type==\"Ready\")]['status','message']}";
         let condition = self.kubectl(&["get", "node", self.node_name(), "-o", path])?;
-        ensure!(
-            condition.starts_with("True"),
-            "the node is not ready: {condition}"
-        );
+        ensure!(condition.starts_with("True"), "the node is not ready: {condition}");
         Ok(())
     }
 
@@ -139,21 +130,8 @@ impl Cluster {
     /// When there is none yet.
     pub fn sample_ip(&self) -> Result<String> {
         let path = "jsonpath={.items[?(@.status.phase==\"Running\")].status.podIP}";
-        let found = self.kubectl(&[
-            "get",
-            "pods",
-            "-n",
-            NAMESPACE,
-            "-l",
-            "app=sample",
-            "-o",
-            path,
-        ])?;
-        found
-            .split_whitespace()
-            .next()
-            .map(str::to_owned)
-            .ok_or_else(|| anyhow!("no sample Pod is running"))
+        let found = self.kubectl(&["get", "pods", "-n", NAMESPACE, "-l", "app=sample", "-o", path])?;
+        found.split_whitespace().next().map(str::to_owned).ok_or_else(|| anyhow!("no sample Pod is running"))
     }
 
     /// What the sample Pod at `ip` has seen: `host`, `synced`, `configmaps`,

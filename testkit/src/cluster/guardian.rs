@@ -80,11 +80,7 @@ impl Drop for Guardian {
 pub(super) fn unique_name() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static MADE: AtomicU32 = AtomicU32::new(0);
-    format!(
-        "holdfast-{}-{}",
-        std::process::id(),
-        MADE.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("holdfast-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Where the cluster of that name keeps its files; not below /run, /var/lib or

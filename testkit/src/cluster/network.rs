@@ -39,12 +39,7 @@ pub enum Cut {
 
 impl Cut {
     /// Every way there is.
-    pub const ALL: [Cut; 4] = [
-        Cut::InterfaceDown,
-        Cut::SilentDrop,
-        Cut::Reset,
-        Cut::StopServer,
-    ];
+    pub const ALL: [Cut; 4] = [Cut::InterfaceDown, Cut::SilentDrop, Cut::Reset, Cut::StopServer];
 }
 
 /// The two namespaces. They are removed by the guardian.
@@ -56,10 +51,7 @@ pub(super) struct Network {
 impl Network {
     /// Makes both namespaces and the link between them.
     pub(super) fn create(name: &str) -> Result<Network> {
-        let network = Network {
-            cloud: format!("{name}-cloud"),
-            edge: format!("{name}-edge"),
-        };
+        let network = Network { cloud: format!("{name}-cloud"), edge: format!("{name}-edge") };
         let Network { cloud, edge } = &network;
         for line in [
             format!("ip netns add {cloud}"),
@@ -85,14 +77,8 @@ impl Network {
 
     /// The routes that an interface loses when it goes down.
     fn add_routes(&self) -> Result<()> {
-        run_words(&format!(
-            "ip -n {} route replace {POD_CIDR} via {EDGE_IP}",
-            self.cloud
-        ))?;
-        run_words(&format!(
-            "ip -n {} route replace default via {CLOUD_IP}",
-            self.edge
-        ))?;
+        run_words(&format!("ip -n {} route replace {POD_CIDR} via {EDGE_IP}", self.cloud))?;
+        run_words(&format!("ip -n {} route replace default via {CLOUD_IP}", self.edge))?;
         Ok(())
     }
 
@@ -112,9 +98,7 @@ impl Network {
     /// Cuts the link; `StopServer` is not of the network.
     pub(super) fn cut(&self, how: Cut) -> Result<()> {
         match how {
-            Cut::InterfaceDown => {
-                run_words(&format!("ip -n {} link set wan-e down", self.edge)).map(drop)
-            }
+            Cut::InterfaceDown => run_words(&format!("ip -n {} link set wan-e down", self.edge)).map(drop),
             Cut::SilentDrop => self.filter(
                 r#"chain from_edge { type filter hook input priority 0; iifname "wan-c" drop; }
                    chain to_edge { type filter hook output priority 0; oifname "wan-c" drop; }"#,
@@ -137,10 +121,7 @@ impl Network {
                 run_words(&format!("ip -n {} link set wan-e up", self.edge))?;
                 self.add_routes()
             }
-            Cut::SilentDrop | Cut::Reset => run(self
-                .cloud_command("nft")
-                .arg("table inet cut; delete table inet cut"))
-            .map(drop),
+            Cut::SilentDrop | Cut::Reset => run(self.cloud_command("nft").arg("table inet cut; delete table inet cut")).map(drop),
             Cut::StopServer => Ok(()),
         }
     }
@@ -159,8 +140,7 @@ impl Network {
     }
 
     fn filter(&self, chains: &str) -> Result<()> {
-        let table =
-            format!("table inet cut; delete table inet cut; table inet cut {{\n{chains}\n}}");
+        let table = format!("table inet cut; delete table inet cut; table inet cut {{\n{chains}\n}}");
         run(self.cloud_command("nft").arg(table)).map(drop)
     }
 
@@ -179,9 +159,6 @@ impl Network {
 /// `ip netns exec` would hide the cgroup mounts behind a new /sys.
 fn inside(namespace: &str, program: &str) -> Command {
     let mut command = Command::new("nsenter");
-    command
-        .arg(format!("--net=/run/netns/{namespace}"))
-        .arg("--")
-        .arg(program);
+    command.arg(format!("--net=/run/netns/{namespace}")).arg("--").arg(program);
     command
 }

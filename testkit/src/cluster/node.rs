@@ -59,13 +59,7 @@ pub(super) struct Node {
 
 impl Node {
     /// Prepares the node's files below `dir` and switches it on, with nothing running.
-    pub(super) fn create(
-        name: &str,
-        dir: &Path,
-        lab: &Path,
-        cgroup: &str,
-        network: &Network,
-    ) -> Result<Node> {
+    pub(super) fn create(name: &str, dir: &Path, lab: &Path, cgroup: &str, network: &Network) -> Result<Node> {
         let mut node = Node {
             name: name.to_owned(),
             dir: dir.to_owned(),
@@ -77,14 +71,7 @@ impl Node {
             init_pid: 0,
             network: network.edge_path(),
         };
-        for part in [
-            "lib/kubelet",
-            "log",
-            "sysctl",
-            "cni",
-            "manifests",
-            "plugins",
-        ] {
+        for part in ["lib/kubelet", "log", "sysctl", "cni", "manifests", "plugins"] {
             fs::create_dir_all(node.path(part))?;
         }
         fs::write(node.path("containerd.toml"), containerd_config(&node))?;
@@ -105,21 +92,8 @@ impl Node {
     /// A command inside the node; killed with `nsenter`, which waits outside.
     pub(super) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.args([
-            format!("--target={}", self.init_pid),
-            format!("--net={}", self.network),
-        ]);
-        command.args([
-            "--mount",
-            "--pid",
-            "--wd=/",
-            "--",
-            "setpriv",
-            "--pdeathsig",
-            "KILL",
-            "--",
-            program,
-        ]);
+        command.args([format!("--target={}", self.init_pid), format!("--net={}", self.network)]);
+        command.args(["--mount", "--pid", "--wd=/", "--", "setpriv", "--pdeathsig", "KILL", "--", program]);
         command
     }
 
@@ -135,25 +109,12 @@ impl Node {
         fs::create_dir_all(self.path("run"))?;
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.network));
-        command.args([
-            "--",
-            "unshare",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-        ]);
+        command.args(["--", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
         command.args(["sh", "-c", INIT, "init"]).arg(self.path(""));
         let mut init = Process::start(&self.dir.join("log"), "node", command)?;
-        init.wait_ready(Duration::from_secs(10), || {
-            fs::metadata(&up).context("the node's mounts are not made")
-        })?;
+        init.wait_ready(Duration::from_secs(10), || fs::metadata(&up).context("the node's mounts are not made"))?;
         let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", init.id()))?;
-        self.init_pid = children
-            .trim()
-            .parse()
-            .with_context(|| format!("not one process: {children:?}"))?;
+        self.init_pid = children.trim().parse().with_context(|| format!("not one process: {children:?}"))?;
         self.init = Some(init);
         Ok(())
     }
@@ -163,33 +124,15 @@ impl Node {
         self.init = None;
         self.kubelet = None;
         self.containerd = None;
-        eventually(
-            "end of the node's processes",
-            Duration::from_secs(10),
-            || {
-                ensure!(
-                    !fs::exists(format!("/proc/{}/ns/pid", self.init_pid))?,
-                    "process {} lives",
-                    self.init_pid
-                );
-                Ok(())
-            },
-        )?;
+        eventually("end of the node's processes", Duration::from_secs(10), || {
+            ensure!(!fs::exists(format!("/proc/{}/ns/pid", self.init_pid))?, "process {} lives", self.init_pid);
+            Ok(())
+        })?;
         // What is left of a container's cgroup would hold the next kubelet up for seconds.
         for group in controllers()? {
             let path = group.join(&self.cgroup);
             eventually("empty cgroups", Duration::from_secs(10), || {
-                run(Command::new("find").arg(&path).args([
-                    "-mindepth",
-                    "1",
-                    "-depth",
-                    "-type",
-                    "d",
-                    "-exec",
-                    "rmdir",
-                    "{}",
-                    "+",
-                ]))
+                run(Command::new("find").arg(&path).args(["-mindepth", "1", "-depth", "-type", "d", "-exec", "rmdir", "{}", "+"]))
             })?;
         }
         self.power_on()
@@ -211,16 +154,7 @@ impl Node {
         for (image, entrypoint) in [(PAUSE_IMAGE, "/sample,pause"), (SAMPLE_IMAGE, "/sample")] {
             let archive = self.path("image.tar");
             let mut command = Command::new(&self.lab);
-            command
-                .args([
-                    "image",
-                    "--name",
-                    image,
-                    "--entrypoint",
-                    entrypoint,
-                    "--out",
-                ])
-                .arg(&archive);
+            command.args(["image", "--name", image, "--entrypoint", entrypoint, "--out"]).arg(&archive);
             run(command.arg(format!("/sample={}", sample.display())))?;
             self.ctr(&["images", "import", &archive.to_string_lossy()])?;
             fs::remove_file(&archive)?;
@@ -230,17 +164,7 @@ impl Node {
 
     /// `ctr` in the namespace that Kubernetes uses.
     pub(super) fn ctr(&self, args: &[&str]) -> Result<String> {
-        run(self
-            .command("ctr")
-            .args([
-                "--connect-timeout",
-                "5s",
-                "--timeout",
-                "60s",
-                "-n",
-                "k8s.io",
-            ])
-            .args(args))
+        run(self.command("ctr").args(["--connect-timeout", "5s", "--timeout", "60s", "-n", "k8s.io"]).args(args))
     }
 
     /// A command in the network namespace of the container `id`, else as outside.
@@ -262,9 +186,7 @@ impl Node {
         for id in self.ctr(&["containers", "ls", "-q"])?.split_whitespace() {
             // A container that has ended has no task; what matters is that none is left.
             let _ = self.ctr(&["tasks", "rm", "-f", id]);
-            eventually("removal of a container", Duration::from_secs(10), || {
-                self.ctr(&["containers", "rm", id])
-            })?;
+            eventually("removal of a container", Duration::from_secs(10), || self.ctr(&["containers", "rm", id]))?;
         }
         self.start_containerd()
     }
@@ -275,10 +197,7 @@ impl Node {
         let mut command = self.command(&self.lab.to_string_lossy());
         command.arg("kubelet").args([
             format!("--config={}", self.path("kubelet.yaml").display()),
-            format!(
-                "--kubeconfig={}",
-                self.dir.join(format!("{kubeconfig}.conf")).display()
-            ),
+            format!("--kubeconfig={}", self.dir.join(format!("{kubeconfig}.conf")).display()),
             format!("--hostname-override={}", self.name),
             format!("--node-ip={EDGE_IP}"),
             "--root-dir=/var/lib/kubelet".to_owned(),
@@ -299,15 +218,8 @@ impl Node {
     }
 
     /// Repeats `probe` while the kubelet lives.
-    pub(super) fn wait_kubelet<T>(
-        &mut self,
-        timeout: Duration,
-        probe: impl FnMut() -> Result<T>,
-    ) -> Result<T> {
-        self.kubelet
-            .as_mut()
-            .context("the kubelet does not run")?
-            .wait_ready(timeout, probe)
+    pub(super) fn wait_kubelet<T>(&mut self, timeout: Duration, probe: impl FnMut() -> Result<T>) -> Result<T> {
+        self.kubelet.as_mut().context("the kubelet does not run")?.wait_ready(timeout, probe)
     }
 }
 

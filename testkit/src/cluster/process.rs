@@ -28,22 +28,15 @@ impl Process {
     /// Starts `command`; what it prints is appended to `logs`/`name`.log.
     pub(super) fn start(logs: &Path, name: &str, mut command: Command) -> Result<Process> {
         let log = logs.join(format!("{name}.log"));
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .with_context(|| format!("cannot write {}", log.display()))?;
+        let file =
+            File::options().create(true).append(true).open(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)
             .spawn()
             .with_context(|| format!("cannot start {name}: {command:?}"))?;
-        Ok(Process {
-            name: name.to_owned(),
-            log,
-            child,
-        })
+        Ok(Process { name: name.to_owned(), log, child })
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -56,11 +49,7 @@ impl Process {
     }
 
     /// Waits until `probe` succeeds, while this process lives.
-    pub(super) fn wait_ready<T>(
-        &mut self,
-        timeout: Duration,
-        mut probe: impl FnMut() -> Result<T>,
-    ) -> Result<T> {
+    pub(super) fn wait_ready<T>(&mut self, timeout: Duration, mut probe: impl FnMut() -> Result<T>) -> Result<T> {
         let deadline = Instant::now() + timeout;
         loop {
             let last = match probe() {
@@ -71,11 +60,7 @@ impl Process {
                 bail!("{} ended with {status}\n{}", self.name, tail(&self.log));
             }
             if Instant::now() > deadline {
-                bail!(
-                    "{} was not ready after {timeout:?}: {last:#}\n{}",
-                    self.name,
-                    tail(&self.log)
-                );
+                bail!("{} was not ready after {timeout:?}: {last:#}\n{}", self.name, tail(&self.log));
             }
             thread::sleep(POLL);
         }
@@ -91,9 +76,7 @@ impl Drop for Process {
         let own = format!("/proc/{0}/task/{0}/children", self.id());
         let children = fs::read_to_string(own).unwrap_or_default();
         if !children.trim().is_empty() {
-            let _ = run(Command::new("kill")
-                .args(["-s", "KILL"])
-                .args(children.split_whitespace()));
+            let _ = run(Command::new("kill").args(["-s", "KILL"]).args(children.split_whitespace()));
             let deadline = Instant::now() + ENDED_WITHIN;
             while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
                 thread::sleep(Duration::from_millis(5));
@@ -116,16 +99,9 @@ pub(super) fn tail(log: &Path) -> String {
 /// Runs `command` to its end and returns what it printed; an error has what it
 /// said on stderr.
 pub(super) fn run(command: &mut Command) -> Result<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot start {command:?}"))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {command:?}"))?;
     if !output.status.success() {
-        bail!(
-            "{command:?} ended with {}: {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("{command:?} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -141,11 +117,7 @@ pub(super) fn run_words(line: &str) -> Result<String> {
 ///
 /// # Errors
 /// When `timeout` is over.
-pub fn eventually<T>(
-    what: &str,
-    timeout: Duration,
-    mut probe: impl FnMut() -> Result<T>,
-) -> Result<T> {
+pub fn eventually<T>(what: &str, timeout: Duration, mut probe: impl FnMut() -> Result<T>) -> Result<T> {
     let deadline = Instant::now() + timeout;
     loop {
         match probe() {

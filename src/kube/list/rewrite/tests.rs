@@ -24,9 +24,7 @@ fn rewrite(
 
 fn items(encoding: Encoding, body: &[u8]) -> (Vec<Vec<u8>>, Envelope) {
     let (mut splitter, mut pieces) = (Splitter::new(encoding, LIMITS), Vec::new());
-    splitter
-        .feed(Bytes::copy_from_slice(body), &mut pieces)
-        .expect("a list");
+    splitter.feed(Bytes::copy_from_slice(body), &mut pieces).expect("a list");
     let items = pieces.into_iter().filter_map(|piece| match piece {
         Piece::Item(item) => Some(item.to_vec()),
         Piece::Between(_) => None,
@@ -36,10 +34,7 @@ fn items(encoding: Encoding, body: &[u8]) -> (Vec<Vec<u8>>, Envelope) {
 
 #[test]
 fn every_remainder_can_be_filled() {
-    for spare in (0..200)
-        .filter(|spare| *spare != 1)
-        .chain([12_287, 12_288, 12_289, 30_001])
-    {
+    for spare in (0..200).filter(|spare| *spare != 1).chain([12_287, 12_288, 12_289, 30_001]) {
         let mut out = Vec::new();
         fill(spare, &mut out);
         let filling = out.concat();
@@ -56,14 +51,9 @@ fn every_remainder_can_be_filled() {
 fn growth_has_a_bound() {
     let list = crate::kube::proto::envelop("v1", "XList", &[0x12, 1, b'a']);
     for (length, fits) in [(1, true), (127, true), (128, true), (129, false)] {
-        let result = rewrite(Encoding::Protobuf, &list, &[], |_| {
-            Ok(Some(vec![b'b'; length]))
-        });
+        let result = rewrite(Encoding::Protobuf, &list, &[], |_| Ok(Some(vec![b'b'; length])));
         match result {
-            Ok((body, _)) => assert_eq!(
-                (fits, items(Encoding::Protobuf, &body).0[0].len()),
-                (true, length)
-            ),
+            Ok((body, _)) => assert_eq!((fits, items(Encoding::Protobuf, &body).0[0].len()), (true, length)),
             Err(error) => assert_eq!((fits, error), (false, RewriteError::Grown)),
         }
     }
@@ -73,14 +63,8 @@ fn growth_has_a_bound() {
 fn errors_come_through() {
     let fail: Edit = |_| Err("no".into());
     let list = br#"{"kind":"XList","apiVersion":"v1","items":[{}]}"#;
-    assert_eq!(
-        rewrite(Encoding::Json, list, &[], fail),
-        Err(RewriteError::Item("no".into()))
-    );
-    assert!(matches!(
-        rewrite(Encoding::Json, &list[..40], &[], fail),
-        Err(RewriteError::List(_))
-    ));
+    assert_eq!(rewrite(Encoding::Json, list, &[], fail), Err(RewriteError::Item("no".into())));
+    assert!(matches!(rewrite(Encoding::Json, &list[..40], &[], fail), Err(RewriteError::List(_))));
 }
 
 proptest! {

@@ -5,11 +5,7 @@ use proptest::prelude::*;
 
 macro_rules! fixture {
     ($name:literal) => {
-        &include_bytes!(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/fixtures/kube/",
-            $name
-        ))[..]
+        &include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/kube/", $name))[..]
     };
 }
 
@@ -19,18 +15,11 @@ fn filter(host: &str) -> MasterService {
 
 fn rewritten(encoding: Encoding, host: &str, body: &[u8], cut: usize) -> Vec<u8> {
     let filter = filter(host);
-    let limits = Limits {
-        max_item: 1 << 20,
-        max_head: 1 << 16,
-    };
-    let mut rewriter = Rewriter::new(encoding, limits, |item: &[u8]| {
-        filter.rewrite(encoding, item)
-    });
+    let limits = Limits { max_item: 1 << 20, max_head: 1 << 16 };
+    let mut rewriter = Rewriter::new(encoding, limits, |item: &[u8]| filter.rewrite(encoding, item));
     let mut out = Vec::new();
     for chunk in body.chunks(cut) {
-        rewriter
-            .feed(Bytes::copy_from_slice(chunk), &mut out)
-            .expect("a list");
+        rewriter.feed(Bytes::copy_from_slice(chunk), &mut out).expect("a list");
     }
     rewriter.finish().expect("a list");
     out.concat()
@@ -42,21 +31,17 @@ fn json(item: &str) -> Result<Option<String>, FilterError> {
 }
 
 fn service(spec: &str) -> String {
-    format!(
-        r#"{{"metadata":{{"name":"kubernetes","namespace":"default"}},"spec":{spec},"status":{{}}}}"#
-    )
+    format!(r#"{{"metadata":{{"name":"kubernetes","namespace":"default"}},"spec":{spec},"status":{{}}}}"#)
 }
 
 #[test]
 fn only_the_master_service_changes_in_a_json_list() {
     let before = String::from_utf8_lossy(fixture!("servicelist.json")).into_owned();
-    let expected = before
-        .replacen(r#""port":443"#, r#""port":10268"#, 1)
-        .replacen(
-            r#""clusterIP":"10.96.0.1","clusterIPs":["10.96.0.1"]"#,
-            r#""clusterIP":"169.254.2.1","clusterIPs":["169.254.2.1"]"#,
-            1,
-        );
+    let expected = before.replacen(r#""port":443"#, r#""port":10268"#, 1).replacen(
+        r#""clusterIP":"10.96.0.1","clusterIPs":["10.96.0.1"]"#,
+        r#""clusterIP":"169.254.2.1","clusterIPs":["169.254.2.1"]"#,
+        1,
+    );
     for cut in [1, 13, 10_000] {
         let out = rewritten(Encoding::Json, "169.254.2.1", before.as_bytes(), cut);
         assert_eq!(String::from_utf8_lossy(&out), expected);
@@ -70,14 +55,8 @@ fn only_what_must_changes_in_json() {
             r#"{"clusterIPs":["1.1.1.1","::1"],"x":[ 1 ],"clusterIP":"1.1.1.1","ports":[{"port":443,"name":"https","nodePort":1},{"name":"dns","port":53}]}"#,
             r#"{"clusterIPs":["169.254.2.1"],"x":[ 1 ],"clusterIP":"169.254.2.1","ports":[{"port":10268,"name":"https","nodePort":1},{"name":"dns","port":53}]}"#,
         ),
-        (
-            "{}",
-            r#"{"clusterIP":"169.254.2.1","clusterIPs":["169.254.2.1"]}"#,
-        ),
-        (
-            r#"{"ports":null,"clusterIP":""}"#,
-            r#"{"ports":null,"clusterIP":"169.254.2.1","clusterIPs":["169.254.2.1"]}"#,
-        ),
+        ("{}", r#"{"clusterIP":"169.254.2.1","clusterIPs":["169.254.2.1"]}"#),
+        (r#"{"ports":null,"clusterIP":""}"#, r#"{"ports":null,"clusterIP":"169.254.2.1","clusterIPs":["169.254.2.1"]}"#),
         (
             r#"{"ports":[{"name":"https"}] }"#,
             r#"{"ports":[{"name":"https"}] ,"clusterIP":"169.254.2.1","clusterIPs":["169.254.2.1"]}"#,
@@ -89,51 +68,23 @@ fn only_what_must_changes_in_json() {
 
 #[test]
 fn other_objects_stay() {
-    assert_eq!(
-        json(r#"{"metadata":{"name":"kubernetes","namespace":"other"},"spec":{}}"#),
-        Ok(None)
-    );
-    assert_eq!(
-        json(r#"{"metadata":{"name":"other","namespace":"default"}}"#),
-        Ok(None)
-    );
-    let out = filter("169.254.2.1").rewrite(
-        Encoding::Protobuf,
-        &service_message("kubernetes", "other", &[]),
-    );
+    assert_eq!(json(r#"{"metadata":{"name":"kubernetes","namespace":"other"},"spec":{}}"#), Ok(None));
+    assert_eq!(json(r#"{"metadata":{"name":"other","namespace":"default"}}"#), Ok(None));
+    let out = filter("169.254.2.1").rewrite(Encoding::Protobuf, &service_message("kubernetes", "other", &[]));
     assert_eq!(out, Ok(None));
 }
 
 #[test]
 fn a_damaged_master_service_is_an_error() {
-    for spec in [
-        "1",
-        "null",
-        "{\"ports\":{}}",
-        "{\"ports\":[1]}",
-        "{\"ports\"}",
-        "{},\"spec\":{}",
-    ] {
+    for spec in ["1", "null", "{\"ports\":{}}", "{\"ports\":[1]}", "{\"ports\"}", "{},\"spec\":{}"] {
         assert!(json(&service(spec)).is_err(), "{spec}");
     }
-    assert_eq!(
-        json(r#"{"metadata":{"name":"kubernetes","namespace":"default"}}"#),
-        Err(FilterError::Spec)
-    );
+    assert_eq!(json(r#"{"metadata":{"name":"kubernetes","namespace":"default"}}"#), Err(FilterError::Spec));
     assert!(json("{}").is_err());
     let filter = filter("169.254.2.1");
-    for rest in [
-        &[0x12_u8, 9][..],
-        &[0x10, 1],
-        &[0x12, 2, 0x0a, 1],
-        &[0x12, 0, 0x12, 0],
-        &[],
-    ] {
+    for rest in [&[0x12_u8, 9][..], &[0x10, 1], &[0x12, 2, 0x0a, 1], &[0x12, 0, 0x12, 0], &[]] {
         let item = [&service_message("kubernetes", "default", &[])[..], rest].concat();
-        assert!(
-            filter.rewrite(Encoding::Protobuf, &item).is_err(),
-            "{rest:02x?}"
-        );
+        assert!(filter.rewrite(Encoding::Protobuf, &item).is_err(), "{rest:02x?}");
     }
 }
 
@@ -159,11 +110,7 @@ fn spec_message(fields: &[(u32, &[u8])]) -> Vec<u8> {
     }
     let mut out = Vec::new();
     write_bytes(&mut out, 2, &spec);
-    service_message(
-        "kubernetes",
-        "default",
-        &[&out[..], &[0x1a, 1, 0x7f]].concat(),
-    )
+    service_message("kubernetes", "default", &[&out[..], &[0x1a, 1, 0x7f]].concat())
 }
 
 #[test]
@@ -182,14 +129,7 @@ fn only_what_must_changes_in_protobuf() {
                 (18, b"10.0.0.1"),
                 (18, b"::1"),
             ]),
-            spec_message(&[
-                (1, &dns),
-                (77, b"unknown"),
-                (1, &https(10_268)),
-                (3, host),
-                (9, b""),
-                (18, host),
-            ]),
+            spec_message(&[(1, &dns), (77, b"unknown"), (1, &https(10_268)), (3, host), (9, b""), (18, host)]),
         ),
         (spec_message(&[]), spec_message(&[(3, host), (18, host)])),
     ] {
@@ -210,48 +150,11 @@ fn spec_port(name: &str, port: u64) -> Vec<u8> {
 fn the_longest_address_fits_into_a_protobuf_list() {
     let host = "2001:db8:1111:2222:3333:4444:5555:6666";
     let out = rewritten(Encoding::Protobuf, host, fixture!("servicelist.pb"), 7);
-    assert_eq!(
-        out.windows(host.len())
-            .filter(|window| *window == host.as_bytes())
-            .count(),
-        2
-    );
+    assert_eq!(out.windows(host.len()).filter(|window| *window == host.as_bytes()).count(), 2);
     // The worst case: neither field was there.
     let (mut raw, item) = (Vec::new(), spec_message(&[(1, &spec_port("https", 1))]));
     write_bytes(&mut raw, 2, &item);
-    rewritten(
-        Encoding::Protobuf,
-        host,
-        &proto::envelop("v1", "ServiceList", &raw),
-        100,
-    );
-}
-
-/// Lists for the real decoder, see `tests/fixtures/kube/generate.go`.
-#[test]
-#[ignore = "writes files: HOLDFAST_SINK=DIR, then `go run generate.go check DIR`"]
-fn write_lists_for_the_real_decoder() {
-    let sink = std::path::PathBuf::from(std::env::var_os("HOLDFAST_SINK").expect("HOLDFAST_SINK"));
-    let host = "2001:db8:1111:2222:3333:4444:5555:6666";
-    let write = |name: String, body: &[u8]| std::fs::write(sink.join(name), body).expect("written");
-    for cut in [1, 7, 10_000] {
-        write(
-            format!("rewritten-{cut}.pb"),
-            &rewritten(Encoding::Protobuf, host, fixture!("servicelist.pb"), cut),
-        );
-        write(
-            format!("rewritten-{cut}.json"),
-            &rewritten(Encoding::Json, host, fixture!("servicelist.json"), cut),
-        );
-        write(
-            format!("padded-{cut}.pb"),
-            &rewritten(Encoding::Protobuf, host, fixture!("configmaplist.pb"), cut),
-        );
-    }
-    write(
-        "rewritten.meta".into(),
-        format!("{{\"Host\":\"{host}\",\"Port\":10268}}").as_bytes(),
-    );
+    rewritten(Encoding::Protobuf, host, &proto::envelop("v1", "ServiceList", &raw), 100);
 }
 
 proptest! {

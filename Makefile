@@ -1,0 +1,64 @@
+# Everything a developer runs. `make help` lists it.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lab build fmt lint unit path cluster
+
+CLOUD ?= small
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Sets HOLDFAST_LAB and HOLDFAST_SAMPLE, building them if need be.
+WITH_LAB = lab=$$(scripts/build-lab); export $$lab
+
+help: ## this list
+	@echo "make demo              the story on this machine: no root, no Go, half a minute"
+	@echo "make demo CLOUD=real   the same with a real control plane, kubelet and containerd (root, Go)"
+	@echo "make test              everything that must hold before a change lands (root, Go)"
+	@echo "make bench             the figures, beside nginx and haproxy in the same run"
+	@echo "make build             the release binary, $(TARGET)/release/holdfast"
+	@echo "parts of make test:    fmt  lint  unit  path  cluster"
+	@echo "make lab               the real servers for the cluster tests, and the lines that name them"
+
+build:
+	@scripts/need build
+	cargo build --release --locked
+
+demo:
+	@scripts/need $(if $(filter real,$(CLOUD)),test,demo)
+	@cargo build --release --locked -p holdfast -p demo
+ifeq ($(CLOUD),real)
+	@$(WITH_LAB); exec $(TARGET)/release/demo real --hub $(TARGET)/release/holdfast
+else
+	@exec $(TARGET)/release/demo small --hub $(TARGET)/release/holdfast
+endif
+
+lab:
+	@scripts/need lab
+	@scripts/build-lab
+
+# In this order, so that what is wrong shows early.
+test:
+	@scripts/need test
+	@$(MAKE) --no-print-directory fmt lint unit path cluster
+	@echo "make test: all parts passed"
+
+fmt:
+	cargo fmt --all --check
+	test -z "$$(gofmt -l lab | tee /dev/stderr)"
+
+lint:
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+unit: ## pure functions, stages, the store, testkit's own
+	cargo test --workspace --lib --bins --locked
+	cargo test --locked --test architecture
+
+path: ## the real binary against the small API server, faults included
+	cargo test --locked --test path
+
+cluster: ## the story on a real cluster
+	@$(WITH_LAB); cargo test --locked --test cluster -- --nocapture
+
+bench:
+	@scripts/need bench
+	@cargo build --release --locked -p holdfast -p testkit
+	@exec $(TARGET)/release/bench --hub $(TARGET)/release/holdfast
