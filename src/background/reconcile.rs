@@ -67,7 +67,7 @@ impl Delivery {
                 }
                 Fate::Later => return Ok(false),
             }
-            self.knowledge.settle(sequence, &entry).await?;
+            self.knowledge.settle(sequence).await?;
         }
         Ok(full)
     }

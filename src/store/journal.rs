@@ -4,14 +4,15 @@
 //! (201, or 409 AlreadyExists) or refuses it for good. Bounded: the oldest go first,
 //! and are counted.
 
+use std::collections::{BTreeMap, HashSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::grant::now;
 use super::writer::Batch;
 use super::{Knowledge, Op, StoreError, keys};
+use crate::runtime::metrics::Why;
 
-/// Entries beyond this push out the oldest.
-const ENTRIES: usize = 4096;
 const BODY: usize = 64 * 1024;
 
 /// Who delivers.
@@ -52,30 +53,25 @@ impl Knowledge {
         if entry.body.len() > BODY {
             return Err(NotAccepted::TooLarge(entry.body.len()));
         }
-        let identity = format!("{} {}", entry.target, entry.name);
-        let sequence = {
-            let mut journal = self.journal();
-            if journal.names.contains(&identity) {
-                return Err(NotAccepted::AlreadyExists);
-            }
-            journal.names.insert(identity.clone());
-            journal.next += 1;
-            journal.next
-        };
-        let mut ops = Vec::new();
-        if let Some(oldest) = self.oldest_beyond(ENTRIES) {
-            self.metrics().events_dropped.get_or_create(&crate::runtime::metrics::Why { reason: "journal full" }).inc();
-            ops.push(Op::Delete(oldest));
-        }
-        let key = keys::raw(keys::JOURNAL, &sequence.to_be_bytes());
-        let row = self.sealer().seal(&key, &super::object::join(&entry, &entry.body));
-        ops.push(Op::Put(key, row));
+        let identity = entry.identity();
+        let (sequence, oldest) =
+            self.journal().admit(&identity, self.limits.journal_entries).ok_or(NotAccepted::AlreadyExists)?;
+        let key = |sequence: u64| keys::raw(keys::JOURNAL, &sequence.to_be_bytes());
+        let row = self.sealer().seal(&key(sequence), &super::object::join(&entry, &entry.body));
+        let mut ops = vec![Op::Put(key(sequence), row)];
+        ops.extend(oldest.map(|oldest| Op::Delete(key(oldest))));
         let result = self.writer().apply(Batch { ops, epoch: self.writer().epoch(), durable: true, done: None }).await;
-        if result.is_err() {
-            self.journal().names.remove(&identity);
-        } else {
-            self.metrics().events_accepted.inc();
+        match &result {
+            Err(_) => self.journal().leave(sequence),
+            Ok(()) => {
+                self.metrics().events_accepted.inc();
+                if let Some(oldest) = oldest {
+                    self.journal().leave(oldest);
+                    self.metrics().events_dropped.get_or_create(&Why { reason: "journal full" }).inc();
+                }
+            }
         }
+        self.count_journal();
         Ok(result?)
     }
 
@@ -105,27 +101,71 @@ impl Knowledge {
     }
 
     /// The entry is in the cloud, or refused for good.
-    pub async fn settle(&self, sequence: u64, entry: &Entry) -> Result<(), StoreError> {
+    pub async fn settle(&self, sequence: u64) -> Result<(), StoreError> {
         let ops = vec![Op::Delete(keys::raw(keys::JOURNAL, &sequence.to_be_bytes()))];
         self.writer().apply(Batch { ops, epoch: self.writer().epoch(), durable: true, done: None }).await?;
-        self.journal().names.remove(&format!("{} {}", entry.target, entry.name));
+        self.journal().leave(sequence);
+        self.count_journal();
         Ok(())
     }
 
-    fn oldest_beyond(&self, limit: usize) -> Option<Vec<u8>> {
-        let (mut oldest, mut count) = (None, 0);
-        let snapshot = self.snapshot().ok()?;
-        let counted = snapshot.scan(&[keys::JOURNAL], &mut |key, _| {
-            oldest.get_or_insert_with(|| key.to_vec());
-            count += 1;
-            count < limit
-        });
-        counted.ok().and(oldest.filter(|_| count >= limit))
+    /// Reads which entries wait, at the start.
+    pub(super) fn load_journal(&self) -> Result<(), StoreError> {
+        let entries = self.entries(usize::MAX)?;
+        *self.journal() = entries.into_iter().map(|(sequence, entry)| (sequence, entry.identity())).collect();
+        self.count_journal();
+        Ok(())
+    }
+
+    fn count_journal(&self) {
+        let waiting = self.journal().waiting.len();
+        self.metrics().journal_entries.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+}
+
+/// Which entries wait, in the order they came.
+#[derive(Default)]
+pub(super) struct Journal {
+    last: u64,
+    waiting: BTreeMap<u64, String>,
+    identities: HashSet<String>,
+}
+
+impl Journal {
+    /// The new entry's number, and the oldest one if it has to go for it. `None` if one
+    /// of this identity waits.
+    fn admit(&mut self, identity: &str, limit: usize) -> Option<(u64, Option<u64>)> {
+        if !self.identities.insert(identity.to_owned()) {
+            return None;
+        }
+        let oldest = self.waiting.keys().next().copied().filter(|_| self.waiting.len() >= limit);
+        self.last += 1;
+        self.waiting.insert(self.last, identity.to_owned());
+        Some((self.last, oldest))
+    }
+
+    fn leave(&mut self, sequence: u64) {
+        if let Some(identity) = self.waiting.remove(&sequence) {
+            self.identities.remove(&identity);
+        }
+    }
+}
+
+impl FromIterator<(u64, String)> for Journal {
+    fn from_iter<I: IntoIterator<Item = (u64, String)>>(entries: I) -> Self {
+        let waiting: BTreeMap<u64, String> = entries.into_iter().collect();
+        let identities = waiting.values().cloned().collect();
+        Self { last: waiting.keys().last().copied().unwrap_or(0), waiting, identities }
     }
 }
 
 impl Entry {
     pub fn new(target: String, name: String, content_type: String, credential: Credential, body: Vec<u8>) -> Self {
         Self { target, name, content_type, credential, at: now(), body }
+    }
+
+    /// What the cloud would call the same Event.
+    fn identity(&self) -> String {
+        format!("{} {}", self.target, self.name)
     }
 }

@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::collection::{Header, ListView, Scope};
 use super::grant::now;
+use super::journal::Journal;
 use super::page::Pages;
 use super::writer::{Batch, Writer};
 use super::{Op, Sealer, Snapshot, Store, StoreError, budget, keys};
@@ -27,11 +28,13 @@ pub struct Limits {
     pub max_item: usize,
     /// One document (a discovery answer, a table).
     pub max_document: usize,
+    /// Events that wait for delivery; further ones push out the oldest.
+    pub journal_entries: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { cache_max_bytes: 256 << 20, queue_bytes: 8 << 20, max_item: 8 << 20, max_document: 4 << 20 }
+        Self { cache_max_bytes: 256 << 20, queue_bytes: 8 << 20, max_item: 8 << 20, max_document: 4 << 20, journal_entries: 4096 }
     }
 }
 
@@ -72,12 +75,6 @@ pub struct Parts {
 struct Catalogue {
     epoch: u64,
     headers: HashMap<Vec<u8>, Header>,
-}
-
-#[derive(Default)]
-pub(super) struct Journal {
-    pub(super) next: u64,
-    pub(super) names: HashSet<String>,
 }
 
 impl Knowledge {
@@ -126,11 +123,7 @@ impl Knowledge {
         let last = self.last_item_id()?;
         self.next_id.fetch_max(highest.max(last) + 1, Ordering::Relaxed);
         *self.catalogue.lock().unwrap_or_else(PoisonError::into_inner) = Catalogue { epoch: self.writer.epoch(), headers };
-        let entries = self.entries(usize::MAX)?;
-        let mut journal = self.journal();
-        journal.next = entries.last().map_or(0, |(sequence, _)| *sequence).max(journal.next);
-        journal.names = entries.into_iter().map(|(_, entry)| format!("{} {}", entry.target, entry.name)).collect();
-        Ok(())
+        self.load_journal()
     }
 
     fn read_headers(&self) -> Result<HashMap<Vec<u8>, Header>, StoreError> {

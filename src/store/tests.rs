@@ -219,7 +219,7 @@ async fn what_was_remembered_and_promised_is_there_after_a_restart() {
     assert!(knowledge.granted(&grant).unwrap());
     let entries = knowledge.entries(10).unwrap();
     assert_eq!(entries.len(), 1);
-    knowledge.settle(entries[0].0, &entries[0].1).await.unwrap();
+    knowledge.settle(entries[0].0).await.unwrap();
     assert!(knowledge.entries(10).unwrap().is_empty());
 }
 
@@ -291,4 +291,27 @@ impl Store for Failing {
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
         self.store.snapshot()
     }
+}
+
+#[tokio::test]
+async fn a_full_journal_gives_up_its_oldest_event() {
+    let limits = Limits { journal_entries: 2, ..Limits::default() };
+    let parts = Parts {
+        store: Arc::new(Memory::default()),
+        sealer: Sealer::new(&[1; 32]),
+        metrics: Arc::new(Metrics::default()),
+        limits,
+        tasks: tokio::runtime::Handle::current(),
+    };
+    let knowledge = Knowledge::open(parts).unwrap();
+    let entry = |name: &str| Entry::new("/e".into(), name.into(), "application/json".into(), Credential::Node, b"{}".to_vec());
+    for name in ["a", "b", "c"] {
+        knowledge.accept(entry(name)).await.unwrap();
+    }
+    let waiting: Vec<_> = knowledge.entries(9).unwrap().into_iter().map(|(_, entry)| entry.name).collect();
+    assert_eq!(waiting, ["b", "c"]);
+    assert!(matches!(knowledge.accept(entry("c")).await, Err(NotAccepted::AlreadyExists)));
+    knowledge.accept(entry("a")).await.unwrap();
+    let waiting: Vec<_> = knowledge.entries(9).unwrap().into_iter().map(|(_, entry)| entry.name).collect();
+    assert_eq!(waiting, ["c", "a"], "the one given up may come again");
 }
