@@ -21,6 +21,7 @@ mod object;
 mod page;
 pub mod record;
 mod seal;
+mod sweep;
 mod writer;
 
 pub use collection::{Header, ListView, Scope};

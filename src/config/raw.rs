@@ -41,7 +41,7 @@ raw! {
     bind_proxy_address: String = "Loopback address of the plain HTTP listener for kubelet [127.0.0.1]",
     proxy_port: i64 = "Port of the plain HTTP listener [10261]",
     proxy_secure_port: i64 = "Port of the HTTPS listener for Pods [10268]",
-    dummy_if_ip: String = "Address that Pods talk to, within 169.254.0.0/16 or fd00::/8 [169.254.2.1]",
+    dummy_if_ip: String = "Address that Pods talk to, within 169.254.0.0/16 or fc00::/7 [169.254.2.1]",
     dummy_if_name: String = "Interface that carries it, if the kernel can make one [hub-dummy0]",
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     manage_address: bool = "Make the address; false: it is there already [true]",

@@ -8,8 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::writer::Batch;
-use super::{Knowledge, Op, StoreError, keys};
+use super::{Knowledge, StoreError, keys};
 use crate::kube::token::TokenDigest;
 
 /// The node's own identity as a user.
@@ -35,12 +34,12 @@ pub struct Known {
 }
 
 #[derive(Serialize, Deserialize)]
-struct GrantRecord {
-    user: String,
+pub(super) struct GrantRecord {
+    pub(super) user: String,
     verb: String,
     thing: String,
     /// Unix seconds of the last time it was granted.
-    at: u64,
+    pub(super) at: u64,
 }
 
 /// Grants are written again only when older than this, in seconds.
@@ -130,28 +129,5 @@ impl Knowledge {
         let mut document: super::Document = super::object::split(&key, &mut row)?;
         document.body = row;
         Ok(Some(document))
-    }
-
-    /// Drops grants older than `age` seconds and tokens that have expired.
-    pub async fn sweep_rights(&self, age: u64) -> Result<(), StoreError> {
-        let mut ops = Vec::new();
-        let snapshot = self.snapshot()?;
-        let now = now();
-        snapshot.scan(&[keys::GRANT], &mut |key, row| {
-            let record =
-                self.sealer().open_row(key, row.to_vec()).ok().and_then(|row| serde_json::from_slice::<GrantRecord>(&row).ok());
-            if record.is_none_or(|record| record.at + age < now) {
-                ops.push(Op::Delete(key.to_vec()));
-            }
-            true
-        })?;
-        snapshot.scan(&[keys::TOKEN], &mut |key, row| {
-            let known = self.sealer().open_row(key, row.to_vec()).ok().and_then(|row| serde_json::from_slice::<Known>(&row).ok());
-            if known.is_none_or(|known| known.expires.is_some_and(|expires| expires < now)) {
-                ops.push(Op::Delete(key.to_vec()));
-            }
-            true
-        })?;
-        self.writer().send(Batch { ops, epoch: self.writer().epoch(), ..Batch::default() }).await
     }
 }

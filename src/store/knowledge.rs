@@ -4,7 +4,7 @@
 //! answers the offline stages. Catalogue and writer agree by the writer's epoch: when
 //! a write fails, the catalogue is read from disk again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,8 +13,9 @@ use super::collection::{Header, ListView, Scope};
 use super::grant::now;
 use super::journal::Journal;
 use super::page::Pages;
+use super::sweep::Singles;
 use super::writer::{Batch, Writer};
-use super::{Op, Sealer, Snapshot, Store, StoreError, budget, keys};
+use super::{Op, Sealer, Snapshot, Store, StoreError, keys};
 use crate::runtime::metrics::Metrics;
 
 /// Bounds of what is kept.
@@ -38,6 +39,9 @@ impl Default for Limits {
     }
 }
 
+/// Lists that may be on their way at once; older ones without an end are remains.
+const LISTS_AT_ONCE: u64 = 64;
+
 /// The format of the rows; docs/store-format.md.
 const FORMAT: &[u8] = b"holdfast store 1";
 
@@ -49,6 +53,9 @@ pub struct Knowledge {
     pub(super) limits: Limits,
     catalogue: Mutex<Catalogue>,
     next_id: AtomicU64,
+    /// The first id of this run: items of older ids without a collection are remains.
+    first_id: AtomicU64,
+    pub(super) singles: Singles,
     /// Bytes of answers that wait to be remembered.
     pub(super) queued: AtomicUsize,
     pub(super) recent: Recent,
@@ -72,9 +79,9 @@ pub struct Parts {
 }
 
 #[derive(Default)]
-struct Catalogue {
+pub(super) struct Catalogue {
     epoch: u64,
-    headers: HashMap<Vec<u8>, Header>,
+    pub(super) headers: HashMap<Vec<u8>, Header>,
 }
 
 impl Knowledge {
@@ -103,6 +110,8 @@ impl Knowledge {
             limits,
             catalogue: Mutex::default(),
             next_id: AtomicU64::new(1),
+            first_id: AtomicU64::new(1),
+            singles: Singles::default(),
             queued: AtomicUsize::new(0),
             recent: Recent::default(),
             pages: Pages::default(),
@@ -122,6 +131,7 @@ impl Knowledge {
         // Ids of lists that a crash left half-written are never used again.
         let last = self.last_item_id()?;
         self.next_id.fetch_max(highest.max(last) + 1, Ordering::Relaxed);
+        self.first_id.store(self.next_id.load(Ordering::Relaxed), Ordering::Relaxed);
         *self.catalogue.lock().unwrap_or_else(PoisonError::into_inner) = Catalogue { epoch: self.writer.epoch(), headers };
         self.load_journal()
     }
@@ -208,7 +218,7 @@ impl Knowledge {
         Op::Put(key, row)
     }
 
-    fn catalogue(&self) -> MutexGuard<'_, Catalogue> {
+    pub(super) fn catalogue(&self) -> MutexGuard<'_, Catalogue> {
         let mut catalogue = self.catalogue.lock().unwrap_or_else(PoisonError::into_inner);
         let epoch = self.writer.epoch();
         if catalogue.epoch != epoch {
@@ -245,82 +255,18 @@ impl Knowledge {
         self.sweep_wanted.notified().await;
     }
 
-    /// Gives up collections over the budget, and items of lists that never ended.
-    pub async fn sweep(&self) -> Result<(), StoreError> {
-        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut ops = Vec::new();
-        let (gone, live, total) = {
-            let mut catalogue = self.catalogue();
-            for (key, at) in used {
-                if let Some(header) = catalogue.headers.get_mut(&key).filter(|header| header.used + 60 < at) {
-                    header.used = at;
-                    ops.push(Op::Put(key.clone(), self.sealer.seal(&key, &serde_json::to_vec(header).expect("a plain struct"))));
-                }
-            }
-            let candidates: Vec<_> = catalogue
-                .headers
-                .iter()
-                .map(|(key, header)| budget::Candidate {
-                    key: key.clone(),
-                    bytes: header.bytes,
-                    used: header.used,
-                    pinned: header.pinned,
-                })
-                .collect();
-            let gone: Vec<Header> = budget::plan(&candidates, self.limits.cache_max_bytes)
-                .iter()
-                .filter_map(|key| catalogue.headers.remove(key))
-                .collect();
-            let live: HashSet<u64> = catalogue.headers.values().map(|header| header.id).collect();
-            let total = catalogue.headers.values().map(|header| header.bytes).sum::<u64>();
-            (gone, live, total)
-        };
-        self.metrics.store_bytes.set(i64::try_from(total).unwrap_or(i64::MAX));
-        for header in gone {
-            tracing::info!(
-                resource = header.scope.resource,
-                namespace = header.scope.namespace,
-                bytes = header.bytes,
-                "given up for space"
-            );
-            ops.push(Op::Delete(header.scope.key()));
-            ops.push(Op::DeletePrefix(keys::items(header.id)));
-        }
-        ops.extend(self.abandoned(&live)?.into_iter().map(|id| Op::DeletePrefix(keys::items(id))));
-        if ops.is_empty() {
-            return Ok(());
-        }
-        self.writer.send(Batch { ops, epoch: self.writer.epoch(), ..Batch::default() }).await
-    }
-
-    /// Ids that have items but no collection, and are not being written.
-    fn abandoned(&self, live: &HashSet<u64>) -> Result<Vec<u64>, StoreError> {
-        let snapshot = self.snapshot()?;
-        let young = self.next_id.load(Ordering::Relaxed).saturating_sub(64);
-        let (mut abandoned, mut last) = (Vec::new(), 0);
-        loop {
-            let mut found = None;
-            let mut after = keys::items(last);
-            after.push(0xff);
-            snapshot.scan_after(&[keys::ITEM], &after, &mut |key, _| {
-                found = keys::item_id(key);
-                false
-            })?;
-            match found {
-                Some(id) if id > last => {
-                    last = id;
-                    // Young ids may belong to lists that are on their way now.
-                    if !live.contains(&id) && id < young {
-                        abandoned.push(id);
-                    }
-                }
-                _ => return Ok(abandoned),
-            }
-        }
-    }
-
     fn touch(&self, scope: &Scope) {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(scope.key(), now());
+    }
+
+    /// Whether an id without a collection may belong to a list that is on its way now.
+    pub(super) fn is_young(&self, id: u64) -> bool {
+        id >= self.first_id.load(Ordering::Relaxed) && id + LISTS_AT_ONCE >= self.next_id.load(Ordering::Relaxed)
+    }
+
+    /// Scopes used since this was last asked, with the unix second of their use.
+    pub(super) fn take_used(&self) -> HashMap<Vec<u8>, u64> {
+        std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn fresh_id(&self) -> u64 {
@@ -350,6 +296,7 @@ impl Knowledge {
     /// Queues one sealed row if the writer has room.
     pub(super) fn put(&self, key: Vec<u8>, value: &[u8]) -> bool {
         let row = self.sealer.seal(&key, value);
+        self.singles.written(key.len() + row.len());
         self.writer.try_send(Batch { ops: vec![Op::Put(key, row)], epoch: self.writer.epoch(), ..Batch::default() })
     }
 

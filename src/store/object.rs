@@ -43,6 +43,9 @@ pub struct ObjectRecord {
     pub at: u64,
     /// The cloud said 404.
     pub absent: bool,
+    /// Kubelet's: never given up for space.
+    #[serde(default)]
+    pub pinned: bool,
 }
 
 /// What is known of one object.
@@ -116,6 +119,7 @@ impl Knowledge {
                             resource_version: header.resource_version.clone(),
                             at: header.updated,
                             absent: false,
+                            pinned: header.pinned,
                         };
                         Found::Object { record, item }
                     }

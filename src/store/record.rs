@@ -31,8 +31,15 @@ const UNPACK: usize = 1024;
 pub enum Subject {
     List(ListAsk),
     Watch(WatchAsk),
-    Object(ObjectKey),
+    Object(ObjectAsk),
     Document { name: String, head: Document },
+}
+
+/// A GET as it was asked.
+#[derive(Debug, Clone)]
+pub struct ObjectAsk {
+    pub key: ObjectKey,
+    pub pinned: bool,
 }
 
 /// A LIST as it was asked.
@@ -100,7 +107,7 @@ async fn run(subject: Subject, parts: Parts, knowledge: Arc<Knowledge>) {
     let result = match subject {
         Subject::List(ask) => list::record(&knowledge, ask, parts).await,
         Subject::Watch(ask) => watch::record(&knowledge, ask, parts).await,
-        Subject::Object(key) => single::object(&knowledge, &key, parts).await,
+        Subject::Object(ask) => single::object(&knowledge, ask, parts).await,
         Subject::Document { name, head } => single::document(&knowledge, &name, head, parts).await,
     };
     if let Err(reason) = result {

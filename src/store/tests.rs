@@ -315,3 +315,29 @@ async fn a_full_journal_gives_up_its_oldest_event() {
     let waiting: Vec<_> = knowledge.entries(9).unwrap().into_iter().map(|(_, entry)| entry.name).collect();
     assert_eq!(waiting, ["c", "a"], "the one given up may come again");
 }
+
+#[tokio::test]
+async fn single_objects_stay_within_their_part_and_kubelets_stay() {
+    let knowledge = open(Arc::new(Memory::default()));
+    let key = |name: &str| ObjectKey { scope: scope(), name: name.into() };
+    let body = |name: &str| {
+        let padding = "x".repeat(10_000);
+        format!(
+            r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"{name}","resourceVersion":"1"}},"data":{{"p":"{padding}"}}}}"#
+        )
+    };
+    for index in 0..60 {
+        let name = format!("o-{index}");
+        let ask = record::ObjectAsk { key: key(&name), pinned: index == 0 };
+        let mut recording = knowledge.record(Subject::Object(ask), false);
+        recording.push(&Bytes::from(body(&name)));
+        recording.finish();
+        settle(&knowledge).await;
+    }
+    knowledge.sweep().await.unwrap();
+    settle(&knowledge).await;
+    let known = |index: usize| matches!(knowledge.object(&key(&format!("o-{index}"))).unwrap(), Found::Object { .. });
+    let kept = (0..60).filter(|index| known(*index)).count();
+    assert!(known(0), "kubelet's");
+    assert!((15..=26).contains(&kept), "{kept} of 10 KB in a quarter of 1 MiB");
+}

@@ -13,7 +13,7 @@ use crate::kube::{list::Encoding, token};
 use crate::request::context::{Caller, Context};
 use crate::request::names;
 use crate::state::rules::Rules;
-use crate::store::record::{ListAsk, Subject, WatchAsk};
+use crate::store::record::{ListAsk, ObjectAsk, Subject, WatchAsk};
 use crate::store::{Document, Knowledge, Known, Recording};
 
 /// Notes rights, and begins to remember the body if it is worth it.
@@ -91,7 +91,7 @@ fn resource_subject(knowledge: &Knowledge, context: &Context, status: StatusCode
             if status == StatusCode::NOT_FOUND {
                 knowledge.note_absent(&key);
             }
-            (status == StatusCode::OK).then_some(Subject::Object(key))
+            (status == StatusCode::OK).then_some(Subject::Object(ObjectAsk { key, pinned }))
         }
         "list" if status == StatusCode::OK => {
             let quorum = info.query.resource_version.is_empty();

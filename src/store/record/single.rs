@@ -1,12 +1,13 @@
 //! A GET becomes an object; discovery and tables become documents.
 
-use super::{Parts, Reason};
+use super::{ObjectAsk, Parts, Reason};
 use crate::kube::object;
 use crate::store::knowledge::now_ms;
 use crate::store::object::{Document, ObjectRecord, join};
 use crate::store::{Knowledge, ObjectKey, keys};
 
-pub(super) async fn object(knowledge: &Knowledge, key: &ObjectKey, mut parts: Parts) -> Result<(), Reason> {
+pub(super) async fn object(knowledge: &Knowledge, ask: ObjectAsk, mut parts: Parts) -> Result<(), Reason> {
+    let ObjectAsk { key, pinned } = ask;
     let full = parts.whole(knowledge.limits.max_item).await?;
     let encoding = key.scope.encoding();
     let (types, item) = object::into_item(encoding, &full).map_err(|_| "unreadable item")?;
@@ -20,6 +21,7 @@ pub(super) async fn object(knowledge: &Knowledge, key: &ObjectKey, mut parts: Pa
         resource_version: meta.resource_version,
         at: now_ms(),
         absent: false,
+        pinned,
     };
     let row = key.key();
     knowledge.recent.forget(&row);
@@ -41,6 +43,7 @@ impl Knowledge {
             resource_version: String::new(),
             at: now_ms(),
             absent: true,
+            pinned: false,
         };
         // Only worth a row if something else is known, or was asked before: the same
         // absence again within a minute is not written again.
