@@ -50,7 +50,7 @@ lint:
 
 unit: ## pure functions, stages, the store, testkit's own
 	cargo test --workspace --lib --bins --locked
-	cargo test --locked --test architecture
+	cargo test --locked --test architecture --test docs
 
 path: ## the real binary against the small API server, faults included
 	cargo test --locked --test path

@@ -36,6 +36,11 @@ struct Hub {
     raw: Box<Raw>,
 }
 
+/// The command line as a value, for its documentation.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// The program, from its arguments to its exit code.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments = yurthub::translate(arguments.collect());

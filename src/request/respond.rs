@@ -41,9 +41,10 @@ pub fn begin(peer: Arc<Peer>, request: &Request) -> Context {
     }
 }
 
-/// `kubelet/v1.34.4 (linux/amd64)` -> `kubelet`.
+/// `kubelet/v1.34.4 (linux/amd64)` -> `kubelet`; of a longer word its beginning.
 fn component(agent: &str) -> &str {
     let name = agent.split(['/', ' ']).next().unwrap_or_default();
+    let name = name.get(..63).unwrap_or(name);
     if name.is_empty() { "unknown" } else { name }
 }
 

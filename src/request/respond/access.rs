@@ -36,12 +36,12 @@ struct Story {
 impl Observed {
     pub(super) fn new(path: &Path, context: Context, status: StatusCode, body: Body) -> Self {
         let metrics = path.metrics.clone();
-        let labels = Request {
-            client: metrics.component(&context.component),
+        let labels = metrics.labels(Request {
+            client: context.component.clone(),
             verb: context.info.verb.clone(),
-            resource: known_resource(&context),
+            resource: context.info.resource.clone(),
             subresources: context.info.subresource.clone(),
-        };
+        });
         metrics.in_flight.get_or_create(&labels).inc();
         metrics.in_flight_total.inc();
         let drain = (context.info.is_long_running() && status.is_success()).then(|| drained(path.ending.clone()));
@@ -53,13 +53,6 @@ impl Observed {
 
 fn drained(mut ending: Ending) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move { ending.begun().await })
-}
-
-/// Resources come from the client's path: only answered ones become labels.
-fn known_resource(context: &Context) -> String {
-    let name = &context.info.resource;
-    let sane = name.len() <= 63 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    if sane && !matches!(context.caller, Caller::Nobody) { name.clone() } else { String::new() }
 }
 
 impl HttpBody for Observed {

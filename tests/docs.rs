@@ -1,0 +1,74 @@
+//! docs/config.md and docs/metrics.md are made from the code: this test fails when they
+//! are not what the code says. `HOLDFAST_WRITE_DOCS=1 cargo test --test docs` writes them.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use holdfast::runtime::metrics::Metrics;
+
+fn check(name: &str, expected: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
+    if std::env::var_os("HOLDFAST_WRITE_DOCS").is_some() {
+        std::fs::write(&path, expected).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == expected, "{} is not what the code says: HOLDFAST_WRITE_DOCS=1 cargo test --test docs", path.display());
+}
+
+fn camel(flag: &str) -> String {
+    let mut words = flag.split('-');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| name + &word[..1].to_uppercase() + &word[1..])
+}
+
+#[test]
+fn the_settings() {
+    let mut page = String::from(
+        "# Settings\n\n\
+         `holdfast hub --FLAG=VALUE`, or the same names in a file that `--config` names; flags win over the file:\n\n\
+         ```yaml\napiVersion: holdfast.dev/v1alpha1\nkind: HubConfiguration\nnodeName: edge-1\n\
+         serverAddr: [https://10.0.0.1:6443, https://10.0.0.2:6443]\n```\n\n\
+         A setting that does not hold ends the hub with exit code 78 and a line that names the field, the value and\n\
+         what is allowed. In brackets: the default.\n\n\
+         | flag | in the file | what it sets |\n|---|---|---|\n",
+    );
+    let command = holdfast::cli::command();
+    let hub = command.find_subcommand("hub").unwrap();
+    for argument in hub.get_arguments().filter(|argument| argument.get_id() != "config") {
+        let flag = argument.get_long().unwrap();
+        let help = argument.get_help().unwrap().to_string();
+        writeln!(page, "| `--{flag}` | `{}` | {} |", camel(flag), help.replace('|', "\\|")).unwrap();
+    }
+    page.push_str(
+        "\n## Under the name `yurthub`\n\n\
+         Started by a link of that name, the program needs no `hub`, takes yurthub's flags and has yurthub's defaults:\n\
+         `--root-dir=/var/lib/yurthub`, `--disk-cache-path=/etc/kubernetes/cache/`, and only yurthub's own components are\n\
+         remembered until `cache_agents` names more. Its flags that have no effect here are accepted with one warning in\n\
+         the log.\n\n\
+         ## Live: ConfigMap `yurt-hub-cfg`\n\n\
+         In the namespace that `--namespace` names. It applies to new requests as soon as it changes; what it says is\n\
+         remembered like anything else, so it also holds after a restart without the cloud. Deleting it returns to the\n\
+         settings above. The node needs the right to `get`, `list` and `watch` it.\n\n\
+         | key | what it sets |\n|---|---|\n\
+         | `cache_agents` | comma list of components (the User-Agent up to the first `/`) whose answers are remembered beside \
+         kubelet, kube-proxy, flanneld, coredns, raven-agent-ds, yurttunnel-agent and yurthub; `*` is all |\n\
+         | `masterservice` | comma list of components that see the hub as Service default/kubernetes, beside kubelet |\n",
+    );
+    check("config.md", &page);
+}
+
+#[test]
+fn the_metrics() {
+    let mut page = String::from(
+        "# Metrics\n\n\
+         `GET /metrics` on the admin listener (127.0.0.1:10267). Counters end in `_total`. `client` is the component, the\n\
+         User-Agent up to the first `/`, bounded in number: further ones are `other`.\n\n\
+         | name | type | what it counts |\n|---|---|---|\n",
+    );
+    for (kind, name, help) in Metrics::FIGURES {
+        let ending = if *kind == "counter" { "_total" } else { "" };
+        writeln!(page, "| `{name}{ending}` | {kind} | {help} |").unwrap();
+    }
+    check("metrics.md", &page);
+}
