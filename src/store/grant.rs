@@ -61,7 +61,7 @@ impl Knowledge {
     /// Notes that the cloud granted this. Cheap when it is known already.
     pub fn grant(&self, grant: &Grant) {
         let key = grant.key();
-        if !self.recent.first_in(&key, REFRESH, now()) {
+        if !self.first_in(&key, REFRESH, now()) {
             return;
         }
         let record = GrantRecord { user: grant.user.clone(), verb: grant.verb.clone(), thing: grant.thing.clone(), at: now() };
@@ -90,7 +90,7 @@ impl Knowledge {
     /// Notes that the cloud accepted or issued a token.
     pub fn know_token(&self, digest: TokenDigest, known: &Known) {
         let key = keys::raw(keys::TOKEN, &digest.0);
-        if !self.recent.first_in(&key, REFRESH, now()) {
+        if !self.first_in(&key, REFRESH, now()) {
             return;
         }
         let row = serde_json::to_vec(known).expect("a plain struct");

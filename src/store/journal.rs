@@ -60,7 +60,7 @@ impl Knowledge {
         let row = self.sealer().seal(&key(sequence), &super::object::join(&entry, &entry.body));
         let mut ops = vec![Op::Put(key(sequence), row)];
         ops.extend(oldest.map(|oldest| Op::Delete(key(oldest))));
-        let result = self.writer().apply(Batch { ops, epoch: self.writer().epoch(), durable: true, done: None }).await;
+        let result = self.writer().apply(Batch { ops, durable: true, ..Batch::default() }).await;
         match &result {
             Err(_) => self.journal().leave(sequence),
             Ok(()) => {
@@ -103,7 +103,7 @@ impl Knowledge {
     /// The entry is in the cloud, or refused for good.
     pub async fn settle(&self, sequence: u64) -> Result<(), StoreError> {
         let ops = vec![Op::Delete(keys::raw(keys::JOURNAL, &sequence.to_be_bytes()))];
-        self.writer().apply(Batch { ops, epoch: self.writer().epoch(), durable: true, done: None }).await?;
+        self.writer().apply(Batch { ops, durable: true, ..Batch::default() }).await?;
         self.journal().leave(sequence);
         self.count_journal();
         Ok(())

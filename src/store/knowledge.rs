@@ -199,7 +199,7 @@ impl Knowledge {
 
     /// Makes everything durable that was queued: the last thing a hub does.
     pub async fn settle_disk(&self) {
-        let batch = Batch { epoch: self.writer.epoch(), durable: true, ..Batch::default() };
+        let batch = Batch { durable: true, ..Batch::default() };
         if let Err(error) = self.writer.apply(batch).await {
             tracing::warn!(%error, "the last second of what was remembered may be lost");
         }
@@ -245,7 +245,7 @@ impl Knowledge {
         let key = header.scope.key();
         self.catalogue().headers.remove(&key);
         let ops = vec![Op::Delete(key), Op::DeletePrefix(keys::items(header.id))];
-        if let Err(error) = self.writer.apply(Batch { ops, epoch: self.writer.epoch(), durable: true, done: None }).await {
+        if let Err(error) = self.writer.apply(Batch { ops, epoch: Some(self.writer.epoch()), durable: true, done: None }).await {
             tracing::error!(%error, "the damaged collection could not be taken out");
         }
     }
@@ -293,18 +293,24 @@ impl Knowledge {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether this row was not written within the last `seconds`; it now counts as
+    /// written.
+    pub(super) fn first_in(&self, key: &[u8], seconds: u64, now: u64) -> bool {
+        self.recent.first_in(self.writer.epoch(), key, seconds, now)
+    }
+
     /// Queues one sealed row if the writer has room.
     pub(super) fn put(&self, key: Vec<u8>, value: &[u8]) -> bool {
         let row = self.sealer.seal(&key, value);
         self.singles.written(key.len() + row.len());
-        self.writer.try_send(Batch { ops: vec![Op::Put(key, row)], epoch: self.writer.epoch(), ..Batch::default() })
+        self.writer.try_send(Batch { ops: vec![Op::Put(key, row)], ..Batch::default() })
     }
 
     /// Queues the removal of a row that exists.
     pub(super) fn remove(&self, key: Vec<u8>) {
         let exists = self.snapshot().and_then(|snapshot| snapshot.read(&key)).is_ok_and(|row| row.is_some());
         if exists {
-            self.writer.try_send(Batch { ops: vec![Op::Delete(key)], epoch: self.writer.epoch(), ..Batch::default() });
+            self.writer.try_send(Batch { ops: vec![Op::Delete(key)], ..Batch::default() });
         }
     }
 }
@@ -316,27 +322,34 @@ pub(super) fn now_ms() -> u64 {
 
 /// Keys written lately, so that the same row is not written for every request.
 #[derive(Default)]
-pub(super) struct Recent(Mutex<HashMap<Vec<u8>, u64>>);
+pub(super) struct Recent(Mutex<Lately>);
+
+#[derive(Default)]
+struct Lately {
+    epoch: u64,
+    keys: HashMap<Vec<u8>, u64>,
+}
 
 /// More keys than this and all are forgotten: they are only a saving.
 const RECENT: usize = 16 * 1024;
 
 impl Recent {
-    /// Whether `key` was not seen within the last `seconds`; it now counts as seen.
-    pub(super) fn first_in(&self, key: &[u8], seconds: u64, now: u64) -> bool {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Whether `key` was not seen within the last `seconds` of this epoch of the writer
+    /// (a write that failed may have taken the row with it); it now counts as seen.
+    fn first_in(&self, epoch: u64, key: &[u8], seconds: u64, now: u64) -> bool {
+        let mut lately = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lately.epoch != epoch || lately.keys.len() >= RECENT {
+            *lately = Lately { epoch, ..Lately::default() };
+        }
         // A clock that jumped back makes the entry old, not eternal.
-        if seen.get(key).is_some_and(|at| *at <= now && now < *at + seconds) {
+        if lately.keys.get(key).is_some_and(|at| *at <= now && now < *at + seconds) {
             return false;
         }
-        if seen.len() >= RECENT {
-            seen.clear();
-        }
-        seen.insert(key.to_vec(), now);
+        lately.keys.insert(key.to_vec(), now);
         true
     }
 
     pub(super) fn forget(&self, key: &[u8]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys.remove(key);
     }
 }

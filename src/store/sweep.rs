@@ -46,7 +46,7 @@ impl Knowledge {
         if ops.is_empty() {
             return Ok(());
         }
-        self.writer().send(Batch { ops, epoch: self.writer().epoch(), ..Batch::default() }).await
+        self.writer().send(Batch { ops, epoch: Some(self.writer().epoch()), ..Batch::default() }).await
     }
 
     fn sweep_collections(&self, budget: u64) -> Result<Vec<Op>, StoreError> {

@@ -2,9 +2,11 @@
 //!
 //! Receives batches through a bounded queue. Each group of waiting batches becomes
 //! one commit, visible to readers at once; a commit is made durable for a batch that
-//! asks for it, and otherwise every second, so flash is written sparingly. A batch
-//! that fails begins a new epoch: what was queued under an older one is dropped, so
-//! that nothing half-applied is ever completed by its second half.
+//! asks for it, and otherwise every second, so flash is written sparingly. A commit
+//! that fails takes back what was not durable yet and begins a new epoch: what was
+//! queued for an older one is dropped, so that nothing half-applied is ever completed by
+//! its second half. So rows that stand for themselves never share a commit with a list,
+//! and what is known is made durable before a list adds much to it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use super::{Op, Store, StoreError};
 
 const QUEUE: usize = 16;
 const DURABLE_EVERY: Duration = Duration::from_secs(1);
+/// Bytes that count as much for one commit.
+const LARGE: usize = 64 * 1024;
 /// Operations in one commit; more wait for the next.
 const GROUP: usize = 256;
 
@@ -24,8 +28,8 @@ const GROUP: usize = 256;
 #[derive(Default)]
 pub struct Batch {
     pub ops: Vec<Op>,
-    /// The epoch that the batch's knowledge is from.
-    pub epoch: u64,
+    /// The epoch that the batch is made for; `None`: it stands for itself.
+    pub epoch: Option<u64>,
     pub durable: bool,
     pub done: Option<oneshot::Sender<Result<(), StoreError>>>,
 }
@@ -74,7 +78,7 @@ impl Writer {
 
     /// Waits until everything queued before is visible to readers.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        self.apply(Batch { epoch: self.epoch(), ..Batch::default() }).await
+        self.apply(Batch::default()).await
     }
 }
 
@@ -89,28 +93,24 @@ struct Thread {
 impl Thread {
     fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else { return };
+        let mut next = None;
         loop {
-            let next = runtime.block_on(async {
-                if self.pending {
+            let first = match next.take() {
+                Some(batch) => Ok(Some(batch)),
+                None if self.pending => runtime.block_on(async {
                     let wait = DURABLE_EVERY.saturating_sub(self.last_durable.elapsed());
                     tokio::time::timeout(wait, batches.recv()).await
-                } else {
-                    Ok(batches.recv().await)
-                }
-            });
-            match next {
+                }),
+                None => Ok(batches.blocking_recv()),
+            };
+            match first {
                 Err(_) => self.commit(Vec::new(), true),
                 Ok(None) => break,
                 Ok(Some(first)) => {
-                    let mut group = vec![first];
-                    while group.iter().map(|batch| batch.ops.len()).sum::<usize>() < GROUP {
-                        match batches.try_recv() {
-                            Ok(batch) => group.push(batch),
-                            Err(_) => break,
-                        }
-                    }
-                    let durable =
-                        group.iter().any(|batch| batch.durable) || self.pending && self.last_durable.elapsed() >= DURABLE_EVERY;
+                    let group;
+                    (group, next) = gather(first, &mut batches);
+                    let due = self.pending && self.last_durable.elapsed() >= DURABLE_EVERY;
+                    let durable = due || group.iter().any(|batch| batch.durable);
                     self.commit(group, durable);
                 }
             }
@@ -120,13 +120,19 @@ impl Thread {
 
     fn commit(&mut self, group: Vec<Batch>, durable: bool) {
         let epoch = self.epoch.load(Ordering::Acquire);
-        let (current, stale): (Vec<_>, Vec<_>) =
-            group.into_iter().partition(|batch| batch.epoch == epoch || batch.ops.is_empty());
+        let (current, stale): (Vec<_>, Vec<_>) = group.into_iter().partition(|batch| batch.epoch.is_none_or(|own| own == epoch));
+        let too_late = || Err(StoreError::Backend("an earlier write failed".into()));
         for batch in stale {
-            answer(batch.done, Err(StoreError::Backend("an earlier write failed".into())));
+            answer(batch.done, too_late());
         }
         let (ops, waiting): (Vec<_>, Vec<_>) = current.into_iter().map(|batch| (batch.ops, batch.done)).unzip();
         let ops: Vec<Op> = coalesce(ops.into_iter().flatten().collect());
+        if self.pending && !durable && size(&ops) > LARGE {
+            self.commit(Vec::new(), true);
+            if self.epoch.load(Ordering::Acquire) != epoch {
+                return waiting.into_iter().for_each(|done| answer(done, too_late()));
+            }
+        }
         if ops.is_empty() && !(durable && self.pending) {
             waiting.into_iter().for_each(|done| answer(done, Ok(())));
             return;
@@ -150,6 +156,23 @@ impl Thread {
             }
         }
     }
+}
+
+/// `first` and what waits behind it and may share its commit; and the batch that may not.
+fn gather(first: Batch, batches: &mut mpsc::Receiver<Batch>) -> (Vec<Batch>, Option<Batch>) {
+    let mut group = vec![first];
+    while group.iter().map(|batch| batch.ops.len()).sum::<usize>() < GROUP {
+        match batches.try_recv() {
+            Ok(batch) if batch.epoch == group[0].epoch => group.push(batch),
+            Ok(other) => return (group, Some(other)),
+            Err(_) => break,
+        }
+    }
+    (group, None)
+}
+
+fn size(ops: &[Op]) -> usize {
+    ops.iter().map(|op| if let Op::Put(_, row) = op { row.len() } else { 0 }).sum()
 }
 
 /// Drops puts that a later put of the same key makes pointless.

@@ -133,3 +133,98 @@ async fn a_list_too_large_for_the_budget_is_passed_on_and_counted() {
     .await
     .unwrap();
 }
+
+/// A tmpfs of 1 MiB, unmounted with the test.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None`: this process may not mount.
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .arg(folder.path())
+            .output()
+            .is_ok_and(|output| output.status.success());
+        mounted.then_some(Self(folder))
+    }
+
+    fn path(&self) -> &std::path::Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").args(["--lazy"]).arg(self.path()).output();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_costs_memory_of_new_things_and_nothing_else() {
+    let Some(disk) = SmallDisk::mount() else { return skipped("root, to mount a small disk") };
+    let flag = format!("--disk-cache-path={}", disk.path().display());
+    let mut rig = Rig::with(testkit::fake::FakeOptions::default(), &[&flag]).await;
+    let client = rig.pod().await;
+    let small = client.get(CONFIGMAPS).await.unwrap();
+    rig.remembered(2.0).await;
+    for index in 0..30 {
+        rig.fake.put("configmaps", "story", &format!("big-{index:02}"), json!({"data": {"v": "x".repeat(100_000)}}));
+    }
+    for _ in 0..5 {
+        let answer = client.get(CONFIGMAPS).await.unwrap();
+        assert_eq!(answer.json()["items"].as_array().unwrap().len(), 32, "the cloud's answer is passed on");
+    }
+    eventually("the log says so", SECONDS(10), async || Ok(rig.hub.log().contains("a write to the store failed"))).await.unwrap();
+    let event =
+        json!({"kind": "Event", "apiVersion": "v1", "metadata": {"name": "e"}, "message": "x".repeat(60_000)}).to_string();
+    std::fs::write(disk.path().join("filler"), vec![0; 1 << 20]).unwrap_err();
+    rig.cut(Fault::Refuse).await;
+    assert_eq!(client.get(CONFIGMAPS).await.unwrap().body, small.body, "the last list that fitted");
+    let events = "/api/v1/namespaces/story/events";
+    let answer = client.request("POST", events, &[("content-type", "application/json")], event.clone()).await.unwrap();
+    assert_ne!(answer.status, 201, "nothing is promised that is not on the disk");
+    rig.hub.kill();
+    rig.hub.run().await.unwrap();
+    let answer = rig.pod().await.get(CONFIGMAPS).await.unwrap();
+    assert!(answer.body == small.body || answer.status.as_u16() >= 400, "{}", answer.text());
+    rig.restore().await;
+    alive(&rig).await;
+}
+
+#[tokio::test]
+async fn a_damaged_store_is_never_answered_from() {
+    let mut rig = Rig::start().await;
+    for index in 0..50 {
+        rig.fake.put("configmaps", "story", &format!("m-{index:02}"), json!({"data": {"v": "y".repeat(2000)}}));
+    }
+    let client = rig.pod().await;
+    let whole = client.get(CONFIGMAPS).await.unwrap();
+    rig.remembered(2.0).await;
+    rig.hub.signal("TERM").unwrap();
+    drop(client);
+    assert_eq!(rig.hub.ended(SECONDS(10)).await.unwrap().code(), Some(0));
+    let good = std::fs::read(rig.hub.store_file()).unwrap();
+    rig.fake.fault(Fault::Refuse);
+    let mut refused = 0;
+    for step in 0..12 {
+        let mut bad = good.clone();
+        let at = bad.len() * step / 12 + 17;
+        for byte in &mut bad[at..at + 64] {
+            *byte ^= 0x5a;
+        }
+        std::fs::write(rig.hub.store_file(), bad).unwrap();
+        rig.hub.run().await.unwrap();
+        let answer = rig.pod().await.get(CONFIGMAPS).await.unwrap();
+        match answer.status.as_u16() {
+            200 => assert_eq!(answer.body, whole.body, "damaged at {at}"),
+            401 | 403 | 503 => refused += 1,
+            other => panic!("damaged at {at}: {other} {}", answer.text()),
+        }
+        rig.hub.kill();
+    }
+    assert!(refused > 0, "no damage was met");
+    rig.hub.run().await.unwrap();
+    rig.restore().await;
+    alive(&rig).await;
+}

@@ -88,7 +88,7 @@ impl<'a> Items<'a> {
             return Ok(());
         }
         self.bytes = 0;
-        let batch = Batch { ops: std::mem::take(&mut self.ops), epoch: self.partial.epoch, ..Batch::default() };
+        let batch = Batch { ops: std::mem::take(&mut self.ops), epoch: Some(self.partial.epoch), ..Batch::default() };
         self.knowledge.writer().send(batch).await.map_err(|_| "store ended")
     }
 
@@ -142,7 +142,7 @@ impl<'a> Items<'a> {
         }
         self.ops.push(self.knowledge.set_header(header));
         self.ops.extend(old.map(|old| Op::DeletePrefix(keys::items(old.id))));
-        let batch = Batch { ops: self.ops, epoch: self.partial.epoch, ..Batch::default() };
+        let batch = Batch { ops: self.ops, epoch: Some(self.partial.epoch), ..Batch::default() };
         self.knowledge.writer().send(batch).await.map_err(|_| "store ended")?;
         self.knowledge.metrics().lists_remembered.inc();
         self.knowledge.sweep_wanted.notify_one();

@@ -24,6 +24,8 @@ struct Follower<'a> {
     seen: Option<u64>,
     initial: Option<Items<'a>>,
     ops: Vec<Op>,
+    /// The writer's epoch before the first of `ops` was made.
+    epoch: u64,
 }
 
 pub(super) async fn record(knowledge: &Knowledge, ask: WatchAsk, mut parts: Parts) -> Result<(), Reason> {
@@ -31,7 +33,7 @@ pub(super) async fn record(knowledge: &Knowledge, ask: WatchAsk, mut parts: Part
     let seen = Some(version_number(&ask.resource_version)).filter(|version| *version > 0 && !ask.send_initial_events);
     let initial = ask.send_initial_events.then(|| Items::begin(knowledge, ask.scope.clone()));
     let mut framer = Framer::new(encoding, knowledge.limits.max_item);
-    let mut follower = Follower { knowledge, ask, encoding, seen, initial, ops: Vec::new() };
+    let mut follower = Follower { knowledge, ask, encoding, seen, initial, ops: Vec::new(), epoch: 0 };
     let mut frames = Vec::new();
     // However a watch ends, what it brought before was right.
     while let Ok(Some(data)) = parts.next().await {
@@ -95,6 +97,9 @@ impl Follower<'_> {
     fn apply(&mut self, kind: EventType, meta: &object::Meta, item: &[u8], version: u64) {
         let Some(seen) = self.seen else { return };
         self.seen = Some(seen.max(version));
+        if self.ops.is_empty() {
+            self.epoch = self.knowledge.writer().epoch();
+        }
         let Some(mut header) = self.knowledge.header(&self.ask.scope) else { return };
         if seen > header.version_number() || version <= header.version_number() {
             return;
@@ -129,7 +134,7 @@ impl Follower<'_> {
         if self.ops.is_empty() {
             return Ok(());
         }
-        let batch = Batch { ops: std::mem::take(&mut self.ops), epoch: self.knowledge.writer().epoch(), ..Batch::default() };
+        let batch = Batch { ops: std::mem::take(&mut self.ops), epoch: Some(self.epoch), ..Batch::default() };
         self.knowledge.writer().send(batch).await.map_err(|_| "store ended")
     }
 }
