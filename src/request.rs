@@ -67,6 +67,7 @@ async fn either(path: &Arc<Path>, context: &mut Context, request: Request) -> Re
     match remote::serve(&path.remote, context, asked.request()).await {
         Ok(response) => offline::keep(&path.offline, context, &asked, response).await,
         Err(failure) if failure.is_link() => {
+            tracing::info!(id = context.id, %failure, "the link failed under this request, the store answers");
             (context.route, context.why) = ("offline", "the link failed under the request");
             offline::serve(&path.offline, context, asked).await
         }

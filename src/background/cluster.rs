@@ -66,7 +66,14 @@ impl Prober {
     async fn probe(&self) -> Seen {
         let (mut head, ()) = Request::new(()).into_parts();
         head.uri = http::Uri::from_static("/readyz");
-        match timeout(self.probing.timeout, self.server.send(Identity::Node, head, &mut None)).await {
+        let ask = async {
+            match self.server.send(Identity::Node, head.clone(), &mut None).await {
+                // A pooled connection that broke says nothing of the server: a new one does.
+                Err(error) if error.was_sent() => self.server.send(Identity::Node, head, &mut None).await,
+                result => result,
+            }
+        };
+        match timeout(self.probing.timeout, ask).await {
             Ok(Ok(answer)) => {
                 let status = answer.status();
                 // Anything but an error of the server itself is a sign of life: 401 and

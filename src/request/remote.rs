@@ -62,6 +62,15 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
     Ok(Response::from_parts(parts, body))
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Upstream(error) => error.fmt(f),
+            Self::Refusal(refusal) => f.write_str(&refusal.message),
+        }
+    }
+}
+
 impl Failure {
     /// Whether the link is to blame, so that the store may answer.
     pub fn is_link(&self) -> bool {

@@ -37,6 +37,9 @@ pub(super) struct Shared {
 /// A stream's place on a connection; given back when dropped.
 pub(super) struct Place(Arc<Shared>);
 
+/// A stream whose head is sent: the answer to come, and where the body goes.
+pub(super) type Opened = (h2::client::ResponseFuture, h2::SendStream<Bytes>);
+
 pub(super) struct Connection {
     pub(super) generation: u64,
     send: SendRequest<Bytes>,
@@ -120,12 +123,8 @@ impl Connection {
     }
 
     /// Sends the head; the answer is awaited by `answer`, the body is the caller's.
-    /// Fails only if nothing was sent: the connection was ending, and takes no more.
-    pub(super) async fn send(
-        &self,
-        head: http::Request<()>,
-        end: bool,
-    ) -> Result<(h2::client::ResponseFuture, h2::SendStream<Bytes>), Error> {
+    /// Fails only if nothing was sent: the connection was ending, and is not taken again.
+    pub(super) async fn send(&self, head: http::Request<()>, end: bool) -> Result<Opened, Error> {
         let ended = |error| {
             self.shared.dead.store(true, Ordering::Relaxed);
             Error::new(Fault::Refused, false, error)
@@ -143,7 +142,15 @@ impl Connection {
     ) -> Result<http::Response<h2::RecvStream>, Error> {
         loop {
             match tokio::time::timeout(patience, &mut future).await {
-                Ok(answer) => return answer.map_err(|error| self.shared.explain(&error, true)),
+                Ok(answer) => {
+                    return answer.map_err(|error| {
+                        // It takes no more streams, although it may finish those it has.
+                        if error.is_go_away() || error.is_io() {
+                            self.shared.dead.store(true, Ordering::Relaxed);
+                        }
+                        self.shared.explain(&error, true)
+                    });
+                }
                 Err(_) => self.shared.suspicion.notify_one(),
             }
         }

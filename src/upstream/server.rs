@@ -12,7 +12,7 @@ use http_body::Body as HttpBody;
 use tokio::sync::oneshot;
 
 use super::body::Body;
-use super::connection::{Connection, Place};
+use super::connection::{Connection, Opened, Place};
 use super::error::{Error, Fault};
 use super::http1::{self, Upgraded};
 use super::pool::{Maker, Pool, Taken};
@@ -36,6 +36,9 @@ impl fmt::Display for Address {
         }
     }
 }
+
+/// Connections in a row that may turn out to be ending when a stream is opened.
+const STALE: usize = 8;
 
 /// How long what may take.
 #[derive(Debug, Clone, Copy)]
@@ -118,10 +121,23 @@ impl Server {
     /// Sends one request; the answer's body streams. The head's URI needs only a path
     /// and query. `body` is left in its place if nothing of it was sent.
     pub async fn send(&self, identity: Identity, head: Parts, body: &mut Option<RequestBody>) -> Result<Response<Body>, Error> {
-        match self.pool(identity).take(self.maker(identity)).await? {
-            Taken::H2(connection, place) => self.send_h2(&connection, place, head, body).await,
-            Taken::H1(io) => http1::send(*io, self.host_header(), Request::from_parts(head, body.take())).await,
+        let bodiless = body.is_none();
+        let mut last = Error::new(Fault::Refused, false, "every connection was just ending");
+        for _ in 0..STALE {
+            let (connection, place) = match self.pool(identity).take(self.maker(identity)).await? {
+                Taken::H2(connection, place) => (connection, place),
+                Taken::H1(io) => return http1::send(*io, self.host_header(), Request::from_parts(head, body.take())).await,
+            };
+            match connection.send(self.h2_head(head.clone())?, body.is_none()).await {
+                Err(error) => last = error,
+                Ok(stream) => match self.exchange(&connection, place, stream, body).await {
+                    // The server has not looked at it, so it is no repetition (RFC 9113, 8.7).
+                    Err(error) if error.fault() == Fault::Refused && (bodiless || body.is_some()) => last = error,
+                    result => return result,
+                },
+            }
         }
+        Err(last)
     }
 
     /// Sends a request that wants to leave HTTP behind, on a connection of its own.
@@ -145,13 +161,7 @@ impl Server {
         self.address.to_string()
     }
 
-    async fn send_h2(
-        &self,
-        connection: &Connection,
-        place: Place,
-        mut head: Parts,
-        body: &mut Option<RequestBody>,
-    ) -> Result<Response<Body>, Error> {
+    fn h2_head(&self, mut head: Parts) -> Result<Request<()>, Error> {
         let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
         head.uri = Uri::builder()
             .scheme("https")
@@ -160,7 +170,17 @@ impl Server {
             .build()
             .map_err(|error| Error::new(Fault::Client, false, error))?;
         head.version = http::Version::HTTP_2;
-        let (future, stream) = connection.send(Request::from_parts(head, ()), body.is_none()).await?;
+        Ok(Request::from_parts(head, ()))
+    }
+
+    /// Sends the body and waits for the answer's head.
+    async fn exchange(
+        &self,
+        connection: &Connection,
+        place: Place,
+        (future, stream): Opened,
+        body: &mut Option<RequestBody>,
+    ) -> Result<Response<Body>, Error> {
         let (fault, mut clients_fault) = oneshot::channel();
         if let Some(body) = body.take() {
             self.runtime.spawn(async move {

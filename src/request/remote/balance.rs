@@ -49,24 +49,20 @@ pub(super) async fn send(
     let started = Instant::now();
     let mut last = Error::new(Fault::Link, false, "there is no server");
     for index in order(remote) {
-        // Once more for a connection that was just ending.
+        // Once more for a connection that broke just now.
         for attempt in 0..2 {
             last = match remote.servers[index].send(identity, head.clone(), &mut body).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let again = match last.fault() {
-                Fault::Refused => true,
-                Fault::Link => last.was_sent() && started.elapsed() < RECONNECT,
-                Fault::Server | Fault::Client => false,
-            };
-            // Nothing of it was seen (RFC 9113, 8.7), or it may be seen twice.
+            // Nothing of it was seen, or it may be seen twice.
             let unseen = !last.was_sent() && (bodiless || body.is_some());
             let repeatable = unseen || bodiless && head.method.is_safe();
             if !repeatable || matches!(last.fault(), Fault::Server | Fault::Client) {
                 return Err(last);
             }
-            if !again || attempt == 1 {
+            let broke = last.is_link() && last.was_sent() && started.elapsed() < RECONNECT;
+            if !broke || attempt == 1 {
                 break;
             }
         }
