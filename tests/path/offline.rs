@@ -293,3 +293,19 @@ async fn cache_agents_narrows_live_and_impersonation_is_never_remembered() {
         503
     );
 }
+
+#[tokio::test]
+async fn a_token_that_expires_during_the_cut_is_refused_from_then_on() {
+    use base64::Engine as _;
+    let rig = Rig::start().await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let user = "system:serviceaccount:story:sample";
+    let claims = json!({"iss": "https://kubernetes.default.svc", "sub": user, "exp": now + 4}).to_string();
+    let token = format!("e30.{}.c2ln", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims));
+    rig.fake.add_token(&token, user, &["system:serviceaccounts"]);
+    let client = rig.hub.pod(&token, testkit::client::Alpn::H2).await.unwrap();
+    assert_eq!(client.get(CONFIGMAPS).await.unwrap().status, 200);
+    rig.cut(Fault::Refuse).await;
+    assert_eq!(client.get(CONFIGMAPS).await.unwrap().status, 200, "still valid");
+    eventually("it is refused", SECONDS(10), async || Ok(client.get(CONFIGMAPS).await?.status == 401)).await.unwrap();
+}

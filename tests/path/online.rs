@@ -233,3 +233,42 @@ async fn several_servers_fail_over() {
         eventually("both are up again", SECONDS(20), both).await.unwrap();
     }
 }
+
+/// A control group that kubelet could have made for a Pod, gone with the test.
+struct PodGroup(std::path::PathBuf);
+
+impl PodGroup {
+    /// `None`: this process may not make one.
+    fn make() -> Option<Self> {
+        let root = std::path::Path::new("/sys/fs/cgroup");
+        let root = if root.join("cgroup.controllers").exists() { root.to_owned() } else { root.join("pids") };
+        let group = root.join(format!("kubepods-of-a-test-{}", std::process::id()));
+        std::fs::create_dir(&group).is_ok().then_some(Self(group))
+    }
+}
+
+impl Drop for PodGroup {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn a_process_of_a_pod_is_not_the_node_on_loopback() {
+    let Some(group) = PodGroup::make() else { return skipped("root, to make a control group") };
+    let rig = Rig::start().await;
+    let ask = |prepare: &str| {
+        let (procs, port) = (group.0.join("cgroup.procs").display().to_string(), rig.hub.loopback.port());
+        let script = format!(
+            r#"{prepare} exec 3<>/dev/tcp/127.0.0.1/{port}
+               printf 'GET {CONFIGMAPS} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n' >&3; cat <&3"#
+        );
+        let script = script.replace("PROCS", &procs);
+        tokio::process::Command::new("bash").args(["-c", &script]).output()
+    };
+    let host = ask("").await.unwrap();
+    let pod = ask("echo $$ > PROCS || exit 9;").await.unwrap();
+    let (host, pod) = (String::from_utf8_lossy(&host.stdout).into_owned(), String::from_utf8_lossy(&pod.stdout).into_owned());
+    assert!(host.starts_with("HTTP/1.1 200"), "{host}");
+    assert!(pod.starts_with("HTTP/1.1 401") && pod.contains("a process of a Pod is never answered as the node"), "{pod}");
+}

@@ -124,3 +124,34 @@ async fn certificates_are_read_again_when_they_change() {
     std::fs::write(rig.hub.folder().join("serving.pem"), "junk").unwrap();
     assert_eq!(rig.pod().await.get(CONFIGMAPS).await.unwrap().status, 200, "junk changes nothing");
 }
+
+#[tokio::test]
+async fn settings_may_come_from_a_file() {
+    let fake = Fake::start(FakeOptions::default()).await.unwrap();
+    let options =
+        HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers: vec![fake.url()], pki: fake.pki(), flags: Vec::new() };
+    let hub = Hub::prepare(options).unwrap();
+    // The same settings as the flags of the other tests, one by one.
+    let mut text = "apiVersion: holdfast.dev/v1alpha1\nkind: HubConfiguration\n".to_owned();
+    let command = hub.command();
+    for flag in command.get_args().skip(1) {
+        let (name, value) = flag.to_str().unwrap().trim_start_matches('-').split_once('=').unwrap();
+        let mut words = name.split('-');
+        let first = words.next().unwrap().to_owned();
+        let name = words.fold(first, |name, word| name + &word[..1].to_uppercase() + &word[1..]);
+        let value = if name == "serverAddr" { format!("[\"{value}\"]") } else { value.to_owned() };
+        text += &format!("{name}: {value}\n");
+    }
+    let file = hub.folder().join("hub.yaml");
+    std::fs::write(&file, &text).unwrap();
+    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_holdfast"))
+        .arg("hub")
+        .arg(format!("--config={}", file.display()))
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let status = async || anyhow::Ok(Client::http1(hub.admin).await?.get("/v1/readyz").await?.status);
+    let ready = async || Ok(status().await.is_ok_and(|status| status == 200));
+    eventually("the hub is ready", SECONDS(10), ready).await.unwrap_or_else(|error| panic!("{error:#}\n{text}"));
+    child.kill().await.unwrap();
+}
