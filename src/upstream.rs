@@ -6,6 +6,7 @@
 //! connection with somebody else's certificate. Failures are an [`Error`] that says
 //! whether the link is to blame and whether the server can have seen the request.
 
+mod address;
 pub mod body;
 pub mod connect;
 mod connection;
@@ -13,8 +14,11 @@ mod error;
 mod http1;
 mod pool;
 mod server;
+mod timing;
 
-pub use body::Body;
+pub use address::Address;
+pub use body::{Body, RequestBody};
 pub use error::{Error, Fault};
 pub use http1::Upgraded;
-pub use server::{Address, Means, RequestBody, Server, Timing};
+pub use server::{Means, Server};
+pub use timing::Timing;

@@ -6,6 +6,7 @@
 mod answer;
 mod authorize;
 mod document;
+mod freshness;
 mod token;
 mod watch;
 mod write;

@@ -13,6 +13,9 @@ use hyper::body::Incoming;
 use super::connection::{Place, Shared};
 use super::error::{Error, Fault};
 
+/// A body on its way to the cloud.
+pub type RequestBody = Pin<Box<dyn HttpBody<Data = Bytes, Error = Error> + Send>>;
+
 pub struct Body(Inner);
 
 enum Inner {

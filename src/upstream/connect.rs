@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::address::Address;
 use super::error::{Error, Fault};
-use super::server::Address;
 
 /// Connects and shakes hands within `limit`; TCP addresses are tried in turn.
 pub async fn tls(address: &Address, config: Arc<rustls::ClientConfig>, limit: Duration) -> Result<TlsStream<TcpStream>, Error> {

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 use super::error::{Error, Fault};
-use super::server::Timing;
+use super::timing::Timing;
 
 /// Streams share a connection window so large that one stalled client never stops
 /// its neighbours; each stream's own window bounds the memory.

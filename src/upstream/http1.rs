@@ -12,9 +12,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::body::Body;
+use super::body::{Body, RequestBody};
 use super::error::{Error, Fault};
-use super::server::RequestBody;
 
 /// What a server answered to a request to upgrade.
 pub enum Upgraded {

@@ -9,10 +9,11 @@ use std::time::Instant;
 
 use tokio_rustls::client::TlsStream;
 
+use super::address::Address;
 use super::connect;
 use super::connection::{Connection, Place};
 use super::error::{Error, Fault};
-use super::server::{Address, Timing};
+use super::timing::Timing;
 use crate::state::link::Link;
 
 #[derive(Default)]

@@ -1,68 +1,24 @@
 //! One kube-apiserver: its address, its pools, and sending a request to it.
 
-use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response, Uri};
-use http_body::Body as HttpBody;
 use tokio::sync::oneshot;
 
-use super::body::Body;
+use super::address::Address;
+use super::body::{Body, RequestBody};
 use super::connection::{Connection, Opened, Place};
 use super::error::{Error, Fault};
 use super::http1::{self, Upgraded};
 use super::pool::{Maker, Pool, Taken};
+use super::timing::Timing;
 use crate::state::credentials::{Credentials, Identity};
 use crate::state::link::Link;
 
-/// Host and port of an apiserver.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Address {
-    /// A name or an IP address without brackets.
-    pub host: String,
-    pub port: u16,
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
-
 /// Connections in a row that may turn out to be ending when a stream is opened.
 const STALE: usize = 8;
-
-/// How long what may take.
-#[derive(Debug, Clone, Copy)]
-pub struct Timing {
-    /// TCP, TLS and HTTP/2 handshakes, each.
-    pub connect: Duration,
-    /// A request without an answer for this long has its connection pinged.
-    pub patience: Duration,
-    /// A ping without reply for this long means the connection is dead.
-    pub pong: Duration,
-    /// A connection in use that brings nothing for this long is pinged.
-    pub keepalive: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_millis(1500),
-            patience: Duration::from_millis(900),
-            pong: Duration::from_millis(900),
-            keepalive: Duration::from_secs(5),
-        }
-    }
-}
 
 pub struct Server {
     pub index: usize,
@@ -85,9 +41,6 @@ pub struct Means {
     /// The runtime that drives connections.
     pub runtime: tokio::runtime::Handle,
 }
-
-/// A body on its way to the cloud.
-pub type RequestBody = Pin<Box<dyn HttpBody<Data = Bytes, Error = Error> + Send>>;
 
 impl Server {
     pub fn new(index: usize, address: Address, means: Means) -> Self {

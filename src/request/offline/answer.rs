@@ -1,15 +1,15 @@
 //! GET and LIST from the store.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_TYPE, HeaderName, WARNING};
+use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::mpsc;
 
+use super::freshness::freshness;
 use super::{Offline, document};
 use crate::kube::list::{self, Encoding};
 use crate::kube::media::{Form, Media};
@@ -21,23 +21,6 @@ use crate::store::{Found, Knowledge, ListView, StoreError};
 
 /// Bytes read from the store at a time.
 const PAGE: usize = 128 * 1024;
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-
-/// Says how old the answer is, in fields that any client may ignore: `Age` (RFC 9111),
-/// `Cache-Status` (RFC 9211), and a `Warning` for kubectl, which prints it.
-pub(super) fn freshness(response: &mut Response, context: &Context, at_ms: u64) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let age = now.saturating_sub(at_ms / 1000);
-    let headers = response.headers_mut();
-    headers.insert(AGE, HeaderValue::from(age));
-    headers.insert(CACHE_STATUS, HeaderValue::from_static("holdfast; hit; detail=offline"));
-    if context.component == "kubectl" {
-        let text = format!("299 holdfast \"the link to the cloud is down: this is what the node knew {age} s ago\"");
-        if let Ok(value) = HeaderValue::try_from(text) {
-            headers.insert(WARNING, value);
-        }
-    }
-}
 
 fn rewrite(chain: &Chain, encoding: Encoding, item: Vec<u8>) -> Result<Vec<u8>, Refusal> {
     chain.rewrite(encoding, &item).map(|rewritten| rewritten.unwrap_or(item)).map_err(|error| {

@@ -3,7 +3,7 @@
 use http::header::{CONTENT_TYPE, ETAG};
 use http::{HeaderValue, StatusCode};
 
-use super::answer::freshness;
+use super::freshness::freshness;
 use crate::request::context::{Context, Refusal, Response, full};
 use crate::request::names;
 use crate::store::Knowledge;

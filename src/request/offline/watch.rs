@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::Offline;
-use super::answer::{Shown, channel_body, content_type, freshness, unknown};
+use super::answer::{Shown, channel_body, content_type, unknown};
+use super::freshness::freshness;
 use crate::kube::list::Encoding;
 use crate::kube::media::Form;
 use crate::kube::object::{self, TypeMeta};
