@@ -4,6 +4,7 @@
 //! commit left it; the file is opened again for the next batch. A file that is not
 //! ours, or of a format this version does not know, is kept beside a fresh one.
 
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -134,12 +135,22 @@ fn apply(database: &Database, ops: &[Op], durable: bool) -> Result<(), StoreErro
                 Op::Put(key, value) => drop(table.insert(key.as_slice(), value.as_slice()).map_err(backend)?),
                 Op::Delete(key) => drop(table.remove(key.as_slice()).map_err(backend)?),
                 Op::DeletePrefix(prefix) => {
-                    table.retain_in::<&[u8], _>(prefix.as_slice().., |key, _| !key.starts_with(prefix)).map_err(backend)?;
+                    let end = end_of(prefix);
+                    let range = (Bound::Included(prefix.as_slice()), end.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
+                    table.retain_in::<&[u8], _>(range, |_, _| false).map_err(backend)?;
                 }
             }
         }
     }
     transaction.commit().map_err(backend)
+}
+
+/// The first key behind all that begin with `prefix`; `None`: there is none.
+fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut end = prefix.to_vec();
+    while end.pop_if(|byte| *byte == u8::MAX).is_some() {}
+    *end.last_mut()? += 1;
+    Some(end)
 }
 
 type Rows = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
@@ -160,7 +171,7 @@ impl DiskSnapshot {
     fn visit(
         &self,
         prefix: &[u8],
-        range: (std::ops::Bound<&[u8]>, std::ops::Bound<&[u8]>),
+        range: (Bound<&[u8]>, Bound<&[u8]>),
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError> {
         let Some(table) = self.rows()? else { return Ok(()) };
@@ -181,10 +192,38 @@ impl Snapshot for DiskSnapshot {
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
-        self.visit(prefix, (std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded), visit)
+        self.visit(prefix, (Bound::Included(prefix), Bound::Unbounded), visit)
     }
 
     fn scan_after(&self, prefix: &[u8], after: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
-        self.visit(prefix, (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded), visit)
+        self.visit(prefix, (Bound::Excluded(after), Bound::Unbounded), visit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_deleted_and_its_neighbours_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let (disk, _) = Disk::open(&folder.path().join("s.redb")).unwrap();
+        let keys: [&[u8]; 7] = [b"i\x00", b"i\x00\xff", b"i\x01", b"i\x01a", b"i\x02", b"\xff", b"\xff\xff"];
+        let put: Vec<_> = keys.iter().map(|key| Op::Put(key.to_vec(), b"v".to_vec())).collect();
+        let left = |gone: &[u8]| {
+            disk.apply(&put, false).unwrap();
+            disk.apply(&[Op::DeletePrefix(gone.to_vec())], false).unwrap();
+            let mut left = Vec::new();
+            let mut note = |key: &[u8], _: &[u8]| {
+                left.push(key.to_vec());
+                true
+            };
+            disk.snapshot().unwrap().scan(b"", &mut note).unwrap();
+            left
+        };
+        for gone in [&b"i\x00"[..], b"i\x01", b"i", b"\xff", b"\xff\xff", b"", b"x"] {
+            let expected: Vec<_> = keys.iter().filter(|key| !key.starts_with(gone)).map(|key| key.to_vec()).collect();
+            assert_eq!(left(gone), expected, "{gone:?}");
+        }
     }
 }

@@ -11,7 +11,7 @@ mod watch;
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -72,6 +72,7 @@ enum Part {
 pub struct Recording {
     queue: Option<mpsc::Sender<Part>>,
     knowledge: Arc<Knowledge>,
+    behind: Arc<AtomicBool>,
 }
 
 /// The background's end.
@@ -82,6 +83,8 @@ struct Parts {
     /// Bytes that the decoder has not seen yet.
     compressed: Bytes,
     ended: bool,
+    /// The path gave up, because more waited than may.
+    behind: Arc<AtomicBool>,
 }
 
 /// Why an answer is not remembered; a label of the metric.
@@ -92,10 +95,12 @@ impl Knowledge {
     pub fn record(self: &Arc<Self>, subject: Subject, gzip: bool) -> Recording {
         let frames = if matches!(subject, Subject::Watch(_)) { WATCH_FRAMES } else { FRAMES };
         let (sender, queue) = mpsc::channel(frames);
+        let behind = Arc::<AtomicBool>::default();
         let gzip = gzip.then(|| flate2::write::GzDecoder::new(Vec::new()));
-        let parts = Parts { queue, knowledge: self.clone(), gzip, compressed: Bytes::new(), ended: false };
+        let parts =
+            Parts { queue, knowledge: self.clone(), gzip, compressed: Bytes::new(), ended: false, behind: behind.clone() };
         self.tasks.spawn(run(subject, parts, self.clone()));
-        Recording { queue: Some(sender), knowledge: self.clone() }
+        Recording { queue: Some(sender), knowledge: self.clone(), behind }
     }
 
     fn not_remembered(&self, reason: Reason) {
@@ -126,8 +131,7 @@ impl Recording {
         let room = queued + data.len() <= self.knowledge.limits.queue_bytes;
         if !room || queue.try_send(Part::Data(data.clone())).is_err() {
             self.knowledge.queued.fetch_sub(data.len(), Ordering::Relaxed);
-            self.knowledge.not_remembered("store behind");
-            self.queue = None;
+            self.give_up();
         }
     }
 
@@ -136,8 +140,13 @@ impl Recording {
         if let Some(queue) = self.queue.take()
             && queue.try_send(Part::End).is_err()
         {
-            self.knowledge.not_remembered("store behind");
+            self.give_up();
         }
+    }
+
+    fn give_up(&mut self) {
+        self.behind.store(true, Ordering::Relaxed);
+        self.queue = None;
     }
 }
 
@@ -152,6 +161,7 @@ impl Parts {
                 return Ok(None);
             }
             match self.queue.recv().await {
+                None if self.behind.load(Ordering::Relaxed) => return Err("store behind"),
                 None => return Err("ended early"),
                 Some(Part::End) => return self.end(),
                 Some(Part::Data(data)) => {

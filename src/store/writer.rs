@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Op, Store, StoreError};
 
-const QUEUE: usize = 16;
+const QUEUE: usize = 4;
 const DURABLE_EVERY: Duration = Duration::from_secs(1);
 /// Bytes that count as much for one commit.
 const LARGE: usize = 64 * 1024;
