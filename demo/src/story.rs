@@ -141,7 +141,8 @@ impl Play<'_> {
 
     /// Tries to make a ConfigMap, as somebody who may.
     fn create(&self, name: &str) -> Result<Answer> {
-        let body = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+        let body =
+            serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"text": name}});
         Door::Pods(&self.operator).ask(self.stage, "POST", CONFIGMAPS, &body)
     }
 

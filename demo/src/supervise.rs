@@ -125,11 +125,13 @@ pub fn play(kind: Kind, hub: &Path, logs: &Path) -> Result<ExitCode> {
 fn keep(from: &Path, to: &Path) {
     let copied = fs::create_dir(to).and_then(|()| copy(from, to));
     match copied {
-        Ok(hub) => say(&format!("The hub's log is {}, others beside it. It ends with:", hub.display())),
-        Err(error) => say(&format!("The logs could not be kept in {} ({error}). The hub's ends with:", to.display())),
+        Ok(hub) => say(&format!("The hub's log is {}, others beside it. Without its requests it ends with:", hub.display())),
+        Err(error) => {
+            say(&format!("The logs could not be kept in {} ({error}). Without its requests the hub's ends with:", to.display()))
+        }
     }
     let log = fs::read_to_string(from.join("hub.log")).unwrap_or_default();
-    let lines: Vec<&str> = log.lines().collect();
+    let lines: Vec<&str> = log.lines().filter(|line| !line.contains(" INFO access:")).collect();
     for line in &lines[lines.len().saturating_sub(TAIL)..] {
         say(&format!("  {line}"));
     }

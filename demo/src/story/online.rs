@@ -67,7 +67,7 @@ pub(super) fn list(play: &mut Play<'_>) -> Result<Shown> {
     let started = Instant::now();
     play.view = wait_for("the Pod sees what was written", MINUTE, || {
         let view = play.wait_view("hello")?;
-        ensure!(!view["configmaps"]["before"].is_null(), "{view}");
+        ensure!(view["configmaps"]["before"]["text"] == "before", "{view}");
         Ok(view)
     })?;
     let seen = started.elapsed();
