@@ -119,7 +119,11 @@ impl Door<'_> {
     async fn connect(self, stage: &dyn Stage) -> Result<(Client, Option<Child>)> {
         let address = self.address();
         let (stream, pipe): (Box<dyn Stream>, _) = match stage.carrier() {
-            None => (Box::new(TcpStream::connect(address).await?), None),
+            None => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                (Box::new(stream), None)
+            }
             Some(carrier) => {
                 let (stream, pipe) = carried(carrier, address)?;
                 (stream, Some(pipe))

@@ -72,6 +72,22 @@ enum Kind {
     Real,
 }
 
+impl Kind {
+    /// What the user sees first.
+    fn header(self) -> &'static str {
+        match self {
+            Kind::Small => {
+                "Holdfast's story, small: testkit's API server is the cloud, an ordinary kube-rs program the Pod.\n\
+                 Both and the hub run in namespaces of their own, which end with this.\n"
+            }
+            Kind::Real => {
+                "Holdfast's story, real: etcd, kube-apiserver, its controllers and scheduler, kubelet, containerd,\n\
+                 an ordinary client-go Pod. The cloud starts first; that takes some ten seconds.\n"
+            }
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Small(given) => supervise::run(Kind::Small, &given.hub),

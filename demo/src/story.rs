@@ -9,7 +9,7 @@ mod online;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 use serde_json::Value;
 
 use crate::door::{Answer, Door};
@@ -146,16 +146,16 @@ impl Play<'_> {
         Door::Pods(&self.operator).ask(self.stage, "POST", CONFIGMAPS, &body)
     }
 
-    /// The hub's verdict on the link.
-    async fn link_is_up(&self) -> Result<bool> {
+    /// The hub's verdict on the link; none yet if it has just started.
+    async fn link_is_up(&self) -> Result<Option<bool>> {
         let metrics = Door::Admin.request(self.stage, "GET", "/metrics", &Value::Null).await?.text();
         let line = metrics.lines().find(|line| line.starts_with("node_yurthub_server_healthy_status"));
-        Ok(line.context("the hub says nothing of the link")?.ends_with(" 1"))
+        Ok(line.map(|line| line.ends_with(" 1")))
     }
 
     /// Waits for that verdict; how long it took since `since`.
     async fn verdict(&self, up: bool, since: Instant) -> Result<Duration> {
-        while self.link_is_up().await? != up {
+        while self.link_is_up().await? != Some(up) {
             ensure!(since.elapsed() < MINUTE, "the hub has not noticed after {}", report::time(since.elapsed()));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

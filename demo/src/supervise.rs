@@ -32,22 +32,23 @@ const TAIL: usize = 12;
 /// Plays the story in a process of its own, and waits for its end.
 pub fn run(kind: Kind, hub: &Path) -> Result<ExitCode> {
     let hub = needs::hub(hub)?;
+    let (program, logs) = (std::env::current_exe()?, format!("holdfast-demo-{}", std::process::id()));
     let mut command = match kind {
         Kind::Small => {
             needs::small(&hub)?;
-            needs::unshare()?
+            let mut command = needs::unshare()?;
+            command.arg(program).args(["play", "small"]).env("TMPDIR", needs::run_folder()?);
+            command
         }
         Kind::Real => {
             needs::real()?;
-            StdCommand::new("env")
+            let mut command = StdCommand::new(program);
+            command.args(["play", "real"]);
+            command
         }
     };
-    let logs = std::env::temp_dir().join(format!("holdfast-demo-{}", std::process::id()));
-    let stage = if kind == Kind::Small { "small" } else { "real" };
-    command.arg(std::env::current_exe()?).args(["play", stage, "--hub"]).arg(&hub).arg("--logs").arg(&logs);
-    if kind == Kind::Small {
-        command.env("TMPDIR", needs::run_folder()?);
-    }
+    command.arg("--hub").arg(&hub).arg("--logs").arg(std::env::temp_dir().join(logs));
+    say(kind.header());
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(wait(Command::from(command)))
 }
 

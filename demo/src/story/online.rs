@@ -11,10 +11,11 @@ use crate::report::time;
 use crate::stage::{Told, wait_for};
 
 pub(super) fn hub(play: &mut Play<'_>) -> Result<Shown> {
-    let took = play.start_hub()?;
-    ensure!(play.block_on(play.link_is_up())?, "the hub does not reach the cloud");
+    let started = Instant::now();
+    let ready = play.start_hub()?;
+    let up = play.block_on(play.verdict(true, started))?;
     Ok(Shown {
-        summary: format!("ready after {}, the link is up", time(took)),
+        summary: format!("ready after {}, verdict: up after {}", time(ready), time(up)),
         evidence: vec![
             format!("the cloud: {}", play.stage.cloud()),
             format!("the hub: plain HTTP for kubelet at 127.0.0.1:10261, HTTPS for Pods at {HUB_HOST}:{HUB_PORT}"),
@@ -48,8 +49,8 @@ pub(super) fn service(play: &mut Play<'_>) -> Result<Shown> {
 
 pub(super) fn pod(play: &mut Play<'_>) -> Result<Shown> {
     let told = play.told.as_ref().context("nothing to tell the Pod")?;
-    let mut evidence = play.stage.start_pod(told)?;
     let started = Instant::now();
+    let mut evidence = play.stage.start_pod(told)?;
     let view = play.wait_view("hello")?;
     let took = started.elapsed();
     let host = format!("https://{}:{}", told.host, told.port);
@@ -57,7 +58,7 @@ pub(super) fn pod(play: &mut Play<'_>) -> Result<Shown> {
     evidence
         .push(format!("sees ConfigMap greeting {}, Secret allowed {}", view["configmaps"]["greeting"]["text"], view["secret"]));
     evidence.push(format!("Secret forbidden: {}", view["forbidden"].as_str().unwrap_or_default()));
-    Ok(Shown { summary: format!("synced {} after its start, from {host}", time(took)), evidence })
+    Ok(Shown { summary: format!("synced with {host} after {}", time(took)), evidence })
 }
 
 pub(super) fn list(play: &mut Play<'_>) -> Result<Shown> {
@@ -84,4 +85,17 @@ pub(super) fn list(play: &mut Play<'_>) -> Result<Shown> {
             format!("Secret forbidden: 403 {}", refused.message()),
         ],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_told_the_first_port() -> Result<()> {
+        let ports = serde_json::json!([{"name": "https", "port": 443}, {"name": "other", "port": 80}]);
+        let told = told(&serde_json::json!({"spec": {"clusterIP": "10.96.0.1", "ports": ports}}))?;
+        assert_eq!((told.host.as_str(), told.port), ("10.96.0.1", 443));
+        Ok(())
+    }
 }
