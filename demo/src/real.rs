@@ -176,6 +176,10 @@ impl Stage for Real {
         Ok(())
     }
 
+    fn restarter(&self) -> &'static str {
+        "kubelet starts it, from the second time on after a back-off of ten seconds"
+    }
+
     fn pod_address(&self) -> Result<SocketAddr> {
         Ok((self.pod.as_ref().context("there is no Pod")?.address, SAMPLE_PORT).into())
     }

@@ -185,6 +185,10 @@ impl Stage for Small {
         Ok(())
     }
 
+    fn restarter(&self) -> &'static str {
+        "started again at once"
+    }
+
     fn pod_address(&self) -> Result<SocketAddr> {
         Ok((Ipv4Addr::LOCALHOST, SAMPLE_PORT).into())
     }

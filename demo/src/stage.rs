@@ -49,6 +49,8 @@ pub trait Stage {
     fn start_pod(&mut self, told: &Told) -> Result<Vec<String>>;
     /// kill -9, and another start of the same. Returns when the new process runs.
     fn restart_pod(&mut self) -> Result<()>;
+    /// Who starts it again, and when.
+    fn restarter(&self) -> &'static str;
     /// Where the Pod serves what it has seen.
     fn pod_address(&self) -> Result<SocketAddr>;
 

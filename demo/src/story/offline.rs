@@ -70,7 +70,7 @@ pub(super) fn restart(play: &mut Play<'_>) -> Result<Shown> {
     Ok(Shown {
         summary: format!("synced with the same data {} after the kill", time(synced)),
         evidence: vec![
-            format!("the new process was seen to run {} after the kill", time(running)),
+            format!("the new process was seen to run {} after the kill: {}", time(running), play.stage.restarter()),
             format!("sees ConfigMap greeting {}, Secret allowed {}", view["configmaps"]["greeting"]["text"], view["secret"]),
             format!("Secret forbidden: {}", view["forbidden"].as_str().unwrap_or_default()),
         ],
