@@ -22,9 +22,11 @@ build:
 	@scripts/need build
 	cargo build --release --locked
 
+# The hub is built by itself: together with others it would get their crates' features.
 demo:
 	@scripts/need $(if $(filter real,$(CLOUD)),test,demo)
-	@cargo build --release --locked -p holdfast -p demo
+	@cargo build --release --locked -p holdfast
+	@cargo build --release --locked -p demo
 ifeq ($(CLOUD),real)
 	@$(WITH_LAB); exec $(TARGET)/release/demo real --hub $(TARGET)/release/holdfast
 else
@@ -60,5 +62,6 @@ cluster: ## the story on a real cluster
 
 bench:
 	@scripts/need bench
-	@cargo build --release --locked -p holdfast -p testkit
+	@cargo build --release --locked -p holdfast
+	@cargo build --release --locked -p testkit
 	@exec $(TARGET)/release/bench --hub $(TARGET)/release/holdfast

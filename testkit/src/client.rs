@@ -43,6 +43,13 @@ enum Sender {
     H2(http2::SendRequest<Full<Bytes>>),
 }
 
+/// How to speak TLS, and with whom.
+struct Tls<'a> {
+    config: ClientConfig,
+    server_name: &'a str,
+    port: u16,
+}
+
 /// A whole answer.
 #[derive(Clone, Debug)]
 pub struct Response {
@@ -104,14 +111,35 @@ impl Client {
     ) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
-        let name = ServerName::try_from(server_name.to_owned())?;
-        let connector = TlsConnector::from(Arc::new(config(ca_pem, alpn, identity)?));
+        let tls = Tls { config: config(ca_pem, alpn, identity)?, server_name, port: addr.port() };
+        Self::over_tls(stream, tls, alpn).await
+    }
+
+    /// [`Client::https`] over any stream, a pipe included, with the server at `addr`.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn https_over<S>(stream: S, addr: SocketAddr, ca_pem: &str, alpn: Alpn) -> anyhow::Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let server_name = addr.ip().to_string();
+        let tls = Tls { config: config(ca_pem, alpn, None)?, server_name: &server_name, port: addr.port() };
+        Self::over_tls(stream, tls, alpn).await
+    }
+
+    async fn over_tls<S>(stream: S, tls: Tls<'_>, alpn: Alpn) -> anyhow::Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let name = ServerName::try_from(tls.server_name.to_owned())?;
+        let connector = TlsConnector::from(Arc::new(tls.config));
         let stream = connector.connect(name, stream).await.context("TLS handshake")?;
         let chosen = stream.get_ref().1.alpn_protocol();
         if alpn == Alpn::H2 && chosen != Some(b"h2") {
             return Err(anyhow!("the server chose {chosen:?}, not h2"));
         }
-        Self::over(stream, alpn, "https", &format!("{server_name}:{}", addr.port())).await
+        Self::over(stream, alpn, "https", &format!("{}:{}", tls.server_name, tls.port)).await
     }
 
     /// HTTP over any stream, a pipe included. `authority` becomes the Host.
