@@ -7,6 +7,7 @@
 //! nothing behind them, as there.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use http::{Method, Uri};
 
@@ -163,10 +164,18 @@ fn exact_name(selector: &str) -> Option<String> {
 impl Query {
     fn parse(query: &str) -> Self {
         let mut parsed = Self::default();
+        let mut seen = HashSet::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = percent_decode_plus(value);
-            parsed.set(&percent_decode_plus(key), value.into_owned());
+            let key = percent_decode_plus(key);
+            // The kube-apiserver takes the first of several.
+            if seen.contains(&key) {
+                parsed.other = true;
+            } else {
+                parsed.set(&key, value.into_owned());
+                seen.insert(key);
+            }
         }
         parsed
     }

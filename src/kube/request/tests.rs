@@ -91,3 +91,9 @@ fn selectors_are_decoded() {
     assert_eq!(info.query.limit, "500");
     assert!(!info.query.other);
 }
+
+#[test]
+fn of_a_parameter_given_twice_the_first_counts_and_nothing_is_made_of_the_answer() {
+    let info = parse(&Method::GET, &"/api/v1/pods?labelSelector=a%3Db&labelSelector=&watch=0&watch=1".parse().unwrap()).unwrap();
+    assert_eq!((info.query.label_selector.as_str(), info.query.watch, info.query.other), ("a=b", false, true));
+}
