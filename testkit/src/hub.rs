@@ -96,7 +96,7 @@ impl Hub {
                 anyhow::bail!("the hub ended with {:?}:\n{}", status?, self.log());
             }
             anyhow::ensure!(Instant::now() < deadline, "the hub is not ready:\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use testkit::pki::{Identity, Pki};
 const USAGE: &str = "\
 fake-apiserver [--listen ADDR] [--cert FILE --key FILE] [--client-ca FILE] [--objects N]
                [--write-pki DIR] [--gzip] [--anonymous] [--http1] [--max-streams N]
+               [--keep-requests N]
 
 --objects N      starts with N ConfigMaps of about 4 KB in namespace `bench`
 --write-pki DIR  makes an authority; writes ca.crt, server.crt, admin.crt (system:masters), keys
@@ -22,6 +23,7 @@ fake-apiserver [--listen ADDR] [--cert FILE --key FILE] [--client-ca FILE] [--ob
 commands: cut | freeze | silence | reset | heal | compact | goaway | garbage | stats
           status CODE | stall | slow BYTES_PER_SECOND
           put PATH JSON | delete PATH | token T USER [GROUP,..]
+          fill NAMESPACE N, ConfigMaps of about 4 KB
           allow USER VERB RESOURCE NAMESPACE NAME
 ";
 
@@ -38,9 +40,7 @@ async fn main() -> anyhow::Result<()> {
     if let Some(dir) = &arguments.write_pki {
         write_pki(fake.pki(), dir)?;
     }
-    for index in 0..arguments.objects {
-        fake.put("configmaps", "bench", &format!("bench-{index:06}"), config_map(index));
-    }
+    fill(&fake, "bench", arguments.objects);
     say(&fake.url());
     let (done, ended) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
@@ -65,6 +65,7 @@ fn arguments(mut given: impl Iterator<Item = String>) -> anyhow::Result<Argument
             "--objects" => objects = value()?.parse().context("--objects")?,
             "--write-pki" => write_pki = Some(PathBuf::from(value()?)),
             "--max-streams" => options.max_concurrent_streams = value()?.parse().context("--max-streams")?,
+            "--keep-requests" => options.keep_requests = value()?.parse().context("--keep-requests")?,
             "--gzip" => options.gzip = true,
             "--anonymous" => options.anonymous = true,
             "--http1" => options.http2 = false,
@@ -96,6 +97,12 @@ fn write_pki(pki: &Pki, dir: &std::path::Path) -> anyhow::Result<()> {
     pki.client("admin", "system:masters").write_to(dir, "admin")?;
     pki.server(&["127.0.0.1", "localhost"]).write_to(dir, "server")?;
     Ok(())
+}
+
+fn fill(fake: &Fake, namespace: &str, count: usize) {
+    for index in 0..count {
+        fake.put("configmaps", namespace, &format!("bench-{index:06}"), config_map(index));
+    }
 }
 
 /// About 4 KB of text that compresses as configuration does.
@@ -133,6 +140,7 @@ fn obey(fake: &Fake, line: &str) -> anyhow::Result<String> {
         ("slow", [rate]) => fake.fault(Fault::SlowBody(rate.parse()?)),
         ("heal", _) => fake.heal()?,
         ("compact", _) => fake.compact(),
+        ("fill", [namespace, count]) => fill(fake, namespace, count.parse()?),
         ("delete", [path]) => drop(fake.delete_path(path)?),
         ("put", [path, ..]) => {
             let object = rest.split_once(' ').context("put PATH JSON")?.1;
