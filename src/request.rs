@@ -37,7 +37,8 @@ pub struct Path {
 /// loops alike.
 pub async fn serve(path: &Arc<Path>, peer: Arc<accept::Peer>, request: Request) -> Response {
     let mut context = respond::begin(peer, &request);
-    let result = answer(path, &mut context, request).await;
+    // Boxed, so that a watch holds what finding its answer took only until it is found.
+    let result = Box::pin(answer(path, &mut context, request)).await;
     respond::finish(path, context, result)
 }
 

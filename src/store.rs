@@ -20,6 +20,7 @@ mod memory;
 mod object;
 mod page;
 pub mod record;
+mod repeats;
 mod seal;
 mod sweep;
 mod writer;

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use super::accept::Peer;
 use crate::kube::media::Media;
 use crate::kube::request::RequestInfo;
-use crate::kube::token::TokenDigest;
+use crate::kube::token::{self, Claims, TokenDigest};
 use crate::store::{Grant, NODE};
 use crate::upstream::RequestBody;
 
@@ -109,11 +109,22 @@ impl Context {
 
     /// The user as the node knows it, from a credential the cloud has accepted.
     pub fn user(&self) -> Option<String> {
+        self.user_of(self.claims())
+    }
+
+    /// What the caller's token claims, if it is one that claims anything.
+    pub fn claims(&self) -> Option<Claims> {
+        match &self.caller {
+            Caller::Bearer { token, .. } => token::claims(token),
+            Caller::Nobody | Caller::Node | Caller::Other => None,
+        }
+    }
+
+    /// [`Context::user`] for whom the claims are at hand.
+    pub fn user_of(&self, claims: Option<Claims>) -> Option<String> {
         match &self.caller {
             Caller::Node => Some(NODE.to_owned()),
-            Caller::Bearer { digest, token } => {
-                Some(crate::kube::token::claims(token).map_or_else(|| format!("{:02x?}", digest.0), |claims| claims.user))
-            }
+            Caller::Bearer { digest, .. } => Some(claims.map_or_else(|| format!("{:02x?}", digest.0), |claims| claims.user)),
             Caller::Nobody | Caller::Other => None,
         }
     }

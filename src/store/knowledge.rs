@@ -13,6 +13,7 @@ use super::collection::{Header, ListView, Scope};
 use super::grant::now;
 use super::journal::Journal;
 use super::page::Pages;
+use super::repeats::Repeats;
 use super::sweep::Singles;
 use super::writer::{Batch, Writer};
 use super::{Op, Sealer, Snapshot, Store, StoreError, keys};
@@ -65,6 +66,7 @@ pub struct Knowledge {
     /// Bytes of answers that wait to be remembered.
     pub(super) queued: AtomicUsize,
     pub(super) recent: Recent,
+    pub(super) repeats: Repeats,
     pub(super) pages: Pages,
     journal: Mutex<Journal>,
     used: Mutex<HashMap<Vec<u8>, u64>>,
@@ -120,6 +122,7 @@ impl Knowledge {
             singles: Singles::default(),
             queued: AtomicUsize::new(0),
             recent: Recent::default(),
+            repeats: Repeats::default(),
             pages: Pages::default(),
             journal: Mutex::default(),
             used: Mutex::default(),

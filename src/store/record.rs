@@ -5,6 +5,7 @@
 //! counted. A task of the background takes the bytes apart and queues rows. Only
 //! [`Recording::finish`] makes an answer count; one that is dropped never happened.
 
+mod gather;
 mod list;
 mod single;
 mod watch;
@@ -16,8 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::{Document, Knowledge, ObjectKey, Scope};
+use super::{Document, Knowledge, ObjectKey, Scope, keys};
 use crate::runtime::metrics::Why;
+use gather::Gathered;
 
 /// Frames of one answer that may wait; the bytes of all answers are bounded together.
 const FRAMES: usize = 1024;
@@ -70,9 +72,21 @@ enum Part {
 
 /// The path's end of remembering one answer.
 pub struct Recording {
-    queue: Option<mpsc::Sender<Part>>,
+    way: Way,
     knowledge: Arc<Knowledge>,
+}
+
+/// Taken apart in the background as it comes.
+struct Streamed {
+    queue: mpsc::Sender<Part>,
     behind: Arc<AtomicBool>,
+}
+
+enum Way {
+    Streamed(Streamed),
+    Gathered(Box<Gathered>),
+    /// The store is behind: not remembered.
+    GivenUp,
 }
 
 /// The background's end.
@@ -93,14 +107,23 @@ type Reason = &'static str;
 impl Knowledge {
     /// Begins to remember an answer; `gzip`: its body is compressed.
     pub fn record(self: &Arc<Self>, subject: Subject, gzip: bool) -> Recording {
-        let frames = if matches!(subject, Subject::Watch(_)) { WATCH_FRAMES } else { FRAMES };
-        let (sender, queue) = mpsc::channel(frames);
+        let way = match subject {
+            Subject::List(_) => Way::Streamed(self.begin(subject, gzip, FRAMES)),
+            Subject::Watch(_) => Way::Streamed(self.begin(subject, gzip, WATCH_FRAMES)),
+            Subject::Object(_) | Subject::Document { .. } => Way::Gathered(Box::new(Gathered::new(subject, gzip, self.clone()))),
+        };
+        Recording { way, knowledge: self.clone() }
+    }
+
+    /// Starts the background's end.
+    fn begin(self: &Arc<Self>, subject: Subject, gzip: bool, frames: usize) -> Streamed {
+        let (queue, parts) = mpsc::channel(frames);
         let behind = Arc::<AtomicBool>::default();
         let gzip = gzip.then(|| flate2::write::GzDecoder::new(Vec::new()));
         let parts =
-            Parts { queue, knowledge: self.clone(), gzip, compressed: Bytes::new(), ended: false, behind: behind.clone() };
+            Parts { queue: parts, knowledge: self.clone(), gzip, compressed: Bytes::new(), ended: false, behind: behind.clone() };
         self.tasks.spawn(run(subject, parts, self.clone()));
-        Recording { queue: Some(sender), knowledge: self.clone(), behind }
+        Streamed { queue, behind }
     }
 
     fn not_remembered(&self, reason: Reason) {
@@ -108,14 +131,28 @@ impl Knowledge {
     }
 }
 
+impl Subject {
+    /// The one row that the answer becomes, if it is one.
+    fn row(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::List(_) | Self::Watch(_) => None,
+            Self::Object(ask) => Some(ask.key.key()),
+            Self::Document { name, .. } => Some(keys::key(keys::DOCUMENT, &[name])),
+        }
+    }
+}
+
 async fn run(subject: Subject, parts: Parts, knowledge: Arc<Knowledge>) {
+    let row = subject.row();
     let result = match subject {
-        Subject::List(ask) => list::record(&knowledge, ask, parts).await,
+        // Boxed: a watch, which lasts, does not hold the room that a list takes.
+        Subject::List(ask) => Box::pin(list::record(&knowledge, ask, parts)).await,
         Subject::Watch(ask) => watch::record(&knowledge, ask, parts).await,
         Subject::Object(ask) => single::object(&knowledge, ask, parts).await,
         Subject::Document { name, head } => single::document(&knowledge, &name, head, parts).await,
     };
     if let Err(reason) = result {
+        row.inspect(|row| knowledge.repeats.forget(row));
         knowledge.not_remembered(reason);
     }
 }
@@ -123,30 +160,63 @@ async fn run(subject: Subject, parts: Parts, knowledge: Arc<Knowledge>) {
 impl Recording {
     /// Hands over the next bytes of the body, as they came. Never waits.
     pub fn push(&mut self, data: &Bytes) {
-        let Some(queue) = &self.queue else { return };
-        if data.is_empty() {
+        if data.is_empty() || matches!(self.way, Way::GivenUp) {
             return;
         }
         let queued = self.knowledge.queued.fetch_add(data.len(), Ordering::Relaxed);
         let room = queued + data.len() <= self.knowledge.limits.queue_bytes;
-        if !room || queue.try_send(Part::Data(data.clone())).is_err() {
+        if !room || !self.way.push(data.clone()) {
             self.knowledge.queued.fetch_sub(data.len(), Ordering::Relaxed);
-            self.give_up();
+            self.way.give_up();
         }
     }
 
     /// The body ended as it should: what was pushed is the whole answer.
-    pub fn finish(mut self) {
-        if let Some(queue) = self.queue.take()
-            && queue.try_send(Part::End).is_err()
-        {
-            self.give_up();
+    pub fn finish(self) {
+        match self.way {
+            Way::Gathered(gathered) => gathered.finish(),
+            Way::Streamed(stream) => stream.finish(),
+            Way::GivenUp => {}
+        }
+    }
+}
+
+impl Streamed {
+    fn push(&self, part: Part) -> bool {
+        self.queue.try_send(part).is_ok()
+    }
+
+    fn finish(self) {
+        if !self.push(Part::End) {
+            self.behind.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Way {
+    /// Whether there was room.
+    fn push(&mut self, data: Bytes) -> bool {
+        match self {
+            Self::GivenUp => false,
+            Self::Streamed(stream) => stream.push(Part::Data(data)),
+            Self::Gathered(gathered) => {
+                gathered.push(data);
+                if gathered.is_large()
+                    && let Self::Gathered(gathered) = std::mem::replace(self, Self::GivenUp)
+                {
+                    *self = Self::Streamed(gathered.stream());
+                }
+                true
+            }
         }
     }
 
     fn give_up(&mut self) {
-        self.behind.store(true, Ordering::Relaxed);
-        self.queue = None;
+        match std::mem::replace(self, Self::GivenUp) {
+            Self::Streamed(stream) => stream.behind.store(true, Ordering::Relaxed),
+            Self::Gathered(gathered) => gathered.give_up(),
+            Self::GivenUp => {}
+        }
     }
 }
 

@@ -141,6 +141,7 @@ impl Knowledge {
         let freed: u64 =
             candidates.iter().filter(|candidate| gone.contains(&candidate.key)).map(|candidate| candidate.bytes).sum();
         self.singles.0.store(total - freed, Ordering::Relaxed);
+        gone.iter().for_each(|row| self.repeats.forget(row));
         Ok(gone.into_iter().map(Op::Delete).collect())
     }
 

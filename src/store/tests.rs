@@ -342,3 +342,40 @@ async fn single_objects_stay_within_their_part_and_kubelets_stay() {
     assert!(known(0), "kubelet's");
     assert!((15..=26).contains(&kept), "{kept} of 10 KB in a quarter of 1 MiB");
 }
+
+#[tokio::test]
+async fn the_same_answer_again_is_known_again_after_a_404() {
+    let knowledge = open(Arc::new(Memory::default()));
+    let key = ObjectKey { scope: scope(), name: "x".into() };
+    let body = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"x","namespace":"a","resourceVersion":"5"}}"#;
+    for size in [body.len(), 10] {
+        for _ in 0..2 {
+            let mut recording = knowledge.record(Subject::Object(record::ObjectAsk { key: key.clone(), pinned: false }), false);
+            body.as_bytes().chunks(size).for_each(|data| recording.push(&Bytes::copy_from_slice(data)));
+            recording.finish();
+            settle(&knowledge).await;
+            assert!(matches!(knowledge.object(&key).unwrap(), Found::Object { .. }));
+        }
+        knowledge.note_absent(&key);
+        settle(&knowledge).await;
+        assert!(matches!(knowledge.object(&key).unwrap(), Found::Absent { .. }));
+    }
+    assert_eq!(knowledge.queued.load(std::sync::atomic::Ordering::Relaxed), 0, "what was gathered is no longer queued");
+}
+
+#[tokio::test]
+async fn a_large_object_is_remembered_as_it_comes() {
+    let knowledge = open(Arc::new(Memory::default()));
+    let key = ObjectKey { scope: scope(), name: "x".into() };
+    let text = "t".repeat(200_000);
+    let body = format!(
+        r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"x","namespace":"a","resourceVersion":"5"}},"data":{{"t":"{text}"}}}}"#
+    );
+    let mut recording = knowledge.record(Subject::Object(record::ObjectAsk { key: key.clone(), pinned: false }), false);
+    body.as_bytes().chunks(1000).for_each(|data| recording.push(&Bytes::copy_from_slice(data)));
+    recording.finish();
+    settle(&knowledge).await;
+    let Found::Object { item, .. } = knowledge.object(&key).unwrap() else { panic!("not remembered") };
+    assert!(item.len() > text.len());
+    assert_eq!(knowledge.queued.load(std::sync::atomic::Ordering::Relaxed), 0);
+}

@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -28,10 +27,13 @@ const MAX_HEADERS: u32 = 256 * 1024;
 #[derive(Default)]
 pub(super) struct Shared {
     in_flight: AtomicUsize,
+    /// Requests whose answer's head has not come.
+    unanswered: AtomicUsize,
     read: AtomicU64,
     dead: AtomicBool,
     silent: AtomicBool,
-    suspicion: Notify,
+    /// The first of several requests waits for its answer.
+    expecting: Notify,
 }
 
 /// A stream's place on a connection; given back when dropped.
@@ -39,6 +41,9 @@ pub(super) struct Place(Arc<Shared>);
 
 /// A stream whose head is sent: the answer to come, and where the body goes.
 pub(super) type Opened = (h2::client::ResponseFuture, h2::SendStream<Bytes>);
+
+/// A request waits for its answer's head as long as this lives.
+struct Expecting<'a>(&'a Shared);
 
 pub(super) struct Connection {
     pub(super) generation: u64,
@@ -53,6 +58,21 @@ impl Shared {
             return Error::new(Fault::Link, sent, "the connection fell silent: no reply to a ping");
         }
         Error::from_h2(error, sent)
+    }
+}
+
+impl<'a> Expecting<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        if shared.unanswered.fetch_add(1, Ordering::Relaxed) == 0 {
+            shared.expecting.notify_one();
+        }
+        Self(shared)
+    }
+}
+
+impl Drop for Expecting<'_> {
+    fn drop(&mut self) {
+        self.0.unanswered.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -133,42 +153,35 @@ impl Connection {
         send.send_request(head, end).map_err(ended)
     }
 
-    /// Waits for the answer's head; after `patience` without one the connection is
-    /// pinged, again and again: a slow server is waited for, a dead one is not.
-    pub(super) async fn answer(
-        &self,
-        mut future: h2::client::ResponseFuture,
-        patience: Duration,
-    ) -> Result<http::Response<h2::RecvStream>, Error> {
-        loop {
-            match tokio::time::timeout(patience, &mut future).await {
-                Ok(answer) => {
-                    return answer.map_err(|error| {
-                        // It takes no more streams, although it may finish those it has.
-                        if error.is_go_away() || error.is_io() {
-                            self.shared.dead.store(true, Ordering::Relaxed);
-                        }
-                        self.shared.explain(&error, true)
-                    });
-                }
-                Err(_) => self.shared.suspicion.notify_one(),
+    /// Waits for the answer's head, however long: a slow server is waited for, and a
+    /// dead one is noticed by [`watch_silence`]. A timer of its own for each request
+    /// would wake the runtime each time.
+    pub(super) async fn answer(&self, future: h2::client::ResponseFuture) -> Result<http::Response<h2::RecvStream>, Error> {
+        let _expecting = Expecting::new(&self.shared);
+        future.await.map_err(|error| {
+            // It takes no more streams, although it may finish those it has.
+            if error.is_go_away() || error.is_io() {
+                self.shared.dead.store(true, Ordering::Relaxed);
             }
-        }
+            self.shared.explain(&error, true)
+        })
     }
 }
 
-/// Returns when a ping was not answered in time.
+/// Returns when a ping was not answered in time. While answers are awaited, a
+/// connection that brings nothing is pinged within `patience`.
 async fn watch_silence(mut pings: PingPong, shared: &Shared, timing: Timing) {
     loop {
         let read = shared.read.load(Ordering::Relaxed);
+        let expecting = shared.unanswered.load(Ordering::Relaxed) > 0;
+        let wait = if expecting { timing.patience / 2 } else { timing.keepalive };
         tokio::select! {
-            () = shared.suspicion.notified() => {}
-            () = tokio::time::sleep(timing.keepalive) => {
-                let quiet = read == shared.read.load(Ordering::Relaxed);
-                if !quiet || shared.in_flight.load(Ordering::Relaxed) == 0 {
-                    continue;
-                }
-            }
+            () = tokio::time::sleep(wait) => {}
+            () = shared.expecting.notified(), if !expecting => continue,
+        }
+        let quiet = read == shared.read.load(Ordering::Relaxed);
+        if !quiet || shared.in_flight.load(Ordering::Relaxed) == 0 {
+            continue;
         }
         match tokio::time::timeout(timing.pong, pings.ping(Ping::opaque())).await {
             Ok(Ok(_)) => {}

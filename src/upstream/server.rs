@@ -142,7 +142,7 @@ impl Server {
                 }
             });
         }
-        let answer = connection.answer(future, self.timing.patience).await;
+        let answer = connection.answer(future).await;
         // A stream that was reset because its client failed is nobody else's fault.
         let answer = answer.map_err(|error| clients_fault.try_recv().unwrap_or(error))?;
         let (parts, stream) = answer.into_parts();

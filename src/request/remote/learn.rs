@@ -8,8 +8,8 @@ use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG};
 use http::response::Parts;
 
+use crate::kube::list::Encoding;
 use crate::kube::media::{self, Form, Media};
-use crate::kube::{list::Encoding, token};
 use crate::request::context::{Caller, Context};
 use crate::request::names;
 use crate::state::rules::Rules;
@@ -36,7 +36,9 @@ pub(super) fn from_head(knowledge: &Arc<Knowledge>, rules: &Rules, context: &Con
 
 /// The cloud's yes or no, kept for when it cannot be asked.
 fn rights(knowledge: &Knowledge, context: &Context, status: StatusCode) {
-    let Some(user) = context.user() else { return };
+    let claims = context.claims();
+    let expires = claims.as_ref().and_then(|claims| claims.expires);
+    let Some(user) = context.user_of(claims) else { return };
     match status {
         StatusCode::UNAUTHORIZED => {
             if let Caller::Bearer { digest, .. } = context.caller {
@@ -47,8 +49,7 @@ fn rights(knowledge: &Knowledge, context: &Context, status: StatusCode) {
         // These come after authorization: NotFound and Gone are answers to somebody
         // who may ask.
         status if status.is_success() || matches!(status.as_u16(), 304 | 404 | 409 | 410) => {
-            if let Caller::Bearer { digest, token } = &context.caller {
-                let expires = token::claims(token).and_then(|claims| claims.expires);
+            if let Caller::Bearer { digest, .. } = &context.caller {
                 knowledge.know_token(*digest, &Known { user: user.clone(), expires });
             }
             knowledge.grant(&context.grant(&user));

@@ -48,6 +48,7 @@ impl Knowledge {
         // Only worth a row if something else is known, or was asked before: the same
         // absence again within a minute is not written again.
         let row = key.key();
+        self.repeats.forget(&row);
         if self.first_in(&row, 60, record.at / 1000) && !self.put(row.clone(), &join(&record, &[])) {
             self.recent.forget(&row);
         }

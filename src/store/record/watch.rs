@@ -38,11 +38,12 @@ pub(super) async fn record(knowledge: &Knowledge, ask: WatchAsk, mut parts: Part
     // However a watch ends, what it brought before was right.
     while let Ok(Some(data)) = parts.next().await {
         framer.feed(data, &mut frames).map_err(|_| "unreadable watch")?;
+        // Boxed, so that a watch at rest holds little.
         for frame in frames.drain(..) {
             if frame.event.kind == EventType::Error {
                 return follower.flush().await;
             }
-            follower.event(frame.event.kind, &frame.event.object).await?;
+            Box::pin(follower.event(frame.event.kind, &frame.event.object)).await?;
         }
         follower.flush().await?;
     }

@@ -1,0 +1,72 @@
+//! Small answers that count only as a whole are gathered, and looked at once they have
+//! ended: one that was remembered a moment ago costs no task and no write.
+//!
+//! Receives the body's bytes as they pass; what is gathered counts as queued until it
+//! is handed on or dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::{FRAMES, Part, Streamed, Subject};
+use crate::store::Knowledge;
+use crate::store::grant::now;
+
+/// Bytes and frames beyond which a body is taken apart as it comes.
+const BYTES: usize = 64 * 1024;
+const PARTS: usize = 64;
+
+pub(super) struct Gathered {
+    subject: Subject,
+    gzip: bool,
+    parts: Vec<Bytes>,
+    bytes: usize,
+    knowledge: Arc<Knowledge>,
+}
+
+impl Gathered {
+    pub(super) fn new(subject: Subject, gzip: bool, knowledge: Arc<Knowledge>) -> Self {
+        Self { subject, gzip, parts: Vec::new(), bytes: 0, knowledge }
+    }
+
+    pub(super) fn push(&mut self, data: Bytes) {
+        self.bytes += data.len();
+        self.parts.push(data);
+    }
+
+    pub(super) fn is_large(&self) -> bool {
+        self.bytes > BYTES || self.parts.len() > PARTS
+    }
+
+    /// The body goes on: what there is of it, and what comes, is taken apart from now on.
+    pub(super) fn stream(mut self) -> Streamed {
+        let stream = self.knowledge.begin(self.subject.clone(), self.gzip, FRAMES);
+        for data in self.parts.drain(..) {
+            self.bytes -= data.len();
+            // There is room for more than is ever gathered.
+            stream.push(Part::Data(data));
+        }
+        stream
+    }
+
+    pub(super) fn give_up(self) {
+        self.knowledge.not_remembered("store behind");
+    }
+
+    /// The body has ended as it should.
+    pub(super) fn finish(self) {
+        let row = self.subject.row();
+        let epoch = self.knowledge.writer().epoch();
+        if row.is_some_and(|row| self.knowledge.repeats.is_repeat(&row, &self.parts, epoch, now())) {
+            return;
+        }
+        self.stream().finish();
+    }
+}
+
+impl Drop for Gathered {
+    fn drop(&mut self) {
+        self.knowledge.queued.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
