@@ -138,7 +138,7 @@ impl Knowledge {
         let headers = self.read_headers()?;
         let highest = headers.values().map(|header| header.id).max().unwrap_or(0);
         // Ids of lists that a crash left half-written are never used again.
-        let last = self.last_item_id()?;
+        let last = self.item_ids()?.last().copied().unwrap_or(0);
         self.next_id.fetch_max(highest.max(last) + 1, Ordering::Relaxed);
         self.first_id.store(self.next_id.load(Ordering::Relaxed), Ordering::Relaxed);
         *self.catalogue.lock().unwrap_or_else(PoisonError::into_inner) = Catalogue { epoch: self.writer.epoch(), headers };
@@ -163,22 +163,23 @@ impl Knowledge {
         Ok(headers)
     }
 
-    /// The highest id under which any item is stored.
-    fn last_item_id(&self) -> Result<u64, StoreError> {
+    /// Every id under which items are stored, in order.
+    pub(super) fn item_ids(&self) -> Result<Vec<u64>, StoreError> {
         let snapshot = self.snapshot()?;
-        let mut last = 0;
+        let mut ids = Vec::new();
         // One row for each id: jump behind each id's items.
         loop {
-            let mut found = None;
-            let mut after = keys::items(last);
+            let last = ids.last().copied();
+            let mut after = keys::items(last.unwrap_or_default());
             after.push(0xff);
+            let mut found = None;
             snapshot.scan_after(&[keys::ITEM], &after, &mut |key, _| {
                 found = keys::item_id(key);
                 false
             })?;
             match found {
-                Some(id) if id > last => last = id,
-                _ => return Ok(last),
+                Some(id) if last.is_none_or(|last| id > last) => ids.push(id),
+                _ => return Ok(ids),
             }
         }
     }

@@ -83,32 +83,10 @@ impl Knowledge {
             ops.push(Op::Delete(scope.key()));
             ops.push(Op::DeletePrefix(keys::items(header.id)));
         }
-        ops.extend(self.abandoned(&live)?.into_iter().map(|id| Op::DeletePrefix(keys::items(id))));
+        // Remains of lists that never ended.
+        let abandoned = self.item_ids()?.into_iter().filter(|id| !live.contains(id) && !self.is_young(*id));
+        ops.extend(abandoned.map(|id| Op::DeletePrefix(keys::items(id))));
         Ok(ops)
-    }
-
-    /// Ids that have items but no collection, and are not being written.
-    fn abandoned(&self, live: &HashSet<u64>) -> Result<Vec<u64>, StoreError> {
-        let snapshot = self.snapshot()?;
-        let (mut abandoned, mut last) = (Vec::new(), 0);
-        loop {
-            let mut found = None;
-            let mut after = keys::items(last);
-            after.push(0xff);
-            snapshot.scan_after(&[keys::ITEM], &after, &mut |key, _| {
-                found = keys::item_id(key);
-                false
-            })?;
-            match found {
-                Some(id) if id > last => {
-                    last = id;
-                    if !live.contains(&id) && !self.is_young(id) {
-                        abandoned.push(id);
-                    }
-                }
-                _ => return Ok(abandoned),
-            }
-        }
     }
 
     /// The oldest single rows beyond their part of the budget; kubelet's never go.
