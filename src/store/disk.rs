@@ -128,6 +128,8 @@ impl Store for Disk {
 fn apply(database: &Database, ops: &[Op], durable: bool) -> Result<(), StoreError> {
     let mut transaction = database.begin_write().map_err(backend)?;
     transaction.set_durability(if durable { Durability::Immediate } else { Durability::None }).map_err(backend)?;
+    // After kill -9 the file opens at once: else every page is read first.
+    transaction.set_quick_repair(durable);
     {
         let mut table = transaction.open_table(ROWS).map_err(backend)?;
         for op in ops {

@@ -177,13 +177,17 @@ async fn stall(inner: FakeBody, feed: &Feed, limit: usize) {
 async fn slow(mut inner: FakeBody, feed: &Feed, rate: u64) {
     let step = usize::try_from(rate / 20).unwrap_or(usize::MAX).max(1);
     let pause = Duration::from_millis(if rate >= 20 { 50 } else { 1000 / rate.max(1) });
+    let mut begun = false;
     while let Some(mut chunk) = inner.chunk().await {
         while !chunk.is_empty() {
+            // Between parts, not after the last: a body ends with its last byte.
+            if std::mem::replace(&mut begun, true) {
+                tokio::time::sleep(pause).await;
+            }
             let part = chunk.split_to(step.min(chunk.len()));
             if !feed.data(part).await {
                 return;
             }
-            tokio::time::sleep(pause).await;
         }
     }
 }
