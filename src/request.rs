@@ -12,7 +12,7 @@ pub mod respond;
 
 use std::sync::Arc;
 
-pub use context::{Body, BodyError, Caller, Request, Response};
+pub use context::{Bearer, Body, BodyError, Caller, Request, Response};
 use context::{Context, Refusal};
 use dispatch::Route;
 

@@ -67,9 +67,9 @@ impl Prober {
         let (mut head, ()) = Request::new(()).into_parts();
         head.uri = http::Uri::from_static("/readyz");
         let ask = async {
-            match self.server.send(Identity::Node, head.clone(), &mut None).await {
+            match self.server.send(Identity::Node, &head, &mut None).await {
                 // A pooled connection that broke says nothing of the server: a new one does.
-                Err(error) if error.was_sent() => self.server.send(Identity::Node, head, &mut None).await,
+                Err(error) if error.was_sent() => self.server.send(Identity::Node, &head, &mut None).await,
                 result => result,
             }
         };

@@ -79,7 +79,7 @@ impl Delivery {
             };
             let body: RequestBody =
                 Box::pin(Full::new(Bytes::from(entry.body.clone())).map_err(|never| -> Error { match never {} }));
-            match server.send(identity, head, &mut Some(body)).await {
+            match server.send(identity, &head, &mut Some(body)).await {
                 Err(error) => tracing::debug!(%error, "an Event could not be delivered now"),
                 Ok(answer) => {
                     return match answer.status() {

@@ -8,13 +8,14 @@ mod connection;
 mod tls;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::Path;
 use super::caller::Ownership;
+use super::context::Bearer;
 use crate::runtime::drain::Draining;
 use crate::state::credentials::Serving;
 pub use tls::Subject;
@@ -28,6 +29,8 @@ pub struct Peer {
     pub remote: SocketAddr,
     pub local: SocketAddr,
     pub port: Port,
+    /// The token of its last request: most connections bring the same one each time.
+    pub bearer: Mutex<Option<Arc<Bearer>>>,
 }
 
 /// Which door it came through, and what that door knows of it.
@@ -45,7 +48,11 @@ impl Peer {
     /// The hub itself.
     pub fn internal() -> Self {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { remote: nowhere, local: nowhere, port: Port::Internal }
+        Self::new(nowhere, nowhere, Port::Internal)
+    }
+
+    fn new(remote: SocketAddr, local: SocketAddr, port: Port) -> Self {
+        Self { remote, local, port, bearer: Mutex::default() }
     }
 }
 
@@ -96,12 +103,12 @@ async fn accept(stream: TcpStream, remote: SocketAddr, tls: Option<Arc<Serving>>
     prepare(&stream);
     match tls {
         None => {
-            let peer = Peer { remote, local, port: Port::Loopback { ownership: OnceCell::new() } };
+            let peer = Peer::new(remote, local, Port::Loopback { ownership: OnceCell::new() });
             connection::serve(stream, Arc::new(peer), path, draining).await;
         }
         Some(tls) => match tls::accept(tls.current(), stream).await {
             Ok((stream, client)) => {
-                let peer = Peer { remote, local, port: Port::Secure { client } };
+                let peer = Peer::new(remote, local, Port::Secure { client });
                 connection::serve(stream, Arc::new(peer), path, draining).await;
             }
             Err(error) => tracing::debug!(%remote, %error, "TLS handshake failed"),

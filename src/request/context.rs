@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use super::accept::Peer;
 use crate::kube::media::Media;
 use crate::kube::request::RequestInfo;
-use crate::kube::token::{self, Claims, TokenDigest};
+use crate::kube::token::{self, TokenDigest};
 use crate::store::{Grant, NODE};
 use crate::upstream::RequestBody;
 
@@ -41,12 +41,22 @@ pub enum Caller {
     #[default]
     Nobody,
     /// A bearer token, passed on as it is.
-    Bearer { digest: TokenDigest, token: Arc<str> },
+    Bearer(Arc<Bearer>),
     /// Kubelet or another process of the node itself, or the hub's own loops: the
     /// node's certificate.
     Node,
     /// Another kind of Authorization header, passed on and never remembered.
     Other,
+}
+
+/// A bearer token, and what it says of itself.
+pub struct Bearer {
+    pub token: Box<str>,
+    pub digest: TokenDigest,
+    /// Issuer and subject, or of a token that names none its digest.
+    pub user: String,
+    /// Unix seconds, as the token claims.
+    pub expires: Option<u64>,
 }
 
 /// The story of one request.
@@ -108,25 +118,28 @@ impl Context {
     }
 
     /// The user as the node knows it, from a credential the cloud has accepted.
-    pub fn user(&self) -> Option<String> {
-        self.user_of(self.claims())
-    }
-
-    /// What the caller's token claims, if it is one that claims anything.
-    pub fn claims(&self) -> Option<Claims> {
+    pub fn user(&self) -> Option<&str> {
         match &self.caller {
-            Caller::Bearer { token, .. } => token::claims(token),
-            Caller::Nobody | Caller::Node | Caller::Other => None,
-        }
-    }
-
-    /// [`Context::user`] for whom the claims are at hand.
-    pub fn user_of(&self, claims: Option<Claims>) -> Option<String> {
-        match &self.caller {
-            Caller::Node => Some(NODE.to_owned()),
-            Caller::Bearer { digest, .. } => Some(claims.map_or_else(|| format!("{:02x?}", digest.0), |claims| claims.user)),
+            Caller::Node => Some(NODE),
+            Caller::Bearer(bearer) => Some(&bearer.user),
             Caller::Nobody | Caller::Other => None,
         }
+    }
+}
+
+impl Bearer {
+    pub fn new(token: &str) -> Self {
+        let digest = token::digest(token);
+        let (user, expires) =
+            token::claims(token).map_or_else(|| (format!("{:02x?}", digest.0), None), |claims| (claims.user, claims.expires));
+        Self { token: token.into(), digest, user, expires }
+    }
+}
+
+/// Never the token itself.
+impl std::fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.digest.fmt(f)
     }
 }
 

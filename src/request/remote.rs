@@ -44,8 +44,8 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
     }
     let (parts, body) = request.into_parts();
     let body = (!body.is_end_stream()).then_some(body);
-    let head = forward::request_head(&parts);
-    let answer = balance::send(remote, context, head, body).await.map_err(Failure::Upstream)?;
+    let head = forward::request_head(parts);
+    let answer = balance::send(remote, context, &head, body).await.map_err(Failure::Upstream)?;
     let (mut parts, body) = answer.into_parts();
     forward::response_head(&mut parts);
     let recording = remote.knowledge.as_ref().and_then(|knowledge| learn::from_head(knowledge, &remote.rules, context, &parts));

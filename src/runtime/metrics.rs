@@ -3,9 +3,9 @@
 //! Labels come from what clients send, so they are bounded: components and kinds of
 //! request beyond a fixed number count as `other`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU64};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 const COMPONENTS: usize = 64;
 const KINDS: usize = 2048;
 const LENGTH: usize = 63;
+const OTHER: &str = "other";
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Request {
@@ -61,42 +62,53 @@ pub struct Metrics {
     pub events_delivered: Counter,
     pub events_dropped: Family<Why, Counter>,
     pub panics: Counter,
-    labels: Mutex<Labels>,
+    kinds: Mutex<Kinds>,
 }
 
-/// The labels in use.
+/// The figures of one kind of request, found once for each request.
+pub struct Kind {
+    pub in_flight: Gauge,
+    pub traffic: Gauge<u64, AtomicU64>,
+}
+
+/// The kinds in use, by their labels joined with NUL.
 #[derive(Default)]
-struct Labels {
+struct Kinds {
     components: HashSet<String>,
-    kinds: HashSet<Request>,
+    known: HashMap<String, Arc<Kind>>,
 }
 
 impl Metrics {
-    /// The labels of a kind of request, from a bounded set.
-    pub fn labels(&self, mut wanted: Request) -> Request {
-        let other = || "other".to_owned();
-        for label in [&mut wanted.client, &mut wanted.verb, &mut wanted.resource, &mut wanted.subresources] {
-            if label.len() > LENGTH {
-                *label = other();
-            }
+    /// The figures of a kind of request: client, verb, resource, subresource. From a
+    /// bounded set.
+    pub fn kind(&self, labels: [&str; 4]) -> Arc<Kind> {
+        let labels = labels.map(|label| if label.len() > LENGTH { OTHER } else { label });
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kind) = kinds.known.get(&labels.join("\0")) {
+            return kind.clone();
         }
-        let mut known = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.kinds.contains(&wanted) {
-            return wanted;
-        }
-        if !known.components.contains(&wanted.client) {
-            if known.components.len() < COMPONENTS {
-                known.components.insert(wanted.client.clone());
+        let labels = kinds.bounded(labels);
+        let [client, verb, resource, subresources] = labels.map(str::to_owned);
+        let request = Request { client, verb, resource, subresources };
+        let figures = || {
+            let in_flight = self.in_flight.get_or_create(&request).clone();
+            Arc::new(Kind { in_flight, traffic: self.traffic.get_or_create(&request).clone() })
+        };
+        kinds.known.entry(labels.join("\0")).or_insert_with(figures).clone()
+    }
+}
+
+impl Kinds {
+    /// The labels themselves while there is room for them, else `other`.
+    fn bounded<'a>(&mut self, [mut client, verb, resource, subresources]: [&'a str; 4]) -> [&'a str; 4] {
+        if !self.components.contains(client) {
+            if self.components.len() < COMPONENTS {
+                self.components.insert(client.to_owned());
             } else {
-                wanted.client = other();
+                client = OTHER;
             }
         }
-        if known.kinds.len() < KINDS {
-            known.kinds.insert(wanted.clone());
-        } else if !known.kinds.contains(&wanted) {
-            wanted = Request { client: wanted.client, verb: other(), resource: other(), subresources: other() };
-        }
-        wanted
+        if self.known.len() < KINDS { [client, verb, resource, subresources] } else { [client, OTHER, OTHER, OTHER] }
     }
 }
 
@@ -141,17 +153,23 @@ mod tests {
     #[test]
     fn labels_from_clients_are_bounded() {
         let metrics = Metrics::default();
-        let request = |client: usize, resource: usize| Request {
-            client: format!("c{client}"),
-            verb: "get".into(),
-            resource: format!("r{resource}"),
-            subresources: String::new(),
-        };
-        let seen: HashSet<Request> = (0..300)
+        let kind = |client: usize, resource: usize| metrics.kind([&format!("c{client}"), "get", &format!("r{resource}"), ""]);
+        let first = kind(0, 0);
+        let seen: HashSet<*const Kind> = (0..300)
             .flat_map(|client| (0..300).map(move |resource| (client, resource)))
-            .map(|(client, resource)| metrics.labels(request(client, resource)))
+            .map(|(client, resource)| Arc::as_ptr(&kind(client, resource)))
             .collect();
         assert!(seen.len() <= KINDS + COMPONENTS + 1, "{}", seen.len());
-        assert_eq!(metrics.labels(request(0, 0)), request(0, 0), "what was there first stays");
+        assert!(Arc::ptr_eq(&kind(0, 0), &first), "what was there first stays");
+    }
+
+    #[test]
+    fn a_kind_counts_under_its_labels() {
+        let metrics = Metrics::default();
+        metrics.kind(["kubelet", "get", &"long".repeat(100), ""]).traffic.inc_by(7);
+        let labels = ["kubelet", "get", "other", ""].map(str::to_owned);
+        let [client, verb, resource, subresources] = labels;
+        let counted = metrics.traffic.get_or_create(&Request { client, verb, resource, subresources }).get();
+        assert_eq!(counted, 7);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{Request, Response, Uri};
 use tokio::sync::oneshot;
 
@@ -73,15 +74,18 @@ impl Server {
 
     /// Sends one request; the answer's body streams. The head's URI needs only a path
     /// and query. `body` is left in its place if nothing of it was sent.
-    pub async fn send(&self, identity: Identity, head: Parts, body: &mut Option<RequestBody>) -> Result<Response<Body>, Error> {
+    pub async fn send(&self, identity: Identity, head: &Parts, body: &mut Option<RequestBody>) -> Result<Response<Body>, Error> {
         let bodiless = body.is_none();
         let mut last = Error::new(Fault::Refused, false, "every connection was just ending");
         for _ in 0..STALE {
             let (connection, place) = match self.pool(identity).take(self.maker(identity)).await? {
                 Taken::H2(connection, place) => (connection, place),
-                Taken::H1(io) => return http1::send(*io, self.host_header(), Request::from_parts(head, body.take())).await,
+                Taken::H1(io) => {
+                    let request = Request::from_parts(head.clone(), body.take());
+                    return http1::send(*io, self.host_header(), request).await;
+                }
             };
-            match connection.send(self.h2_head(head.clone())?, body.is_none()).await {
+            match connection.send(self.h2_head(head)?, body.is_none()).await {
                 Err(error) => last = error,
                 Ok(stream) => match self.exchange(&connection, place, stream, body).await {
                     // The server has not looked at it, so it is no repetition (RFC 9113, 8.7).
@@ -114,8 +118,9 @@ impl Server {
         self.address.to_string()
     }
 
-    fn h2_head(&self, mut head: Parts) -> Result<Request<()>, Error> {
-        let path = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
+    fn h2_head(&self, head: &Parts) -> Result<Request<()>, Error> {
+        let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let mut head = head.clone();
         head.uri = Uri::builder()
             .scheme("https")
             .authority(self.host_header())

@@ -1,14 +1,13 @@
 //! From proofs to a caller.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::owner::{Ownership, Procfs};
-use crate::kube::token;
 use crate::request::accept::{Peer, Port};
-use crate::request::context::{Caller, Refusal};
+use crate::request::context::{Bearer, Caller, Refusal};
 
 /// What callers are told apart by.
 pub struct Callers {
@@ -26,7 +25,7 @@ pub async fn identify(callers: &Callers, peer: &Peer, headers: &HeaderMap) -> Re
         if credentials.next().is_some() {
             return Err(Refusal::unauthorized("more than one Authorization header"));
         }
-        return Ok(bearer(credential.as_bytes()).unwrap_or(Caller::Other));
+        return Ok(token(credential.as_bytes()).map_or(Caller::Other, |token| Caller::Bearer(bearer(peer, token))));
     }
     match &peer.port {
         Port::Internal => Ok(Caller::Node),
@@ -58,14 +57,20 @@ async fn by_ownership(callers: &Callers, peer: &Peer, ownership: &tokio::sync::O
     }
 }
 
-fn bearer(credential: &[u8]) -> Option<Caller> {
+fn token(credential: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(credential).ok()?;
     let (scheme, token) = text.split_once(' ')?;
     let token = token.trim();
-    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
-        return None;
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// What the token says of itself, read again only when it is another one.
+fn bearer(peer: &Peer, token: &str) -> Arc<Bearer> {
+    let mut last = peer.bearer.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*last {
+        Some(bearer) if *bearer.token == *token => bearer.clone(),
+        _ => last.insert(Arc::new(Bearer::new(token))).clone(),
     }
-    Some(Caller::Bearer { digest: token::digest(token), token: token.into() })
 }
 
 #[cfg(test)]
@@ -74,10 +79,20 @@ mod tests {
 
     #[test]
     fn bearer_is_case_insensitive_and_needs_a_token() {
-        assert!(matches!(bearer(b"Bearer abc"), Some(Caller::Bearer { token, .. }) if &*token == "abc"));
-        assert!(matches!(bearer(b"bearer  abc "), Some(Caller::Bearer { token, .. }) if &*token == "abc"));
-        assert!(bearer(b"Basic YTpi").is_none());
-        assert!(bearer(b"Bearer ").is_none());
-        assert!(bearer(b"Bearer").is_none());
+        assert_eq!(token(b"Bearer abc"), Some("abc"));
+        assert_eq!(token(b"bearer  abc "), Some("abc"));
+        for none in [&b"Basic YTpi"[..], b"Bearer ", b"Bearer"] {
+            assert_eq!(token(none), None);
+        }
+    }
+
+    #[test]
+    fn a_connection_remembers_only_its_last_token() {
+        let peer = Peer::internal();
+        let first = bearer(&peer, "one");
+        assert!(Arc::ptr_eq(&first, &bearer(&peer, "one")));
+        let second = bearer(&peer, "two");
+        assert_eq!((&*second.token, second.digest), ("two", crate::kube::token::digest("two")));
+        assert_eq!(&*bearer(&peer, "one").token, "one");
     }
 }

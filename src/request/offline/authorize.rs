@@ -10,8 +10,8 @@ use crate::store::{Knowledge, NODE};
 pub(super) fn authorize(knowledge: &Knowledge, context: &Context) -> Result<(), Refusal> {
     let user = match &context.caller {
         Caller::Node => NODE.to_owned(),
-        Caller::Bearer { digest, .. } => {
-            let known = knowledge.token(*digest)?;
+        Caller::Bearer(bearer) => {
+            let known = knowledge.token(bearer.digest)?;
             known.map(|known| known.user).ok_or_else(|| {
                 Refusal::unauthorized("the link to the cloud is down, and this token has expired or was never accepted by the cloud through this hub")
             })?

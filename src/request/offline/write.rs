@@ -23,7 +23,7 @@ pub(super) async fn event(knowledge: &Knowledge, context: &Context, asked: &Aske
     }
     let credential = match &context.caller {
         Caller::Node => Credential::Node,
-        Caller::Bearer { token, .. } => Credential::Token(token.to_string()),
+        Caller::Bearer(bearer) => Credential::Token(bearer.token.to_string()),
         Caller::Nobody | Caller::Other => return Err(Refusal::unauthorized("no credential")),
     };
     let entry = Entry::new(context.target.clone(), meta.name.clone(), content_type.to_owned(), credential, asked.body.to_vec());

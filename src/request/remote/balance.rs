@@ -23,7 +23,7 @@ static TURN: AtomicUsize = AtomicUsize::new(0);
 pub(super) fn identity(caller: &Caller) -> Identity {
     match caller {
         Caller::Node => Identity::Node,
-        Caller::Bearer { .. } | Caller::Other | Caller::Nobody => Identity::Caller,
+        Caller::Bearer(_) | Caller::Other | Caller::Nobody => Identity::Caller,
     }
 }
 
@@ -41,7 +41,7 @@ pub(super) fn order(remote: &Remote) -> Vec<usize> {
 pub(super) async fn send(
     remote: &Remote,
     context: &Context,
-    head: http::request::Parts,
+    head: &http::request::Parts,
     mut body: Option<RequestBody>,
 ) -> Result<Response<Body>, Error> {
     let identity = identity(&context.caller);
@@ -51,7 +51,7 @@ pub(super) async fn send(
     for index in order(remote) {
         // Once more for a connection that broke just now.
         for attempt in 0..2 {
-            last = match remote.servers[index].send(identity, head.clone(), &mut body).await {
+            last = match remote.servers[index].send(identity, head, &mut body).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };

@@ -36,23 +36,21 @@ pub(super) fn from_head(knowledge: &Arc<Knowledge>, rules: &Rules, context: &Con
 
 /// The cloud's yes or no, kept for when it cannot be asked.
 fn rights(knowledge: &Knowledge, context: &Context, status: StatusCode) {
-    let claims = context.claims();
-    let expires = claims.as_ref().and_then(|claims| claims.expires);
-    let Some(user) = context.user_of(claims) else { return };
+    let Some(user) = context.user() else { return };
     match status {
         StatusCode::UNAUTHORIZED => {
-            if let Caller::Bearer { digest, .. } = context.caller {
-                knowledge.forget_token(digest);
+            if let Caller::Bearer(bearer) = &context.caller {
+                knowledge.forget_token(bearer.digest);
             }
         }
-        StatusCode::FORBIDDEN => knowledge.revoke(&context.grant(&user)),
+        StatusCode::FORBIDDEN => knowledge.revoke(&context.grant(user)),
         // These come after authorization: NotFound and Gone are answers to somebody
         // who may ask.
         status if status.is_success() || matches!(status.as_u16(), 304 | 404 | 409 | 410) => {
-            if let Caller::Bearer { digest, .. } = &context.caller {
-                knowledge.know_token(*digest, &Known { user: user.clone(), expires });
+            if let Caller::Bearer(bearer) = &context.caller {
+                knowledge.know_token(bearer.digest, &Known { user: bearer.user.clone(), expires: bearer.expires });
             }
-            knowledge.grant(&context.grant(&user));
+            knowledge.grant(&context.grant(user));
         }
         _ => {}
     }

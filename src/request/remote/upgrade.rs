@@ -13,9 +13,10 @@ use crate::upstream::{Error, Fault, Upgraded};
 pub(super) async fn serve(remote: &Remote, context: &Context, mut request: Request) -> Result<Response, Failure> {
     let client = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
-    let mut head = forward::request_head(&parts);
-    if let Some(protocol) = parts.headers.get(UPGRADE) {
-        head.headers.insert(UPGRADE, protocol.clone());
+    let protocol = parts.headers.get(UPGRADE).cloned();
+    let mut head = forward::request_head(parts);
+    if let Some(protocol) = protocol {
+        head.headers.insert(UPGRADE, protocol);
         head.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     }
     let mut body = (!body.is_end_stream()).then_some(body);

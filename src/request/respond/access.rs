@@ -13,7 +13,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use crate::request::Path;
 use crate::request::context::{Body, BodyError, Caller, Context};
 use crate::runtime::drain::Ending;
-use crate::runtime::metrics::{Answer, Metrics, Request};
+use crate::runtime::metrics::{Answer, Kind, Metrics};
 
 /// A body that tells how it went.
 pub(super) struct Observed {
@@ -29,24 +29,20 @@ struct Story {
     bytes: u64,
     head: std::time::Duration,
     outcome: &'static str,
-    labels: Request,
+    kind: Arc<Kind>,
     metrics: Arc<Metrics>,
 }
 
 impl Observed {
     pub(super) fn new(path: &Path, context: Context, status: StatusCode, body: Body) -> Self {
         let metrics = path.metrics.clone();
-        let labels = metrics.labels(Request {
-            client: context.component.clone(),
-            verb: context.info.verb.clone(),
-            resource: context.info.resource.clone(),
-            subresources: context.info.subresource.clone(),
-        });
-        metrics.in_flight.get_or_create(&labels).inc();
+        let info = &context.info;
+        let kind = metrics.kind([&context.component, &info.verb, &info.resource, &info.subresource]);
+        kind.in_flight.inc();
         metrics.in_flight_total.inc();
-        let drain = (context.info.is_long_running() && status.is_success()).then(|| drained(path.ending.clone()));
+        let drain = (info.is_long_running() && status.is_success()).then(|| drained(path.ending.clone()));
         let outcome = if body.is_end_stream() { "ok" } else { "aborted" };
-        let story = Story { head: context.started.elapsed(), context, status, bytes: 0, outcome, labels, metrics };
+        let story = Story { head: context.started.elapsed(), context, status, bytes: 0, outcome, kind, metrics };
         Self { body, story, drain }
     }
 }
@@ -95,15 +91,15 @@ impl HttpBody for Observed {
 impl Drop for Story {
     fn drop(&mut self) {
         let context = &self.context;
-        self.metrics.in_flight.get_or_create(&self.labels).dec();
+        self.kind.in_flight.dec();
         self.metrics.in_flight_total.dec();
-        self.metrics.traffic.get_or_create(&self.labels).inc_by(self.bytes);
+        self.kind.traffic.inc_by(self.bytes);
         self.metrics.answers.get_or_create(&Answer { route: context.route, code: self.status.as_u16() }).inc();
         let caller = match &context.caller {
             Caller::Nobody => "nobody".to_owned(),
             Caller::Node => "node".to_owned(),
             Caller::Other => "other".to_owned(),
-            Caller::Bearer { digest, .. } => format!("{digest:?}"),
+            Caller::Bearer(bearer) => format!("{bearer:?}"),
         };
         macro_rules! line {
             ($level:ident) => {
