@@ -108,7 +108,7 @@ pub async fn serve(offline: &Offline, context: &Context, asked: Asked) -> Result
     let info = &context.info;
     match info.verb.as_str() {
         _ if info.is_discovery() => document::serve(knowledge, context, asked.header(http::header::IF_NONE_MATCH)),
-        "get" => answer::get(offline, knowledge, context),
+        "get" => answer::get(offline, knowledge, context).await,
         "list" => answer::list(offline, knowledge, context).await,
         "watch" => watch::serve(offline, knowledge, context).await,
         "create" if info.subresource == "token" => token::serve(knowledge, &asked),

@@ -96,6 +96,20 @@ pub struct ListView {
 }
 
 impl ListView {
+    /// Fails if rows are missing or too many. A seal guards a row, not its being there:
+    /// damage in the file's own tree can hide rows without a trace.
+    pub fn whole(&self) -> Result<(), StoreError> {
+        let mut rows = 0;
+        self.snapshot.scan(&keys::items(self.header.id), &mut |_, _| {
+            rows += 1;
+            true
+        })?;
+        if rows == self.header.items {
+            return Ok(());
+        }
+        Err(StoreError::Damaged { key: keys::printable(&self.header.scope.key()) })
+    }
+
     /// Visits items in the cloud's order, behind the key `after` if given, until
     /// `visit` says false. A damaged item ends the visit with an error.
     pub fn visit(

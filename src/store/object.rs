@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::collection::{Scope, version_number};
-use super::{Knowledge, StoreError, keys};
+use super::{Knowledge, ListView, StoreError, keys};
 
 /// Which object, in which representation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,16 +49,17 @@ pub struct ObjectRecord {
 }
 
 /// What is known of one object.
-#[derive(Debug)]
 pub enum Found {
     Object {
         record: ObjectRecord,
         item: Vec<u8>,
     },
-    /// The cloud said so, directly or by a complete list without it.
+    /// The cloud said so itself.
     Absent {
         at: u64,
     },
+    /// A complete collection is without it, if it is [`ListView::whole`].
+    Lacking(ListView),
     Unknown,
 }
 
@@ -103,6 +104,7 @@ impl Knowledge {
             best = if record.absent { Found::Absent { at: record.at } } else { Found::Object { record, item: row } };
         }
         for scope in wanted.covering() {
+            let snapshot = self.snapshot()?;
             let Some(header) = self.header_in(&*snapshot, &scope)? else { continue };
             let key = keys::item(header.id, &wanted.scope.namespace, &wanted.name);
             let item = match snapshot.read(&key)? {
@@ -111,7 +113,7 @@ impl Knowledge {
             };
             if newer(&best, &header) {
                 best = match item {
-                    None => Found::Absent { at: header.updated },
+                    None => Found::Lacking(ListView { header, snapshot }),
                     Some(item) => {
                         let record = ObjectRecord {
                             kind: header.item_kind().to_owned(),
@@ -145,5 +147,6 @@ fn newer(best: &Found, header: &super::Header) -> bool {
         Found::Unknown => true,
         Found::Object { record, .. } => header.version_number() >= version_number(&record.resource_version),
         Found::Absent { at } => header.updated > *at,
+        Found::Lacking(view) => header.updated > view.header.updated,
     }
 }

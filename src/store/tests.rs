@@ -82,6 +82,7 @@ async fn record(knowledge: &Arc<Knowledge>, ask: ListAsk, body: &str, whole: boo
 /// Version and names of what a LIST would answer now.
 fn known(knowledge: &Knowledge) -> Option<(String, Vec<String>)> {
     let view = knowledge.list(&scope()).unwrap()?;
+    view.whole().unwrap();
     let mut names = Vec::new();
     view.visit(knowledge, None, &mut |_, item| {
         names.push(crate::kube::object::meta(Encoding::Json, &item).unwrap().name);
@@ -238,6 +239,63 @@ async fn a_damaged_item_is_noticed_and_takes_its_collection_out() {
     assert!(matches!(view.visit(&knowledge, None, &mut |_, _| true), Err(StoreError::Damaged { .. })));
     knowledge.discard(&view.header).await;
     assert_eq!(known(&knowledge), None);
+}
+
+/// What is said of `names` when the file is as it is now; `false`: something that is not so.
+async fn is_honest(path: &std::path::Path, names: &[String]) -> bool {
+    let Ok((disk, None)) = Disk::open(path) else { return true };
+    let store: Arc<dyn Store> = Arc::new(disk);
+    let limits = Limits::default();
+    let (sealer, metrics, tasks) = (Sealer::new(&[1; 32]), Arc::new(Metrics::default()), tokio::runtime::Handle::current());
+    let Ok(knowledge) = Knowledge::open(Parts { store, sealer, metrics, limits, tasks }) else { return true };
+    if let Ok(Some(view)) = knowledge.list(&scope())
+        && view.whole().is_ok()
+    {
+        let mut items = Vec::new();
+        let mut each = |_: &[u8], item: Vec<u8>| {
+            items.push(String::from_utf8(item).unwrap());
+            true
+        };
+        let all: Vec<String> = names.iter().map(|name| item(name, 10)).collect();
+        if view.visit(&knowledge, None, &mut each).is_ok() && items != all {
+            return false;
+        }
+    }
+    names.iter().all(|name| match knowledge.object(&ObjectKey { scope: scope(), name: name.clone() }) {
+        Ok(Found::Object { item: found, .. }) => found == item(name, 10).as_bytes(),
+        Ok(Found::Lacking(view)) => view.whole().is_err(),
+        Ok(Found::Absent { .. }) => false,
+        Ok(Found::Unknown) | Err(_) => true,
+    })
+}
+
+/// Wherever the file is damaged: what is there is said, or nothing. redb's own pages have
+/// checksums that are looked at only after a crash.
+#[tokio::test]
+async fn damage_anywhere_in_the_file_never_makes_a_list_shorter() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("good.redb");
+    let names: Vec<String> = (0..200).map(|index| format!("x-{index:03}")).collect();
+    let (disk, _) = Disk::open(&path).unwrap();
+    let knowledge = open(Arc::new(disk));
+    let body = list_body(10, &names.iter().map(String::as_str).collect::<Vec<_>>(), "");
+    record(&knowledge, ask(""), &body, true).await;
+    knowledge.settle_disk().await;
+    drop(knowledge);
+    let good = std::fs::read(&path).unwrap();
+    assert!(is_honest(&path, &names).await);
+    let bad = folder.path().join("bad.redb");
+    // Empty pages have nothing to damage.
+    let places = (17..good.len() - 64).step_by(211).filter(|at| good[*at..at + 64].iter().any(|byte| *byte != 0));
+    for at in places {
+        let mut bytes = good.clone();
+        bytes[at..at + 64].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        std::fs::write(&bad, bytes).unwrap();
+        let (bad, names) = (bad.clone(), names.clone());
+        // A panic of the database is no answer either.
+        let honest = tokio::spawn(async move { is_honest(&bad, &names).await }).await.unwrap_or(true);
+        assert!(honest, "damaged at {at}");
+    }
 }
 
 #[tokio::test]

@@ -32,10 +32,10 @@ fn whole(context: &Context) -> impl Iterator<Item = &Media> {
     context.accepts.iter().filter(|media| media.form == Form::Full)
 }
 
-pub(super) fn get(offline: &Offline, knowledge: &Knowledge, context: &Context) -> Result<Response, Refusal> {
+pub(super) async fn get(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
     let info = &context.info;
     let chain = offline.filters.chain(&offline.rules.current(), context);
-    let mut absent = None;
+    let mut absent = false;
     for media in whole(context) {
         match knowledge.object(&names::object(info, media))? {
             Found::Object { record, item } => {
@@ -50,11 +50,15 @@ pub(super) fn get(offline: &Offline, knowledge: &Knowledge, context: &Context) -
                 freshness(&mut response, context, record.at);
                 return Ok(response);
             }
-            Found::Absent { .. } => absent = Some(()),
+            Found::Absent { .. } => absent = true,
+            Found::Lacking(view) => {
+                checked(knowledge, view).await?;
+                absent = true;
+            }
             Found::Unknown => {}
         }
     }
-    if absent.is_some() {
+    if absent {
         let group = if info.api_group.is_empty() { String::new() } else { format!(".{}", info.api_group) };
         return Err(Refusal::not_found(format!("{}{group} {:?} not found", info.resource, info.name)));
     }
@@ -115,6 +119,18 @@ fn version_allows(context: &Context, view: &ListView) -> Result<(), Refusal> {
     }
 }
 
+/// The collection, if it has all its items; else it is taken out. Counts where it may
+/// block.
+async fn checked(knowledge: &Arc<Knowledge>, view: ListView) -> Result<ListView, StoreError> {
+    let header = view.header.clone();
+    let count = move || view.whole().map(|()| view);
+    let counted = tokio::task::spawn_blocking(count).await.unwrap_or_else(|error| Err(StoreError::Backend(error.to_string())));
+    if matches!(counted, Err(StoreError::Damaged { .. })) {
+        knowledge.discard(&header).await;
+    }
+    counted
+}
+
 /// A collection as one client is to see it.
 pub(super) struct Shown {
     pub view: ListView,
@@ -153,8 +169,19 @@ impl Shown {
         tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(StoreError::Backend(error.to_string())))
     }
 
-    /// Reads everything once: how many bytes it will be, and that every item is whole.
-    async fn measure(self, knowledge: &Arc<Knowledge>) -> Result<(Self, u64), StoreError> {
+    /// Reads everything once, before any of it is said: how many bytes it will be. A
+    /// damaged collection is taken out.
+    pub(super) async fn measure(self, knowledge: &Arc<Knowledge>) -> Result<(Self, u64), StoreError> {
+        let header = self.view.header.clone();
+        let view = checked(knowledge, self.view).await?;
+        let measured = Self { view, ..self }.sum(knowledge).await;
+        if matches!(measured, Err(StoreError::Damaged { .. })) {
+            knowledge.discard(&header).await;
+        }
+        measured
+    }
+
+    async fn sum(self, knowledge: &Arc<Knowledge>) -> Result<(Self, u64), StoreError> {
         let (mut shown, mut after, mut total) = (self, None, 0);
         loop {
             let page = shown.page(knowledge, after).await?;
@@ -170,15 +197,7 @@ impl Shown {
 
 async fn items(knowledge: &Arc<Knowledge>, context: &Context, media: &Media, shown: Shown) -> Result<Response, Refusal> {
     let header = shown.view.header.clone();
-    let (shown, total) = match shown.measure(knowledge).await {
-        Ok(measured) => measured,
-        Err(error) => {
-            if matches!(error, StoreError::Damaged { .. }) {
-                knowledge.discard(&header).await;
-            }
-            return Err(error.into());
-        }
-    };
+    let (shown, total) = shown.measure(knowledge).await?;
     let envelope = header.envelope();
     let (head, tail) = match media.encoding {
         Encoding::Json => (list::envelope_json_head(&envelope), list::envelope_json_tail(&envelope)),

@@ -65,8 +65,15 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
     });
     let Some(found) = found else { return Err(unknown(context)) };
     let (media, view) = found?;
-    let (sender, receiver) = mpsc::channel(4);
     let header = view.header.clone();
+    let initial = match initial(context, Shown { view, chain }) {
+        Initial::Items { shown, bookmark } => {
+            let (shown, _) = shown.measure(knowledge).await?;
+            Initial::Items { shown: Box::new(shown), bookmark }
+        }
+        other => other,
+    };
+    let (sender, receiver) = mpsc::channel(4);
     let seconds = info
         .query
         .timeout_seconds
@@ -76,7 +83,7 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
         sender,
         encoding: media.encoding,
         types: TypeMeta { api_version: header.api_version.clone(), kind: header.item_kind().to_owned() },
-        initial: initial(context, Shown { view, chain }),
+        initial,
         bookmarks: info.query.allow_watch_bookmarks && version(context) <= header.version_number(),
         version: header.resource_version.clone(),
         until: Instant::now() + Duration::from_secs(seconds),
