@@ -7,19 +7,20 @@
 
 mod gather;
 mod list;
+mod queue;
 mod single;
 mod watch;
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
 use super::{Document, Knowledge, ObjectKey, Scope, keys};
 use crate::runtime::metrics::Why;
 use gather::Gathered;
+use queue::{End, Next};
 
 /// Frames of one answer that may wait; the bytes of all answers are bounded together.
 const FRAMES: usize = 1024;
@@ -65,25 +66,15 @@ pub struct WatchAsk {
     pub pinned: bool,
 }
 
-enum Part {
-    Data(Bytes),
-    End,
-}
-
 /// The path's end of remembering one answer.
 pub struct Recording {
     way: Way,
     knowledge: Arc<Knowledge>,
 }
 
-/// Taken apart in the background as it comes.
-struct Streamed {
-    queue: mpsc::Sender<Part>,
-    behind: Arc<AtomicBool>,
-}
-
 enum Way {
-    Streamed(Streamed),
+    /// Taken apart in the background as it comes.
+    Streamed(queue::Sender),
     Gathered(Box<Gathered>),
     /// The store is behind: not remembered.
     GivenUp,
@@ -91,14 +82,12 @@ enum Way {
 
 /// The background's end.
 struct Parts {
-    queue: mpsc::Receiver<Part>,
+    queue: queue::Receiver,
     knowledge: Arc<Knowledge>,
     gzip: Option<flate2::write::GzDecoder<Vec<u8>>>,
     /// Bytes that the decoder has not seen yet.
     compressed: Bytes,
     ended: bool,
-    /// The path gave up, because more waited than may.
-    behind: Arc<AtomicBool>,
 }
 
 /// Why an answer is not remembered; a label of the metric.
@@ -116,14 +105,12 @@ impl Knowledge {
     }
 
     /// Starts the background's end.
-    fn begin(self: &Arc<Self>, subject: Subject, gzip: bool, frames: usize) -> Streamed {
-        let (queue, parts) = mpsc::channel(frames);
-        let behind = Arc::<AtomicBool>::default();
+    fn begin(self: &Arc<Self>, subject: Subject, gzip: bool, frames: usize) -> queue::Sender {
+        let (sender, queue) = queue::queue(frames);
         let gzip = gzip.then(|| flate2::write::GzDecoder::new(Vec::new()));
-        let parts =
-            Parts { queue: parts, knowledge: self.clone(), gzip, compressed: Bytes::new(), ended: false, behind: behind.clone() };
+        let parts = Parts { queue, knowledge: self.clone(), gzip, compressed: Bytes::new(), ended: false };
         self.tasks.spawn(run(subject, parts, self.clone()));
-        Streamed { queue, behind }
+        sender
     }
 
     fn not_remembered(&self, reason: Reason) {
@@ -175,20 +162,8 @@ impl Recording {
     pub fn finish(self) {
         match self.way {
             Way::Gathered(gathered) => gathered.finish(),
-            Way::Streamed(stream) => stream.finish(),
+            Way::Streamed(sender) => sender.end(End::Whole),
             Way::GivenUp => {}
-        }
-    }
-}
-
-impl Streamed {
-    fn push(&self, part: Part) -> bool {
-        self.queue.try_send(part).is_ok()
-    }
-
-    fn finish(self) {
-        if !self.push(Part::End) {
-            self.behind.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -198,7 +173,7 @@ impl Way {
     fn push(&mut self, data: Bytes) -> bool {
         match self {
             Self::GivenUp => false,
-            Self::Streamed(stream) => stream.push(Part::Data(data)),
+            Self::Streamed(sender) => sender.push(data),
             Self::Gathered(gathered) => {
                 gathered.push(data);
                 if gathered.is_large()
@@ -213,7 +188,7 @@ impl Way {
 
     fn give_up(&mut self) {
         match std::mem::replace(self, Self::GivenUp) {
-            Self::Streamed(stream) => stream.behind.store(true, Ordering::Relaxed),
+            Self::Streamed(sender) => sender.end(End::Behind),
             Self::Gathered(gathered) => gathered.give_up(),
             Self::GivenUp => {}
         }
@@ -230,11 +205,11 @@ impl Parts {
             if self.ended {
                 return Ok(None);
             }
-            match self.queue.recv().await {
-                None if self.behind.load(Ordering::Relaxed) => return Err("store behind"),
-                None => return Err("ended early"),
-                Some(Part::End) => return self.end(),
-                Some(Part::Data(data)) => {
+            match self.queue.next().await {
+                Next::End(End::Behind) => return Err("store behind"),
+                Next::End(End::Early) => return Err("ended early"),
+                Next::End(End::Whole) => return self.end(),
+                Next::Data(data) => {
                     self.knowledge.queued.fetch_sub(data.len(), Ordering::Relaxed);
                     if self.gzip.is_none() {
                         return Ok(Some(data));
@@ -282,11 +257,7 @@ impl Parts {
 
 impl Drop for Parts {
     fn drop(&mut self) {
-        self.queue.close();
-        while let Ok(part) = self.queue.try_recv() {
-            if let Part::Data(data) = part {
-                self.knowledge.queued.fetch_sub(data.len(), Ordering::Relaxed);
-            }
-        }
+        let left: usize = self.queue.close().iter().map(Bytes::len).sum();
+        self.knowledge.queued.fetch_sub(left, Ordering::Relaxed);
     }
 }

@@ -9,7 +9,8 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::{FRAMES, Part, Streamed, Subject};
+use super::queue::{End, Sender};
+use super::{FRAMES, Subject};
 use crate::store::Knowledge;
 use crate::store::grant::now;
 
@@ -40,14 +41,14 @@ impl Gathered {
     }
 
     /// The body goes on: what there is of it, and what comes, is taken apart from now on.
-    pub(super) fn stream(mut self) -> Streamed {
-        let stream = self.knowledge.begin(self.subject.clone(), self.gzip, FRAMES);
+    pub(super) fn stream(mut self) -> Sender {
+        let sender = self.knowledge.begin(self.subject.clone(), self.gzip, FRAMES);
         for data in self.parts.drain(..) {
             self.bytes -= data.len();
             // There is room for more than is ever gathered.
-            stream.push(Part::Data(data));
+            sender.push(data);
         }
-        stream
+        sender
     }
 
     pub(super) fn give_up(self) {
@@ -61,7 +62,7 @@ impl Gathered {
         if row.is_some_and(|row| self.knowledge.repeats.is_repeat(&row, &self.parts, epoch, now())) {
             return;
         }
-        self.stream().finish();
+        self.stream().end(End::Whole);
     }
 }
 
