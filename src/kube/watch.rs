@@ -93,7 +93,7 @@ pub enum WatchError {
 pub struct Framer {
     encoding: Encoding,
     max_frame: usize,
-    /// The beginning of a frame that earlier chunks brought.
+    /// The beginning of a frame that earlier chunks brought; between frames it holds no memory.
     held: BytesMut,
 }
 
@@ -115,7 +115,7 @@ impl Framer {
                 fresh
             } else {
                 self.held.extend_from_slice(&fresh);
-                self.held.split().freeze()
+                std::mem::take(&mut self.held).freeze()
             };
             let event = match self.encoding {
                 Encoding::Json => json_event(&raw)?,

@@ -84,7 +84,7 @@ enum Way {
 struct Parts {
     queue: queue::Receiver,
     knowledge: Arc<Knowledge>,
-    gzip: Option<flate2::write::GzDecoder<Vec<u8>>>,
+    gzip: Option<Box<flate2::write::GzDecoder<Vec<u8>>>>,
     /// Bytes that the decoder has not seen yet.
     compressed: Bytes,
     ended: bool,
@@ -107,9 +107,9 @@ impl Knowledge {
     /// Starts the background's end.
     fn begin(self: &Arc<Self>, subject: Subject, gzip: bool, frames: usize) -> queue::Sender {
         let (sender, queue) = queue::queue(frames);
-        let gzip = gzip.then(|| flate2::write::GzDecoder::new(Vec::new()));
+        let gzip = gzip.then(|| Box::new(flate2::write::GzDecoder::new(Vec::new())));
         let parts = Parts { queue, knowledge: self.clone(), gzip, compressed: Bytes::new(), ended: false };
-        self.tasks.spawn(run(subject, parts, self.clone()));
+        self.tasks.spawn(run(Box::new(subject), parts, self.clone()));
         sender
     }
 
@@ -129,10 +129,10 @@ impl Subject {
     }
 }
 
-async fn run(subject: Subject, parts: Parts, knowledge: Arc<Knowledge>) {
+/// The boxes keep small what a watch holds as long as it lasts.
+async fn run(subject: Box<Subject>, parts: Parts, knowledge: Arc<Knowledge>) {
     let row = subject.row();
-    let result = match subject {
-        // Boxed: a watch, which lasts, does not hold the room that a list takes.
+    let result = match *subject {
         Subject::List(ask) => Box::pin(list::record(&knowledge, ask, parts)).await,
         Subject::Watch(ask) => watch::record(&knowledge, ask, parts).await,
         Subject::Object(ask) => single::object(&knowledge, ask, parts).await,

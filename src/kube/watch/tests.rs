@@ -127,3 +127,16 @@ proptest! {
         initial_events_end(encoding, &bytes);
     }
 }
+
+#[test]
+fn a_large_event_leaves_nothing_behind() {
+    let object = format!(r#"{{"kind":"ConfigMap","data":{{"v":"{}"}}}}"#, "y".repeat(1 << 20));
+    let event = format!("{{\"type\":\"ADDED\",\"object\":{object}}}\n");
+    let mut framer = Framer::new(Encoding::Json, 8 << 20);
+    let mut frames = Vec::new();
+    for chunk in event.as_bytes().chunks(16 * 1024) {
+        framer.feed(Bytes::copy_from_slice(chunk), &mut frames).unwrap();
+    }
+    assert_eq!(frames.len(), 1);
+    assert_eq!(framer.held.capacity(), 0);
+}

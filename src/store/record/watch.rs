@@ -34,9 +34,9 @@ pub(super) async fn record(knowledge: &Knowledge, ask: WatchAsk, mut parts: Part
     let initial = ask.send_initial_events.then(|| Items::begin(knowledge, ask.scope.clone()));
     let mut framer = Framer::new(encoding, knowledge.limits.max_item);
     let mut follower = Follower { knowledge, ask, encoding, seen, initial, ops: Vec::new(), epoch: 0 };
-    let mut frames = Vec::new();
     // However a watch ends, what it brought before was right.
     while let Ok(Some(data)) = parts.next().await {
+        let mut frames = Vec::new();
         framer.feed(data, &mut frames).map_err(|_| "unreadable watch")?;
         // Boxed, so that a watch at rest holds little.
         for frame in frames.drain(..) {
