@@ -38,6 +38,7 @@ pub struct Path {
 pub async fn serve(path: &Arc<Path>, peer: Arc<accept::Peer>, request: Request) -> Response {
     let mut context = respond::begin(peer, &request);
     // Boxed, so that a watch holds what finding its answer took only until it is found.
+    // What is rare on the way is boxed again: every request pays for the size of this.
     let result = Box::pin(answer(path, &mut context, request)).await;
     respond::finish(path, context, result)
 }
@@ -56,7 +57,10 @@ async fn answer(path: &Arc<Path>, context: &mut Context, request: Request) -> Re
     (context.route, context.why) = (decision.route.label(), decision.why);
     match decision.route {
         Route::Remote => remote::serve(&path.remote, context, request).await.map_err(remote::Failure::into_refusal),
-        Route::Offline => offline::serve(&path.offline, context, offline::Asked::of(request).await?).await,
+        Route::Offline => {
+            let (asked, _) = offline::Asked::of(request).await?;
+            Box::pin(offline::serve(&path.offline, context, asked)).await
+        }
         Route::Either => either(path, context, request).await,
         Route::Refuse => Err(Refusal::unavailable(format!("the link to the cloud is down: {}", decision.why))),
     }
@@ -64,13 +68,13 @@ async fn answer(path: &Arc<Path>, context: &mut Context, request: Request) -> Re
 
 /// The cloud first; the store if the link is to blame, in the same request.
 async fn either(path: &Arc<Path>, context: &mut Context, request: Request) -> Result<Response, Refusal> {
-    let asked = offline::Asked::of(request).await?;
-    match remote::serve(&path.remote, context, asked.request()).await {
+    let (asked, request) = offline::Asked::of(request).await?;
+    match remote::serve(&path.remote, context, request).await {
         Ok(response) => offline::keep(&path.offline, context, &asked, response).await,
         Err(failure) if failure.is_link() => {
             tracing::info!(id = context.id, %failure, "the link failed under this request, the store answers");
             (context.route, context.why) = ("offline", "the link failed under the request");
-            offline::serve(&path.offline, context, asked).await
+            Box::pin(offline::serve(&path.offline, context, asked)).await
         }
         Err(failure) => Err(failure.into_refusal()),
     }

@@ -195,8 +195,7 @@ fn server(url: &str) -> Result<Address, BadSetting> {
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(allowed());
     }
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok(Address { host, port: uri.port_u16().unwrap_or(443) })
+    Address::new(host, uri.port_u16().unwrap_or(443)).ok_or_else(allowed)
 }
 
 fn interface(name: Option<String>) -> Result<String, BadSetting> {

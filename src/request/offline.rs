@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::header::{ACCEPT, CONTENT_TYPE, IF_NONE_MATCH};
+use http::{HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 
 use super::context::{Context, Refusal, Request, Response};
@@ -45,43 +46,49 @@ const FLUSH: Duration = Duration::from_millis(300);
 /// The largest body that is kept for the store's sake (an Event, a TokenRequest).
 const MAX_BODY: usize = 256 * 1024;
 
-/// A request with its whole body, which can be sent to the cloud first.
+/// What the store needs of a request, while the request itself goes to the cloud.
 pub struct Asked {
-    head: http::request::Parts,
+    uri: http::Uri,
+    accept: Option<HeaderValue>,
+    content_type: Option<HeaderValue>,
+    if_none_match: Option<HeaderValue>,
     body: Bytes,
 }
 
 impl Asked {
-    /// Reads the body, which is small for every request that gets here.
-    pub async fn of(request: Request) -> Result<Self, Refusal> {
+    /// Reads the body, which is small for every request that gets here; the request
+    /// comes back whole.
+    pub async fn of(request: Request) -> Result<(Self, Request), Refusal> {
         let (head, body) = request.into_parts();
-        let body = if body.is_end_stream() {
-            Bytes::new()
-        } else {
-            Limited::new(body, MAX_BODY)
-                .collect()
-                .await
-                .map_err(|error| {
-                    Refusal::bad_request(format!("the request's body: {error}; at most {MAX_BODY} bytes are taken here"))
-                })?
-                .to_bytes()
-        };
-        Ok(Self { head, body })
+        let field = |name| head.headers.get(name).cloned();
+        let (accept, content_type, if_none_match) = (field(ACCEPT), field(CONTENT_TYPE), field(IF_NONE_MATCH));
+        let mut asked = Self { uri: head.uri.clone(), accept, content_type, if_none_match, body: Bytes::new() };
+        if body.is_end_stream() {
+            return Ok((asked, Request::from_parts(head, body)));
+        }
+        let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| {
+            Refusal::bad_request(format!("the request's body: {error}; at most {MAX_BODY} bytes are taken here"))
+        })?;
+        asked.body = body.to_bytes();
+        let body: RequestBody = Box::pin(Full::new(asked.body.clone()).map_err(|never| match never {}));
+        Ok((asked, Request::from_parts(head, body)))
     }
 
-    /// The request anew.
-    pub fn request(&self) -> Request {
-        let body: RequestBody = Box::pin(Full::new(self.body.clone()).map_err(|never| match never {}));
-        let mut request = http::Request::new(body);
-        *request.method_mut() = self.head.method.clone();
-        *request.uri_mut() = self.head.uri.clone();
-        *request.headers_mut() = self.head.headers.clone();
-        request
+    fn accept(&self) -> &str {
+        text(self.accept.as_ref())
     }
 
-    fn header(&self, name: http::header::HeaderName) -> &str {
-        self.head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    fn content_type(&self) -> &str {
+        text(self.content_type.as_ref())
     }
+
+    fn if_none_match(&self) -> &str {
+        text(self.if_none_match.as_ref())
+    }
+}
+
+fn text(field: Option<&HeaderValue>) -> &str {
+    field.and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// The cloud has answered a request that the store may have to answer next time:
@@ -107,7 +114,7 @@ pub async fn serve(offline: &Offline, context: &Context, asked: Asked) -> Result
     authorize::authorize(knowledge, context)?;
     let info = &context.info;
     match info.verb.as_str() {
-        _ if info.is_discovery() => document::serve(knowledge, context, asked.header(http::header::IF_NONE_MATCH)),
+        _ if info.is_discovery() => document::serve(knowledge, context, asked.if_none_match()),
         "get" => answer::get(offline, knowledge, context).await,
         "list" => answer::list(offline, knowledge, context).await,
         "watch" => watch::serve(offline, knowledge, context).await,

@@ -40,7 +40,7 @@ pub enum Failure {
 /// Sends the request to the cloud and answers with what comes back.
 pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Result<Response, Failure> {
     if request.headers().contains_key(UPGRADE) {
-        return upgrade::serve(remote, context, request).await;
+        return Box::pin(upgrade::serve(remote, context, request)).await;
     }
     let (parts, body) = request.into_parts();
     let body = (!body.is_end_stream()).then_some(body);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::uri::PathAndQuery;
+use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
 use tokio::sync::oneshot;
 
@@ -80,9 +80,10 @@ impl Server {
         for _ in 0..STALE {
             let (connection, place) = match self.pool(identity).take(self.maker(identity)).await? {
                 Taken::H2(connection, place) => (connection, place),
+                // Boxed: it is large, and rare.
                 Taken::H1(io) => {
                     let request = Request::from_parts(head.clone(), body.take());
-                    return http1::send(*io, self.host_header(), request).await;
+                    return Box::pin(http1::send(*io, self.host_header(), request)).await;
                 }
             };
             match connection.send(self.h2_head(head)?, body.is_none()).await {
@@ -120,13 +121,11 @@ impl Server {
 
     fn h2_head(&self, head: &Parts) -> Result<Request<()>, Error> {
         let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let mut parts = http::uri::Parts::default();
+        (parts.scheme, parts.authority, parts.path_and_query) =
+            (Some(Scheme::HTTPS), Some(self.address.authority.clone()), Some(path));
         let mut head = head.clone();
-        head.uri = Uri::builder()
-            .scheme("https")
-            .authority(self.host_header())
-            .path_and_query(path)
-            .build()
-            .map_err(|error| Error::new(Fault::Client, false, error))?;
+        head.uri = Uri::from_parts(parts).map_err(|error| Error::new(Fault::Client, false, error))?;
         head.version = http::Version::HTTP_2;
         Ok(Request::from_parts(head, ()))
     }

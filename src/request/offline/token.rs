@@ -1,7 +1,7 @@
 //! TokenRequest: what kubelet was given for a Pod is given to it again while it is
 //! valid, for exactly the same request.
 
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 
@@ -16,7 +16,7 @@ pub(super) fn serve(knowledge: &Knowledge, asked: &Asked) -> Result<Response, Re
             "the link to the cloud is down, and no token that is still valid was issued for this very request before",
         )
     };
-    let document = knowledge.issued(&fingerprint(&asked.head.uri, asked.header(ACCEPT), &asked.body))?.ok_or_else(unknown)?;
+    let document = knowledge.issued(&fingerprint(&asked.uri, asked.accept(), &asked.body))?.ok_or_else(unknown)?;
     let encoding = media::encoding_of(&document.content_type).ok_or_else(unknown)?;
     let issued = token::issued(encoding, &document.body).ok_or_else(unknown)?;
     let digest = token::digest(&issued);
@@ -43,7 +43,7 @@ pub(super) async fn keep(knowledge: &Knowledge, asked: &Asked, response: Respons
     let issued = media::encoding_of(content_type).and_then(|encoding| token::issued(encoding, &body));
     if let Some((issued, claims)) = issued.and_then(|issued| token::claims(&issued).map(|claims| (issued, claims))) {
         knowledge.know_token(token::digest(&issued), &Known { user: claims.user, expires: claims.expires });
-        let fingerprint = fingerprint(&asked.head.uri, asked.header(ACCEPT), &asked.body);
+        let fingerprint = fingerprint(&asked.uri, asked.accept(), &asked.body);
         let document = Document { content_type: content_type.to_owned(), etag: String::new(), at: 0, body: body.to_vec() };
         knowledge.keep_issued(&fingerprint, &document);
     }

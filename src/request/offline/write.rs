@@ -12,7 +12,7 @@ use crate::store::{Credential, Entry, Knowledge, NotAccepted};
 /// An Event goes into the journal, durably, and then gets its 201; the cloud gets it
 /// after the link's return.
 pub(super) async fn event(knowledge: &Knowledge, context: &Context, asked: &Asked) -> Result<Response, Refusal> {
-    let content_type = asked.header(CONTENT_TYPE);
+    let content_type = asked.content_type();
     let encoding = media::encoding_of(content_type).ok_or_else(|| {
         Refusal::unavailable(format!("the link to the cloud is down, and an Event as {content_type:?} cannot be read here"))
     })?;
@@ -61,7 +61,7 @@ pub(super) fn lease(offline: &Offline, context: &Context, asked: &Asked) -> Resu
 fn echo(asked: &Asked, status: StatusCode) -> Response {
     let mut response = Response::new(full(asked.body.clone()));
     *response.status_mut() = status;
-    if let Ok(value) = HeaderValue::try_from(asked.header(CONTENT_TYPE)) {
+    if let Ok(value) = HeaderValue::try_from(asked.content_type()) {
         response.headers_mut().insert(CONTENT_TYPE, value);
     }
     response

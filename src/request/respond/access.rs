@@ -95,12 +95,6 @@ impl Drop for Story {
         self.metrics.in_flight_total.dec();
         self.kind.traffic.inc_by(self.bytes);
         self.metrics.answers.get_or_create(&Answer { route: context.route, code: self.status.as_u16() }).inc();
-        let caller = match &context.caller {
-            Caller::Nobody => "nobody".to_owned(),
-            Caller::Node => "node".to_owned(),
-            Caller::Other => "other".to_owned(),
-            Caller::Bearer(bearer) => format!("{bearer:?}"),
-        };
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -108,7 +102,7 @@ impl Drop for Story {
                     id = context.id,
                     from = %context.peer.remote,
                     agent = context.component,
-                    caller,
+                    caller = %Who(&context.caller),
                     method = %context.method,
                     target = context.target,
                     verb = context.info.verb,
@@ -125,6 +119,20 @@ impl Drop for Story {
         // A heartbeat that went well is not worth a line every ten seconds.
         let heartbeat = context.info.resource == "leases" && self.status.is_success();
         if heartbeat { line!(debug) } else { line!(info) }
+    }
+}
+
+/// A caller as the access line names it.
+struct Who<'a>(&'a Caller);
+
+impl std::fmt::Display for Who<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Caller::Nobody => f.write_str("nobody"),
+            Caller::Node => f.write_str("node"),
+            Caller::Other => f.write_str("other"),
+            Caller::Bearer(bearer) => write!(f, "{bearer:?}"),
+        }
     }
 }
 
