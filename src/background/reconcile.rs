@@ -1,8 +1,13 @@
 //! What was promised while the link was down is kept when it is back: journalled
 //! Events go to the cloud, in order, each until it is there or refused for good.
+//!
+//! An Event is delivered with the credential it was accepted with. A Pod's token may have
+//! expired by then: another one that the cloud has issued for the same user takes its
+//! place, and until there is one the Event waits, and holds up nobody else's.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
@@ -10,14 +15,18 @@ use http::request::Parts;
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 
+use crate::kube::token;
 use crate::runtime::metrics::Why;
 use crate::state::credentials::Identity;
 use crate::state::link::Link;
-use crate::store::{Credential, Entry, Knowledge};
+use crate::store::{Credential, Entry, Knowledge, StoreError};
 use crate::upstream::{Error, RequestBody, Server};
 
 const AT_A_TIME: usize = 64;
 const RETRY: Duration = Duration::from_secs(2);
+/// How long an Event waits, once the cloud has refused its author's token, for kubelet to
+/// get another one for its Pod.
+const GRACE: Duration = Duration::from_secs(3600);
 
 pub struct Delivery {
     pub knowledge: Arc<Knowledge>,
@@ -29,6 +38,8 @@ pub struct Delivery {
 enum Fate {
     Settled,
     Refused(StatusCode),
+    /// The cloud does not accept the token.
+    LockedOut,
     Later,
 }
 
@@ -36,55 +47,78 @@ impl Delivery {
     /// Delivers whenever the link is up, for ever.
     pub async fn run(self) {
         let mut link = self.link.watch();
+        let mut locked_out = HashMap::new();
         loop {
             if link.wait_for(|up| *up).await.is_err() {
                 return;
             }
-            let wait = match self.round().await {
-                Ok(true) => Duration::ZERO,
-                Ok(false) => RETRY,
-                Err(error) => {
-                    tracing::warn!(%error, "the journal could not be read");
-                    RETRY
-                }
-            };
-            tokio::time::sleep(wait).await;
-        }
-    }
-
-    /// Delivers some; true if there may be more to deliver now.
-    async fn round(&self) -> Result<bool, crate::store::StoreError> {
-        let entries = self.knowledge.entries(AT_A_TIME)?;
-        let full = entries.len() == AT_A_TIME;
-        for (sequence, entry) in entries {
-            match self.deliver(&entry).await {
-                Fate::Settled => {
-                    self.knowledge.metrics().events_delivered.inc();
-                }
-                Fate::Refused(status) => {
-                    self.knowledge.metrics().events_dropped.get_or_create(&Why { reason: "refused" }).inc();
-                    tracing::warn!(%status, name = entry.name, "the cloud refuses an Event that was accepted while the link was down");
-                }
-                Fate::Later => return Ok(false),
+            if let Err(error) = self.round(&mut locked_out).await {
+                tracing::warn!(%error, "the journal could not be read");
             }
-            self.knowledge.settle(sequence).await?;
+            tokio::time::sleep(RETRY).await;
         }
-        Ok(full)
     }
 
-    async fn deliver(&self, entry: &Entry) -> Fate {
+    /// Delivers what can be delivered now. `locked_out` says since when an entry waits for
+    /// a token.
+    async fn round(&self, locked_out: &mut HashMap<u64, Instant>) -> Result<(), StoreError> {
+        let (mut after, mut useless) = (0, HashSet::new());
+        loop {
+            let entries = self.knowledge.entries(after, AT_A_TIME)?;
+            if entries.is_empty() {
+                return Ok(());
+            }
+            for (sequence, entry) in entries {
+                after = sequence;
+                match self.deliver(&entry, &mut useless).await {
+                    Fate::Later => return Ok(()),
+                    Fate::LockedOut if locked_out.entry(sequence).or_insert_with(Instant::now).elapsed() < GRACE => continue,
+                    Fate::LockedOut => self.drop_refused(&entry, StatusCode::UNAUTHORIZED),
+                    Fate::Refused(status) => self.drop_refused(&entry, status),
+                    Fate::Settled => drop(self.knowledge.metrics().events_delivered.inc()),
+                }
+                locked_out.remove(&sequence);
+                self.knowledge.settle(sequence).await?;
+            }
+        }
+    }
+
+    fn drop_refused(&self, entry: &Entry, status: StatusCode) {
+        self.knowledge.metrics().events_dropped.get_or_create(&Why { reason: "refused" }).inc();
+        tracing::warn!(%status, name = entry.name, "the cloud refuses an Event that was accepted while the link was down");
+    }
+
+    /// With its own credential, or with what the cloud has issued for the same user since.
+    /// `useless`: tokens for which neither has helped in this round.
+    async fn deliver(&self, entry: &Entry, useless: &mut HashSet<String>) -> Fate {
+        if matches!(&entry.credential, Credential::Token(token) if useless.contains(token)) {
+            return Fate::LockedOut;
+        }
+        let fate = self.send(entry, &entry.credential).await;
+        let (Fate::LockedOut, Credential::Token(token)) = (&fate, &entry.credential) else { return fate };
+        let user = token::claims(token).map(|claims| claims.user).unwrap_or_default();
+        for token in self.knowledge.issued_to(&user).unwrap_or_default() {
+            match self.send(entry, &Credential::Token(token)).await {
+                Fate::LockedOut => {}
+                fate => return fate,
+            }
+        }
+        useless.insert(token.clone());
+        Fate::LockedOut
+    }
+
+    async fn send(&self, entry: &Entry, credential: &Credential) -> Fate {
+        let Some(head) = head(entry, credential) else { return Fate::Refused(StatusCode::BAD_REQUEST) };
         for server in self.servers.iter().filter(|server| self.link.server_is_up(server.index)) {
-            let (identity, Some(head)) = (identity(entry), head(entry)) else {
-                return Fate::Refused(StatusCode::BAD_REQUEST);
-            };
             let body: RequestBody =
                 Box::pin(Full::new(Bytes::from(entry.body.clone())).map_err(|never| -> Error { match never {} }));
-            match server.send(identity, &head, &mut Some(body)).await {
+            match server.send(identity(credential), &head, &mut Some(body)).await {
                 Err(error) => tracing::debug!(%error, "an Event could not be delivered now"),
                 Ok(answer) => {
                     return match answer.status() {
                         status if status.is_success() || status == StatusCode::CONFLICT => Fate::Settled,
                         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => Fate::Later,
+                        StatusCode::UNAUTHORIZED => Fate::LockedOut,
                         status => Fate::Refused(status),
                     };
                 }
@@ -94,18 +128,18 @@ impl Delivery {
     }
 }
 
-fn identity(entry: &Entry) -> Identity {
-    match entry.credential {
+fn identity(credential: &Credential) -> Identity {
+    match credential {
         Credential::Node => Identity::Node,
         Credential::Token(_) => Identity::Caller,
     }
 }
 
-fn head(entry: &Entry) -> Option<Parts> {
+fn head(entry: &Entry, credential: &Credential) -> Option<Parts> {
     let mut request = Request::post(entry.target.as_str())
         .header(CONTENT_TYPE, entry.content_type.as_str())
         .header(USER_AGENT, concat!("holdfast/", env!("CARGO_PKG_VERSION")));
-    if let Credential::Token(token) = &entry.credential {
+    if let Credential::Token(token) = credential {
         let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
         value.set_sensitive(true);
         request = request.header(AUTHORIZATION, value);

@@ -9,7 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::{Knowledge, StoreError, keys};
-use crate::kube::token::TokenDigest;
+use crate::kube::media;
+use crate::kube::token::{self, TokenDigest};
 
 /// The node's own identity as a user.
 pub const NODE: &str = "node";
@@ -45,6 +46,12 @@ pub(super) struct GrantRecord {
 /// Grants are written again only when older than this, in seconds.
 const REFRESH: u64 = 3600;
 
+/// The token in the opened row of an issued one.
+pub(super) fn issued_token(key: &[u8], mut row: Vec<u8>) -> Option<String> {
+    let document: super::Document = super::object::split(key, &mut row).ok()?;
+    token::issued(media::encoding_of(&document.content_type)?, &row)
+}
+
 pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -73,9 +80,7 @@ impl Knowledge {
 
     /// The cloud refuses this now.
     pub fn revoke(&self, grant: &Grant) {
-        let key = grant.key();
-        self.recent.forget(&key);
-        self.remove(key);
+        self.remove(grant.key());
     }
 
     /// Whether the cloud has granted this before.
@@ -101,9 +106,7 @@ impl Knowledge {
 
     /// The cloud does not accept the token any more.
     pub fn forget_token(&self, digest: TokenDigest) {
-        let key = keys::raw(keys::TOKEN, &digest.0);
-        self.recent.forget(&key);
-        self.remove(key);
+        self.remove(keys::raw(keys::TOKEN, &digest.0));
     }
 
     /// Whose token it is; `None`: the cloud has never said, or it has expired.
@@ -120,6 +123,24 @@ impl Knowledge {
     pub fn keep_issued(&self, fingerprint: &[u8; 32], document: &super::Document) {
         let row = super::object::join(document, &document.body);
         self.put(keys::raw(keys::ISSUED, fingerprint), &row);
+    }
+
+    /// Tokens of `user` that the cloud has issued to kubelet through this hub and that have
+    /// not expired, the youngest first; at most four.
+    pub fn issued_to(&self, user: &str) -> Result<Vec<String>, StoreError> {
+        let mut tokens = Vec::new();
+        self.snapshot()?.scan(&[keys::ISSUED], &mut |key, row| {
+            tokens.extend(self.sealer().open_row(key, row.to_vec()).ok().and_then(|row| issued_token(key, row)));
+            true
+        })?;
+        let now = now();
+        let mut own: Vec<_> = tokens
+            .into_iter()
+            .filter_map(|token| token::claims(&token).map(|claims| (claims.expires.unwrap_or(u64::MAX), claims.user, token)))
+            .filter(|(expires, owner, _)| owner == user && now < *expires)
+            .collect();
+        own.sort_unstable_by_key(|(expires, ..)| std::cmp::Reverse(*expires));
+        Ok(own.into_iter().take(4).map(|(_, _, token)| token).collect())
     }
 
     pub fn issued(&self, fingerprint: &[u8; 32]) -> Result<Option<super::Document>, StoreError> {

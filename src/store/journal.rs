@@ -14,6 +14,12 @@ use super::{Knowledge, Op, StoreError, keys};
 use crate::runtime::metrics::Why;
 
 const BODY: usize = 64 * 1024;
+/// Entries read at a time.
+const PAGE: usize = 64;
+
+fn key(sequence: u64) -> Vec<u8> {
+    keys::raw(keys::JOURNAL, &sequence.to_be_bytes())
+}
 
 /// Who delivers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +62,6 @@ impl Knowledge {
         let identity = entry.identity();
         let (sequence, oldest) =
             self.journal().admit(&identity, self.limits.journal_entries).ok_or(NotAccepted::AlreadyExists)?;
-        let key = |sequence: u64| keys::raw(keys::JOURNAL, &sequence.to_be_bytes());
         let row = self.sealer().seal(&key(sequence), &super::object::join(&entry, &entry.body));
         let mut ops = vec![Op::Put(key(sequence), row)];
         ops.extend(oldest.map(|oldest| Op::Delete(key(oldest))));
@@ -75,12 +80,12 @@ impl Knowledge {
         Ok(result?)
     }
 
-    /// The oldest entries, at most `limit`, with the numbers to settle them by.
-    /// Damaged ones are removed and counted.
-    pub fn entries(&self, limit: usize) -> Result<Vec<(u64, Entry)>, StoreError> {
+    /// The oldest entries behind number `after`, at most `limit`, with the numbers to
+    /// settle them by. Damaged ones are removed and counted.
+    pub fn entries(&self, after: u64, limit: usize) -> Result<Vec<(u64, Entry)>, StoreError> {
         let mut entries = Vec::new();
         let mut damaged = Vec::new();
-        self.snapshot()?.scan(&[keys::JOURNAL], &mut |key, row| {
+        self.snapshot()?.scan_after(&[keys::JOURNAL], &key(after), &mut |key, row| {
             let opened = self.sealer().open_row(key, row.to_vec()).and_then(|mut row| {
                 let mut entry: Entry = super::object::split(key, &mut row)?;
                 entry.body = row;
@@ -102,7 +107,7 @@ impl Knowledge {
 
     /// The entry is in the cloud, or refused for good.
     pub async fn settle(&self, sequence: u64) -> Result<(), StoreError> {
-        let ops = vec![Op::Delete(keys::raw(keys::JOURNAL, &sequence.to_be_bytes()))];
+        let ops = vec![Op::Delete(key(sequence))];
         self.writer().apply(Batch { ops, durable: true, ..Batch::default() }).await?;
         self.journal().leave(sequence);
         self.count_journal();
@@ -111,8 +116,14 @@ impl Knowledge {
 
     /// Reads which entries wait, at the start.
     pub(super) fn load_journal(&self) -> Result<(), StoreError> {
-        let entries = self.entries(usize::MAX)?;
-        *self.journal() = entries.into_iter().map(|(sequence, entry)| (sequence, entry.identity())).collect();
+        let (mut waiting, mut after) = (Vec::new(), 0);
+        loop {
+            let entries = self.entries(after, PAGE)?;
+            let Some((last, _)) = entries.last() else { break };
+            after = *last;
+            waiting.extend(entries.into_iter().map(|(sequence, entry)| (sequence, entry.identity())));
+        }
+        *self.journal() = waiting.into_iter().collect();
         self.count_journal();
         Ok(())
     }

@@ -307,14 +307,19 @@ impl Knowledge {
     pub(super) fn put(&self, key: Vec<u8>, value: &[u8]) -> bool {
         let row = self.sealer.seal(&key, value);
         self.singles.written(key.len() + row.len());
-        self.writer.try_send(Batch { ops: vec![Op::Put(key, row)], ..Batch::default() })
+        self.writer.try_send(Op::Put(key, row))
     }
 
-    /// Queues the removal of a row that exists.
+    /// Queues the removal of a row that exists or is about to: what the cloud takes back
+    /// must go, however long the queue is.
     pub(super) fn remove(&self, key: Vec<u8>) {
-        let exists = self.snapshot().and_then(|snapshot| snapshot.read(&key)).is_ok_and(|row| row.is_some());
-        if exists {
-            self.writer.try_send(Batch { ops: vec![Op::Delete(key)], ..Batch::default() });
+        let exists = || self.snapshot().and_then(|snapshot| snapshot.read(&key)).is_ok_and(|row| row.is_some());
+        if !self.recent.forget(&key) && !exists() {
+            return;
+        }
+        if !self.writer.try_send(Op::Delete(key.clone())) {
+            let (writer, batch) = (self.writer.clone(), Batch { ops: vec![Op::Delete(key)], ..Batch::default() });
+            self.tasks.spawn(async move { writer.send(batch).await });
         }
     }
 }
@@ -353,7 +358,8 @@ impl Recent {
         true
     }
 
-    pub(super) fn forget(&self, key: &[u8]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys.remove(key);
+    /// Whether it was written lately; it now counts as not.
+    pub(super) fn forget(&self, key: &[u8]) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys.remove(key).is_some()
     }
 }

@@ -7,11 +7,11 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::grant::{GrantRecord, Known, NODE, now};
+use super::grant::{GrantRecord, Known, NODE, issued_token, now};
 use super::object::{Document, ObjectRecord, split};
 use super::writer::Batch;
 use super::{Header, Knowledge, Op, StoreError, budget, keys};
-use crate::kube::{media, token};
+use crate::kube::token;
 
 /// Single rows may have this part of the budget, the collections have the rest.
 const SINGLES: u64 = 4;
@@ -153,14 +153,10 @@ impl Knowledge {
 }
 
 /// Unix seconds at which a right ends.
-fn lapses(key: &[u8], mut row: Vec<u8>, age: u64) -> Option<u64> {
+fn lapses(key: &[u8], row: Vec<u8>, age: u64) -> Option<u64> {
     match *key.first()? {
         keys::GRANT => serde_json::from_slice(&row).ok().map(|grant: GrantRecord| grant.at.saturating_add(age)),
         keys::TOKEN => serde_json::from_slice(&row).ok().map(|known: Known| known.expires.unwrap_or(u64::MAX)),
-        _ => {
-            let document: Document = split(key, &mut row).ok()?;
-            let issued = token::issued(media::encoding_of(&document.content_type)?, &row)?;
-            token::claims(&issued)?.expires
-        }
+        _ => token::claims(&issued_token(key, row)?)?.expires,
     }
 }

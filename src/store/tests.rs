@@ -219,10 +219,10 @@ async fn what_was_remembered_and_promised_is_there_after_a_restart() {
     let knowledge = open(Arc::new(disk));
     assert_eq!(known(&knowledge).unwrap(), ("10".into(), names(&["x"])));
     assert!(knowledge.granted(&grant).unwrap());
-    let entries = knowledge.entries(10).unwrap();
+    let entries = knowledge.entries(0, 10).unwrap();
     assert_eq!(entries.len(), 1);
     knowledge.settle(entries[0].0).await.unwrap();
-    assert!(knowledge.entries(10).unwrap().is_empty());
+    assert!(knowledge.entries(0, 10).unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -333,14 +333,33 @@ async fn a_write_that_fails_leaves_no_half_collection() {
     assert_eq!(known(&knowledge).unwrap(), ("30".into(), names(&["z"])), "goes on once the disk does");
 }
 
+/// A node's first seconds: discovery, grants and objects all at once, and slow flash.
+#[tokio::test]
+async fn a_slow_disk_loses_none_of_many_small_answers() {
+    let store = Arc::new(Failing::default());
+    let knowledge = open(store.clone());
+    let grant = |number: usize| Grant { user: "u".into(), verb: "get".into(), thing: number.to_string() };
+    let hanging = store.hang.lock().unwrap();
+    (0..500).for_each(|number| knowledge.grant(&grant(number)));
+    knowledge.revoke(&grant(7));
+    drop(hanging);
+    knowledge.flush().await.unwrap();
+    for number in 0..500 {
+        assert_eq!(knowledge.granted(&grant(number)).unwrap(), number != 7, "{number}: what was taken back a moment later is");
+    }
+}
+
 #[derive(Default)]
 struct Failing {
+    /// Whoever holds it keeps writes waiting.
+    hang: std::sync::Mutex<()>,
     store: Memory,
     fail: std::sync::atomic::AtomicBool,
 }
 
 impl Store for Failing {
     fn apply(&self, ops: &[Op], durable: bool) -> Result<(), StoreError> {
+        let _turn = self.hang.lock().unwrap();
         if self.fail.load(std::sync::atomic::Ordering::Relaxed) && !ops.is_empty() {
             return Err(StoreError::Backend("No space left on device".into()));
         }
@@ -367,11 +386,11 @@ async fn a_full_journal_gives_up_its_oldest_event() {
     for name in ["a", "b", "c"] {
         knowledge.accept(entry(name)).await.unwrap();
     }
-    let waiting: Vec<_> = knowledge.entries(9).unwrap().into_iter().map(|(_, entry)| entry.name).collect();
+    let waiting: Vec<_> = knowledge.entries(0, 9).unwrap().into_iter().map(|(_, entry)| entry.name).collect();
     assert_eq!(waiting, ["b", "c"]);
     assert!(matches!(knowledge.accept(entry("c")).await, Err(NotAccepted::AlreadyExists)));
     knowledge.accept(entry("a")).await.unwrap();
-    let waiting: Vec<_> = knowledge.entries(9).unwrap().into_iter().map(|(_, entry)| entry.name).collect();
+    let waiting: Vec<_> = knowledge.entries(0, 9).unwrap().into_iter().map(|(_, entry)| entry.name).collect();
     assert_eq!(waiting, ["c", "a"], "the one given up may come again");
 }
 

@@ -1,6 +1,7 @@
 //! The one writer: batches in, commits out.
 //!
-//! Receives batches through a bounded queue. Each group of waiting batches becomes
+//! Receives batches through a bounded queue: few large ones wait at a time, and as many
+//! single rows as a busy start brings while the disk is slow. Each group of waiting batches becomes
 //! one commit, visible to readers at once; a commit is made durable for a batch that
 //! asks for it, and otherwise every second, so flash is written sparingly. A commit
 //! that fails takes back what was not durable yet and begins a new epoch: what was
@@ -13,11 +14,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::{Op, Store, StoreError};
 
-const QUEUE: usize = 4;
+/// Batches of lists and watches that may wait.
+const BATCHES: usize = 4;
+/// Bytes of single rows that may wait.
+const SINGLES: usize = 8 << 20;
+/// All that may wait.
+const QUEUE: usize = 4096;
 const DURABLE_EVERY: Duration = Duration::from_secs(1);
 /// Bytes that count as much for one commit.
 const LARGE: usize = 64 * 1024;
@@ -34,9 +40,18 @@ pub struct Batch {
     pub done: Option<oneshot::Sender<Result<(), StoreError>>>,
 }
 
+/// A batch and the room it takes until it is written.
+struct Queued {
+    batch: Batch,
+    room: OwnedSemaphorePermit,
+}
+
 #[derive(Clone)]
 pub struct Writer {
-    queue: mpsc::Sender<Batch>,
+    queue: mpsc::Sender<Queued>,
+    batches: Arc<Semaphore>,
+    /// A permit for each byte.
+    singles: Arc<Semaphore>,
     epoch: Arc<AtomicU64>,
 }
 
@@ -51,21 +66,25 @@ impl Writer {
             .name("store-writer".into())
             .spawn(move || thread.run(batches))
             .expect("a thread can be started");
-        Self { queue, epoch }
+        Self { queue, batches: Arc::new(Semaphore::new(BATCHES)), singles: Arc::new(Semaphore::new(SINGLES)), epoch }
     }
 
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Queues a batch; waits while the queue is full.
+    /// Queues a batch; waits while too many wait.
     pub async fn send(&self, batch: Batch) -> Result<(), StoreError> {
-        self.queue.send(batch).await.map_err(|_| StoreError::Ended)
+        let room = self.batches.clone().acquire_owned().await.map_err(|_| StoreError::Ended)?;
+        self.queue.send(Queued { batch, room }).await.map_err(|_| StoreError::Ended)
     }
 
-    /// Queues a batch if there is room now.
-    pub fn try_send(&self, batch: Batch) -> bool {
-        self.queue.try_send(batch).is_ok()
+    /// Queues the change of one row, if there is room now.
+    pub fn try_send(&self, op: Op) -> bool {
+        let bytes = size(std::slice::from_ref(&op)).clamp(1, SINGLES);
+        let permits = u32::try_from(bytes).expect("at most SINGLES");
+        let Ok(room) = self.singles.clone().try_acquire_many_owned(permits) else { return false };
+        self.queue.try_send(Queued { batch: Batch { ops: vec![op], ..Batch::default() }, room }).is_ok()
     }
 
     /// Applies a batch and waits for its fate.
@@ -91,7 +110,7 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
+    fn run(mut self, mut batches: mpsc::Receiver<Queued>) {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else { return };
         let mut next = None;
         loop {
@@ -110,7 +129,7 @@ impl Thread {
                     let group;
                     (group, next) = gather(first, &mut batches);
                     let due = self.pending && self.last_durable.elapsed() >= DURABLE_EVERY;
-                    let durable = due || group.iter().any(|batch| batch.durable);
+                    let durable = due || group.iter().any(|queued| queued.batch.durable);
                     self.commit(group, durable);
                 }
             }
@@ -118,8 +137,9 @@ impl Thread {
         self.commit(Vec::new(), true);
     }
 
-    fn commit(&mut self, group: Vec<Batch>, durable: bool) {
+    fn commit(&mut self, group: Vec<Queued>, durable: bool) {
         let epoch = self.epoch.load(Ordering::Acquire);
+        let (group, _room): (Vec<Batch>, Vec<_>) = group.into_iter().map(|queued| (queued.batch, queued.room)).unzip();
         let (current, stale): (Vec<_>, Vec<_>) = group.into_iter().partition(|batch| batch.epoch.is_none_or(|own| own == epoch));
         let too_late = || Err(StoreError::Backend("an earlier write failed".into()));
         for batch in stale {
@@ -159,11 +179,11 @@ impl Thread {
 }
 
 /// `first` and what waits behind it and may share its commit; and the batch that may not.
-fn gather(first: Batch, batches: &mut mpsc::Receiver<Batch>) -> (Vec<Batch>, Option<Batch>) {
+fn gather(first: Queued, batches: &mut mpsc::Receiver<Queued>) -> (Vec<Queued>, Option<Queued>) {
     let mut group = vec![first];
-    while group.iter().map(|batch| batch.ops.len()).sum::<usize>() < GROUP {
+    while group.iter().map(|queued| queued.batch.ops.len()).sum::<usize>() < GROUP {
         match batches.try_recv() {
-            Ok(batch) if batch.epoch == group[0].epoch => group.push(batch),
+            Ok(queued) if queued.batch.epoch == group[0].batch.epoch => group.push(queued),
             Ok(other) => return (group, Some(other)),
             Err(_) => break,
         }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use testkit::client::Client;
+use testkit::client::{Alpn, Client};
 use testkit::fake::Fault;
 
 use super::*;
@@ -68,7 +68,7 @@ async fn unknown_is_not_absent_and_nobody_gets_more_than_before() {
     assert_eq!(status(&client, "POST", CONFIGMAPS).await, 503);
     assert_eq!(status(&client, "PUT", &format!("{CONFIGMAPS}/greeting")).await, 503);
     assert_eq!(status(&client, "DELETE", &format!("{CONFIGMAPS}/greeting")).await, 503);
-    let stranger = rig.hub.pod("another-token", testkit::client::Alpn::H2).await.unwrap();
+    let stranger = rig.hub.pod("another-token", Alpn::H2).await.unwrap();
     assert_eq!(status(&stranger, "GET", CONFIGMAPS).await, 401);
     let kubelet = rig.hub.kubelet().await.unwrap();
     assert_eq!(status(&kubelet, "GET", "/api/v1/namespaces/story/secrets/never-asked").await, 403);
@@ -229,6 +229,45 @@ async fn an_event_accepted_offline_is_in_the_cloud_after_the_cut_once() {
 }
 
 #[tokio::test]
+async fn an_event_whose_authors_token_expired_waits_for_the_next_one() {
+    let rig = Rig::start().await;
+    let events = "/api/v1/namespaces/story/events";
+    let headers = [("content-type", "application/json")];
+    rig.fake.put("serviceaccounts", "story", "sample", json!({}));
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    let issue = async |pod: &str| {
+        let request = json!({"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
+            "spec": {"expirationSeconds": 3600, "boundObjectRef": {"kind": "Pod", "name": pod, "uid": "u"}}});
+        let tokens = "/api/v1/namespaces/story/serviceaccounts/sample/token";
+        let issued = kubelet.request("POST", tokens, &headers, request.to_string()).await.unwrap();
+        issued.json()["status"]["token"].as_str().unwrap().to_owned()
+    };
+    let first = issue("p").await;
+    let client = rig.hub.pod(&first, Alpn::H2).await.unwrap();
+    let post = async |client: &Client, name: &str| {
+        client.request("POST", events, &headers, json!({"metadata": {"name": name}}).to_string()).await.unwrap().status
+    };
+    assert_eq!(post(&client, "online").await, 201);
+    post(&kubelet, "online-too").await;
+    rig.cut(Fault::Refuse).await;
+    assert_eq!(post(&client, "pods").await, 201);
+    assert_eq!(post(&kubelet, "kubelets").await, 201);
+    rig.fake.remove_token(&first);
+    rig.restore().await;
+    let delivered = async |name: &'static str| {
+        eventually("the Event is delivered", SECONDS(30), async || Ok(rig.fake.get("events", "story", name).is_some()))
+            .await
+            .unwrap();
+    };
+    // It holds up nobody, and is not given up.
+    delivered("kubelets").await;
+    assert!(rig.fake.get("events", "story", "pods").is_none());
+    eventually("one waits", SECONDS(5), async || Ok(rig.hub.metric("holdfast_journal_entries").await? == 1.0)).await.unwrap();
+    issue("p2").await;
+    delivered("pods").await;
+}
+
+#[tokio::test]
 async fn kubelets_heartbeat_and_tokens_go_on() {
     let rig = Rig::start().await;
     rig.fake.put("serviceaccounts", "story", "sample", json!({}));
@@ -252,7 +291,7 @@ async fn kubelets_heartbeat_and_tokens_go_on() {
     assert_eq!(renew("edge-2", &kubelet).await, 503);
     // The token issued for a Pod is known, although the Pod has not used it yet.
     let token = issued.json()["status"]["token"].as_str().unwrap().to_owned();
-    let pod = rig.hub.pod(&token, testkit::client::Alpn::H2).await.unwrap();
+    let pod = rig.hub.pod(&token, Alpn::H2).await.unwrap();
     assert_eq!(pod.get(CONFIGMAPS).await.unwrap().status, 403, "known, but granted nothing yet");
     assert_eq!(renew("edge-1", &pod).await, 403);
 }
@@ -303,7 +342,7 @@ async fn a_token_that_expires_during_the_cut_is_refused_from_then_on() {
     let claims = json!({"iss": "https://kubernetes.default.svc", "sub": user, "exp": now + 4}).to_string();
     let token = format!("e30.{}.c2ln", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims));
     rig.fake.add_token(&token, user, &["system:serviceaccounts"]);
-    let client = rig.hub.pod(&token, testkit::client::Alpn::H2).await.unwrap();
+    let client = rig.hub.pod(&token, Alpn::H2).await.unwrap();
     assert_eq!(client.get(CONFIGMAPS).await.unwrap().status, 200);
     rig.cut(Fault::Refuse).await;
     assert_eq!(client.get(CONFIGMAPS).await.unwrap().status, 200, "still valid");
