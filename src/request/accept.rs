@@ -51,7 +51,7 @@ impl Peer {
         Self::new(nowhere, nowhere, Port::Internal)
     }
 
-    fn new(remote: SocketAddr, local: SocketAddr, port: Port) -> Self {
+    pub fn new(remote: SocketAddr, local: SocketAddr, port: Port) -> Self {
         Self { remote, local, port, bearer: Mutex::default() }
     }
 }

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::state::credentials::{Credentials, Serving};
@@ -139,11 +140,11 @@ pub struct OwnServing<'a> {
 }
 
 impl OwnServing<'_> {
-    /// Makes a CA of the node's own, once, and a serving certificate from it. Returns
-    /// certificate and key file.
+    /// Makes a CA of the node's own and a serving certificate from it, once for the
+    /// addresses at hand. Returns certificate and key file.
     pub fn make(&self) -> Result<(PathBuf, PathBuf), BadFile> {
         let (certificate, key) = (self.folder.join("serving.crt"), self.folder.join("serving.key"));
-        if certificate.exists() && key.exists() {
+        if key.exists() && self.is_for_us(&certificate) {
             return Ok((certificate, key));
         }
         let failed =
@@ -154,6 +155,14 @@ impl OwnServing<'_> {
             write_private(&self.folder.join(name), text.as_bytes()).map_err(|error| failed(&error))?;
         }
         Ok((certificate, key))
+    }
+
+    /// Whether the certificate that was made names the addresses the hub has now.
+    fn is_for_us(&self, path: &Path) -> bool {
+        let Ok(chain) = certificates(path) else { return false };
+        let Ok(leaf) = ParsedCertificate::try_from(&chain[0]) else { return false };
+        let named = |address: &std::net::IpAddr| verify_server_name(&leaf, &ServerName::from(*address)).is_ok();
+        self.addresses.iter().all(named)
     }
 
     /// The CA's key is not kept: the next certificate gets a new CA.
@@ -184,4 +193,25 @@ fn write_private(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(text)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_certificate_stays_until_the_addresses_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = |address: &str| {
+            let addresses = vec![address.parse().unwrap()];
+            let own = OwnServing { folder: folder.path(), addresses, node_name: "n" };
+            std::fs::read(own.make().unwrap().0).unwrap()
+        };
+        let first = made("169.254.2.1");
+        assert_eq!(made("169.254.2.1"), first);
+        let other = made("169.254.2.2");
+        assert_ne!(other, first, "Pods could not verify it");
+        std::fs::write(folder.path().join("serving.crt"), &other[..100]).unwrap();
+        assert_ne!(made("169.254.2.2"), other, "half of a file is none");
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 
 use super::owner::{Ownership, Procfs};
 use crate::request::accept::{Peer, Port};
@@ -26,6 +26,10 @@ pub async fn identify(callers: &Callers, peer: &Peer, headers: &HeaderMap) -> Re
             return Err(Refusal::unauthorized("more than one Authorization header"));
         }
         return Ok(token(credential.as_bytes()).map_or(Caller::Other, |token| Caller::Bearer(bearer(peer, token))));
+    }
+    // A token all the same, whose user is not the node's.
+    if brings_websocket_token(headers) {
+        return Ok(Caller::Other);
     }
     match &peer.port {
         Port::Internal => Ok(Caller::Node),
@@ -57,6 +61,14 @@ async fn by_ownership(callers: &Callers, peer: &Peer, ownership: &tokio::sync::O
     }
 }
 
+/// Browsers' way to send a token (k8s.io/apiserver, authentication/request/websocket).
+fn brings_websocket_token(headers: &HeaderMap) -> bool {
+    let protocols = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    protocols
+        .flat_map(|value| value.split(','))
+        .any(|protocol| protocol.trim().starts_with("base64url.bearer.authorization.k8s.io."))
+}
+
 fn token(credential: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(credential).ok()?;
     let (scheme, token) = text.split_once(' ')?;
@@ -84,6 +96,18 @@ mod tests {
         for none in [&b"Basic YTpi"[..], b"Bearer ", b"Bearer"] {
             assert_eq!(token(none), None);
         }
+    }
+
+    #[tokio::test]
+    async fn a_browsers_token_is_a_credential_and_not_the_nodes() {
+        let peer = Peer::new(([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into(), Port::Secure { client: None });
+        let callers = Callers { node_name: "n".into(), procfs: Arc::default() };
+        let mut headers = HeaderMap::new();
+        headers
+            .insert(SEC_WEBSOCKET_PROTOCOL, "v5.channel.k8s.io, base64url.bearer.authorization.k8s.io.dG9rZW4".parse().unwrap());
+        assert!(matches!(identify(&callers, &peer, &headers).await, Ok(Caller::Other)));
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, "v5.channel.k8s.io".parse().unwrap());
+        assert!(identify(&callers, &peer, &headers).await.is_err());
     }
 
     #[test]
