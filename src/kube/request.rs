@@ -150,7 +150,7 @@ fn refine_verb(info: &mut RequestInfo) {
 
 /// The name that a field selector pins with `metadata.name=`, if it is a valid
 /// path segment.
-fn exact_name(selector: &str) -> Option<String> {
+pub fn exact_name(selector: &str) -> Option<String> {
     let name = selector.split(',').find_map(|term| {
         let term = term.trim();
         let value = term.strip_prefix("metadata.name")?;

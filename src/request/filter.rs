@@ -36,7 +36,8 @@ impl Filters {
     /// Decides for one request, by component, resource and verb.
     pub fn chain(&self, rules: &RuleSet, context: &Context) -> Chain {
         let info = &context.info;
-        let services = info.is_read() && info.api_group.is_empty() && info.resource == "services";
+        let read = info.is_read() && context.method == http::Method::GET;
+        let services = read && info.api_group.is_empty() && info.resource == "services";
         let whole = context.accepts.iter().all(|media| media.form == Form::Full);
         let serves = services && whole && rules.masterservice.contains(&context.component);
         Chain { masterservice: self.masterservice.clone().filter(|_| serves) }

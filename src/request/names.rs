@@ -4,8 +4,19 @@
 use super::context::Context;
 use crate::kube::list::Encoding;
 use crate::kube::media::{Form, Media};
-use crate::kube::request::RequestInfo;
+use crate::kube::request::{RequestInfo, exact_name};
 use crate::store::{ObjectKey, Scope};
+
+/// The field selector; for `/api/v1/watch/.../NAME` with the name that stands in the path.
+fn field_selector(info: &RequestInfo) -> String {
+    let selector = &info.query.field_selector;
+    let by_path = info.verb == "watch" && !info.name.is_empty() && exact_name(selector).as_ref() != Some(&info.name);
+    match (by_path, selector.is_empty()) {
+        (false, _) => selector.clone(),
+        (true, true) => format!("metadata.name={}", info.name),
+        (true, false) => format!("metadata.name={},{selector}", info.name),
+    }
+}
 
 pub fn scope(info: &RequestInfo, media: &Media) -> Scope {
     let form = match &media.form {
@@ -20,7 +31,7 @@ pub fn scope(info: &RequestInfo, media: &Media) -> Scope {
         resource: info.resource.clone(),
         namespace: if is_namespace { String::new() } else { info.namespace.clone() },
         label_selector: info.query.label_selector.clone(),
-        field_selector: info.query.field_selector.clone(),
+        field_selector: field_selector(info),
         protobuf: media.encoding == Encoding::Protobuf,
         form,
     }
@@ -34,4 +45,23 @@ pub fn object(info: &RequestInfo, media: &Media) -> ObjectKey {
 pub fn document(context: &Context) -> String {
     let accepts: Vec<String> = context.accepts.iter().map(|media| format!("{media:?}")).collect();
     format!("{} {}", context.target, accepts.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_of_one_object_by_its_path_is_no_watch_of_all() {
+        let media = Media { encoding: Encoding::Json, form: Form::Full };
+        let selector = |target: &str| {
+            let info = crate::kube::request::parse(&http::Method::GET, &target.parse().unwrap()).unwrap();
+            scope(&info, &media).field_selector
+        };
+        assert_eq!(selector("/api/v1/watch/namespaces/a/pods/p"), "metadata.name=p");
+        assert_eq!(selector("/api/v1/watch/namespaces/a/pods/p?fieldSelector=a%3Db"), "metadata.name=p,a=b");
+        assert_eq!(selector("/api/v1/watch/namespaces/a/pods"), "");
+        assert_eq!(selector("/api/v1/namespaces/a/pods?watch=1&fieldSelector=metadata.name%3Dp,a%3Db"), "metadata.name=p,a=b");
+        assert_eq!(selector("/api/v1/namespaces/a/pods/p"), "");
+    }
 }

@@ -1,6 +1,6 @@
 //! The access line and the figures, written when a body ends, however it ends.
 //!
-//! Never a token, never a body, never a query beyond what Kubernetes defines.
+//! Never a token, never a body; of a query only what says which objects are read.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -104,7 +104,7 @@ impl Drop for Story {
                     agent = context.component,
                     caller = %Who(&context.caller),
                     method = %context.method,
-                    target = context.target,
+                    target = %Target(&context.target),
                     verb = context.info.verb,
                     route = context.route,
                     why = context.why,
@@ -119,6 +119,46 @@ impl Drop for Story {
         // A heartbeat that went well is not worth a line every ten seconds.
         let heartbeat = context.info.resource == "leases" && self.status.is_success();
         if heartbeat { line!(debug) } else { line!(info) }
+    }
+}
+
+/// The parameters that the access line shows. What a command or a proxied request says
+/// (exec's `command`) is its sender's own business.
+const SHOWN: [&str; 13] = [
+    "watch",
+    "labelSelector",
+    "fieldSelector",
+    "resourceVersion",
+    "resourceVersionMatch",
+    "limit",
+    "continue",
+    "allowWatchBookmarks",
+    "sendInitialEvents",
+    "timeoutSeconds",
+    "timeout",
+    "follow",
+    "container",
+];
+
+/// A path and query as the access line shows it; `...` stands for what it does not.
+struct Target<'a>(&'a str);
+
+impl std::fmt::Display for Target<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Some((path, query)) = self.0.split_once('?') else { return f.write_str(self.0) };
+        f.write_str(path)?;
+        let mut separator = '?';
+        let mut left_out = false;
+        for pair in query.split('&') {
+            let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+            if SHOWN.contains(&name) {
+                write!(f, "{separator}{pair}")?;
+                separator = '&';
+            } else {
+                left_out = true;
+            }
+        }
+        if left_out { write!(f, "{separator}...") } else { Ok(()) }
     }
 }
 
@@ -138,4 +178,24 @@ impl std::fmt::Display for Who<'_> {
 
 fn millis(duration: std::time::Duration) -> f64 {
     (duration.as_secs_f64() * 1e5).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Target;
+
+    #[test]
+    fn a_line_shows_which_objects_and_no_secrets() {
+        for (target, shown) in [
+            ("/api/v1/pods", "/api/v1/pods"),
+            ("/api/v1/pods?watch=1&fieldSelector=a%3Db", "/api/v1/pods?watch=1&fieldSelector=a%3Db"),
+            (
+                "/api/v1/namespaces/a/pods/p/exec?command=mysql&command=-psecret&container=c",
+                "/api/v1/namespaces/a/pods/p/exec?container=c&...",
+            ),
+            ("/api/v1/namespaces/a/services/s/proxy/login?password=x", "/api/v1/namespaces/a/services/s/proxy/login?..."),
+        ] {
+            assert_eq!(Target(target).to_string(), shown);
+        }
+    }
 }
