@@ -32,7 +32,9 @@ pub(super) struct Shared {
     read: AtomicU64,
     dead: AtomicBool,
     silent: AtomicBool,
-    /// The first of several requests waits for its answer.
+    /// Nobody waited for an answer when silence was last looked for: the next request
+    /// to do so says it.
+    resting: AtomicBool,
     expecting: Notify,
 }
 
@@ -63,7 +65,8 @@ impl Shared {
 
 impl<'a> Expecting<'a> {
     fn new(shared: &'a Shared) -> Self {
-        if shared.unanswered.fetch_add(1, Ordering::Relaxed) == 0 {
+        shared.unanswered.fetch_add(1, Ordering::SeqCst);
+        if shared.resting.load(Ordering::SeqCst) && shared.resting.swap(false, Ordering::SeqCst) {
             shared.expecting.notify_one();
         }
         Self(shared)
@@ -169,16 +172,21 @@ impl Connection {
 }
 
 /// Returns when a ping was not answered in time. While answers are awaited, a
-/// connection that brings nothing is pinged within `patience`.
+/// connection that brings nothing is pinged within `patience`. One that is busy is looked
+/// at in that rhythm, not at each request.
 async fn watch_silence(mut pings: PingPong, shared: &Shared, timing: Timing) {
     loop {
-        let read = shared.read.load(Ordering::Relaxed);
-        let expecting = shared.unanswered.load(Ordering::Relaxed) > 0;
-        let wait = if expecting { timing.patience / 2 } else { timing.keepalive };
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = shared.expecting.notified(), if !expecting => continue,
-        }
+        let mut read = shared.read.load(Ordering::Relaxed);
+        shared.resting.store(true, Ordering::SeqCst);
+        let expected = async {
+            if shared.unanswered.load(Ordering::SeqCst) == 0 {
+                shared.expecting.notified().await;
+                read = shared.read.load(Ordering::Relaxed);
+            }
+            shared.resting.store(false, Ordering::SeqCst);
+            tokio::time::sleep(timing.patience / 2).await;
+        };
+        let _ = tokio::time::timeout(timing.keepalive, expected).await;
         let quiet = read == shared.read.load(Ordering::Relaxed);
         if !quiet || shared.in_flight.load(Ordering::Relaxed) == 0 {
             continue;
