@@ -15,12 +15,11 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::background::{cert, cluster, config_watch, gc, network, reconcile};
+use crate::background::{cert, cluster, config_watch, gc, inputs, network, reconcile};
 use crate::config::{Settings, WorkingMode};
 use crate::ops::{Admin, Readiness};
 use crate::request::accept::{Listener, Peer};
-use crate::request::filter::Filters;
-use crate::request::filter::masterservice::MasterService;
+use crate::request::filter::{self, Filters};
 use crate::request::{self, Path, caller, offline, remote};
 use crate::runtime::drain;
 use crate::runtime::metrics::Metrics;
@@ -161,12 +160,14 @@ impl Parts {
         let servers = settings.servers.iter().enumerate();
         let servers: Vec<_> =
             servers.map(|(index, address)| Arc::new(Server::new(index, address.clone(), means.clone()))).collect();
-        let rules = Arc::new(Rules::new(RuleSet {
-            cache_agents: settings.cache_agents.clone(),
-            masterservice: std::iter::once("kubelet".to_owned()).collect(),
-        }));
-        let masterservice = MasterService::new(settings.secure.ip(), settings.secure.port());
-        let filters = Filters { masterservice: settings.masterservice.then(|| Arc::new(masterservice)) };
+        let rules = Arc::new(Rules::new(RuleSet::new(settings.cache_agents.clone(), &settings.filters)));
+        let filters = Arc::new(Filters {
+            hub: filter::Hub { address: settings.secure.ip(), port: settings.secure.port() },
+            node_name: settings.node_name.clone(),
+            inputs: Arc::default(),
+            rules: rules.clone(),
+            metrics: self.metrics.clone(),
+        });
         Arc::new(Path {
             callers: caller::Callers { node_name: settings.node_name.clone(), procfs: Arc::default() },
             remote: remote::Remote {
@@ -179,7 +180,6 @@ impl Parts {
             },
             offline: offline::Offline {
                 knowledge: self.knowledge.clone(),
-                rules: rules.clone(),
                 filters,
                 link: link.clone(),
                 node_name: settings.node_name.clone(),
@@ -206,6 +206,13 @@ impl Parts {
             loops.spawn(prober.run());
         }
         loops.spawn(config_watch::follow(own_client(path), settings.namespace.clone(), path.rules.clone()));
+        let sources = inputs::Sources {
+            client: own_client(path),
+            node_name: settings.node_name.clone(),
+            nodepool_name: settings.nodepool_name.clone(),
+            inputs: path.remote.filters.inputs.clone(),
+        };
+        loops.spawn(sources.follow());
         if let Some(knowledge) = &self.knowledge {
             loops.spawn(gc::run(knowledge.clone(), settings.gc_frequency));
             let servers = path.remote.servers.clone();

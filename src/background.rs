@@ -6,5 +6,6 @@ pub mod cert;
 pub mod cluster;
 pub mod config_watch;
 pub mod gc;
+pub mod inputs;
 pub mod network;
 pub mod reconcile;

@@ -4,8 +4,10 @@
 pub mod json;
 pub mod list;
 pub mod media;
+pub mod message;
 pub mod object;
 pub mod proto;
 pub mod request;
+pub mod schema;
 pub mod token;
 pub mod watch;

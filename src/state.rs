@@ -1,6 +1,8 @@
 //! Snapshots that the loops write and the path reads: the link's verdict, the
-//! credentials for the cloud, the rules. Readers never wait.
+//! credentials for the cloud, the rules, what filters go by. Readers never wait.
 
 pub mod credentials;
+pub mod filters;
+pub mod inputs;
 pub mod link;
 pub mod rules;

@@ -53,7 +53,7 @@ fn the_settings() {
          | key | what it sets |\n|---|---|\n\
          | `cache_agents` | comma list of components (the User-Agent up to the first `/`) whose answers are remembered beside \
          kubelet, kube-proxy, flanneld, coredns, raven-agent-ds, yurttunnel-agent and yurthub; `*` is all |\n\
-         | `masterservice` | comma list of components that see the hub as Service default/kubernetes, beside kubelet |\n",
+         | the name of a [filter](filters.md) | comma list of components that it serves beside its own |\n",
     );
     check("config.md", &page);
 }

@@ -4,6 +4,8 @@
 
 #[path = "path/faults.rs"]
 mod faults;
+#[path = "path/filters.rs"]
+mod filters;
 #[path = "path/offline.rs"]
 mod offline;
 #[path = "path/online.rs"]

@@ -42,6 +42,6 @@ fn apply(rules: &Rules, map: Option<&ConfigMap>) {
     let empty = std::collections::BTreeMap::new();
     if rules.apply(map.map(|map| map.data.as_ref().unwrap_or(&empty))) {
         let rules = rules.current();
-        tracing::info!(cache_agents = ?rules.cache_agents, masterservice = ?rules.masterservice, "rules of ConfigMap {NAME} applied");
+        tracing::info!(cache_agents = ?rules.cache_agents, filters = ?rules.filters, "rules of ConfigMap {NAME} applied");
     }
 }

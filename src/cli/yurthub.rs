@@ -14,10 +14,9 @@ pub(super) struct Arguments {
 }
 
 /// yurthub's flags without a meaning here.
-const IGNORED: [&str; 22] = [
+const IGNORED: [&str; 21] = [
     "multiplexer-port",
     "node-ip",
-    "nodepool-name",
     "lb-mode",
     "kubelet-health-grace-period",
     "bootstrap-mode",
@@ -101,10 +100,10 @@ mod tests {
         assert_eq!(
             arguments.list,
             words(
-                "holdfast hub --v=2 --bind-address=127.0.0.1 --server-addr=https://a:6443 --node-name=n --working-mode=edge --v=3"
+                "holdfast hub --v=2 --bind-address=127.0.0.1 --server-addr=https://a:6443 --node-name=n --nodepool-name=p --working-mode=edge --v=3"
             )
         );
-        assert_eq!(arguments.ignored, ["--nodepool-name", "--bootstrap-file", "--enable-node-pool"]);
+        assert_eq!(arguments.ignored, ["--bootstrap-file", "--enable-node-pool"]);
         assert_eq!(arguments.defaults.disk_cache_path, Some(PathBuf::from("/etc/kubernetes/cache/")));
     }
 

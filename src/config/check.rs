@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Raw;
+use crate::state::filters::Filter;
 use crate::state::rules::Agents;
 use crate::upstream::Address;
 
@@ -52,7 +53,8 @@ pub struct Settings {
     pub working_mode: WorkingMode,
     pub namespace: String,
     pub cache_agents: Agents,
-    pub masterservice: bool,
+    pub filters: Vec<Filter>,
+    pub nodepool_name: Option<String>,
     pub probe_interval: Duration,
     pub probe_timeout: Duration,
     pub probe_failures: u32,
@@ -112,6 +114,7 @@ fn file(field: &'static str, path: &Path) -> Result<(), BadSetting> {
 /// Checks everything; the first thing that does not hold is the error.
 pub fn check(raw: Raw) -> Result<Settings, BadSetting> {
     let (bind, loopback, dummy) = addresses(&raw)?;
+    let working_mode = working_mode(raw.working_mode.as_deref().unwrap_or("edge"))?;
     let root_dir = raw.root_dir.clone().unwrap_or_else(|| PathBuf::from("/var/lib/holdfast"));
     Ok(Settings {
         node_name: node_name(raw.node_name.clone())?,
@@ -124,10 +127,11 @@ pub fn check(raw: Raw) -> Result<Settings, BadSetting> {
         store_dir: raw.disk_cache_path.clone().unwrap_or_else(|| root_dir.join("store")),
         root_dir,
         cache_max_bytes: number("cache-max-bytes", raw.cache_max_bytes, 256 << 20, 1 << 20..=1 << 40)?.unsigned_abs(),
-        working_mode: working_mode(raw.working_mode.as_deref().unwrap_or("edge"))?,
+        working_mode,
         namespace: raw.namespace.clone().unwrap_or_else(|| "kube-system".to_owned()),
         cache_agents: Agents::parse(raw.cache_agents.as_deref().unwrap_or("*")),
-        masterservice: masterservice(&raw)?,
+        filters: filters(&raw, working_mode)?,
+        nodepool_name: raw.nodepool_name.clone().filter(|name| !name.is_empty()),
         probe_interval: seconds("heartbeat-interval-seconds", raw.heartbeat_interval_seconds, 10)?,
         probe_timeout: seconds("heartbeat-timeout-seconds", raw.heartbeat_timeout_seconds, 2)?,
         probe_failures: count("heartbeat-failed-retry", raw.heartbeat_failed_retry, 3)?,
@@ -227,12 +231,18 @@ fn working_mode(mode: &str) -> Result<WorkingMode, BadSetting> {
     }
 }
 
-fn masterservice(raw: &Raw) -> Result<bool, BadSetting> {
+/// The filters that are switched on.
+fn filters(raw: &Raw, mode: WorkingMode) -> Result<Vec<Filter>, BadSetting> {
     let disabled = raw.disabled_resource_filters.as_deref().unwrap_or_default();
-    if let Some(unknown) = disabled.iter().find(|name| !matches!(name.as_str(), "*" | "masterservice" | "")) {
-        return Err(bad("disabled-resource-filters", unknown, "masterservice, or * for all"));
+    let known = |name: &str| matches!(name, "*" | "") || Filter::from_name(name).is_some();
+    if let Some(unknown) = disabled.iter().find(|name| !known(name)) {
+        let names: Vec<&str> = Filter::ALL.iter().map(|filter| filter.name()).collect();
+        return Err(bad("disabled-resource-filters", unknown, format!("{}, or * for all", names.join(", "))));
     }
-    Ok(raw.enable_resource_filter.unwrap_or(true) && disabled.iter().all(String::is_empty))
+    let off = |filter: &Filter| disabled.iter().any(|name| name == "*" || name == filter.name());
+    let enabled = raw.enable_resource_filter.unwrap_or(true);
+    let on = |filter: &Filter| enabled && !off(filter) && (mode == WorkingMode::Edge || filter.in_cloud_mode());
+    Ok(Filter::ALL.into_iter().filter(on).collect())
 }
 
 /// Go's notation, as in `90s`, `30m`, `1h30m`.

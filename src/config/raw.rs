@@ -62,6 +62,7 @@ raw! {
     enable_resource_filter: bool = "Filters on or off [true]",
     #[arg(value_delimiter = ',')]
     disabled_resource_filters: Vec<String> = "Filters to switch off, * is all",
+    nodepool_name: String = "Pool of this node [label apps.openyurt.io/nodepool of the Node]",
     heartbeat_interval_seconds: i64 = "Seconds between probes of a server [10]",
     heartbeat_timeout_seconds: i64 = "Seconds a probe may take [2]",
     heartbeat_failed_retry: i64 = "Failed probes in a row that mean down [3]",

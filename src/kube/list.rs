@@ -19,7 +19,7 @@ mod rewrite;
 pub use envelope::{
     Envelope, envelope_json_head, envelope_json_tail, envelope_proto_head, envelope_proto_tail, proto_item_frame,
 };
-pub use rewrite::{RESERVE, RewriteError, Rewriter};
+pub use rewrite::{Reserve, RewriteError, Rewriter};
 
 use super::json::{JsonError, JsonFault};
 use super::proto::ProtoFault;
@@ -149,6 +149,22 @@ impl Inner {
         match encoding {
             Encoding::Json => Inner::Json(json::JsonSplitter::new(limits)),
             Encoding::Protobuf => Inner::Protobuf(proto::ProtoSplitter::new(limits)),
+        }
+    }
+
+    /// A Table counts as a list, its rows as items.
+    fn with_tables(self) -> Self {
+        match self {
+            Inner::Json(splitter) => Inner::Json(splitter.with_tables()),
+            protobuf @ Inner::Protobuf(_) => protobuf,
+        }
+    }
+
+    /// The list's kind; empty as long as it is not known (custom resources name it behind their items).
+    fn kind(&self) -> &str {
+        match self {
+            Inner::Json(splitter) => splitter.kind(),
+            Inner::Protobuf(splitter) => splitter.kind(),
         }
     }
 

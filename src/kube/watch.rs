@@ -126,6 +126,11 @@ impl Framer {
         Ok(())
     }
 
+    /// Whether nothing of a next frame has come yet.
+    pub fn is_between(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// Says that the stream is over; an error if that is within a frame.
     pub fn finish(self) -> Result<(), WatchError> {
         if self.held.is_empty() { Ok(()) } else { Err(WatchError::Truncated(self.held.len())) }

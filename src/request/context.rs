@@ -164,6 +164,12 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "NotFound", Whose::Cloud, message)
     }
 
+    /// The object that was asked for is not there, in the kube-apiserver's words.
+    pub fn no_such(info: &RequestInfo) -> Self {
+        let group = if info.api_group.is_empty() { String::new() } else { format!(".{}", info.api_group) };
+        Self::not_found(format!("{}{group} {:?} not found", info.resource, info.name))
+    }
+
     /// The link is down and the store does not know. Never with Retry-After: client-go
     /// would sleep and retry inside the caller.
     pub fn unavailable(message: impl Into<String>) -> Self {

@@ -23,7 +23,6 @@ use super::context::{Context, Refusal, Request, Response};
 use super::filter::Filters;
 use crate::runtime::drain::Ending;
 use crate::state::link::Link;
-use crate::state::rules::Rules;
 use crate::store::Knowledge;
 use crate::upstream::RequestBody;
 
@@ -31,8 +30,7 @@ use crate::upstream::RequestBody;
 pub struct Offline {
     /// `None`: nothing is remembered (working mode `cloud`).
     pub knowledge: Option<Arc<Knowledge>>,
-    pub rules: Arc<Rules>,
-    pub filters: Filters,
+    pub filters: Arc<Filters>,
     pub link: Arc<Link>,
     pub node_name: String,
     pub ending: Ending,

@@ -1,6 +1,7 @@
 //! The cloud answers: balance -> forward -> filter -> tee.
 
 mod balance;
+mod filtered;
 mod forward;
 mod learn;
 mod tee;
@@ -8,11 +9,11 @@ mod upgrade;
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, UPGRADE};
+use http::header::UPGRADE;
 use http_body_util::BodyExt as _;
 
 use super::context::{BodyError, Context, Refusal, Request, Response, Whose};
-use super::filter::{self, Filters};
+use super::filter::Filters;
 use crate::runtime::metrics::Metrics;
 use crate::state::link::Link;
 use crate::state::rules::Rules;
@@ -24,7 +25,7 @@ pub struct Remote {
     pub servers: Vec<Arc<Server>>,
     pub link: Arc<Link>,
     pub rules: Arc<Rules>,
-    pub filters: Filters,
+    pub filters: Arc<Filters>,
     /// `None`: nothing is remembered (working mode `cloud`).
     pub knowledge: Option<Arc<Knowledge>>,
     pub metrics: Arc<Metrics>,
@@ -42,6 +43,7 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
     if request.headers().contains_key(UPGRADE) {
         return Box::pin(upgrade::serve(remote, context, request)).await;
     }
+    let chain = remote.filters.chain(context).await.map_err(Failure::Refusal)?;
     let (parts, body) = request.into_parts();
     let body = (!body.is_end_stream()).then_some(body);
     let head = forward::request_head(parts);
@@ -49,17 +51,11 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
     let (mut parts, body) = answer.into_parts();
     forward::response_head(&mut parts);
     let recording = remote.knowledge.as_ref().and_then(|knowledge| learn::from_head(knowledge, &remote.rules, context, &parts));
-    let transform = remote.filters.chain(&remote.rules.current(), context).transform(context, &parts);
     let body = tee::Tee::new(body, recording);
-    let body = match transform {
-        None => body.map_err(BodyError::from).boxed_unsync(),
-        Some(transform) => {
-            parts.headers.remove(CONTENT_LENGTH);
-            parts.headers.remove(CONTENT_ENCODING);
-            filter::Filtered::new(body, transform, remote.metrics.clone()).boxed_unsync()
-        }
-    };
-    Ok(Response::from_parts(parts, body))
+    match chain.filter(|_| parts.status.is_success()) {
+        None => Ok(Response::from_parts(parts, body.map_err(BodyError::from).boxed_unsync())),
+        Some(chain) => Box::pin(filtered::answer(remote, context, chain, parts, body)).await.map_err(Failure::Refusal),
+    }
 }
 
 impl std::fmt::Display for Failure {

@@ -42,6 +42,11 @@ pub struct Why {
     pub reason: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct FilterLabel {
+    pub filter: &'static str,
+}
+
 /// Every figure; cloned handles are cheap and count into the same cells.
 #[derive(Default)]
 pub struct Metrics {
@@ -54,7 +59,7 @@ pub struct Metrics {
     pub link_transitions: Family<Why, Counter>,
     pub lists_remembered: Counter,
     pub lists_not_remembered: Family<Why, Counter>,
-    pub filter_errors: Counter,
+    pub filter_errors: Family<FilterLabel, Counter>,
     pub damaged_records: Counter,
     pub store_bytes: Gauge,
     pub journal_entries: Gauge,
@@ -136,7 +141,7 @@ figures! {
     counter link_transitions "holdfast_link_transitions" "Changes of the link's verdict by reason",
     counter lists_remembered "holdfast_lists_remembered" "Complete lists that replaced what was known",
     counter lists_not_remembered "holdfast_lists_not_remembered" "Lists that were passed on and not remembered",
-    counter filter_errors "holdfast_filter_errors" "Answers that a filter could not read",
+    counter filter_errors "holdfast_filter_errors" "Items that a filter could not read, or requests whose filter did not know what it goes by",
     counter damaged_records "holdfast_store_damaged_records" "Records that failed their seal and were taken out",
     gauge store_bytes "holdfast_store_bytes" "Bytes of remembered items",
     gauge journal_entries "holdfast_journal_entries" "Events that wait for delivery",

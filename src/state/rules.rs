@@ -1,10 +1,13 @@
 //! Which components are remembered and which filters serve them: what ConfigMap
 //! yurt-hub-cfg changes while the hub runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::filters::Filter;
 
 /// Components that yurthub always remembers.
 pub const ALWAYS: [&str; 7] = ["kubelet", "kube-proxy", "flanneld", "coredns", "raven-agent-ds", "yurttunnel-agent", "yurthub"];
@@ -41,40 +44,61 @@ impl Agents {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleSet {
     pub cache_agents: Agents,
-    /// Components that `masterservice` serves.
-    pub masterservice: BTreeSet<String>,
+    /// The filters that are switched on, and the components that each serves.
+    pub filters: BTreeMap<Filter, BTreeSet<String>>,
+}
+
+impl RuleSet {
+    /// The defaults, with these filters.
+    pub fn new(cache_agents: Agents, filters: &[Filter]) -> Self {
+        let components = |filter: &Filter| filter.components().iter().map(|name| (*name).to_owned()).collect();
+        Self { cache_agents, filters: filters.iter().map(|filter| (*filter, components(filter))).collect() }
+    }
+
+    /// Whether a filter is on and serves a component.
+    pub fn serves(&self, filter: Filter, component: &str) -> bool {
+        self.filters.get(&filter).is_some_and(|components| components.contains(component))
+    }
 }
 
 pub struct Rules {
     default: RuleSet,
     current: ArcSwap<RuleSet>,
+    changed: watch::Sender<()>,
 }
 
 impl Rules {
     pub fn new(default: RuleSet) -> Self {
-        Self { current: ArcSwap::from_pointee(default.clone()), default }
+        Self { current: ArcSwap::from_pointee(default.clone()), default, changed: watch::Sender::new(()) }
     }
 
     pub fn current(&self) -> Arc<RuleSet> {
         self.current.load_full()
     }
 
+    /// Told of each change.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// Applies the keys of yurt-hub-cfg over the defaults; `None`: it is gone.
     /// Returns whether anything changed.
-    pub fn apply(&self, data: Option<&std::collections::BTreeMap<String, String>>) -> bool {
+    pub fn apply(&self, data: Option<&BTreeMap<String, String>>) -> bool {
         let mut rules = self.default.clone();
         if let Some(data) = data {
             if let Some(agents) = data.get("cache_agents") {
                 rules.cache_agents = Agents::parse(agents);
             }
-            if let Some(components) = data.get("masterservice") {
-                rules
-                    .masterservice
-                    .extend(components.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()));
+            for (filter, components) in &mut rules.filters {
+                let more = data.get(filter.name()).map(String::as_str).unwrap_or_default();
+                components.extend(more.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned));
             }
         }
         let changed = **self.current.load() != rules;
         self.current.store(Arc::new(rules));
+        if changed {
+            self.changed.send_replace(());
+        }
         changed
     }
 }
@@ -85,7 +109,7 @@ mod tests {
 
     #[test]
     fn cache_agents_narrows_and_its_deletion_restores() {
-        let rules = Rules::new(RuleSet { cache_agents: Agents::parse("*"), masterservice: BTreeSet::from(["kubelet".into()]) });
+        let rules = Rules::new(RuleSet::new(Agents::parse("*"), &[]));
         assert!(rules.current().cache_agents.contains("anything"));
         let data = std::collections::BTreeMap::from([("cache_agents".to_owned(), "calico, ,vector".to_owned())]);
         assert!(rules.apply(Some(&data)));
@@ -96,5 +120,17 @@ mod tests {
         assert!(rules.apply(None));
         assert!(rules.current().cache_agents.contains("anything"));
         assert!(!rules.apply(None), "nothing changed");
+    }
+
+    #[test]
+    fn a_filters_key_adds_components_and_switches_nothing_on() {
+        let rules = Rules::new(RuleSet::new(Agents::parse("*"), &[Filter::MasterService]));
+        let data =
+            BTreeMap::from([("masterservice".to_owned(), "a, b,,".to_owned()), ("servicetopology".to_owned(), "a".to_owned())]);
+        assert!(rules.apply(Some(&data)));
+        let current = rules.current();
+        let served = ["kubelet", "a", "b", "c"].map(|component| current.serves(Filter::MasterService, component));
+        assert_eq!(served, [true, true, true, false]);
+        assert!(!current.serves(Filter::ServiceTopology, "a") && !current.serves(Filter::ServiceTopology, "kube-proxy"));
     }
 }

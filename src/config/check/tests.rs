@@ -20,7 +20,7 @@ fn defaults_are_yurthubs_listeners() {
     assert_eq!(settings.loopback.to_string(), "127.0.0.1:10261");
     assert_eq!(settings.secure.to_string(), "169.254.2.1:10268");
     assert_eq!(settings.min_request_timeout, Duration::from_secs(1800));
-    assert!(settings.manage_address && settings.masterservice);
+    assert!(settings.manage_address && settings.filters == Filter::ALL);
 }
 
 #[test]

@@ -31,6 +31,8 @@ struct Found {
     api_version: bool,
     metadata: bool,
     items: bool,
+    /// A Table may be taken for a list.
+    tables: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +97,15 @@ impl JsonSplitter {
             head_used: 0,
             found: Found::default(),
         }
+    }
+
+    pub(super) fn with_tables(mut self) -> Self {
+        self.found.tables = true;
+        self
+    }
+
+    pub(super) fn kind(&self) -> &str {
+        &self.found.envelope.kind
     }
 
     pub(super) fn feed(&mut self, chunk: &Bytes, sink: &mut impl FnMut(Part)) -> Result<(), ListError> {
@@ -227,6 +238,10 @@ fn expected(state: State) -> ListFault {
 }
 
 impl Found {
+    fn is_table(&self) -> bool {
+        self.tables && self.envelope.kind == "Table"
+    }
+
     fn key(&mut self, quoted: &[u8]) -> Result<State, ListFault> {
         let inside = quoted.get(1..quoted.len() - 1).unwrap_or_default();
         let key = unescape(inside).ok_or(ListFault::Expected("the name of a member"))?;
@@ -238,6 +253,7 @@ impl Found {
             }
             "metadata" => once(&mut self.metadata, Name::Metadata, "metadata")?,
             "items" => once(&mut self.items, Name::Items, "items")?,
+            "rows" if self.is_table() => once(&mut self.items, Name::Items, "rows")?,
             _ => Name::Other,
         };
         Ok(State::Colon(name))
@@ -248,10 +264,10 @@ impl Found {
         match name {
             Name::Kind => {
                 let kind = string().ok_or(ListFault::Expected("a string as kind"))?;
-                if !kind.ends_with("List") {
-                    return Err(ListFault::NotAList(kind));
-                }
                 self.envelope.kind = kind;
+                if !self.envelope.kind.ends_with("List") && !self.is_table() {
+                    return Err(ListFault::NotAList(std::mem::take(&mut self.envelope.kind)));
+                }
             }
             Name::ApiVersion => {
                 self.envelope.api_version = string().ok_or(ListFault::Expected("a string as apiVersion"))?;

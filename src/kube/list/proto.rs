@@ -26,6 +26,8 @@ pub(super) struct ProtoSplitter {
     /// The part of a tag and length, or of an item, that earlier chunks brought.
     held: BytesMut,
     type_meta: Option<Vec<u8>>,
+    /// Empty until the TypeMeta is read.
+    kind: String,
     /// Several ListMeta fields merge, and to merge is to concatenate.
     list_meta: Vec<u8>,
 }
@@ -98,8 +100,13 @@ impl ProtoSplitter {
             varint: Varint::default(),
             held: BytesMut::new(),
             type_meta: None,
+            kind: String::new(),
             list_meta: Vec::new(),
         }
+    }
+
+    pub(super) fn kind(&self) -> &str {
+        &self.kind
     }
 
     pub(super) fn feed(&mut self, chunk: &Bytes, sink: &mut impl FnMut(Part)) -> Result<(), ListError> {
@@ -245,7 +252,10 @@ impl ProtoSplitter {
         }
         if let (State::TypeMeta(_), Some(type_meta)) = (self.state, &self.type_meta) {
             let fault = match read_type_meta(type_meta) {
-                Ok((_, kind)) if kind.ends_with("List") => None,
+                Ok((_, kind)) if kind.ends_with("List") => {
+                    self.kind = kind;
+                    None
+                }
                 Ok((_, kind)) => Some(ListFault::NotAList(kind)),
                 Err(error) => Some(error.fault.into()),
             };

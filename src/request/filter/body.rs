@@ -1,4 +1,7 @@
 //! A body that is filtered as it streams: one item in memory, never a list.
+//!
+//! A watch whose filters would decide otherwise now (their rules or what they go by have changed) ends between two
+//! events with 410: the client lists again, and gets what is right now.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -9,17 +12,23 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
 
-use super::Chain;
-use super::masterservice::FilterError;
+use super::FilterError;
+use super::chain::{Chain, Item, Shape as Presentation, name};
+use super::shown::Shown;
 use crate::kube::list::{Encoding, Limits, Rewriter};
+use crate::kube::message::{self, Edit};
 use crate::kube::object;
+use crate::kube::schema::table;
 use crate::kube::watch::{self, EventType, Framer};
 use crate::request::context::BodyError;
-use crate::runtime::metrics::Metrics;
+use crate::runtime::metrics::{FilterLabel, Metrics};
 
 const LIMITS: Limits = Limits { max_item: 8 << 20, max_head: 64 * 1024 };
 
-type RewriteItem = Box<dyn FnMut(&[u8]) -> Result<Option<Vec<u8>>, FilterError> + Send>;
+/// Why a watch ends early; client-go and every other reflector lists again then.
+const OUTDATED: &str = "The hub's filters have changed: list again.";
+
+type EditItem = Box<dyn FnMut(&str, &[u8]) -> Result<Edit, FilterError> + Send>;
 
 /// How the bytes of one answer change.
 pub(in crate::request) struct Transform {
@@ -28,22 +37,40 @@ pub(in crate::request) struct Transform {
 }
 
 enum Shape {
-    List(Option<Box<Rewriter<RewriteItem>>>),
-    Watch { chain: Chain, encoding: Encoding, framer: Framer },
-    Get { chain: Chain, encoding: Encoding, whole: Vec<u8> },
+    List(Option<Box<Rewriter<EditItem>>>),
+    Watch(Box<Watch>),
+}
+
+struct Watch {
+    chain: Arc<Chain>,
+    encoding: Encoding,
+    framer: Framer,
+    shown: Option<Shown>,
 }
 
 impl Transform {
-    pub(super) fn new(chain: Chain, encoding: Encoding, verb: &str, gzip: bool) -> Self {
-        let shape = match verb {
-            "list" => {
-                let rewrite: RewriteItem = Box::new(move |item| chain.rewrite(encoding, item));
-                Shape::List(Some(Box::new(Rewriter::new(encoding, LIMITS, rewrite))))
-            }
-            "watch" => Shape::Watch { chain, encoding, framer: Framer::new(encoding, LIMITS.max_item) },
-            _ => Shape::Get { chain, encoding, whole: Vec::new() },
-        };
+    pub(in crate::request) fn list(chain: Chain, encoding: Encoding, gzip: bool) -> Self {
+        let reserve = chain.reserve();
+        let edit: EditItem = Box::new(move |kind, item| chain.item(encoding, kind, item));
+        Self::new(Shape::List(Some(Box::new(Rewriter::new(encoding, LIMITS, reserve, edit)))), gzip)
+    }
+
+    /// `shown`: what the client has been shown, if a filter may hide anything.
+    pub(in crate::request) fn watch(chain: Chain, encoding: Encoding, gzip: bool, shown: Option<Shown>) -> Self {
+        let framer = Framer::new(encoding, LIMITS.max_item);
+        Self::new(Shape::Watch(Box::new(Watch { chain: Arc::new(chain), encoding, framer, shown })), gzip)
+    }
+
+    fn new(shape: Shape, gzip: bool) -> Self {
         Self { gzip: gzip.then(|| flate2::write::GzDecoder::new(Vec::new())), shape }
+    }
+
+    /// A whole body at once.
+    pub(in crate::request) fn all(mut self, body: Vec<u8>) -> Result<Vec<u8>, String> {
+        let mut out = Vec::new();
+        self.feed(Bytes::from(body), &mut out)?;
+        self.finish(&mut out)?;
+        Ok(out.concat())
     }
 
     fn feed(&mut self, data: Bytes, out: &mut Vec<Bytes>) -> Result<(), String> {
@@ -62,9 +89,39 @@ impl Transform {
             let rest = gzip.finish().map_err(|error| error.to_string())?;
             self.shape.feed(Bytes::from(rest), out)?;
         }
-        self.shape.finish(out)
+        match &mut self.shape {
+            Shape::List(rewriter) => match rewriter.take() {
+                Some(rewriter) => rewriter.finish().map(drop).map_err(|error| error.to_string()),
+                None => Ok(()),
+            },
+            // What a cut left of an event is not passed on.
+            Shape::Watch(_) => Ok(()),
+        }
+    }
+
+    /// Returns when the answer would be another one now; only a watch ever asks.
+    fn outdated(&self) -> Option<Outdated> {
+        match &self.shape {
+            Shape::List(_) => None,
+            Shape::Watch(watch) => {
+                let chain = watch.chain.clone();
+                Some(Box::pin(async move { chain.outdated().await }))
+            }
+        }
+    }
+
+    /// The last frame of a watch that ends early, if it stands between two events.
+    fn farewell(&self) -> Option<Bytes> {
+        match &self.shape {
+            Shape::Watch(watch) if watch.framer.is_between() => {
+                Some(watch::error_status(watch.encoding, 410, "Expired", OUTDATED))
+            }
+            _ => None,
+        }
     }
 }
+
+type Outdated = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Shape {
     fn feed(&mut self, data: Bytes, out: &mut Vec<Bytes>) -> Result<(), String> {
@@ -74,62 +131,78 @@ impl Shape {
         match self {
             Self::List(Some(rewriter)) => rewriter.feed(data, out).map_err(|error| error.to_string()),
             Self::List(None) => Ok(()),
-            Self::Watch { chain, encoding, framer } => {
-                let mut frames = Vec::new();
-                framer.feed(data, &mut frames).map_err(|error| error.to_string())?;
-                for frame in frames {
-                    out.push(event(chain, *encoding, frame).map_err(|error| error.to_string())?);
-                }
-                Ok(())
-            }
-            Self::Get { whole, .. } => {
-                if whole.len() + data.len() > LIMITS.max_item {
-                    return Err("the object is too large".to_owned());
-                }
-                whole.extend_from_slice(&data);
-                Ok(())
-            }
-        }
-    }
-
-    fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), String> {
-        match self {
-            Self::List(rewriter) => match rewriter.take() {
-                Some(rewriter) => rewriter.finish().map(drop).map_err(|error| error.to_string()),
-                None => Ok(()),
-            },
-            // What a cut left of an event is not passed on.
-            Self::Watch { .. } => Ok(()),
-            Self::Get { chain, encoding, whole } => {
-                let whole = std::mem::take(whole);
-                let rewritten = full(chain, *encoding, &whole).map_err(|error| error.to_string())?;
-                out.push(Bytes::from(rewritten.unwrap_or(whole)));
-                Ok(())
-            }
+            Self::Watch(watch) => watch.feed(data, out),
         }
     }
 }
 
-fn event(chain: &Chain, encoding: Encoding, frame: watch::Frame) -> Result<Bytes, FilterError> {
-    if !matches!(frame.event.kind, EventType::Added | EventType::Modified | EventType::Deleted) {
-        return Ok(frame.raw);
+impl Watch {
+    fn feed(&mut self, data: Bytes, out: &mut Vec<Bytes>) -> Result<(), String> {
+        let mut frames = Vec::new();
+        self.framer.feed(data, &mut frames).map_err(|error| error.to_string())?;
+        for frame in frames {
+            out.extend(self.event(frame).map_err(|error| error.to_string())?);
+        }
+        Ok(())
     }
-    Ok(match full(chain, encoding, &frame.event.object)? {
-        Some(object) => watch::encode(encoding, frame.event.kind, &object),
-        None => frame.raw,
-    })
+
+    /// The frame for the client, if there is anything for it to see.
+    fn event(&mut self, frame: watch::Frame) -> Result<Option<Bytes>, FilterError> {
+        let (kind, object) = (frame.event.kind, &frame.event.object);
+        if self.chain.is_empty() || !matches!(kind, EventType::Added | EventType::Modified | EventType::Deleted) {
+            return Ok(Some(frame.raw));
+        }
+        let edit = edit(&self.chain, self.encoding, object)?;
+        let seen = match &mut self.shown {
+            None => Some(kind),
+            Some(shown) => shown.event(kind, &identity(self.encoding, object)?, edit == Edit::Remove),
+        };
+        Ok(match (seen, edit) {
+            (None, _) => None,
+            (Some(seen), Edit::Replace(object)) => Some(watch::encode(self.encoding, seen, &object)),
+            (Some(seen), _) if seen == kind => Some(frame.raw),
+            (Some(seen), _) => Some(watch::encode(self.encoding, seen, object)),
+        })
+    }
 }
 
-/// An object in full form, rewritten; `None`: as it is.
-fn full(chain: &Chain, encoding: Encoding, full: &[u8]) -> Result<Option<Vec<u8>>, FilterError> {
+/// Namespace and name of an object in full form; of a Table those of its first row.
+fn identity(encoding: Encoding, full: &[u8]) -> Result<(String, String), FilterError> {
     let (types, item) = object::into_item(encoding, full)?;
-    Ok(chain.rewrite(encoding, &item)?.map(|item| {
-        let mut rewritten = object::from_item(encoding, &types, &item);
-        if full.ends_with(b"\n") && encoding == Encoding::Json {
-            rewritten.push(b'\n');
+    if Presentation::of(&types.kind) != Presentation::Row {
+        return name(&Item { encoding, bytes: &item });
+    }
+    let row = message::part(encoding, &item, table::ROWS)?.unwrap_or_default();
+    let object = message::part(encoding, row, table::OBJECT)?.unwrap_or_default();
+    name(&Item { encoding, bytes: object })
+}
+
+/// What becomes of an object in full form, a Table with its rows included.
+pub(in crate::request) fn edit(chain: &Chain, encoding: Encoding, full: &[u8]) -> Result<Edit, FilterError> {
+    let (types, item) = object::into_item(encoding, full)?;
+    let edited = match Presentation::of(&types.kind) {
+        Presentation::Row => {
+            let (mut rows, mut hidden) = (0, 0);
+            let edited = message::edit(encoding, &item, table::ROWS, |row| {
+                let edit = chain.shaped(encoding, Presentation::Row, row)?;
+                rows += 1;
+                hidden += usize::from(edit == Edit::Remove);
+                Ok::<_, FilterError>(edit)
+            })?;
+            if rows > 0 && hidden == rows { Edit::Remove } else { edited.map_or(Edit::Keep, Edit::Replace) }
         }
-        rewritten
-    }))
+        presentation => chain.shaped(encoding, presentation, &item)?,
+    };
+    Ok(match edited {
+        Edit::Replace(item) => {
+            let mut rewritten = object::from_item(encoding, &types, &item);
+            if full.ends_with(b"\n") && encoding == Encoding::Json {
+                rewritten.push(b'\n');
+            }
+            Edit::Replace(rewritten)
+        }
+        other => other,
+    })
 }
 
 /// A teed body with its transformation.
@@ -138,16 +211,19 @@ pub(in crate::request) struct Filtered<B> {
     /// `None` once the end has been written.
     transform: Option<Transform>,
     ready: VecDeque<Bytes>,
+    outdated: Option<Outdated>,
+    is_outdated: bool,
     metrics: Arc<Metrics>,
 }
 
 impl<B> Filtered<B> {
     pub(in crate::request) fn new(body: B, transform: Transform, metrics: Arc<Metrics>) -> Self {
-        Self { body, transform: Some(transform), ready: VecDeque::new(), metrics }
+        let outdated = transform.outdated();
+        Self { body, transform: Some(transform), ready: VecDeque::new(), outdated, is_outdated: false, metrics }
     }
 
     fn failed(&mut self, error: String) -> BodyError {
-        self.metrics.filter_errors.inc();
+        self.metrics.filter_errors.get_or_create(&FilterLabel { filter: "body" }).inc();
         self.transform = None;
         BodyError::Filter(error)
     }
@@ -167,6 +243,15 @@ where
             }
             let this = &mut *self;
             let Some(transform) = &mut this.transform else { return Poll::Ready(None) };
+            if this.outdated.as_mut().is_some_and(|outdated| outdated.as_mut().poll(cx).is_ready()) {
+                (this.outdated, this.is_outdated) = (None, true);
+            }
+            if this.is_outdated
+                && let Some(farewell) = transform.farewell()
+            {
+                this.transform = None;
+                return Poll::Ready(Some(Ok(Frame::data(farewell))));
+            }
             let mut out = Vec::new();
             let result = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),

@@ -13,19 +13,27 @@ use super::freshness::freshness;
 use super::{Offline, document};
 use crate::kube::list::{self, Encoding};
 use crate::kube::media::{Form, Media};
+use crate::kube::message::Edit;
 use crate::kube::object::{self, TypeMeta};
 use crate::request::context::{Body, BodyError, Context, Refusal, Response, Whose, full};
-use crate::request::filter::Chain;
+use crate::request::filter::{Chain, FilterError};
 use crate::request::names;
 use crate::store::{Found, Knowledge, ListView, StoreError};
 
 /// Bytes read from the store at a time.
 const PAGE: usize = 128 * 1024;
 
-fn rewrite(chain: &Chain, encoding: Encoding, item: Vec<u8>) -> Result<Vec<u8>, Refusal> {
-    chain.rewrite(encoding, &item).map(|rewritten| rewritten.unwrap_or(item)).map_err(|error| {
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, format!("filter: {error}"))
+/// The item as the client is to see it; `None`: it is hidden.
+fn filtered(chain: Option<&Chain>, encoding: Encoding, kind: &str, item: Vec<u8>) -> Result<Option<Vec<u8>>, FilterError> {
+    Ok(match chain.map_or(Ok(Edit::Keep), |chain| chain.item(encoding, kind, &item))? {
+        Edit::Keep => Some(item),
+        Edit::Replace(item) => Some(item),
+        Edit::Remove => None,
     })
+}
+
+fn unfiltered(error: &FilterError) -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, format!("filter: {error}"))
 }
 
 fn whole(context: &Context) -> impl Iterator<Item = &Media> {
@@ -34,12 +42,13 @@ fn whole(context: &Context) -> impl Iterator<Item = &Media> {
 
 pub(super) async fn get(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
     let info = &context.info;
-    let chain = offline.filters.chain(&offline.rules.current(), context);
+    let chain = offline.filters.chain(context).await?;
     let mut absent = false;
     for media in whole(context) {
         match knowledge.object(&names::object(info, media))? {
             Found::Object { record, item } => {
-                let item = rewrite(&chain, media.encoding, item)?;
+                let item = filtered(chain.as_ref(), media.encoding, &record.kind, item).map_err(|error| unfiltered(&error))?;
+                let item = item.ok_or_else(|| Refusal::no_such(info))?;
                 let types = TypeMeta { api_version: record.api_version, kind: record.kind };
                 let mut body = object::from_item(media.encoding, &types, &item);
                 if media.encoding == Encoding::Json {
@@ -59,10 +68,9 @@ pub(super) async fn get(offline: &Offline, knowledge: &Arc<Knowledge>, context: 
         }
     }
     if absent {
-        let group = if info.api_group.is_empty() { String::new() } else { format!(".{}", info.api_group) };
-        return Err(Refusal::not_found(format!("{}{group} {:?} not found", info.resource, info.name)));
+        return Err(Refusal::no_such(info));
     }
-    document::serve(knowledge, context, "").map_err(|_| unknown(context))
+    document::serve_filtered(knowledge, context, chain).map_err(|refusal| refusal.unwrap_or_else(|| unknown(context)))
 }
 
 pub(super) fn unknown(context: &Context) -> Refusal {
@@ -84,17 +92,15 @@ pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context:
     if !info.query.continue_token.is_empty() {
         return Err(expired("the link to the cloud is down: a list cannot be continued, begin it again"));
     }
-    if info.query.other || info.query.pretty {
-        return document::serve(knowledge, context, "").map_err(|_| unknown(context));
-    }
-    let chain = offline.filters.chain(&offline.rules.current(), context);
-    for media in whole(context) {
+    let chain = offline.filters.chain(context).await?;
+    let asks_for_items = !info.query.other && !info.query.pretty;
+    for media in whole(context).filter(|_| asks_for_items) {
         if let Some(view) = knowledge.list(&names::scope(info, media))? {
             version_allows(context, &view)?;
-            return items(knowledge, context, media, Shown { view, chain }).await;
+            return items(knowledge, context, media, Presented { view, chain }).await;
         }
     }
-    document::serve(knowledge, context, "").map_err(|_| unknown(context))
+    document::serve_filtered(knowledge, context, chain).map_err(|refusal| refusal.unwrap_or_else(|| unknown(context)))
 }
 
 /// 410 with the reason that makes every client begin anew.
@@ -132,32 +138,33 @@ async fn checked(knowledge: &Arc<Knowledge>, view: ListView) -> Result<ListView,
 }
 
 /// A collection as one client is to see it.
-pub(super) struct Shown {
+pub(super) struct Presented {
     pub view: ListView,
-    pub chain: Chain,
+    pub chain: Option<Chain>,
 }
 
 /// Some items, in the cloud's order.
 pub(super) struct Page {
-    pub shown: Shown,
+    pub shown: Presented,
     pub items: Vec<Vec<u8>>,
     /// The last item's key; `None`: there are no more.
     pub after: Option<Vec<u8>>,
 }
 
-impl Shown {
+impl Presented {
     /// The next items; runs where it may block.
     pub(super) async fn page(self, knowledge: &Arc<Knowledge>, after: Option<Vec<u8>>) -> Result<Page, StoreError> {
         let knowledge = knowledge.clone();
         let read = move || {
             let encoding = self.view.header.scope.encoding();
+            let kind = self.view.header.kind.clone();
             let (mut items, mut bytes, mut last, mut failed) = (Vec::new(), 0, None, None);
             self.view.visit(&knowledge, after.as_deref(), &mut |key, item| {
-                match self.chain.rewrite(encoding, &item) {
-                    Ok(rewritten) => items.push(rewritten.unwrap_or(item)),
+                bytes += item.len();
+                match filtered(self.chain.as_ref(), encoding, &kind, item) {
+                    Ok(item) => items.extend(item),
                     Err(error) => failed = Some(StoreError::Backend(format!("filter: {error}"))),
                 }
-                bytes += items.last().map_or(0, Vec::len);
                 last = (bytes >= PAGE).then(|| key.to_vec());
                 last.is_none() && failed.is_none()
             })?;
@@ -195,7 +202,7 @@ impl Shown {
     }
 }
 
-async fn items(knowledge: &Arc<Knowledge>, context: &Context, media: &Media, shown: Shown) -> Result<Response, Refusal> {
+async fn items(knowledge: &Arc<Knowledge>, context: &Context, media: &Media, shown: Presented) -> Result<Response, Refusal> {
     let header = shown.view.header.clone();
     let (shown, total) = shown.measure(knowledge).await?;
     let envelope = header.envelope();
@@ -219,7 +226,7 @@ struct Ends {
 
 async fn stream(
     knowledge: Arc<Knowledge>,
-    shown: Shown,
+    shown: Presented,
     encoding: Encoding,
     ends: Ends,
     sender: mpsc::Sender<Result<Bytes, BodyError>>,

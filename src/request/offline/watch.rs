@@ -13,13 +13,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::Offline;
-use super::answer::{Shown, channel_body, content_type, unknown};
+use super::answer::{Presented, channel_body, content_type, unknown};
 use super::freshness::freshness;
 use crate::kube::list::Encoding;
 use crate::kube::media::Form;
 use crate::kube::object::{self, TypeMeta};
 use crate::kube::watch::{self, EventType};
 use crate::request::context::{BodyError, Context, Refusal, Response};
+use crate::request::filter::Chain;
 use crate::request::names;
 use crate::runtime::drain::Ending;
 use crate::state::link::Link;
@@ -41,6 +42,7 @@ struct Watcher {
     until: Instant,
     jitter: Duration,
     link: Arc<Link>,
+    chain: Option<Chain>,
     ending: Ending,
 }
 
@@ -49,7 +51,7 @@ enum Initial {
     Nothing,
     /// All items as ADDED; with `bookmark`, then the end of the initial events.
     Items {
-        shown: Box<Shown>,
+        shown: Box<Presented>,
         bookmark: bool,
     },
     /// The client is behind what is known: 410.
@@ -58,7 +60,7 @@ enum Initial {
 
 pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
     let info = &context.info;
-    let chain = offline.filters.chain(&offline.rules.current(), context);
+    let chain = offline.filters.chain(context).await?;
     let found = context.accepts.iter().filter(|media| media.form == Form::Full && !info.query.other).find_map(|media| {
         let view = knowledge.list(&names::scope(info, media)).transpose()?;
         Some(view.map(|view| (media.clone(), view)))
@@ -66,7 +68,7 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
     let Some(found) = found else { return Err(unknown(context)) };
     let (media, view) = found?;
     let header = view.header.clone();
-    let initial = match initial(context, Shown { view, chain }) {
+    let initial = match initial(context, Presented { view, chain: chain.clone() }) {
         Initial::Items { shown, bookmark } => {
             let (shown, _) = shown.measure(knowledge).await?;
             Initial::Items { shown: Box::new(shown), bookmark }
@@ -89,6 +91,7 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
         until: Instant::now() + Duration::from_secs(seconds),
         jitter: Duration::from_millis(context.id * 7919 % RETURN),
         link: offline.link.clone(),
+        chain,
         ending: offline.ending.clone(),
     };
     tokio::spawn(watcher.run());
@@ -102,7 +105,7 @@ fn version(context: &Context) -> u64 {
     context.info.query.resource_version.parse().unwrap_or(0)
 }
 
-fn initial(context: &Context, shown: Shown) -> Initial {
+fn initial(context: &Context, shown: Presented) -> Initial {
     let query = &context.info.query;
     let shown = Box::new(shown);
     if query.send_initial_events {
@@ -133,7 +136,7 @@ impl Watcher {
         self.hold().await;
     }
 
-    async fn items(&self, shown: Shown) -> Result<(), ()> {
+    async fn items(&self, shown: Presented) -> Result<(), ()> {
         let (mut shown, mut after) = (shown, None);
         loop {
             let page = match shown.page(&self.knowledge, after).await {
@@ -157,12 +160,23 @@ impl Watcher {
     /// Stays open until there is a reason to end.
     async fn hold(&self) {
         let mut ending = self.ending.clone();
+        let mut outdated = std::pin::pin!(async {
+            match &self.chain {
+                Some(chain) => chain.outdated().await,
+                None => std::future::pending().await,
+            }
+        });
         let mut bookmark_at = Instant::now() + BOOKMARKS;
         loop {
             tokio::select! {
                 () = self.sender.closed() => return,
                 () = sleep_until(self.until) => return,
                 () = ending.begun() => return,
+                () = &mut outdated => {
+                    let message = "The hub's filters have changed: list again.";
+                    let _ = self.sender.send(Ok(watch::error_status(self.encoding, 410, "Expired", message))).await;
+                    return;
+                }
                 () = sleep_until(bookmark_at), if self.bookmarks => {
                     bookmark_at += BOOKMARKS;
                     if self.bookmark(false).await.is_err() {

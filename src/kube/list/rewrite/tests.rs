@@ -5,15 +5,15 @@ use super::*;
 use crate::kube::list::tests::{LIMITS, chunks, cuts, json_list, proto_list};
 use crate::kube::list::{Piece, Splitter};
 
-type Edit = fn(&[u8]) -> Result<Option<Vec<u8>>, String>;
+type Choose = fn(&[u8]) -> Result<Edit, String>;
 
 fn rewrite(
     encoding: Encoding,
     body: &[u8],
     cuts: &[usize],
-    edit: impl FnMut(&[u8]) -> Result<Option<Vec<u8>>, String>,
+    mut edit: impl FnMut(&[u8]) -> Result<Edit, String>,
 ) -> Result<(Vec<u8>, Envelope), RewriteError<String>> {
-    let mut rewriter = Rewriter::new(encoding, LIMITS, edit);
+    let mut rewriter = Rewriter::new(encoding, LIMITS, |_| 128, |_, item| edit(item));
     let mut out = Vec::new();
     for chunk in chunks(body, cuts) {
         rewriter.feed(chunk, &mut out)?;
@@ -34,16 +34,13 @@ fn items(encoding: Encoding, body: &[u8]) -> (Vec<Vec<u8>>, Envelope) {
 
 #[test]
 fn every_remainder_can_be_filled() {
-    for spare in (0..200).filter(|spare| *spare != 1).chain([12_287, 12_288, 12_289, 30_001]) {
+    for spare in (2..600).chain([16_383, 16_384, 16_385, 16_386, 16_387, 100_000, 2_097_155]) {
         let mut out = Vec::new();
         fill(spare, &mut out);
         let filling = out.concat();
         assert_eq!(filling.len() as u64, spare);
-        for field in crate::kube::proto::fields(&filling) {
-            let field = field.expect("well formed");
-            assert_eq!((field.number, field.bytes()), (1, Ok(&b""[..])));
-            assert!(field.range.len() <= 6, "a length of more than five bytes");
-        }
+        let fields: Vec<_> = crate::kube::proto::fields(&filling).map(|field| field.expect("well formed").number).collect();
+        assert_eq!(fields, [15]);
     }
 }
 
@@ -51,17 +48,17 @@ fn every_remainder_can_be_filled() {
 fn growth_has_a_bound() {
     let list = crate::kube::proto::envelop("v1", "XList", &[0x12, 1, b'a']);
     for (length, fits) in [(1, true), (127, true), (128, true), (129, false)] {
-        let result = rewrite(Encoding::Protobuf, &list, &[], |_| Ok(Some(vec![b'b'; length])));
+        let result = rewrite(Encoding::Protobuf, &list, &[], |_| Ok(Edit::Replace(vec![b'b'; length])));
         match result {
             Ok((body, _)) => assert_eq!((fits, items(Encoding::Protobuf, &body).0[0].len()), (true, length)),
-            Err(error) => assert_eq!((fits, error), (false, RewriteError::Grown)),
+            Err(error) => assert_eq!((fits, error), (false, RewriteError::Grown(128))),
         }
     }
 }
 
 #[test]
 fn errors_come_through() {
-    let fail: Edit = |_| Err("no".into());
+    let fail: Choose = |_| Err("no".into());
     let list = br#"{"kind":"XList","apiVersion":"v1","items":[{}]}"#;
     assert_eq!(rewrite(Encoding::Json, list, &[], fail), Err(RewriteError::Item("no".into())));
     assert!(matches!(rewrite(Encoding::Json, &list[..40], &[], fail), Err(RewriteError::List(_))));
@@ -70,44 +67,65 @@ fn errors_come_through() {
 proptest! {
     #[test]
     fn nothing_replaced_is_nothing_changed((_, body) in json_list(), cuts in cuts()) {
-        let keep: Edit = |_| Ok(None);
+        let keep: Choose = |_| Ok(Edit::Keep);
         prop_assert_eq!(rewrite(Encoding::Json, &body, &cuts, keep).map(|(out, _)| out), Ok(body));
     }
 
     #[test]
-    fn json_items_are_replaced((before, body) in json_list(), cuts in cuts(), every in 1_usize..4) {
+    fn json_items_are_replaced_or_gone((before, body) in json_list(), cuts in cuts(), fates in proptest::collection::vec(0_u8..3, 8)) {
+        let fate = |index: usize| fates[index % fates.len()];
         let mut count = 0;
         let edit = |_: &[u8]| {
             count += 1;
-            Ok((count % every == 0).then(|| b"{\"new\":1}".to_vec()))
+            Ok(match fate(count - 1) {
+                0 => Edit::Keep,
+                1 => Edit::Replace(b"{\"new\":1}".to_vec()),
+                _ => Edit::Remove,
+            })
         };
         let (out, _) = rewrite(Encoding::Json, &body, &cuts, edit).expect("a list");
-        for (index, (now, before)) in items(Encoding::Json, &out).0.into_iter().zip(before).enumerate() {
-            prop_assert_eq!(now, if (index + 1) % every == 0 { b"{\"new\":1}".to_vec() } else { before });
-        }
+        let expected: Vec<_> = before.into_iter().enumerate().filter(|(index, _)| fate(*index) != 2)
+            .map(|(index, item)| if fate(index) == 1 { b"{\"new\":1}".to_vec() } else { item }).collect();
+        prop_assert_eq!(items(Encoding::Json, &out).0, expected);
+        prop_assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&out).is_ok());
     }
 
     #[test]
-    fn protobuf_items_are_replaced(
+    fn protobuf_items_are_replaced_or_gone(
         (before, body) in proto_list(),
         cuts in cuts(),
-        lengths in proptest::collection::vec(proptest::option::of(0_usize..260), 6),
+        lengths in proptest::collection::vec(proptest::option::of(proptest::option::of(0_usize..260)), 6),
     ) {
         let mut lengths_left = lengths.iter();
-        let edit = |_: &[u8]| Ok(lengths_left.next().copied().flatten().map(|length| vec![7; length]));
-        let expected: Vec<_> = before
-            .iter()
-            .zip(&lengths)
-            .map(|(item, length)| length.map_or(item.clone(), |length| vec![7; length]))
-            .collect();
+        let edit = |_: &[u8]| Ok(match lengths_left.next().copied().flatten() {
+            None => Edit::Keep,
+            Some(None) => Edit::Remove,
+            Some(Some(length)) => Edit::Replace(vec![7; length]),
+        });
+        let fates = lengths.iter().copied().chain(std::iter::repeat(None));
+        let expected: Vec<_> = before.iter().zip(fates).filter_map(|(item, fate)| match fate {
+            None => Some(item.clone()),
+            Some(length) => length.map(|length| vec![7; length]),
+        }).collect();
         let (found, envelope) = match rewrite(Encoding::Protobuf, &body, &cuts, edit) {
             Ok((out, _)) => items(Encoding::Protobuf, &out),
             Err(error) => {
-                prop_assert_eq!(error, RewriteError::Grown);
+                prop_assert_eq!(error, RewriteError::Grown(128));
                 return Ok(());
             }
         };
         prop_assert_eq!(found, expected);
         prop_assert_eq!(envelope, items(Encoding::Protobuf, &body).1);
     }
+}
+
+#[test]
+fn the_rows_of_a_table_are_items() {
+    let table = br#"{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{},"columnDefinitions":[{"a":[1]}],"rows":[{"cells":[1]},{"cells":[2]}]}"#;
+    let edit = |row: &[u8]| Ok(if row.ends_with(b"[1]}") { Edit::Remove } else { Edit::Keep });
+    let (out, envelope) = rewrite(Encoding::Json, table, &[], edit).expect("a list");
+    assert_eq!(String::from_utf8(out).unwrap(), String::from_utf8(table.to_vec()).unwrap().replace(r#"{"cells":[1]},"#, ""));
+    assert_eq!(envelope.kind, "Table");
+    let (mut splitter, mut pieces) = (Splitter::new(Encoding::Json, LIMITS), Vec::new());
+    assert!(splitter.feed(Bytes::from_static(table), &mut pieces).is_err(), "and it is no list otherwise");
 }

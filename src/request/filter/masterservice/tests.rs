@@ -1,5 +1,7 @@
 use super::*;
-use crate::kube::list::{Limits, Rewriter};
+use crate::kube::list::{Encoding, Limits, Rewriter};
+use crate::kube::proto::{self, write_bytes, write_number};
+use crate::request::filter::testing::hub;
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -9,14 +11,11 @@ macro_rules! fixture {
     };
 }
 
-fn filter(host: &str) -> MasterService {
-    MasterService::new(host.parse().expect("an address"), 10_268)
-}
-
 fn rewritten(encoding: Encoding, host: &str, body: &[u8], cut: usize) -> Vec<u8> {
-    let filter = filter(host);
+    let hub = hub(host);
     let limits = Limits { max_item: 1 << 20, max_head: 1 << 16 };
-    let mut rewriter = Rewriter::new(encoding, limits, |item: &[u8]| filter.rewrite(encoding, item));
+    let edit = |_: &str, item: &[u8]| apply(&hub, &Item { encoding, bytes: item });
+    let mut rewriter = Rewriter::new(encoding, limits, |_| 128, edit);
     let mut out = Vec::new();
     for chunk in body.chunks(cut) {
         rewriter.feed(Bytes::copy_from_slice(chunk), &mut out).expect("a list");
@@ -25,9 +24,16 @@ fn rewritten(encoding: Encoding, host: &str, body: &[u8], cut: usize) -> Vec<u8>
     out.concat()
 }
 
+/// `None`: as it was.
+fn edited(encoding: Encoding, item: &[u8]) -> Result<Option<Vec<u8>>, FilterError> {
+    Ok(match apply(&hub("169.254.2.1"), &Item { encoding, bytes: item })? {
+        Edit::Replace(new) => Some(new),
+        Edit::Keep | Edit::Remove => None,
+    })
+}
+
 fn json(item: &str) -> Result<Option<String>, FilterError> {
-    let out = filter("169.254.2.1").rewrite(Encoding::Json, item.as_bytes())?;
-    Ok(out.map(|out| String::from_utf8_lossy(&out).into_owned()))
+    Ok(edited(Encoding::Json, item.as_bytes())?.map(|out| String::from_utf8_lossy(&out).into_owned()))
 }
 
 fn service(spec: &str) -> String {
@@ -59,7 +65,7 @@ fn only_what_must_changes_in_json() {
         (r#"{"ports":null,"clusterIP":""}"#, r#"{"ports":null,"clusterIP":"169.254.2.1","clusterIPs":["169.254.2.1"]}"#),
         (
             r#"{"ports":[{"name":"https"}] }"#,
-            r#"{"ports":[{"name":"https"}] ,"clusterIP":"169.254.2.1","clusterIPs":["169.254.2.1"]}"#,
+            r#"{"ports":[{"name":"https","port":10268}] ,"clusterIP":"169.254.2.1","clusterIPs":["169.254.2.1"]}"#,
         ),
     ] {
         assert_eq!(json(&service(before)), Ok(Some(service(after))));
@@ -70,7 +76,7 @@ fn only_what_must_changes_in_json() {
 fn other_objects_stay() {
     assert_eq!(json(r#"{"metadata":{"name":"kubernetes","namespace":"other"},"spec":{}}"#), Ok(None));
     assert_eq!(json(r#"{"metadata":{"name":"other","namespace":"default"}}"#), Ok(None));
-    let out = filter("169.254.2.1").rewrite(Encoding::Protobuf, &service_message("kubernetes", "other", &[]));
+    let out = edited(Encoding::Protobuf, &service_message("kubernetes", "other", &[]));
     assert_eq!(out, Ok(None));
 }
 
@@ -79,12 +85,11 @@ fn a_damaged_master_service_is_an_error() {
     for spec in ["1", "null", "{\"ports\":{}}", "{\"ports\":[1]}", "{\"ports\"}", "{},\"spec\":{}"] {
         assert!(json(&service(spec)).is_err(), "{spec}");
     }
-    assert_eq!(json(r#"{"metadata":{"name":"kubernetes","namespace":"default"}}"#), Err(FilterError::Spec));
+    assert_eq!(json(r#"{"metadata":{"name":"kubernetes","namespace":"default"}}"#), Err(FilterError::Missing("spec")));
     assert!(json("{}").is_err());
-    let filter = filter("169.254.2.1");
     for rest in [&[0x12_u8, 9][..], &[0x10, 1], &[0x12, 2, 0x0a, 1], &[0x12, 0, 0x12, 0], &[]] {
         let item = [&service_message("kubernetes", "default", &[])[..], rest].concat();
-        assert!(filter.rewrite(Encoding::Protobuf, &item).is_err(), "{rest:02x?}");
+        assert!(edited(Encoding::Protobuf, &item).is_err(), "{rest:02x?}");
     }
 }
 
@@ -117,7 +122,6 @@ fn spec_message(fields: &[(u32, &[u8])]) -> Vec<u8> {
 fn only_what_must_changes_in_protobuf() {
     let https = |port| spec_port("https", port);
     let (dns, host) = (spec_port("dns", 53), &b"169.254.2.1"[..]);
-    let filter = filter("169.254.2.1");
     for (before, after) in [
         (
             spec_message(&[
@@ -133,7 +137,7 @@ fn only_what_must_changes_in_protobuf() {
         ),
         (spec_message(&[]), spec_message(&[(3, host), (18, host)])),
     ] {
-        assert_eq!(filter.rewrite(Encoding::Protobuf, &before), Ok(Some(after)));
+        assert_eq!(edited(Encoding::Protobuf, &before), Ok(Some(after)));
     }
 }
 
@@ -160,11 +164,10 @@ fn the_longest_address_fits_into_a_protobuf_list() {
 proptest! {
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60), text in "[\\[\\]{}\":,a-z1]{0,40}") {
-        let filter = filter("::1");
-        let _ = filter.rewrite(Encoding::Json, service(&text).as_bytes());
-        let _ = filter.rewrite(Encoding::Protobuf, &service_message("kubernetes", "default", &bytes));
+        let _ = edited(Encoding::Json, service(&text).as_bytes());
+        let _ = edited(Encoding::Protobuf, &service_message("kubernetes", "default", &bytes));
         let mut spec = Vec::new();
         write_bytes(&mut spec, 2, &bytes);
-        let _ = filter.rewrite(Encoding::Protobuf, &service_message("kubernetes", "default", &spec));
+        let _ = edited(Encoding::Protobuf, &service_message("kubernetes", "default", &spec));
     }
 }

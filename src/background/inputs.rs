@@ -1,0 +1,251 @@
+//! What filters go by: this node's labels, the members of its pool, the Services' annotations.
+//!
+//! Read through the hub's own path, so that it is remembered like anything else and is there after a restart without
+//! the cloud. Begins when a filter first wants any of it. What cannot be read now is tried again; what was read stands
+//! until then.
+//!
+//! The pool's members come from the NodePool, else from its NodeBuckets, else from the Nodes that carry its label. The
+//! kube-apiserver may let a node read none of these: then the members are nobody, and filters go by the zone.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::kube::api::{DynamicObject, ListParams};
+use ::kube::core::{ApiResource, GroupVersionKind, NotUsed, Object};
+use ::kube::runtime::watcher::{self, Event, watcher};
+use ::kube::{Api, Client};
+use futures_util::StreamExt as _;
+use serde::Deserialize;
+
+use crate::state::inputs::{Inputs, Node, Service, ServiceName};
+
+/// Between tries of what cannot be read.
+const RETRY: Duration = Duration::from_secs(1);
+const RETRY_AT_MOST: Duration = Duration::from_secs(30);
+/// Pools that no watch tells of are read again this often.
+const AGAIN: Duration = Duration::from_secs(60);
+
+const POOL_LABEL: &str = "apps.openyurt.io/nodepool";
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+/// Names the pool of a NodeBucket.
+const BUCKET_LABEL: &str = "openyurt.io/pool-name";
+
+pub struct Sources {
+    pub client: Client,
+    pub node_name: String,
+    /// Wins over the Node's label.
+    pub nodepool_name: Option<String>,
+    pub inputs: Arc<Inputs>,
+}
+
+/// Of a Service's spec only what filters want.
+#[derive(Debug, Clone, Default, Deserialize)]
+struct ServiceSpec {
+    #[serde(rename = "type", default)]
+    kind: String,
+}
+
+type LeanService = Object<ServiceSpec, NotUsed>;
+
+impl Sources {
+    /// Follows everything for ever, once it is wanted.
+    pub async fn follow(self) {
+        self.inputs.wanted().await;
+        futures_util::future::join3(self.node(), self.services(), self.pool()).await;
+    }
+
+    async fn node(&self) {
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource("", "v1", "Node", "nodes"));
+        let config = watcher::Config::default().fields(&format!("metadata.name={}", self.node_name));
+        let mut events = std::pin::pin!(watcher(api, config));
+        let mut pause = RETRY;
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::InitApply(node) | Event::Apply(node)) => self.publish_node(&node.metadata.labels.unwrap_or_default()),
+                Ok(_) => {}
+                Err(error) => {
+                    wait("Node", &error, &mut pause).await;
+                    continue;
+                }
+            }
+            pause = RETRY;
+        }
+    }
+
+    fn publish_node(&self, labels: &BTreeMap<String, String>) {
+        let label = |name: &str| labels.get(name).filter(|value| !value.is_empty()).cloned();
+        let node = Node { pool: self.nodepool_name.clone().or_else(|| label(POOL_LABEL)), zone: label(ZONE_LABEL) };
+        self.inputs.update(|facts| facts.node = Some(Arc::new(node)));
+    }
+
+    async fn services(&self) {
+        let api: Api<LeanService> = Api::all_with(self.client.clone(), &resource("", "v1", "Service", "services"));
+        let mut events = std::pin::pin!(watcher(api, watcher::Config::default()));
+        let (mut services, mut listed, mut pause) = (Services::default(), Services::default(), RETRY);
+        while let Some(event) = events.next().await {
+            let settled = !matches!(event, Ok(Event::Init | Event::InitApply(_)));
+            match event {
+                Ok(Event::Init) => listed = Services::default(),
+                Ok(Event::InitApply(service)) => listed.put(service),
+                Ok(Event::InitDone) => services = std::mem::take(&mut listed),
+                Ok(Event::Apply(service)) => services.put(service),
+                Ok(Event::Delete(service)) => services.remove(&name_of(&service)),
+                Err(error) => {
+                    wait("Services", &error, &mut pause).await;
+                    continue;
+                }
+            }
+            pause = RETRY;
+            if settled {
+                let (all, topology) = (services.all.clone(), services.topology.clone());
+                self.inputs.update(|facts| {
+                    (facts.services, facts.topology) = (Some(Arc::new(all)), Some(Arc::new(topology)));
+                });
+            }
+        }
+    }
+
+    /// The members of whatever pool the node is in, for ever.
+    async fn pool(&self) {
+        let mut changes = self.inputs.changes();
+        loop {
+            let Some(node) = self.inputs.current().node.clone() else {
+                let _ = changes.changed().await;
+                continue;
+            };
+            let members = async {
+                match &node.pool {
+                    Some(pool) => self.members(pool).await,
+                    None => {
+                        self.publish_pool(BTreeSet::new());
+                        std::future::pending().await
+                    }
+                }
+            };
+            let moved = async {
+                while changes.changed().await.is_ok() {
+                    if self.inputs.current().node.as_ref() != Some(&node) {
+                        return;
+                    }
+                }
+            };
+            tokio::select! {
+                () = members => {}
+                () = moved => {}
+            }
+        }
+    }
+
+    fn publish_pool(&self, members: BTreeSet<String>) {
+        self.inputs.update(|facts| facts.pool = Some(Arc::new(members)));
+    }
+
+    /// Follows one pool; returns when it is to be looked up anew.
+    async fn members(&self, pool: &str) {
+        let pools: Api<DynamicObject> =
+            Api::all_with(self.client.clone(), &resource("apps.openyurt.io", "v1beta2", "NodePool", "nodepools"));
+        // By name: that there is none is remembered, and known without the cloud.
+        match pools.get_opt(pool).await {
+            Ok(Some(found)) => {
+                self.publish_pool(node_pool_members(&found));
+                return self.follow_pool(pools, pool).await;
+            }
+            Ok(None) => {}
+            Err(::kube::Error::Api(status)) if status.code == 403 => {}
+            Err(error) => {
+                tracing::debug!(%error, pool, "the NodePool cannot be read");
+                return tokio::time::sleep(RETRY).await;
+            }
+        }
+        let members = match self.buckets(pool).await {
+            members if members.is_empty() => self.labelled(pool).await,
+            members => members,
+        };
+        self.publish_pool(members);
+        tokio::time::sleep(AGAIN).await;
+    }
+
+    async fn follow_pool(&self, pools: Api<DynamicObject>, pool: &str) {
+        let config = watcher::Config::default().fields(&format!("metadata.name={pool}"));
+        let mut events = std::pin::pin!(watcher(pools, config));
+        let mut pause = RETRY;
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::InitApply(found) | Event::Apply(found)) => self.publish_pool(node_pool_members(&found)),
+                Ok(Event::Delete(_)) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    wait("NodePool", &error, &mut pause).await;
+                    continue;
+                }
+            }
+            pause = RETRY;
+        }
+    }
+
+    async fn buckets(&self, pool: &str) -> BTreeSet<String> {
+        let buckets: Api<DynamicObject> =
+            Api::all_with(self.client.clone(), &resource("apps.openyurt.io", "v1alpha1", "NodeBucket", "nodebuckets"));
+        let list = buckets.list(&ListParams::default().labels(&format!("{BUCKET_LABEL}={pool}"))).await;
+        list.map(|list| list.items.iter().flat_map(|bucket| names(&bucket.data["nodes"])).collect()).unwrap_or_default()
+    }
+
+    async fn labelled(&self, pool: &str) -> BTreeSet<String> {
+        let nodes: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource("", "v1", "Node", "nodes"));
+        let list = nodes.list_metadata(&ListParams::default().labels(&format!("{POOL_LABEL}={pool}"))).await;
+        list.map(|list| list.items.into_iter().filter_map(|node| node.metadata.name).collect()).unwrap_or_default()
+    }
+}
+
+async fn wait(what: &str, error: &watcher::Error, pause: &mut Duration) {
+    tracing::debug!(%error, what, "what filters go by cannot be read, what is known stands");
+    tokio::time::sleep(*pause).await;
+    *pause = (*pause * 2).min(RETRY_AT_MOST);
+}
+
+fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+}
+
+fn name_of(service: &LeanService) -> (String, String) {
+    (service.metadata.namespace.clone().unwrap_or_default(), service.metadata.name.clone().unwrap_or_default())
+}
+
+/// All Services, as filters know them.
+#[derive(Default)]
+struct Services {
+    all: HashMap<ServiceName, Service>,
+    topology: HashMap<ServiceName, String>,
+}
+
+impl Services {
+    fn put(&mut self, service: LeanService) {
+        let name = name_of(&service);
+        let mut annotations = service.metadata.annotations.unwrap_or_default();
+        match annotations.remove("openyurt.io/topologyKeys") {
+            Some(keys) => drop(self.topology.insert(name.clone(), keys)),
+            None => drop(self.topology.remove(&name)),
+        }
+        let listen = annotations.remove("nodeport.openyurt.io/listen");
+        let discard = annotations.remove("svc.openyurt.io/discard");
+        self.all.insert(name, Service { kind: service.spec.kind, listen, discard });
+    }
+
+    fn remove(&mut self, name: &ServiceName) {
+        self.all.remove(name);
+        self.topology.remove(name);
+    }
+}
+
+/// `status.nodes` of a NodePool, which are names.
+fn node_pool_members(pool: &DynamicObject) -> BTreeSet<String> {
+    let nodes = pool.data["status"]["nodes"].as_array();
+    nodes.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+}
+
+/// `nodes[].name` of a NodeBucket.
+fn names(nodes: &serde_json::Value) -> Vec<String> {
+    let nodes = nodes.as_array();
+    nodes.into_iter().flatten().filter_map(|node| node["name"].as_str().map(str::to_owned)).collect()
+}

@@ -1,0 +1,241 @@
+//! The filters of one request at work on one item.
+//!
+//! Receives an item and the kind of the answer it stands in. Promises what becomes of it, by the facts that were known
+//! when the chain was made: one answer is never half by old facts and half by new ones. An item that a filter for
+//! safety cannot read is an error; one for comfort leaves it as it is. Both are counted.
+//!
+//! In metadata form there is nothing to rewrite, and what hides goes by the hub's own knowledge of the Service. A row of
+//! a Table is judged by its object.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::{Ask, Decision, FilterError, Filters, discardcloudservice, forwardkubesvctraffic, inclusterconfig, masterservice};
+use super::{needs, nodeportisolation, serviceenvupdater, servicetopology, shown::Shown};
+use crate::kube::list::{Encoding, Reserve};
+use crate::kube::message::{self, Edit};
+use crate::kube::object;
+use crate::kube::schema::{METADATA, meta, service, table};
+use crate::state::filters::Filter;
+use crate::state::inputs::{Facts, Service};
+
+/// How the object at hand is presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Full,
+    Metadata,
+    /// One row of a Table.
+    Row,
+}
+
+impl Shape {
+    /// By the kind of an object or of a list.
+    pub(super) fn of(kind: &str) -> Self {
+        match kind {
+            "Table" => Self::Row,
+            kind if kind.starts_with("PartialObjectMetadata") => Self::Metadata,
+            _ => Self::Full,
+        }
+    }
+}
+
+/// The filters of one request.
+#[derive(Clone)]
+pub struct Chain {
+    filters: Arc<Filters>,
+    ask: Ask,
+    decided: Decision,
+    /// Those of them that know what they go by.
+    decision: Decision,
+    facts: Arc<Facts>,
+}
+
+/// An object that is to be judged.
+pub(super) struct Item<'a> {
+    pub encoding: Encoding,
+    pub bytes: &'a [u8],
+}
+
+impl Chain {
+    pub(super) fn new(filters: Arc<Filters>, ask: Ask, decided: Decision, ready: Decision) -> Self {
+        let facts = filters.inputs.current();
+        Self { filters, ask, decided, decision: ready, facts }
+    }
+
+    /// Whether every item stays as it is.
+    pub fn is_empty(&self) -> bool {
+        self.decision.is_empty()
+    }
+
+    pub fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// Whether any of the filters may hide an item.
+    pub(in crate::request) fn hides(&self) -> bool {
+        self.decision.filters().iter().any(|filter| matches!(filter, Filter::DiscardCloudService | Filter::NodePortIsolation))
+    }
+
+    /// Notes whether an item of a list is hidden.
+    pub(in crate::request) fn note(&self, shown: &mut Shown, encoding: Encoding, kind: &str, item: &[u8]) {
+        let edit = self.item(encoding, kind, item);
+        if let (Ok(edit), Ok(name)) = (edit, name(&Item { encoding, bytes: item })) {
+            shown.note(&name, edit == Edit::Remove);
+        }
+    }
+
+    /// The filter for safety, if there is one, that stands in the way of an answer which no filter can read; it is
+    /// counted for every filter.
+    pub(in crate::request) fn unreadable(&self) -> Option<&'static str> {
+        self.decision.filters().iter().for_each(|filter| self.filters.count(*filter));
+        self.decision.filters().iter().find(|filter| filter.is_for_safety()).map(|filter| filter.name())
+    }
+
+    /// By how much the items of a protobuf list may grow.
+    pub(super) fn reserve(&self) -> Reserve {
+        match self.decision.filters() {
+            [] => |_| 0,
+            // Per variable of a container a few bytes; a container is some hundred.
+            [Filter::ServiceEnvUpdater] => |length| 1024 + length / 8,
+            // One Service or one EndpointSlice changes, the others only shrink.
+            _ => |_| 512,
+        }
+    }
+
+    /// Returns once the chain would be another one: its rules or the facts that it goes by have changed.
+    pub async fn outdated(&self) {
+        let (mut rules, mut inputs) = (self.filters.rules.changes(), self.filters.inputs.changes());
+        while !self.is_outdated() {
+            let changed = tokio::select! {
+                changed = rules.changed() => changed,
+                changed = inputs.changed() => changed,
+            };
+            if changed.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    fn is_outdated(&self) -> bool {
+        if Filters::decide(&self.filters.rules.current(), &self.ask) != self.decided {
+            return true;
+        }
+        let now = self.filters.inputs.current();
+        let mut needed = self.decided.filters().iter().flat_map(|filter| needs(*filter, self.ask.whole));
+        needed.any(|part| !now.agrees(&self.facts, *part))
+    }
+
+    /// What becomes of an item that stands in a list of this kind, or of an object of this kind.
+    pub fn item(&self, encoding: Encoding, kind: &str, item: &[u8]) -> Result<Edit, FilterError> {
+        self.shaped(encoding, Shape::of(kind), item)
+    }
+
+    pub(super) fn shaped(&self, encoding: Encoding, shape: Shape, item: &[u8]) -> Result<Edit, FilterError> {
+        if shape == Shape::Row {
+            return self.row(item);
+        }
+        let mut now = Cow::Borrowed(item);
+        for filter in self.decision.filters() {
+            let edit = match shape {
+                Shape::Full => self.full(*filter, &Item { encoding, bytes: &now }),
+                _ => self.metadata(*filter, &Item { encoding, bytes: &now }),
+            };
+            match edit {
+                Ok(Edit::Keep) => {}
+                Ok(Edit::Replace(new)) => now = Cow::Owned(new),
+                Ok(Edit::Remove) => return Ok(Edit::Remove),
+                Err(error) => {
+                    self.filters.count(*filter);
+                    if filter.is_for_safety() {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(match now {
+            Cow::Borrowed(_) => Edit::Keep,
+            Cow::Owned(new) => Edit::Replace(new),
+        })
+    }
+
+    /// A row of a Table; rows without their object are there when a client asks for none, and stay.
+    fn row(&self, row: &[u8]) -> Result<Edit, FilterError> {
+        let mut removed = false;
+        let edited = message::edit(Encoding::Json, row, table::OBJECT, |object| {
+            let kind = message::text(Encoding::Json, object, message::Field::new("kind", 0))?;
+            let edit = self.shaped(Encoding::Json, Shape::of(&kind), object)?;
+            removed |= edit == Edit::Remove;
+            Ok::<_, FilterError>(edit)
+        })?;
+        Ok(match edited {
+            _ if removed => Edit::Remove,
+            Some(row) => Edit::Replace(row),
+            None => Edit::Keep,
+        })
+    }
+
+    fn full(&self, filter: Filter, item: &Item<'_>) -> Result<Edit, FilterError> {
+        let (hub, facts) = (&self.filters.hub, &*self.facts);
+        match filter {
+            Filter::DiscardCloudService => Ok(hidden(discardcloudservice::hides(&name(item)?, &service_of(item)?))),
+            Filter::NodePortIsolation => Ok(hidden(nodeportisolation::hides(own_pool(facts), &service_of(item)?))),
+            Filter::MasterService => masterservice::apply(hub, item),
+            Filter::ServiceTopology => {
+                let slices = self.ask.resource == "endpointslices";
+                servicetopology::apply(facts, &self.filters.node_name, slices, item)
+            }
+            Filter::ForwardKubeSvcTraffic => forwardkubesvctraffic::apply(hub, item),
+            Filter::InClusterConfig => inclusterconfig::apply(item),
+            Filter::ServiceEnvUpdater => serviceenvupdater::apply(hub, item),
+        }
+    }
+
+    /// Only what hides has anything to do with metadata.
+    fn metadata(&self, filter: Filter, item: &Item<'_>) -> Result<Edit, FilterError> {
+        if !matches!(filter, Filter::DiscardCloudService | Filter::NodePortIsolation) {
+            return Ok(Edit::Keep);
+        }
+        let name = name(item)?;
+        let known = self.facts.services.as_ref().and_then(|services| services.get(&name)).cloned();
+        let service = match known {
+            Some(service) => service,
+            // Younger than the hub's own knowledge: of the kind that is hidden, until it is known better.
+            None => Service { kind: "LoadBalancer".to_owned(), ..service_of(item)? },
+        };
+        Ok(hidden(match filter {
+            Filter::DiscardCloudService => discardcloudservice::hides(&name, &service),
+            _ => nodeportisolation::hides(own_pool(&self.facts), &service),
+        }))
+    }
+}
+
+fn hidden(hides: bool) -> Edit {
+    if hides { Edit::Remove } else { Edit::Keep }
+}
+
+fn own_pool(facts: &Facts) -> Option<&str> {
+    facts.node.as_ref().and_then(|node| node.pool.as_deref())
+}
+
+/// Namespace and name.
+pub(super) fn name(item: &Item<'_>) -> Result<(String, String), FilterError> {
+    let meta = object::meta(item.encoding, item.bytes)?;
+    Ok((meta.namespace, meta.name))
+}
+
+/// What filters want to know of a Service, from itself.
+fn service_of(item: &Item<'_>) -> Result<Service, FilterError> {
+    let encoding = item.encoding;
+    let metadata = message::part(encoding, item.bytes, METADATA)?.unwrap_or_default();
+    let annotation = |key| message::entry(encoding, metadata, meta::ANNOTATIONS, key).map(|value| value.map(Cow::into_owned));
+    let annotation = |key| if metadata.is_empty() { Ok(None) } else { annotation(key) };
+    let kind = match message::part(encoding, item.bytes, service::SPEC)? {
+        Some(spec) => message::text(encoding, spec, service::TYPE)?.into_owned(),
+        None => String::new(),
+    };
+    Ok(Service {
+        kind,
+        listen: annotation(nodeportisolation::ANNOTATION)?,
+        discard: annotation(discardcloudservice::ANNOTATION)?,
+    })
+}

@@ -1,0 +1,56 @@
+//! forwardkubesvctraffic: what goes to the Service kubernetes by its cluster IP reaches the hub.
+//!
+//! Receives an EndpointSlice. Promises to leave every one but those of default/kubernetes in the hub's own family of
+//! addresses alone, and to change in these nothing but the port named `https` (the hub's secure port) and the endpoints
+//! (the hub's address alone, ready).
+
+use super::chain::{Item, name};
+use super::{FilterError, Hub};
+use crate::kube::list::Encoding;
+use crate::kube::message::{self, Edit, Set};
+use crate::kube::schema::{METADATA, endpoint_slice as slice, meta};
+
+/// Names the Service whose endpoints these are (k8s.io/api/discovery/v1).
+pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+pub(super) fn apply(hub: &Hub, item: &Item<'_>) -> Result<Edit, FilterError> {
+    let encoding = item.encoding;
+    if !is_masters(item)? || message::text(encoding, item.bytes, slice::ADDRESS_TYPE)? != family(hub) {
+        return Ok(Edit::Keep);
+    }
+    let ports = message::edit(encoding, item.bytes, slice::PORTS, |port| {
+        if message::text(encoding, port, slice::PORT_NAME)? != "https" {
+            return Ok(Edit::Keep);
+        }
+        Ok::<_, FilterError>(Edit::Replace(message::set(encoding, port, slice::PORT_NUMBER, Set::Number(hub.port.into()))?))
+    })?;
+    let bytes = ports.as_deref().unwrap_or(item.bytes);
+    Ok(Edit::Replace(message::set(encoding, bytes, slice::ENDPOINTS, Set::Messages(&[endpoint(hub, encoding)?]))?))
+}
+
+/// The kube-apiserver's own slices are called like the Service and carry its label.
+fn is_masters(item: &Item<'_>) -> Result<bool, FilterError> {
+    let (namespace, name) = name(item)?;
+    if namespace != "default" {
+        return Ok(false);
+    }
+    let metadata = message::part(item.encoding, item.bytes, METADATA)?.unwrap_or_default();
+    let label = message::entry(item.encoding, metadata, meta::LABELS, SERVICE_NAME)?;
+    Ok(label.map_or(name == "kubernetes", |label| label == "kubernetes"))
+}
+
+fn family(hub: &Hub) -> &'static str {
+    if hub.address.is_ipv4() { "IPv4" } else { "IPv6" }
+}
+
+/// The hub as an endpoint that is ready.
+fn endpoint(hub: &Hub, encoding: Encoding) -> Result<Vec<u8>, FilterError> {
+    let empty: &[u8] = if encoding == Encoding::Json { b"{}" } else { b"" };
+    let ready = message::set(encoding, empty, slice::READY, Set::True)?;
+    let address = hub.address.to_string();
+    let endpoint = message::set(encoding, empty, slice::ADDRESSES, Set::Texts(&[&address]))?;
+    Ok(message::set(encoding, &endpoint, slice::CONDITIONS, Set::Message(&ready))?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! What filters go by beside the object at hand: this node's pool and zone, who else is in
+//! the pool, what the Services' annotations say.
+//!
+//! Written by background::inputs once somebody asks, read by the filters. Each part is `None` until it is
+//! known; once known, a part is never unknown again: while the cloud is away the last
+//! state stands.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+/// All that is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    pub node: Option<Arc<Node>>,
+    /// Names of the nodes in this node's pool, from NodePools or NodeBuckets. Empty if there
+    /// are none of these in the cluster.
+    pub pool: Option<Arc<BTreeSet<String>>>,
+    pub services: Option<Arc<HashMap<ServiceName, Service>>>,
+    /// Annotation `openyurt.io/topologyKeys` of the Services that have it.
+    pub topology: Option<Arc<HashMap<ServiceName, String>>>,
+}
+
+/// This node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Of label `apps.openyurt.io/nodepool`, or of `--nodepool-name`.
+    pub pool: Option<String>,
+    /// Of label `topology.kubernetes.io/zone`.
+    pub zone: Option<String>,
+}
+
+/// Namespace and name.
+pub type ServiceName = (String, String);
+
+/// What filters want to know of a Service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Service {
+    /// `spec.type`
+    pub kind: String,
+    /// Annotation `nodeport.openyurt.io/listen`.
+    pub listen: Option<String>,
+    /// Annotation `svc.openyurt.io/discard`.
+    pub discard: Option<String>,
+}
+
+/// The parts, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Node,
+    Pool,
+    Services,
+    Topology,
+}
+
+#[derive(Debug)]
+pub struct Inputs {
+    current: ArcSwap<Facts>,
+    changed: watch::Sender<()>,
+    wanted: watch::Sender<bool>,
+}
+
+impl Default for Inputs {
+    fn default() -> Self {
+        Self { current: ArcSwap::default(), changed: watch::Sender::new(()), wanted: watch::Sender::new(false) }
+    }
+}
+
+impl Facts {
+    /// Whether a part is the same in both.
+    pub fn agrees(&self, other: &Self, part: Part) -> bool {
+        match part {
+            Part::Node => self.node == other.node,
+            Part::Pool => self.pool == other.pool,
+            Part::Services => self.services == other.services,
+            Part::Topology => self.topology == other.topology,
+        }
+    }
+
+    pub fn knows(&self, part: Part) -> bool {
+        match part {
+            Part::Node => self.node.is_some(),
+            Part::Pool => self.pool.is_some(),
+            Part::Services => self.services.is_some(),
+            Part::Topology => self.topology.is_some(),
+        }
+    }
+}
+
+impl Inputs {
+    pub fn current(&self) -> Arc<Facts> {
+        self.current.load_full()
+    }
+
+    /// Told of each change.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Changes some parts; whoever follows is told if they are different now.
+    pub fn update(&self, change: impl FnOnce(&mut Facts)) {
+        let mut facts = (*self.current()).clone();
+        change(&mut facts);
+        if facts != **self.current.load() {
+            self.current.store(Arc::new(facts));
+            self.changed.send_replace(());
+        }
+    }
+
+    /// Returns when a request goes by any of it for the first time: a node without such
+    /// requests does not pay for it.
+    pub async fn wanted(&self) {
+        let _ = self.wanted.subscribe().wait_for(|wanted| *wanted).await.map(drop);
+    }
+
+    /// Waits until these parts are known, at most so long; whether they are.
+    pub async fn known(&self, parts: &[Part], at_most: Duration) -> bool {
+        if !parts.is_empty() {
+            self.wanted.send_if_modified(|wanted| !std::mem::replace(wanted, true));
+        }
+        let mut changes = self.changes();
+        let known = async {
+            while !parts.iter().all(|part| self.current().knows(*part)) {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(at_most, known).await.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_told_and_waits_no_longer_than_allowed() {
+        let inputs = Arc::new(Inputs::default());
+        assert!(!inputs.known(&[Part::Node], Duration::from_secs(2)).await);
+        let waiting = tokio::spawn({
+            let inputs = inputs.clone();
+            async move { inputs.known(&[Part::Node, Part::Services], Duration::from_secs(2)).await }
+        });
+        tokio::task::yield_now().await;
+        inputs.update(|facts| facts.node = Some(Arc::default()));
+        inputs.update(|facts| facts.services = Some(Arc::default()));
+        assert!(waiting.await.unwrap());
+        assert!(inputs.known(&[], Duration::ZERO).await, "nothing is always known");
+    }
+}

@@ -1,0 +1,179 @@
+//! What filters make of the cloud's answers, online and offline, for clients with open watches too.
+
+use serde_json::{Value, json};
+use testkit::client::{Client, Streaming};
+use testkit::fake::Fault;
+
+use super::*;
+
+const PROXY: [(&str, &str); 1] = [("user-agent", "kube-proxy/v1.34.4 (linux/amd64)")];
+const SERVICES: &str = "/api/v1/services";
+const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
+
+fn service(rig: &Rig, name: &str, kind: &str, annotations: &Value) {
+    let object = json!({"metadata": {"annotations": annotations}, "spec": {"type": kind, "ports": [{"port": 80}]}});
+    rig.fake.put("services", "story", name, object);
+}
+
+/// A node in zone `here`, three Services and the endpoints of one of them on two nodes.
+async fn rig() -> Rig {
+    let rig = Rig::start().await;
+    rig.fake.put("nodes", "", "edge-1", json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "here"}}}));
+    service(&rig, "plain", "ClusterIP", &json!({}));
+    service(&rig, "cloud", "LoadBalancer", &json!({"svc.openyurt.io/discard": "true"}));
+    service(&rig, "near", "ClusterIP", &json!({"openyurt.io/topologyKeys": "kubernetes.io/zone"}));
+    slice(&rig, "near-1", "near");
+    rig
+}
+
+fn slice(rig: &Rig, name: &str, service: &str) {
+    let endpoint = |address: &str, node: &str, zone: &str| json!({"addresses": [address], "nodeName": node, "zone": zone});
+    let object = json!({
+        "metadata": {"labels": {"kubernetes.io/service-name": service}}, "addressType": "IPv4",
+        "endpoints": [endpoint("10.1.0.1", "edge-1", "here"), endpoint("10.1.0.2", "edge-2", "here"), endpoint("10.1.0.3", "far-1", "there")],
+    });
+    rig.fake.put("discovery.k8s.io/v1/endpointslices", "story", name, object);
+}
+
+async fn proxy(client: &Client, path: &str, accept: &str) -> testkit::client::Response {
+    client.request("GET", path, &[PROXY[0], ("accept", accept)], "").await.unwrap()
+}
+
+fn names(list: &Value) -> Vec<String> {
+    let metadata = list["items"].as_array().unwrap().iter().map(|item| &item["metadata"]);
+    let own = metadata.filter(|metadata| metadata["namespace"] == "story");
+    own.map(|metadata| metadata["name"].as_str().unwrap().to_owned()).collect()
+}
+
+fn addresses(slice: &Value) -> Vec<String> {
+    let endpoints = slice["endpoints"].as_array().unwrap();
+    endpoints.iter().map(|endpoint| endpoint["addresses"][0].as_str().unwrap().to_owned()).collect()
+}
+
+async fn slices(client: &Client) -> Value {
+    let answer = proxy(client, SLICES, "application/json").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let list = answer.json();
+    list["items"].as_array().unwrap().iter().find(|item| item["metadata"]["name"] == "near-1").unwrap().clone()
+}
+
+/// The next event, as type and name; bookmarks are passed over.
+async fn next(watch: &mut Streaming) -> Option<(String, String)> {
+    let next = async {
+        while let Some(event) = watch.event().await.unwrap() {
+            if event["type"] != "BOOKMARK" {
+                let name = &event["object"]["metadata"]["name"];
+                return Some((event["type"].as_str().unwrap().to_owned(), name.as_str().unwrap_or_default().to_owned()));
+            }
+        }
+        None
+    };
+    tokio::time::timeout(SECONDS(10), next).await.expect("an event")
+}
+
+fn pair(kind: &str, name: &str) -> Option<(String, String)> {
+    Some((kind.to_owned(), name.to_owned()))
+}
+
+#[tokio::test]
+async fn a_hidden_service_is_nowhere_and_others_keep_their_bytes() {
+    let rig = rig().await;
+    let client = rig.hub.kubelet().await.unwrap();
+    assert_eq!(names(&proxy(&client, SERVICES, "application/json").await.json()), ["near", "plain"]);
+    let all = client.request("GET", SERVICES, &[("user-agent", "other/v1")], "").await.unwrap();
+    assert_eq!(names(&all.json()), ["cloud", "near", "plain"], "only kube-proxy is served");
+    let protobuf = proxy(&client, SERVICES, "application/vnd.kubernetes.protobuf").await.body;
+    let contains = |needle: &[u8]| protobuf.windows(needle.len()).any(|window| window == needle);
+    assert!(contains(b"plain") && !contains(b"cloud"));
+    let path = "/api/v1/namespaces/story/services";
+    let hidden = proxy(&client, &format!("{path}/cloud"), "application/json").await;
+    assert_eq!((hidden.status.as_u16(), hidden.json()["reason"].as_str()), (404, Some("NotFound")));
+    let shown = proxy(&client, &format!("{path}/plain"), "application/json").await;
+    assert_eq!(shown.body, client.get(&format!("{path}/plain")).await.unwrap().body);
+}
+
+#[tokio::test]
+async fn a_watch_deletes_only_what_it_has_shown_and_adds_what_comes_to_light() {
+    let rig = rig().await;
+    let client = rig.hub.kubelet().await.unwrap();
+    let version = proxy(&client, SERVICES, "application/json").await.json()["metadata"]["resourceVersion"].clone();
+    rig.remembered(1.0).await;
+    let path = format!("{SERVICES}?watch=1&resourceVersion={}", version.as_str().unwrap());
+    let mut watch = client.stream("GET", &path, &PROXY, "").await.unwrap();
+    let discarded = json!({"svc.openyurt.io/discard": "true"});
+    // It was hidden in the list, and is again: nothing to say.
+    service(&rig, "cloud", "LoadBalancer", &json!({"svc.openyurt.io/discard": "true", "x": "1"}));
+    service(&rig, "born-hidden", "LoadBalancer", &discarded);
+    service(&rig, "plain", "LoadBalancer", &discarded);
+    assert_eq!(next(&mut watch).await, pair("DELETED", "plain"));
+    rig.fake.delete("services", "story", "plain");
+    service(&rig, "cloud", "ClusterIP", &json!({}));
+    assert_eq!(next(&mut watch).await, pair("ADDED", "cloud"));
+    service(&rig, "cloud", "ClusterIP", &json!({"y": "1"}));
+    assert_eq!(next(&mut watch).await, pair("MODIFIED", "cloud"));
+    service(&rig, "born-hidden", "ClusterIP", &json!({}));
+    assert_eq!(next(&mut watch).await, pair("ADDED", "born-hidden"));
+}
+
+#[tokio::test]
+async fn topology_follows_the_annotation_and_the_pool_and_holds_offline() {
+    let mut rig = rig().await;
+    let client = rig.hub.kubelet().await.unwrap();
+    assert_eq!(addresses(&slices(&client).await), ["10.1.0.1", "10.1.0.2"], "the zone");
+    let everyone = client.request("GET", SLICES, &[("user-agent", "other/v1")], "").await.unwrap().json();
+    assert_eq!(addresses(&everyone["items"][0]).len(), 3);
+    service(&rig, "near", "ClusterIP", &json!({"openyurt.io/topologyKeys": "kubernetes.io/hostname"}));
+    eventually("only this node's", SECONDS(10), async || Ok(addresses(&slices(&client).await) == ["10.1.0.1"])).await.unwrap();
+    // A pool: its members count, not the zone.
+    rig.fake.put_path("/apis/apps.openyurt.io/v1beta2/nodepools/p", json!({"status": {"nodes": ["edge-1", "far-1"]}})).unwrap();
+    rig.fake.put("nodes", "", "edge-1", json!({"metadata": {"labels": {"apps.openyurt.io/nodepool": "p"}}}));
+    service(&rig, "near", "ClusterIP", &json!({"openyurt.io/topologyKeys": "openyurt.io/nodepool"}));
+    let pool = ["10.1.0.1", "10.1.0.3"];
+    eventually("the pool's", SECONDS(10), async || Ok(addresses(&slices(&client).await) == pool)).await.unwrap();
+    // The hub starts anew without the cloud, and filters as before.
+    rig.cut(Fault::Refuse).await;
+    drop(client);
+    rig.hub.signal("TERM").unwrap();
+    rig.hub.ended(SECONDS(10)).await.unwrap();
+    rig.hub.run().await.unwrap();
+    rig.link_is(0.0).await;
+    let client = rig.hub.kubelet().await.unwrap();
+    assert_eq!(addresses(&slices(&client).await), pool, "offline, after a restart");
+    assert_eq!(names(&proxy(&client, SERVICES, "application/json").await.json()), ["near", "plain"]);
+}
+
+#[tokio::test]
+async fn a_change_of_the_rules_ends_the_watches_it_concerns_and_no_other() {
+    let rig = rig().await;
+    let client = rig.hub.kubelet().await.unwrap();
+    let agent = [("user-agent", "my-proxy/v1")];
+    let path = format!("{SERVICES}?watch=1&resourceVersion={}", rig.fake.resource_version());
+    let mut mine = client.stream("GET", &path, &agent, "").await.unwrap();
+    let another = rig.hub.kubelet().await.unwrap();
+    let mut other = another.stream("GET", &path, &[("user-agent", "other/v1")], "").await.unwrap();
+    rig.fake.put("configmaps", "kube-system", "yurt-hub-cfg", json!({"data": {"discardcloudservice": "my-proxy"}}));
+    let last = tokio::time::timeout(SECONDS(10), mine.event()).await.expect("an event").unwrap().unwrap();
+    assert_eq!((last["type"].as_str(), last["object"]["code"].as_u64()), (Some("ERROR"), Some(410)));
+    assert_eq!(next(&mut mine).await, None);
+    let client = rig.hub.kubelet().await.unwrap();
+    let list = client.request("GET", SERVICES, &agent, "").await.unwrap().json();
+    assert_eq!(names(&list), ["near", "plain"]);
+    service(&rig, "plain", "ClusterIP", &json!({"x": "1"}));
+    assert_eq!(next(&mut other).await, pair("MODIFIED", "plain"));
+}
+
+#[tokio::test]
+async fn a_filter_for_safety_that_does_not_know_its_pool_refuses() {
+    let rig = rig().await;
+    rig.fake.fault_at("/api/v1/nodes", Fault::Status(500));
+    let client = rig.hub.kubelet().await.unwrap();
+    let refused = proxy(&client, SERVICES, "application/json").await;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(refused.text().contains("nodeportisolation"), "{}", refused.text());
+    let comfort = proxy(&client, SLICES, "application/json").await.json();
+    assert_eq!(addresses(&comfort["items"][0]).len(), 3, "for comfort: passed on as it is");
+    rig.fake.heal().unwrap();
+    eventually("it knows", SECONDS(20), async || Ok(proxy(&client, SERVICES, "application/json").await.status == 200))
+        .await
+        .unwrap();
+}
