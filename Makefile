@@ -58,7 +58,7 @@ path: ## the real binary against the small API server, faults included
 	cargo test --locked --test path
 
 cluster: ## the story on a real cluster
-	@$(WITH_LAB); cargo test --locked --test cluster -- --nocapture
+	@$(WITH_LAB); cargo test --locked --test filters --test cluster -- --nocapture
 
 bench:
 	@scripts/need bench

@@ -4,7 +4,9 @@
 //	lab etcd [flags]                     lab kubelet [flags]
 //	lab kube-apiserver [flags]           lab kubectl [args]
 //	lab kube-controller-manager [flags]  lab kube-scheduler [flags]
+//	lab kube-proxy [flags]
 //	lab image [flags]                    write an OCI image archive from static files
+//	lab transcode                        Kubernetes' own JSON and protobuf, a line each
 //
 // It dispatches on its first argument, or on the name it was started under.
 package main
@@ -24,10 +26,12 @@ import (
 	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 
 	"holdfast.dev/lab/image"
+	"holdfast.dev/lab/transcode"
 )
 
 // programs are started with os.Args[0] set to their own name.
@@ -44,7 +48,9 @@ var programs = map[string]func() int{
 		}
 		return 0
 	},
-	"image": func() int { return image.Main(os.Args[1:]) },
+	"kube-proxy": cobraProgram(proxy.NewProxyCommand),
+	"image":      func() int { return image.Main(os.Args[1:]) },
+	"transcode":  transcode.Main,
 }
 
 func cobraProgram(command func() *cobra.Command) func() int {

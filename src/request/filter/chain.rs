@@ -92,7 +92,7 @@ impl Chain {
     }
 
     /// By how much the items of a protobuf list may grow.
-    pub(super) fn reserve(&self) -> Reserve {
+    pub fn reserve(&self) -> Reserve {
         match self.decision.filters() {
             [] => |_| 0,
             // Per variable of a container a few bytes; a container is some hundred.
