@@ -17,6 +17,8 @@ mod end;
 mod events;
 #[path = "cluster/online.rs"]
 mod online;
+#[path = "cluster/proxy.rs"]
+mod proxy;
 #[path = "cluster/restarts.rs"]
 mod restarts;
 #[path = "cluster/rig.rs"]
@@ -48,6 +50,7 @@ fn story(rig: &mut Rig) -> anyhow::Result<()> {
     cuts::play(rig)?;
     restarts::play(rig)?;
     events::play(rig)?;
+    proxy::play(rig)?;
     streams::play(rig)?;
     rules::play(rig)?;
     end::play(rig)

@@ -9,6 +9,7 @@
 //! not know yet is waited for, briefly; then a filter for safety refuses and one for comfort passes the answer on.
 
 mod body;
+mod catchup;
 mod chain;
 mod discardcloudservice;
 mod forwardkubesvctraffic;
@@ -25,7 +26,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use body::{Filtered, Transform, edit};
+pub(super) use body::{Beginning, Filtered, Transform, edit};
+pub(super) use catchup::Source;
 pub use chain::Chain;
 pub(super) use shown::Shown;
 

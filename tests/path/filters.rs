@@ -142,24 +142,67 @@ async fn topology_follows_the_annotation_and_the_pool_and_holds_offline() {
     assert_eq!(names(&proxy(&client, SERVICES, "application/json").await.json()), ["near", "plain"]);
 }
 
+/// Lists, so that it is remembered, and watches from there.
+async fn list_and_watch(rig: &Rig, path: &str, agent: &[(&str, &str)]) -> Streaming {
+    let client = rig.hub.kubelet().await.unwrap();
+    let lists = rig.hub.metric("holdfast_lists_remembered_total").await.unwrap();
+    let list = client.request("GET", path, agent, "").await.unwrap().json();
+    rig.remembered(lists + 1.0).await;
+    let version = list["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    client.stream("GET", &format!("{path}?watch=1&allowWatchBookmarks=true&resourceVersion={version}"), agent, "").await.unwrap()
+}
+
 #[tokio::test]
-async fn a_change_of_the_rules_ends_the_watches_it_concerns_and_no_other() {
+async fn a_change_of_the_rules_is_told_as_events_to_the_watches_it_concerns_and_no_other() {
+    let rig = rig().await;
+    let mut mine = list_and_watch(&rig, SERVICES, &[("user-agent", "my-proxy/v1")]).await;
+    let mut other = list_and_watch(&rig, SERVICES, &[("user-agent", "other/v1")]).await;
+    let version = rig.fake.resource_version();
+    rig.fake.put("configmaps", "kube-system", "yurt-hub-cfg", json!({"data": {"discardcloudservice": "my-proxy"}}));
+    assert_eq!(next(&mut mine).await, pair("DELETED", "cloud"));
+    let bookmark = tokio::time::timeout(SECONDS(10), mine.event()).await.unwrap().unwrap().unwrap();
+    assert_eq!(bookmark["type"], "BOOKMARK");
+    let at: u64 = bookmark["object"]["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+    assert!(at <= version, "never beyond what it was told: {at}");
+    service(&rig, "plain", "ClusterIP", &json!({"x": "1"}));
+    assert_eq!(next(&mut mine).await, pair("MODIFIED", "plain"), "and it goes on");
+    rig.fake.delete("configmaps", "kube-system", "yurt-hub-cfg");
+    assert_eq!(next(&mut mine).await, pair("ADDED", "cloud"));
+    assert_eq!(next(&mut other).await, pair("MODIFIED", "plain"));
+}
+
+#[tokio::test]
+async fn a_change_of_the_topology_is_told_as_events() {
+    let rig = rig().await;
+    let mut watch = list_and_watch(&rig, SLICES, &PROXY).await;
+    slice(&rig, "other-1", "plain");
+    assert_eq!(next(&mut watch).await, pair("ADDED", "other-1"));
+    service(&rig, "near", "ClusterIP", &json!({}));
+    let event = tokio::time::timeout(SECONDS(10), watch.event()).await.unwrap().unwrap().unwrap();
+    assert_eq!((event["type"].as_str(), event["object"]["metadata"]["name"].as_str()), (Some("MODIFIED"), Some("near-1")));
+    assert_eq!(addresses(&event["object"]).len(), 3);
+    service(&rig, "plain", "ClusterIP", &json!({"openyurt.io/topologyKeys": "kubernetes.io/hostname"}));
+    assert_eq!(next(&mut watch).await, pair("MODIFIED", "other-1"));
+    slice(&rig, "late-1", "plain");
+    let event = loop {
+        let event = tokio::time::timeout(SECONDS(10), watch.event()).await.unwrap().unwrap().unwrap();
+        if event["type"] != "BOOKMARK" {
+            break event;
+        }
+    };
+    assert_eq!((event["type"].as_str(), addresses(&event["object"]).len()), (Some("ADDED"), 1), "by the new facts");
+}
+
+#[tokio::test]
+async fn a_watch_whose_collection_is_not_remembered_ends_with_410() {
     let rig = rig().await;
     let client = rig.hub.kubelet().await.unwrap();
-    let agent = [("user-agent", "my-proxy/v1")];
-    let path = format!("{SERVICES}?watch=1&resourceVersion={}", rig.fake.resource_version());
-    let mut mine = client.stream("GET", &path, &agent, "").await.unwrap();
-    let another = rig.hub.kubelet().await.unwrap();
-    let mut other = another.stream("GET", &path, &[("user-agent", "other/v1")], "").await.unwrap();
+    let path = format!("{SERVICES}?watch=1&labelSelector=a%3Db&resourceVersion={}", rig.fake.resource_version());
+    let mut watch = client.stream("GET", &path, &[("user-agent", "my-proxy/v1")], "").await.unwrap();
     rig.fake.put("configmaps", "kube-system", "yurt-hub-cfg", json!({"data": {"discardcloudservice": "my-proxy"}}));
-    let last = tokio::time::timeout(SECONDS(10), mine.event()).await.expect("an event").unwrap().unwrap();
+    let last = tokio::time::timeout(SECONDS(10), watch.event()).await.expect("an event").unwrap().unwrap();
     assert_eq!((last["type"].as_str(), last["object"]["code"].as_u64()), (Some("ERROR"), Some(410)));
-    assert_eq!(next(&mut mine).await, None);
-    let client = rig.hub.kubelet().await.unwrap();
-    let list = client.request("GET", SERVICES, &agent, "").await.unwrap().json();
-    assert_eq!(names(&list), ["near", "plain"]);
-    service(&rig, "plain", "ClusterIP", &json!({"x": "1"}));
-    assert_eq!(next(&mut other).await, pair("MODIFIED", "plain"));
+    assert_eq!(next(&mut watch).await, None);
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! A body that is filtered as it streams: one item in memory, never a list.
 //!
-//! A watch whose filters would decide otherwise now (their rules or what they go by have changed) ends between two
-//! events with 410: the client lists again, and gets what is right now.
+//! A watch whose filters would decide otherwise now (their rules or what they go by have changed) is told the difference
+//! between two events ([`catchup`](super::catchup)); where that cannot be said exactly it ends with 410, and the client
+//! lists again.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
 
 use super::FilterError;
+use super::catchup::{CaughtUp, Source, catch_up};
 use super::chain::{Chain, Item, Shape as Presentation, name};
 use super::shown::Shown;
 use crate::kube::list::{Encoding, Limits, Rewriter};
@@ -46,6 +48,17 @@ struct Watch {
     encoding: Encoding,
     framer: Framer,
     shown: Option<Shown>,
+    source: Option<Source>,
+    /// The version up to which the client has been told.
+    seen: u64,
+}
+
+/// How a watch begins.
+pub(in crate::request) struct Beginning {
+    /// What the client has been shown, if a filter may hide anything.
+    pub shown: Option<Shown>,
+    pub source: Option<Source>,
+    pub resource_version: String,
 }
 
 impl Transform {
@@ -55,10 +68,10 @@ impl Transform {
         Self::new(Shape::List(Some(Box::new(Rewriter::new(encoding, LIMITS, reserve, edit)))), gzip)
     }
 
-    /// `shown`: what the client has been shown, if a filter may hide anything.
-    pub(in crate::request) fn watch(chain: Chain, encoding: Encoding, gzip: bool, shown: Option<Shown>) -> Self {
-        let framer = Framer::new(encoding, LIMITS.max_item);
-        Self::new(Shape::Watch(Box::new(Watch { chain: Arc::new(chain), encoding, framer, shown })), gzip)
+    pub(in crate::request) fn watch(chain: Chain, encoding: Encoding, gzip: bool, beginning: Beginning) -> Self {
+        let (framer, Beginning { shown, source, resource_version }) = (Framer::new(encoding, LIMITS.max_item), beginning);
+        let seen = resource_version.parse().unwrap_or(0);
+        Self::new(Shape::Watch(Box::new(Watch { chain: Arc::new(chain), encoding, framer, shown, source, seen })), gzip)
     }
 
     fn new(shape: Shape, gzip: bool) -> Self {
@@ -110,17 +123,35 @@ impl Transform {
         }
     }
 
-    /// The last frame of a watch that ends early, if it stands between two events.
+    /// What is to be done about it, if the watch stands between two events.
+    fn catch_up(&self) -> Option<CatchingUp> {
+        match &self.shape {
+            Shape::Watch(watch) if watch.framer.is_between() => Some(match watch.source.clone() {
+                Some(source) => Box::pin(catch_up(watch.chain.clone(), source, watch.seen)),
+                None => Box::pin(std::future::ready(None)),
+            }),
+            _ => None,
+        }
+    }
+
+    /// Goes on with the new chain; returns what the client has to be told.
+    fn go_on(&mut self, caught_up: CaughtUp) -> Vec<Bytes> {
+        if let Shape::Watch(watch) = &mut self.shape {
+            (watch.chain, watch.shown) = (Arc::new(caught_up.chain), caught_up.shown);
+        }
+        caught_up.frames
+    }
+
+    /// The last frame of a watch that ends early.
     fn farewell(&self) -> Option<Bytes> {
         match &self.shape {
-            Shape::Watch(watch) if watch.framer.is_between() => {
-                Some(watch::error_status(watch.encoding, 410, "Expired", OUTDATED))
-            }
-            _ => None,
+            Shape::List(_) => None,
+            Shape::Watch(watch) => Some(watch::error_status(watch.encoding, 410, "Expired", OUTDATED)),
         }
     }
 }
 
+type CatchingUp = Pin<Box<dyn Future<Output = Option<CaughtUp>> + Send>>;
 type Outdated = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Shape {
@@ -149,6 +180,9 @@ impl Watch {
     /// The frame for the client, if there is anything for it to see.
     fn event(&mut self, frame: watch::Frame) -> Result<Option<Bytes>, FilterError> {
         let (kind, object) = (frame.event.kind, &frame.event.object);
+        if self.source.is_some() && kind != EventType::Error {
+            self.seen = self.seen.max(version(self.encoding, object));
+        }
         if self.chain.is_empty() || !matches!(kind, EventType::Added | EventType::Modified | EventType::Deleted) {
             return Ok(Some(frame.raw));
         }
@@ -164,6 +198,13 @@ impl Watch {
             (Some(seen), _) => Some(watch::encode(self.encoding, seen, object)),
         })
     }
+}
+
+/// The version of an object in full form; what has none counts as 0.
+fn version(encoding: Encoding, full: &[u8]) -> u64 {
+    let item = object::into_item(encoding, full).map(|(_, item)| item).ok();
+    let meta = item.and_then(|item| object::meta(encoding, &item).ok());
+    meta.and_then(|meta| meta.resource_version.parse().ok()).unwrap_or(0)
 }
 
 /// Namespace and name of an object in full form; of a Table those of its first row.
@@ -213,13 +254,22 @@ pub(in crate::request) struct Filtered<B> {
     ready: VecDeque<Bytes>,
     outdated: Option<Outdated>,
     is_outdated: bool,
+    catching_up: Option<CatchingUp>,
     metrics: Arc<Metrics>,
 }
 
 impl<B> Filtered<B> {
     pub(in crate::request) fn new(body: B, transform: Transform, metrics: Arc<Metrics>) -> Self {
         let outdated = transform.outdated();
-        Self { body, transform: Some(transform), ready: VecDeque::new(), outdated, is_outdated: false, metrics }
+        Self {
+            body,
+            transform: Some(transform),
+            ready: VecDeque::new(),
+            outdated,
+            is_outdated: false,
+            catching_up: None,
+            metrics,
+        }
     }
 
     fn failed(&mut self, error: String) -> BodyError {
@@ -246,11 +296,24 @@ where
             if this.outdated.as_mut().is_some_and(|outdated| outdated.as_mut().poll(cx).is_ready()) {
                 (this.outdated, this.is_outdated) = (None, true);
             }
-            if this.is_outdated
-                && let Some(farewell) = transform.farewell()
-            {
-                this.transform = None;
-                return Poll::Ready(Some(Ok(Frame::data(farewell))));
+            if this.is_outdated && this.catching_up.is_none() {
+                this.catching_up = transform.catch_up();
+            }
+            if let Some(catching_up) = &mut this.catching_up {
+                // Nothing else is read meanwhile: the store comes to stand where the client does.
+                let caught_up = ready!(catching_up.as_mut().poll(cx));
+                (this.catching_up, this.is_outdated) = (None, false);
+                match caught_up {
+                    Some(caught_up) => {
+                        this.ready.extend(transform.go_on(caught_up));
+                        this.outdated = transform.outdated();
+                    }
+                    None => {
+                        this.ready.extend(transform.farewell());
+                        this.transform = None;
+                    }
+                }
+                continue;
             }
             let mut out = Vec::new();
             let result = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {

@@ -116,6 +116,11 @@ impl Chain {
         }
     }
 
+    /// The chain as it would be made now; `None`: a filter for safety would refuse.
+    pub(super) async fn renewed(&self) -> Option<Self> {
+        self.filters.chain_for(self.ask.clone()).await.ok()
+    }
+
     fn is_outdated(&self) -> bool {
         if Filters::decide(&self.filters.rules.current(), &self.ask) != self.decided {
             return true;

@@ -17,7 +17,7 @@ use crate::kube::list::Encoding;
 use crate::kube::media::{self, Form, Media};
 use crate::kube::message::Edit;
 use crate::request::context::{BodyError, Context, Refusal, Response, Whose, full};
-use crate::request::filter::{self, Chain, Filtered, Shown, Transform};
+use crate::request::filter::{self, Beginning, Chain, Filtered, Shown, Source, Transform};
 use crate::request::names;
 use crate::store::Knowledge;
 
@@ -51,8 +51,8 @@ pub(super) async fn answer(
     let transform = match verb {
         "list" => Transform::list(chain, encoding, gzip),
         "watch" => {
-            let shown = shown(remote, context, &chain, encoding).await;
-            Transform::watch(chain, encoding, gzip, shown)
+            let beginning = beginning(remote, context, &chain, encoding).await;
+            Transform::watch(chain, encoding, gzip, beginning)
         }
         _ => return object(context, &chain, encoding, gzip, parts, body).await,
     };
@@ -83,6 +83,18 @@ async fn object(
         Ok(Edit::Remove) => Err(Refusal::no_such(&context.info)),
         Err(error) => Err(Refusal::bad_gateway(format!("a filter cannot read the kube-apiserver's answer: {error}"))),
     }
+}
+
+async fn beginning(remote: &Remote, context: &Context, chain: &Chain, encoding: Encoding) -> Beginning {
+    let info = &context.info;
+    let remembers = context.accepts.iter().all(|media| media.form == Form::Full) && !info.query.other;
+    let source = remote.knowledge.clone().filter(|_| remembers).map(|knowledge| Source {
+        knowledge,
+        scope: names::scope(info, &Media { encoding, form: Form::Full }),
+        bookmarks: info.query.allow_watch_bookmarks,
+    });
+    let shown = shown(remote, context, chain, encoding).await;
+    Beginning { shown, source, resource_version: info.query.resource_version.clone() }
 }
 
 /// What the client of a watch has been shown: nothing if it begins anew, else what its list had, as far as the store

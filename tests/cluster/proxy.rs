@@ -1,0 +1,127 @@
+//! A real kube-proxy reads Services and EndpointSlices through the hub: its rules have the near endpoints and no other,
+//! follow the annotation, and are made again without the cloud.
+
+use std::fs::File;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use testkit::cluster::{Cut, eventually};
+
+use crate::rig::{MINUTE, Rig};
+
+const WORKLOAD: &str = "
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: kube-proxy, namespace: kube-system}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: kube-proxy}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'system:node-proxier'}
+subjects: [{kind: ServiceAccount, name: kube-proxy, namespace: kube-system}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: near, namespace: story, annotations: {openyurt.io/topologyKeys: kubernetes.io/hostname}}
+spec: {ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: hidden, namespace: story, annotations: {svc.openyurt.io/discard: 'true'}}
+spec: {type: LoadBalancer, ports: [{port: 80, targetPort: 8080, nodePort: 30999}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: near-1, namespace: story, labels: {kubernetes.io/service-name: near}}
+addressType: IPv4
+ports: [{name: '', port: 8080, protocol: TCP}]
+endpoints:
+- {addresses: [10.9.0.1], conditions: {ready: true}, nodeName: NODE}
+- {addresses: [10.9.0.2], conditions: {ready: true}, nodeName: far-away}
+";
+/// Endpoints, as the rules name them.
+const NEAR: &str = "10.9.0.1";
+const FAR: &str = "10.9.0.2";
+const HUB: &str = "169.254.2.1";
+const NODE_PORT: &str = "30999";
+const ANNOTATION: &str = "openyurt.io/topologyKeys";
+
+/// Ends with the act.
+struct Proxy(Child);
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub fn play(rig: &Rig) -> Result<()> {
+    rig.cluster.apply(&WORKLOAD.replace("NODE", rig.cluster.node_name()))?;
+    write_kubeconfig(rig)?;
+    let proxy = start(rig)?;
+    rules(rig, "near alone", &[NEAR, HUB], &[FAR, NODE_PORT])?;
+    rig.say("kube-proxy", "its rules have this node's endpoint and the hub's, not the far one, and no hidden Service");
+    annotate(rig, &format!("{ANNOTATION}-"))?;
+    rules(rig, "far as well", &[NEAR, FAR], &[])?;
+    annotate(rig, &format!("{ANNOTATION}=kubernetes.io/hostname"))?;
+    rules(rig, "near alone again", &[NEAR], &[FAR])?;
+    rig.say("kube-proxy", "its rules follow the Service's annotation both ways");
+    rig.cut(Cut::SilentDrop)?;
+    rig.wait_link(false)?;
+    drop(proxy);
+    let nft = rig.cluster.edge_command("nft").args(["delete", "table", "ip", "kube-proxy"]).status()?;
+    ensure!(nft.success(), "nft: {nft}");
+    let proxy = start(rig)?;
+    rules(rig, "near alone, offline", &[NEAR, HUB], &[FAR, NODE_PORT])?;
+    rig.say("kube-proxy restarted offline", "it has made the same rules again");
+    rig.restore(Cut::SilentDrop)?;
+    drop(proxy);
+    Ok(())
+}
+
+fn write_kubeconfig(rig: &Rig) -> Result<()> {
+    let token = rig.cluster.token("kube-system", "kube-proxy")?;
+    let ca = rig.cluster.ca().display().to_string();
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: hub\n\
+         contexts: [{{name: hub, context: {{cluster: hub, user: proxy}}}}]\n\
+         clusters: [{{name: hub, cluster: {{server: 'https://{HUB}:10268', certificate-authority: {ca}}}}}]\n\
+         users: [{{name: proxy, user: {{token: {token}}}}}]\n"
+    );
+    Ok(std::fs::write(rig.cluster.dir().join("kube-proxy.conf"), text)?)
+}
+
+fn start(rig: &Rig) -> Result<Proxy> {
+    let dir = rig.cluster.dir();
+    let log = File::options().create(true).append(true).open(dir.join("log/kube-proxy.log"))?;
+    let mut command = rig.cluster.edge_command(&dir.join("bin/lab").to_string_lossy());
+    command.args([
+        "kube-proxy",
+        "--proxy-mode=nftables",
+        &format!("--kubeconfig={}", dir.join("kube-proxy.conf").display()),
+        &format!("--hostname-override={}", rig.cluster.node_name()),
+        // The machine's own limits are not the test's to change.
+        "--conntrack-max-per-core=0",
+        "--conntrack-tcp-timeout-established=0",
+        "--conntrack-tcp-timeout-close-wait=0",
+    ]);
+    Ok(Proxy(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?))
+}
+
+fn annotate(rig: &Rig, change: &str) -> Result<()> {
+    rig.cluster.kubectl(&["annotate", "service", "near", "-n", "story", "--overwrite", change]).map(drop)
+}
+
+/// Waits until kube-proxy's rules name all of `there` and none of `gone`.
+fn rules(rig: &Rig, what: &str, there: &[&str], gone: &[&str]) -> Result<Duration> {
+    let started = std::time::Instant::now();
+    eventually(what, MINUTE, || {
+        let output = rig.cluster.edge_command("nft").args(["list", "table", "ip", "kube-proxy"]).output()?;
+        let rules = String::from_utf8_lossy(&output.stdout);
+        let has = |word: &&str| rules.contains(*word);
+        ensure!(there.iter().all(has) && !gone.iter().any(has), "{}", rules.chars().take(4000).collect::<String>());
+        Ok(started.elapsed())
+    })
+}
