@@ -64,4 +64,5 @@ bench:
 	@scripts/need bench
 	@cargo build --release --locked -p holdfast
 	@cargo build --release --locked -p testkit
-	@exec $(TARGET)/release/bench --hub $(TARGET)/release/holdfast
+	@$(TARGET)/release/bench --hub $(TARGET)/release/holdfast
+	@cargo bench --locked --bench filters

@@ -181,6 +181,16 @@ async fn a_change_of_the_topology_is_told_as_events() {
     let event = tokio::time::timeout(SECONDS(10), watch.event()).await.unwrap().unwrap().unwrap();
     assert_eq!((event["type"].as_str(), event["object"]["metadata"]["name"].as_str()), (Some("MODIFIED"), Some("near-1")));
     assert_eq!(addresses(&event["object"]).len(), 3);
+    for (keys, left) in [("kubernetes.io/zone", 2), ("none", 3), ("kubernetes.io/hostname", 1)] {
+        service(&rig, "near", "ClusterIP", &json!({"openyurt.io/topologyKeys": keys}));
+        let event = loop {
+            let event = tokio::time::timeout(SECONDS(10), watch.event()).await.unwrap().unwrap().unwrap();
+            if event["type"] != "BOOKMARK" {
+                break event;
+            }
+        };
+        assert_eq!((event["type"].as_str(), addresses(&event["object"]).len()), (Some("MODIFIED"), left), "{keys}");
+    }
     service(&rig, "plain", "ClusterIP", &json!({"openyurt.io/topologyKeys": "kubernetes.io/hostname"}));
     assert_eq!(next(&mut watch).await, pair("MODIFIED", "other-1"));
     slice(&rig, "late-1", "plain");

@@ -244,3 +244,6 @@ fn service_of(item: &Item<'_>) -> Result<Service, FilterError> {
         discard: annotation(discardcloudservice::ANNOTATION)?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! What a filter costs on one core: lists and watch events of 5,000 objects, in both encodings, beside decoding into
+//! `serde_json::Value`, filtering and encoding again.
+//!
+//! Receives nothing; prints a table in Markdown with each target beside its figure. A figure over its target is no failure.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a program for developers")]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use holdfast::kube::list::{Encoding, Limits, Rewriter};
+use holdfast::kube::object::{TypeMeta, from_item, into_item};
+use holdfast::kube::proto::{envelop, write_bytes, write_number};
+use holdfast::request::filter::{Ask, Chain, Filters, Hub};
+use holdfast::runtime::metrics::Metrics;
+use holdfast::state::filters::Filter;
+use holdfast::state::inputs::{Inputs, Node};
+use holdfast::state::rules::{Agents, RuleSet, Rules};
+
+const OBJECTS: usize = 5000;
+const ROUNDS: usize = 7;
+const CHUNK: usize = 16 * 1024;
+/// Filler, so that an object has some 5 KB, as one with managedFields has.
+const FILLER: usize = 4500;
+
+/// What one filter is measured on.
+struct Case {
+    filter: Filter,
+    group: &'static str,
+    resource: &'static str,
+    kind: &'static str,
+}
+
+const CASES: [Case; 7] = [
+    Case { filter: Filter::DiscardCloudService, group: "", resource: "services", kind: "Service" },
+    Case { filter: Filter::NodePortIsolation, group: "", resource: "services", kind: "Service" },
+    Case { filter: Filter::MasterService, group: "", resource: "services", kind: "Service" },
+    Case { filter: Filter::ServiceTopology, group: "discovery.k8s.io", resource: "endpointslices", kind: "EndpointSlice" },
+    Case { filter: Filter::ForwardKubeSvcTraffic, group: "discovery.k8s.io", resource: "endpointslices", kind: "EndpointSlice" },
+    Case { filter: Filter::InClusterConfig, group: "", resource: "configmaps", kind: "ConfigMap" },
+    Case { filter: Filter::ServiceEnvUpdater, group: "", resource: "pods", kind: "Pod" },
+];
+
+fn chain(case: &Case) -> Chain {
+    let mut rules = RuleSet::new(Agents::parse("*"), &[case.filter]);
+    rules.filters.values_mut().for_each(|components| components.extend(["bench".to_owned()]));
+    let inputs = Inputs::default();
+    inputs.update(|facts| {
+        facts.node = Some(Arc::new(Node { pool: Some("p".into()), zone: None }));
+        facts.pool = Some(Arc::new(["n1".to_owned()].into()));
+        facts.services = Some(Arc::default());
+        facts.topology = Some(Arc::new(HashMap::from([(("a".into(), "s".into()), "openyurt.io/nodepool".into())])));
+    });
+    let filters = Arc::new(Filters {
+        hub: Hub { address: "169.254.2.1".parse().unwrap(), port: 10_268 },
+        node_name: "n1".into(),
+        inputs: Arc::new(inputs),
+        rules: Arc::new(Rules::new(rules)),
+        metrics: Arc::new(Metrics::default()),
+    });
+    let ask = Ask {
+        component: "bench".into(),
+        group: case.group.into(),
+        resource: case.resource.into(),
+        verb: "list".into(),
+        whole: true,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(filters.chain_for(ask)).unwrap()
+}
+
+/// An object in item form that the filter has something to do with.
+fn item(case: &Case, encoding: Encoding, number: usize) -> Vec<u8> {
+    let filler = "f".repeat(FILLER);
+    match encoding {
+        Encoding::Json => {
+            let rest = match case.kind {
+                "Service" => {
+                    r#""spec":{"type":"NodePort","clusterIP":"10.0.0.1","ports":[{"name":"https","port":443}]}"#.to_owned()
+                }
+                "EndpointSlice" => {
+                    let endpoint =
+                        |node| format!(r#"{{"addresses":["10.1.1.1"],"conditions":{{"ready":true}},"nodeName":"{node}"}}"#);
+                    format!(r#""endpoints":[{},{}],"addressType":"IPv4""#, endpoint("n1"), endpoint("n2"))
+                }
+                "ConfigMap" => r#""data":{"config.conf":"kubeconfig: x"}"#.to_owned(),
+                _ => r#""spec":{"containers":[{"name":"c","env":[{"name":"KUBERNETES_SERVICE_HOST","value":"10.96.0.1"}]}]}"#
+                    .to_owned(),
+            };
+            format!(
+                r#"{{"metadata":{{"name":"o{number}","namespace":"a","resourceVersion":"{number}","labels":{{"kubernetes.io/service-name":"s"}},"annotations":{{"nodeport.openyurt.io/listen":"p","x":"{filler}"}}}},{rest}}}"#
+            )
+            .into_bytes()
+        }
+        Encoding::Protobuf => proto_item(case, number, &filler),
+    }
+}
+
+fn message(fields: &[(u32, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    fields.iter().for_each(|(number, value)| write_bytes(&mut out, *number, value));
+    out
+}
+
+fn proto_item(case: &Case, number: usize, filler: &str) -> Vec<u8> {
+    let pair = |key: &str, value: &str| message(&[(1, key.as_bytes()), (2, value.as_bytes())]);
+    let metadata = message(&[
+        (1, format!("o{number}").as_bytes()),
+        (3, b"a"),
+        (6, number.to_string().as_bytes()),
+        (11, &pair("kubernetes.io/service-name", "s")),
+        (12, &pair("nodeport.openyurt.io/listen", "p")),
+        (12, &pair("x", filler)),
+    ]);
+    let mut out = message(&[(1, &metadata)]);
+    match case.kind {
+        "Service" => {
+            let mut port = message(&[(1, b"https")]);
+            write_number(&mut port, 3, 443);
+            write_bytes(&mut out, 2, &message(&[(1, &port), (3, b"10.0.0.1"), (4, b"NodePort")]));
+        }
+        "EndpointSlice" => {
+            for node in ["n1", "n2"] {
+                write_bytes(&mut out, 2, &message(&[(1, b"10.1.1.1"), (6, node.as_bytes())]));
+            }
+            write_bytes(&mut out, 4, b"IPv4");
+        }
+        "ConfigMap" => write_bytes(&mut out, 2, &pair("config.conf", "kubeconfig: x")),
+        _ => {
+            let variable = message(&[(1, b"KUBERNETES_SERVICE_HOST"), (2, b"10.96.0.1")]);
+            write_bytes(&mut out, 2, &message(&[(2, &message(&[(1, b"c"), (7, &variable)]))]));
+        }
+    }
+    out
+}
+
+fn list(case: &Case, encoding: Encoding) -> Vec<u8> {
+    let items = (0..OBJECTS).map(|number| item(case, encoding, number));
+    match encoding {
+        Encoding::Json => {
+            let items: Vec<_> = items.map(|item| String::from_utf8(item).unwrap()).collect();
+            format!(
+                r#"{{"kind":"{}List","apiVersion":"v1","metadata":{{"resourceVersion":"1"}},"items":[{}]}}"#,
+                case.kind,
+                items.join(",")
+            )
+            .into_bytes()
+        }
+        Encoding::Protobuf => {
+            let mut raw = Vec::new();
+            items.for_each(|item| write_bytes(&mut raw, 2, &item));
+            envelop("v1", &format!("{}List", case.kind), &raw)
+        }
+    }
+}
+
+fn best(mut work: impl FnMut()) -> Duration {
+    let once = |work: &mut dyn FnMut()| {
+        let began = Instant::now();
+        work();
+        began.elapsed()
+    };
+    (0..ROUNDS).map(|_| once(&mut work)).min().unwrap()
+}
+
+fn stream(chain: &Chain, encoding: Encoding, body: &Bytes) {
+    let limits = Limits { max_item: 8 << 20, max_head: 64 * 1024 };
+    let mut rewriter = Rewriter::new(encoding, limits, chain.reserve(), |kind, item| chain.item(encoding, kind, item));
+    let mut out = Vec::new();
+    let mut rest = body.clone();
+    while !rest.is_empty() {
+        rewriter.feed(rest.split_to(CHUNK.min(rest.len())), &mut out).unwrap();
+        std::hint::black_box(&out);
+        out.clear();
+    }
+    rewriter.finish().unwrap();
+}
+
+/// An event's object, from full form to full form.
+fn event(chain: &Chain, encoding: Encoding, kind: &str, full: &[u8]) {
+    let (types, item) = into_item(encoding, full).unwrap();
+    if let holdfast::kube::message::Edit::Replace(item) = chain.item(encoding, kind, &item).unwrap() {
+        std::hint::black_box(from_item(encoding, &types, &item));
+    }
+}
+
+/// The most memory this process ever had, in MB.
+fn peak() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+}
+
+fn main() {
+    println!(
+        "| filter | encoding | list, MB/s | target, at least | | event of 5 KB | target, at most | | memory beyond the list |"
+    );
+    println!("|:--|:--|--:|--:|--:|--:|--:|--:|--:|");
+    for case in &CASES {
+        let chain = chain(case);
+        for (encoding, target) in [(Encoding::Json, 250.0), (Encoding::Protobuf, 1000.0)] {
+            let body = Bytes::from(list(case, encoding));
+            let before = peak();
+            let rate = body.len() as f64 / 1e6 / best(|| stream(&chain, encoding, &body)).as_secs_f64();
+            let memory = peak() - before;
+            let types = TypeMeta { api_version: "v1".into(), kind: case.kind.into() };
+            let full = from_item(encoding, &types, &item(case, encoding, 1));
+            let each = best(|| (0..1000).for_each(|_| event(&chain, encoding, case.kind, &full))).as_secs_f64() * 1e3;
+            let ok = |good: bool| if good { "ok" } else { "missed" };
+            println!(
+                "| {} | {encoding:?} | {rate:.0} | {target:.0} | {} | {each:.1} us | 20 us | {} | {memory:.1} MB |",
+                case.filter.name(),
+                ok(rate >= target),
+                ok(each <= 20.0)
+            );
+        }
+    }
+    let body = list(&CASES[0], Encoding::Json);
+    let rate = body.len() as f64 / 1e6 / best(|| through_values(&body)).as_secs_f64();
+    println!("| (decode, filter, encode with serde_json::Value) | Json | {rate:.0} | | | | | | {:.0} MB |", peak());
+}
+
+fn through_values(body: &[u8]) {
+    let mut list: serde_json::Value = serde_json::from_slice(body).unwrap();
+    list["items"].as_array_mut().unwrap().retain(|item| item["spec"]["type"] != "LoadBalancer");
+    std::hint::black_box(serde_json::to_vec(&list).unwrap());
+}

@@ -1,0 +1,127 @@
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::request::filter::testing::{BOTH, Made, hub};
+use crate::runtime::metrics::Metrics;
+use crate::state::inputs::{Inputs, Node};
+use crate::state::rules::{Agents, RuleSet, Rules};
+
+/// All filters at once, for one component; a node in pool p.
+fn chain(group: &str, resource: &str, whole: bool) -> Chain {
+    let mut rules = RuleSet::new(Agents::parse("*"), &Filter::ALL);
+    rules.filters.values_mut().for_each(|components| components.extend(["everybody".to_owned()]));
+    let inputs = Inputs::default();
+    let kinds = [("lb", "LoadBalancer", Some("true")), ("plain", "ClusterIP", Some("true"))].map(|(name, kind, discard)| {
+        let service = Service { kind: kind.into(), discard: discard.map(str::to_owned), ..Service::default() };
+        (("a".to_owned(), name.to_owned()), service)
+    });
+    inputs.update(|facts| {
+        facts.node = Some(Arc::new(Node { pool: Some("p".into()), zone: None }));
+        facts.pool = Some(Arc::default());
+        facts.services = Some(Arc::new(HashMap::from(kinds)));
+        facts.topology = Some(Arc::new(HashMap::from([(("a".to_owned(), "s".to_owned()), "kubernetes.io/hostname".to_owned())])));
+    });
+    let filters = Arc::new(Filters {
+        hub: hub("169.254.2.1"),
+        node_name: "n1".into(),
+        inputs: Arc::new(inputs),
+        rules: Arc::new(Rules::new(rules)),
+        metrics: Arc::new(Metrics::default()),
+    });
+    let ask = Ask { component: "everybody".into(), group: group.into(), resource: resource.into(), verb: "list".into(), whole };
+    let decided = Filters::decide(&filters.rules.current(), &ask);
+    Chain::new(filters, ask, decided.clone(), decided)
+}
+
+const ALL: [(&str, &str); 5] =
+    [("", "services"), ("", "endpoints"), ("discovery.k8s.io", "endpointslices"), ("", "configmaps"), ("", "pods")];
+
+#[test]
+fn a_decision_can_be_printed() {
+    assert_eq!(chain("", "services", true).decision().to_string(), "discardcloudservice, nodeportisolation, masterservice");
+    assert_eq!(chain("", "secrets", true).decision().to_string(), "no filter");
+    assert_eq!(
+        chain("discovery.k8s.io", "endpointslices", true).decision().to_string(),
+        "servicetopology, forwardkubesvctraffic"
+    );
+}
+
+#[test]
+fn metadata_is_judged_by_what_the_hub_knows_of_the_service() {
+    let chain = chain("", "services", false);
+    for encoding in BOTH {
+        for (name, discard, hidden) in [
+            ("lb", "true", true),
+            // By its annotations alone it could be one: the hub knows that it is none.
+            ("plain", "true", false),
+            // Younger than what the hub knows.
+            ("unknown", "true", true),
+            ("unknown", "false", false),
+        ] {
+            let item = Made::object(encoding, "a", name, &[], &[(discardcloudservice::ANNOTATION, discard)]);
+            let edit = chain.item(encoding, "PartialObjectMetadataList", &item.bytes).unwrap();
+            assert_eq!(edit == Edit::Remove, hidden, "{name} {discard}");
+        }
+    }
+}
+
+#[test]
+fn a_row_goes_with_its_object() {
+    let chain = chain("", "services", false);
+    let row =
+        |object: &str| chain.item(Encoding::Json, "Table", format!(r#"{{"cells":["x"],"object":{object}}}"#).as_bytes()).unwrap();
+    let metadata = |name| format!(r#"{{"kind":"PartialObjectMetadata","metadata":{{"namespace":"a","name":"{name}"}}}}"#);
+    assert_eq!(row(&metadata("lb")), Edit::Remove);
+    assert_eq!(row(&metadata("plain")), Edit::Keep);
+    assert_eq!(row("null"), Edit::Keep, "rows without objects were asked for");
+    let master = r#"{"kind":"Service","metadata":{"namespace":"default","name":"kubernetes"},"spec":{"clusterIP":"10.96.0.1"}}"#;
+    let Edit::Replace(row) = row(master) else { panic!("whole objects are rewritten in a Table too") };
+    let row = String::from_utf8(row).unwrap();
+    assert!(row.starts_with(r#"{"cells":["x"],"object":{"#) && row.contains(r#""clusterIP":"169.254.2.1""#), "{row}");
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_for_safety_and_passed_on_for_comfort() {
+    let damaged = br#"{"metadata":{"namespace":"kube-system","name":"kube-proxy"},"data":[1],"spec":7,"endpoints":8}"#;
+    assert!(chain("", "services", true).item(Encoding::Json, "ServiceList", damaged).is_err());
+    for (group, resource) in [("", "configmaps"), ("", "pods")] {
+        let chain = chain(group, resource, true);
+        assert_eq!(chain.item(Encoding::Json, "List", damaged), Ok(Edit::Keep), "{resource}");
+        let errors = &chain.filters.metrics.filter_errors;
+        let counted: u64 = chain.decision().filters().iter().map(|filter| errors.get_or_create(&label(*filter)).get()).sum();
+        assert_eq!(counted, 1, "{resource}: and counted");
+    }
+}
+
+fn label(filter: Filter) -> crate::runtime::metrics::FilterLabel {
+    crate::runtime::metrics::FilterLabel { filter: filter.name() }
+}
+
+proptest! {
+    /// Neither garbage nor objects with a few wrong bytes make anything panic.
+    #[test]
+    fn no_bytes_panic(
+        garbage in proptest::collection::vec(any::<u8>(), 0..80),
+        text in "[\\[\\]{}\":,a-z1]{0,60}",
+        flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        for (group, resource) in ALL {
+            let chain = chain(group, resource, true);
+            for encoding in BOTH {
+                let mut bent = Made::object(encoding, "default", "kubernetes", &[("kubernetes.io/service-name", "s")], &[("a", "b")])
+                    .message(crate::kube::schema::service::SPEC, &Made::new(encoding).text(service::TYPE, "NodePort")).bytes;
+                for (at, byte) in &flips {
+                    let at = at.index(bent.len());
+                    bent[at] = *byte;
+                }
+                for bytes in [garbage.as_slice(), text.as_bytes(), &bent] {
+                    for kind in ["ServiceList", "PartialObjectMetadataList", "Table"] {
+                        let _ = chain.item(encoding, kind, bytes);
+                    }
+                }
+            }
+        }
+    }
+}
