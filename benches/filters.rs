@@ -21,8 +21,14 @@ use holdfast::state::rules::{Agents, RuleSet, Rules};
 const OBJECTS: usize = 5000;
 const ROUNDS: usize = 7;
 const CHUNK: usize = 16 * 1024;
-/// Filler, so that an object has some 5 KB, as one with managedFields has.
-const FILLER: usize = 4500;
+/// Fields in an object's managedFields, so that it has some 5 KB.
+const MANAGED: usize = 150;
+
+/// FieldsV1 as the kube-apiserver writes it: small nested objects, in protobuf as one field of bytes.
+fn managed_fields() -> String {
+    let fields: Vec<_> = (0..MANAGED).map(|number| format!(r#""f:field{number}":{{"f:name":{{}},".":{{}}}}"#)).collect();
+    format!(r#"{{"f:spec":{{{}}}}}"#, fields.join(","))
+}
 
 /// What one filter is measured on.
 struct Case {
@@ -72,7 +78,7 @@ fn chain(case: &Case) -> Chain {
 
 /// An object in item form that the filter has something to do with.
 fn item(case: &Case, encoding: Encoding, number: usize) -> Vec<u8> {
-    let filler = "f".repeat(FILLER);
+    let managed = managed_fields();
     match encoding {
         Encoding::Json => {
             let rest = match case.kind {
@@ -89,11 +95,11 @@ fn item(case: &Case, encoding: Encoding, number: usize) -> Vec<u8> {
                     .to_owned(),
             };
             format!(
-                r#"{{"metadata":{{"name":"o{number}","namespace":"a","resourceVersion":"{number}","labels":{{"kubernetes.io/service-name":"s"}},"annotations":{{"nodeport.openyurt.io/listen":"p","x":"{filler}"}}}},{rest}}}"#
+                r#"{{"metadata":{{"name":"o{number}","namespace":"a","uid":"u","resourceVersion":"{number}","labels":{{"kubernetes.io/service-name":"s"}},"annotations":{{"nodeport.openyurt.io/listen":"p"}},"managedFields":[{{"manager":"m","fieldsV1":{managed}}}]}},{rest}}}"#
             )
             .into_bytes()
         }
-        Encoding::Protobuf => proto_item(case, number, &filler),
+        Encoding::Protobuf => proto_item(case, number, &managed),
     }
 }
 
@@ -103,15 +109,16 @@ fn message(fields: &[(u32, &[u8])]) -> Vec<u8> {
     out
 }
 
-fn proto_item(case: &Case, number: usize, filler: &str) -> Vec<u8> {
+fn proto_item(case: &Case, number: usize, managed: &str) -> Vec<u8> {
     let pair = |key: &str, value: &str| message(&[(1, key.as_bytes()), (2, value.as_bytes())]);
     let metadata = message(&[
         (1, format!("o{number}").as_bytes()),
         (3, b"a"),
+        (5, b"u"),
         (6, number.to_string().as_bytes()),
         (11, &pair("kubernetes.io/service-name", "s")),
         (12, &pair("nodeport.openyurt.io/listen", "p")),
-        (12, &pair("x", filler)),
+        (17, &message(&[(1, b"m"), (7, &message(&[(1, managed.as_bytes())]))])),
     ]);
     let mut out = message(&[(1, &metadata)]);
     match case.kind {

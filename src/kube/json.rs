@@ -15,7 +15,7 @@ use memchr::memchr2;
 
 mod walk;
 
-pub use walk::{Elements, Member, Members, elements, members, string_value, top_level_field, write_string};
+pub use walk::{Elements, Member, Members, elements, from_member, members, string_value, top_level_field, write_string};
 
 /// The deepest nesting accepted; the same as in Go's `encoding/json` and in `sigs.k8s.io/json`.
 pub const MAX_DEPTH: usize = 10_000;
@@ -223,18 +223,42 @@ impl Scanner {
     }
 }
 
+/// Most strings of an object end within this: they are looked at eight bytes at a time, longer ones by memchr.
+const SHORT: usize = 32;
+
 /// The offset after the closing quote of a string whose inside begins at `at`, or the state in which it is left.
 #[inline]
 fn string_end(chunk: &[u8], mut at: usize) -> Result<usize, State> {
     loop {
         let rest = chunk.get(at..).unwrap_or_default();
-        match memchr2(b'"', b'\\', rest) {
-            None => return Err(State::String),
-            Some(found) if rest[found] == b'"' => return Ok(at + found + 1),
-            Some(found) if found + 1 == rest.len() => return Err(State::Escape),
-            Some(found) => at += found + 2,
+        let found = short_end(rest).or_else(|seen| memchr2(b'"', b'\\', &rest[seen..]).map(|found| seen + found).ok_or(()));
+        match found {
+            Err(()) => return Err(State::String),
+            Ok(found) if rest[found] == b'"' => return Ok(at + found + 1),
+            Ok(found) if found + 1 == rest.len() => return Err(State::Escape),
+            Ok(found) => at += found + 2,
         }
     }
+}
+
+/// Where the first quote or backslash is, or how many bytes have none.
+#[inline]
+fn short_end(rest: &[u8]) -> Result<usize, usize> {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // The lowest byte that is zero has its high bit set here, and none below it has.
+    let zeros = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
+    let mut at = 0;
+    while at < SHORT {
+        let Some(word) = rest.get(at..).and_then(|rest| rest.first_chunk::<8>()) else { break };
+        let word = u64::from_le_bytes(*word);
+        let found = zeros(word ^ (LOW * u64::from(b'"'))) | zeros(word ^ (LOW * u64::from(b'\\')));
+        if found != 0 {
+            return Ok(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    Err(at)
 }
 
 fn scalar_end(chunk: &[u8], at: usize) -> Result<Option<usize>, JsonError> {

@@ -5,8 +5,8 @@
 //! it was, fields that nobody here knows included. What cannot be read is a [`MessageError`]; nothing here panics.
 //!
 //! A part is one element of a repeated field (a JSON array, or one occurrence of a protobuf field), or the value of a
-//! single one. JSON's `null` is no part at all. Of a single field that occurs twice the last one counts, as for Go's
-//! decoders.
+//! single one. JSON's `null` is no part at all. The kube-apiserver writes no field of JSON twice; of one that is there
+//! twice all the same, the first one is read.
 //!
 //! Source of numbers and names: the `generated.proto` beside each `types.go` of `k8s.io/api` and `k8s.io/apimachinery`.
 
@@ -65,7 +65,7 @@ pub fn parts(encoding: Encoding, message: &[u8], field: Field) -> Result<Vec<Ran
             for member in json::members(message) {
                 let member = member?;
                 if member.is(field.json) {
-                    found = json_parts(message, member.value, field)?;
+                    return json_parts(message, member.value, field);
                 }
             }
         }
@@ -105,7 +105,7 @@ fn shifted(range: Range<usize>, by: usize) -> Range<usize> {
     range.start + by..range.end + by
 }
 
-/// The last part of `field`: a single message's value.
+/// The value of a single field.
 pub fn part(encoding: Encoding, message: &[u8], field: Field) -> Result<Option<&[u8]>, MessageError> {
     Ok(parts(encoding, message, field)?.pop().map(|range| &message[range]))
 }
@@ -153,6 +153,36 @@ pub fn entry<'a>(encoding: Encoding, message: &'a [u8], field: Field, key: &str)
         }
     }
     Ok(found)
+}
+
+/// The value of `key` in a field, within the single message `outer`, that maps strings to strings. Looks no further than
+/// it has to: of a field that occurs twice in JSON the first one counts.
+pub fn inner_entry<'a>(
+    encoding: Encoding,
+    message: &'a [u8],
+    outer: Field,
+    field: Field,
+    key: &str,
+) -> Result<Option<Cow<'a, str>>, MessageError> {
+    match encoding {
+        Encoding::Protobuf => match part(encoding, message, outer)? {
+            Some(inner) => entry(encoding, inner, field, key),
+            None => Ok(None),
+        },
+        Encoding::Json => {
+            let Some(inner) = json::from_member(message, outer.json)? else { return Ok(None) };
+            let Some(map) = json::from_member(inner, field.json)?.filter(|map| !map.starts_with(b"null")) else {
+                return Ok(None);
+            };
+            for member in json::members(map) {
+                let member = member?;
+                if member.is(key) {
+                    return decode(encoding, &map[member.value], field).map(Some);
+                }
+            }
+            Ok(None)
+        }
+    }
 }
 
 /// `message` with the parts of `field` as `edit` wants them; `None`: nothing changes.

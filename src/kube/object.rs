@@ -168,15 +168,8 @@ fn text(object: &[u8], value: Range<usize>, name: &'static str) -> Result<String
 }
 
 fn json_meta(object: &[u8]) -> Result<Meta, ObjectError> {
-    let mut metadata = None;
-    for member in json::members(object) {
-        let member = member?;
-        if member.is("metadata") {
-            metadata = object.get(member.value);
-            break;
-        }
-    }
-    let metadata = metadata.ok_or(ObjectError::Missing("metadata"))?;
+    // What comes behind the four fields, managedFields above all, need not be looked at.
+    let metadata = json::from_member(object, "metadata")?.ok_or(ObjectError::Missing("metadata"))?;
     let mut meta = Meta::default();
     let mut missing = 4;
     for member in json::members(metadata) {

@@ -60,6 +60,21 @@ pub fn elements(array: &[u8]) -> Elements<'_> {
     Elements(Walk::over(array))
 }
 
+/// `object` from where the value of member `name` begins: what is in it can be walked over without looking for its end
+/// first. None if there is no such member.
+pub fn from_member<'a>(object: &'a [u8], name: &str) -> Result<Option<&'a [u8]>, JsonError> {
+    let mut walk = Walk::over(object);
+    while walk.step(b'{', b'}')? {
+        let raw_key = walk.key()?;
+        walk.peek()?;
+        if (Member { raw_key, value: 0..0 }).is(name) {
+            return Ok(object.get(walk.at..));
+        }
+        walk.value()?;
+    }
+    Ok(None)
+}
+
 /// Where the value of member `name` is in `object`; stops reading there. None if there is no such member before
 /// the first fault.
 pub fn top_level_field(object: &[u8], name: &str) -> Option<Range<usize>> {
@@ -169,13 +184,18 @@ impl<'a> Walk<'a> {
         Ok(false)
     }
 
-    fn member(&mut self) -> Result<Member<'a>, JsonError> {
+    /// A member's name, up to its value.
+    fn key(&mut self) -> Result<&'a [u8], JsonError> {
         if self.peek()? != b'"' {
             return Err(self.unexpected());
         }
         let key = self.value()?;
-        let raw_key = self.text.get(key.start + 1..key.end - 1).unwrap_or_default();
         self.expect(b':')?;
+        Ok(self.text.get(key.start + 1..key.end - 1).unwrap_or_default())
+    }
+
+    fn member(&mut self) -> Result<Member<'a>, JsonError> {
+        let raw_key = self.key()?;
         let value = self.value()?;
         Ok(Member { raw_key, value })
     }

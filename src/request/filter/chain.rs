@@ -228,21 +228,21 @@ pub(super) fn name(item: &Item<'_>) -> Result<(String, String), FilterError> {
     Ok((meta.namespace, meta.name))
 }
 
-/// What filters want to know of a Service, from itself.
+/// What filters want to know of a Service, from itself. Its type matters only beside an annotation, and stands far behind.
 fn service_of(item: &Item<'_>) -> Result<Service, FilterError> {
     let encoding = item.encoding;
-    let metadata = message::part(encoding, item.bytes, METADATA)?.unwrap_or_default();
-    let annotation = |key| message::entry(encoding, metadata, meta::ANNOTATIONS, key).map(|value| value.map(Cow::into_owned));
-    let annotation = |key| if metadata.is_empty() { Ok(None) } else { annotation(key) };
-    let kind = match message::part(encoding, item.bytes, service::SPEC)? {
-        Some(spec) => message::text(encoding, spec, service::TYPE)?.into_owned(),
-        None => String::new(),
+    let annotation = |key| {
+        let value = message::inner_entry(encoding, item.bytes, METADATA, meta::ANNOTATIONS, key);
+        value.map(|value| value.map(Cow::into_owned))
     };
-    Ok(Service {
-        kind,
-        listen: annotation(nodeportisolation::ANNOTATION)?,
-        discard: annotation(discardcloudservice::ANNOTATION)?,
-    })
+    let (listen, discard) = (annotation(nodeportisolation::ANNOTATION)?, annotation(discardcloudservice::ANNOTATION)?);
+    let mut kind = String::new();
+    if (listen.is_some() || discard.is_some())
+        && let Some(spec) = message::part(encoding, item.bytes, service::SPEC)?
+    {
+        kind = message::text(encoding, spec, service::TYPE)?.into_owned();
+    }
+    Ok(Service { kind, listen, discard })
 }
 
 #[cfg(test)]

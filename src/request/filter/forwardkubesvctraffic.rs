@@ -34,8 +34,7 @@ fn is_masters(item: &Item<'_>) -> Result<bool, FilterError> {
     if namespace != "default" {
         return Ok(false);
     }
-    let metadata = message::part(item.encoding, item.bytes, METADATA)?.unwrap_or_default();
-    let label = message::entry(item.encoding, metadata, meta::LABELS, SERVICE_NAME)?;
+    let label = message::inner_entry(item.encoding, item.bytes, METADATA, meta::LABELS, SERVICE_NAME)?;
     Ok(label.map_or(name == "kubernetes", |label| label == "kubernetes"))
 }
 

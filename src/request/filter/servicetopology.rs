@@ -50,8 +50,7 @@ pub(super) fn apply(facts: &Facts, node_name: &str, slices: bool, item: &Item<'_
 fn topology_keys<'a>(facts: &'a Facts, slices: bool, item: &Item<'_>) -> Result<Option<&'a str>, FilterError> {
     let (namespace, mut service) = name(item)?;
     if slices {
-        let metadata = message::part(item.encoding, item.bytes, METADATA)?.unwrap_or_default();
-        match message::entry(item.encoding, metadata, meta::LABELS, SERVICE_NAME)? {
+        match message::inner_entry(item.encoding, item.bytes, METADATA, meta::LABELS, SERVICE_NAME)? {
             Some(label) => service = label.into_owned(),
             None => return Ok(None),
         }

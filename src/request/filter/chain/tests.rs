@@ -84,7 +84,7 @@ fn a_row_goes_with_its_object() {
 
 #[test]
 fn what_cannot_be_read_is_refused_for_safety_and_passed_on_for_comfort() {
-    let damaged = br#"{"metadata":{"namespace":"kube-system","name":"kube-proxy"},"data":[1],"spec":7,"endpoints":8}"#;
+    let damaged = br#"{"metadata":{"namespace":"kube-system","name":"kube-proxy","annotations":{"nodeport.openyurt.io/listen":"q"}},"data":[1],"spec":7}"#;
     assert!(chain("", "services", true).item(Encoding::Json, "ServiceList", damaged).is_err());
     for (group, resource) in [("", "configmaps"), ("", "pods")] {
         let chain = chain(group, resource, true);
