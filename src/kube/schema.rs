@@ -50,6 +50,8 @@ pub mod config_map {
 /// k8s.io/api/discovery/v1, EndpointSlice and below.
 pub mod endpoint_slice {
     use super::Field;
+    /// The label that names the Service whose endpoints these are.
+    pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
     pub const ENDPOINTS: Field = Field::many("endpoints", 2);
     pub const PORTS: Field = Field::many("ports", 3);
     pub const ADDRESS_TYPE: Field = Field::new("addressType", 4);

@@ -14,6 +14,7 @@ mod chain;
 mod discardcloudservice;
 mod forwardkubesvctraffic;
 mod inclusterconfig;
+mod item;
 mod masterservice;
 mod nodeportisolation;
 mod serviceenvupdater;
@@ -91,7 +92,11 @@ impl Ask {
         let info = &context.info;
         let read = info.is_read() && context.method == http::Method::GET;
         let written = matches!(info.verb.as_str(), "patch" | "update") && matches!(info.subresource.as_str(), "" | "status");
-        if !(read || written) || !Filter::ALL.iter().any(|filter| concerns(*filter, &info.api_group, &info.resource, &info.verb))
+        // inclusterconfig's ConfigMap is in kube-system; the watches of all others pay for nothing.
+        let elsewhere = info.resource == "configmaps" && !matches!(info.namespace.as_str(), "" | "kube-system");
+        if elsewhere
+            || !(read || written)
+            || !Filter::ALL.iter().any(|filter| concerns(*filter, &info.api_group, &info.resource, &info.verb))
         {
             return None;
         }

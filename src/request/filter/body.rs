@@ -15,7 +15,8 @@ use http_body::{Body as HttpBody, Frame};
 
 use super::FilterError;
 use super::catchup::{CaughtUp, Source, catch_up};
-use super::chain::{Chain, Item, Shape as Presentation, name};
+use super::chain::{Chain, Shape as Presentation};
+use super::item::{Item, name};
 use super::shown::Shown;
 use crate::kube::list::{Encoding, Limits, Rewriter};
 use crate::kube::message::{self, Edit};

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::chain::{Chain, Item, name};
+use super::chain::Chain;
+use super::item::{Item, name};
 use super::shown::Shown;
 use crate::kube::list::Encoding;
 use crate::kube::message::Edit;

@@ -10,11 +10,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{Ask, Decision, FilterError, Filters, discardcloudservice, forwardkubesvctraffic, inclusterconfig, masterservice};
-use super::{needs, nodeportisolation, serviceenvupdater, servicetopology, shown::Shown};
+use super::item::{Item, name};
+use super::shown::Shown;
+use super::{Ask, Decision, FilterError, Filters, needs};
+use super::{discardcloudservice, forwardkubesvctraffic, inclusterconfig, masterservice, nodeportisolation};
+use super::{serviceenvupdater, servicetopology};
 use crate::kube::list::{Encoding, Reserve};
 use crate::kube::message::{self, Edit};
-use crate::kube::object;
 use crate::kube::schema::{METADATA, meta, service, table};
 use crate::state::filters::Filter;
 use crate::state::inputs::{Facts, Service};
@@ -48,12 +50,6 @@ pub struct Chain {
     /// Those of them that know what they go by.
     decision: Decision,
     facts: Arc<Facts>,
-}
-
-/// An object that is to be judged.
-pub(super) struct Item<'a> {
-    pub encoding: Encoding,
-    pub bytes: &'a [u8],
 }
 
 impl Chain {
@@ -220,12 +216,6 @@ fn hidden(hides: bool) -> Edit {
 
 fn own_pool(facts: &Facts) -> Option<&str> {
     facts.node.as_ref().and_then(|node| node.pool.as_deref())
-}
-
-/// Namespace and name.
-pub(super) fn name(item: &Item<'_>) -> Result<(String, String), FilterError> {
-    let meta = object::meta(item.encoding, item.bytes)?;
-    Ok((meta.namespace, meta.name))
 }
 
 /// What filters want to know of a Service, from itself. Its type matters only beside an annotation, and stands far behind.

@@ -4,14 +4,11 @@
 //! addresses alone, and to change in these nothing but the port named `https` (the hub's secure port) and the endpoints
 //! (the hub's address alone, ready).
 
-use super::chain::{Item, name};
+use super::item::{Item, name};
 use super::{FilterError, Hub};
 use crate::kube::list::Encoding;
 use crate::kube::message::{self, Edit, Set};
 use crate::kube::schema::{METADATA, endpoint_slice as slice, meta};
-
-/// Names the Service whose endpoints these are (k8s.io/api/discovery/v1).
-pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 pub(super) fn apply(hub: &Hub, item: &Item<'_>) -> Result<Edit, FilterError> {
     let encoding = item.encoding;
@@ -34,7 +31,7 @@ fn is_masters(item: &Item<'_>) -> Result<bool, FilterError> {
     if namespace != "default" {
         return Ok(false);
     }
-    let label = message::inner_entry(item.encoding, item.bytes, METADATA, meta::LABELS, SERVICE_NAME)?;
+    let label = message::inner_entry(item.encoding, item.bytes, METADATA, meta::LABELS, slice::SERVICE_NAME)?;
     Ok(label.map_or(name == "kubernetes", |label| label == "kubernetes"))
 }
 

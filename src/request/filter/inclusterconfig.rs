@@ -5,7 +5,7 @@
 //! else.
 
 use super::FilterError;
-use super::chain::{Item, name};
+use super::item::{Item, name};
 use crate::kube::message::{self, Edit};
 use crate::kube::schema::config_map;
 

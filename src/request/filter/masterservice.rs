@@ -4,7 +4,7 @@
 //! `spec.clusterIP` and `spec.clusterIPs` (the hub's address) and the port of the port named `https` (the hub's secure
 //! port); fields this code does not know stay, in their order. One that cannot be read is a [`FilterError`].
 
-use super::chain::{Item, name};
+use super::item::{Item, name};
 use super::{FilterError, Hub};
 use crate::kube::message::{self, Edit, Set};
 use crate::kube::schema::service;

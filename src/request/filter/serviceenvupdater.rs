@@ -5,7 +5,7 @@
 //! from, and to change nothing else. Variables that are not there are not added: kubelet makes them, from what filter
 //! masterservice shows it.
 
-use super::chain::Item;
+use super::item::Item;
 use super::{FilterError, Hub};
 use crate::kube::list::Encoding;
 use crate::kube::message::{self, Edit, Field, Set};

@@ -12,8 +12,7 @@
 //! changes.
 
 use super::FilterError;
-use super::chain::{Item, name};
-use super::forwardkubesvctraffic::SERVICE_NAME;
+use super::item::{Item, name};
 use crate::kube::list::Encoding;
 use crate::kube::message::{self, Edit, Field};
 use crate::kube::schema::{METADATA, endpoint_slice, endpoints, meta};
@@ -50,7 +49,7 @@ pub(super) fn apply(facts: &Facts, node_name: &str, slices: bool, item: &Item<'_
 fn topology_keys<'a>(facts: &'a Facts, slices: bool, item: &Item<'_>) -> Result<Option<&'a str>, FilterError> {
     let (namespace, mut service) = name(item)?;
     if slices {
-        match message::inner_entry(item.encoding, item.bytes, METADATA, meta::LABELS, SERVICE_NAME)? {
+        match message::inner_entry(item.encoding, item.bytes, METADATA, meta::LABELS, endpoint_slice::SERVICE_NAME)? {
             Some(label) => service = label.into_owned(),
             None => return Ok(None),
         }

@@ -101,7 +101,7 @@ impl Made {
         }
     }
 
-    pub fn item(&self) -> super::chain::Item<'_> {
-        super::chain::Item { encoding: self.encoding, bytes: &self.bytes }
+    pub fn item(&self) -> super::item::Item<'_> {
+        super::item::Item { encoding: self.encoding, bytes: &self.bytes }
     }
 }

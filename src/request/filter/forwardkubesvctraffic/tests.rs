@@ -9,7 +9,7 @@ fn a_slice(encoding: Encoding, name: &str, label: &str, family: &str, endpoints:
         Made::new(encoding).text(slice::PORT_NAME, "https").text(PROTOCOL, "TCP").number(slice::PORT_NUMBER, port),
         Made::new(encoding).text(slice::PORT_NAME, "dns").number(slice::PORT_NUMBER, 53),
     ];
-    Made::object(encoding, "default", name, &[(SERVICE_NAME, label)], &[])
+    Made::object(encoding, "default", name, &[(slice::SERVICE_NAME, label)], &[])
         .messages(slice::ENDPOINTS, endpoints)
         .messages(slice::PORTS, &ports)
         .text(slice::ADDRESS_TYPE, family)

@@ -28,7 +28,8 @@ fn a_slice(encoding: Encoding, places: &[Place]) -> Made {
         endpoint.text(endpoint_slice::ZONE, zone)
     };
     let endpoints: Vec<Made> = places.iter().map(endpoint).collect();
-    Made::object(encoding, "a", "s-x1", &[(SERVICE_NAME, "s")], &[]).messages(endpoint_slice::ENDPOINTS, &endpoints)
+    Made::object(encoding, "a", "s-x1", &[(endpoint_slice::SERVICE_NAME, "s")], &[])
+        .messages(endpoint_slice::ENDPOINTS, &endpoints)
 }
 
 fn an_endpoints(encoding: Encoding, ready: &[Place], not_ready: &[Place]) -> Made {
