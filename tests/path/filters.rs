@@ -172,6 +172,30 @@ async fn a_change_of_the_rules_is_told_as_events_to_the_watches_it_concerns_and_
 }
 
 #[tokio::test]
+async fn a_streamed_list_shows_what_may_be_seen_and_follows_the_rules_from_its_end_on() {
+    let rig = rig().await;
+    let client = rig.hub.kubelet().await.unwrap();
+    let path = format!("{SERVICES}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true");
+    let mut watch = client.stream("GET", &path, &[("user-agent", "my-proxy/v1")], "").await.unwrap();
+    let mut seen = Vec::new();
+    loop {
+        let event = tokio::time::timeout(SECONDS(10), watch.event()).await.unwrap().unwrap().unwrap();
+        if event["type"] == "BOOKMARK" {
+            break;
+        }
+        seen.push(event["object"]["metadata"]["name"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(seen, ["kubernetes", "cloud", "near", "plain"]);
+    rig.fake.put("configmaps", "kube-system", "yurt-hub-cfg", json!({"data": {"discardcloudservice": "my-proxy"}}));
+    assert_eq!(next(&mut watch).await, pair("DELETED", "cloud"));
+    let client = rig.hub.kubelet().await.unwrap();
+    let mut watch = client.stream("GET", &path, &[("user-agent", "my-proxy/v1")], "").await.unwrap();
+    for name in ["kubernetes", "near", "plain"] {
+        assert_eq!(next(&mut watch).await, pair("ADDED", name));
+    }
+}
+
+#[tokio::test]
 async fn a_change_of_the_topology_is_told_as_events() {
     let rig = rig().await;
     let mut watch = list_and_watch(&rig, SLICES, &PROXY).await;

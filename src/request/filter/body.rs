@@ -52,6 +52,8 @@ struct Watch {
     source: Option<Source>,
     /// The version up to which the client has been told.
     seen: u64,
+    /// It is still being told what there is.
+    initial: bool,
 }
 
 /// How a watch begins.
@@ -60,6 +62,8 @@ pub(in crate::request) struct Beginning {
     pub shown: Option<Shown>,
     pub source: Option<Source>,
     pub resource_version: String,
+    /// All there is comes first, up to a bookmark.
+    pub initial_events: bool,
 }
 
 impl Transform {
@@ -70,9 +74,10 @@ impl Transform {
     }
 
     pub(in crate::request) fn watch(chain: Chain, encoding: Encoding, gzip: bool, beginning: Beginning) -> Self {
-        let (framer, Beginning { shown, source, resource_version }) = (Framer::new(encoding, LIMITS.max_item), beginning);
+        let Beginning { shown, source, resource_version, initial_events: initial } = beginning;
+        let (chain, framer) = (Arc::new(chain), Framer::new(encoding, LIMITS.max_item));
         let seen = resource_version.parse().unwrap_or(0);
-        Self::new(Shape::Watch(Box::new(Watch { chain: Arc::new(chain), encoding, framer, shown, source, seen })), gzip)
+        Self::new(Shape::Watch(Box::new(Watch { chain, encoding, framer, shown, source, seen, initial })), gzip)
     }
 
     fn new(shape: Shape, gzip: bool) -> Self {
@@ -128,8 +133,8 @@ impl Transform {
     fn catch_up(&self) -> Option<CatchingUp> {
         match &self.shape {
             Shape::Watch(watch) if watch.framer.is_between() => Some(match watch.source.clone() {
-                Some(source) => Box::pin(catch_up(watch.chain.clone(), source, watch.seen)),
-                None => Box::pin(std::future::ready(None)),
+                Some(source) if !watch.initial => Box::pin(catch_up(watch.chain.clone(), source, watch.seen)),
+                _ => Box::pin(std::future::ready(None)),
             }),
             _ => None,
         }
@@ -183,11 +188,12 @@ impl Watch {
         let (kind, object) = (frame.event.kind, &frame.event.object);
         if self.source.is_some() && kind != EventType::Error {
             self.seen = self.seen.max(version(self.encoding, object));
+            self.initial &= kind != EventType::Bookmark || !watch::initial_events_end(self.encoding, object);
         }
         if self.chain.is_empty() || !matches!(kind, EventType::Added | EventType::Modified | EventType::Deleted) {
             return Ok(Some(frame.raw));
         }
-        let edit = edit(&self.chain, self.encoding, object)?;
+        let edit = self.chain.or_keep(edit(&self.chain, self.encoding, object))?;
         let seen = match &mut self.shown {
             None => Some(kind),
             Some(shown) => shown.event(kind, &identity(self.encoding, object)?, edit == Edit::Remove),

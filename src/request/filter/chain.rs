@@ -87,6 +87,11 @@ impl Chain {
         self.decision.filters().iter().find(|filter| filter.is_for_safety()).map(|filter| filter.name())
     }
 
+    /// An object that cannot be read at all: an error for a filter for safety, as it is for all others.
+    pub(in crate::request) fn or_keep(&self, edit: Result<Edit, FilterError>) -> Result<Edit, FilterError> {
+        edit.or_else(|error| if self.unreadable().is_some() { Err(error) } else { Ok(Edit::Keep) })
+    }
+
     /// By how much the items of a protobuf list may grow.
     pub fn reserve(&self) -> Reserve {
         match self.decision.filters() {

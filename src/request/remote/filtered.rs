@@ -77,7 +77,7 @@ async fn object(
         }
         body = Bytes::from(plain);
     }
-    match filter::edit(chain, encoding, &body) {
+    match chain.or_keep(filter::edit(chain, encoding, &body)) {
         Ok(Edit::Keep) => Ok(Response::from_parts(parts, full(body))),
         Ok(Edit::Replace(object)) => Ok(Response::from_parts(parts, full(object))),
         Ok(Edit::Remove) => Err(Refusal::no_such(&context.info)),
@@ -87,14 +87,18 @@ async fn object(
 
 async fn beginning(remote: &Remote, context: &Context, chain: &Chain, encoding: Encoding) -> Beginning {
     let info = &context.info;
-    let remembers = context.accepts.iter().all(|media| media.form == Form::Full) && !info.query.other;
+    let whole = context.accepts.iter().all(|media| media.form == Form::Full) && !info.query.other;
+    // Where all there is comes first without a sign of its end, it is never known what the client has been told.
+    let from_somewhere = info.query.send_initial_events || !matches!(info.query.resource_version.as_str(), "" | "0");
+    let remembers = whole && from_somewhere;
     let source = remote.knowledge.clone().filter(|_| remembers).map(|knowledge| Source {
         knowledge,
         scope: names::scope(info, &Media { encoding, form: Form::Full }),
         bookmarks: info.query.allow_watch_bookmarks,
     });
     let shown = shown(remote, context, chain, encoding).await;
-    Beginning { shown, source, resource_version: info.query.resource_version.clone() }
+    let (resource_version, initial_events) = (info.query.resource_version.clone(), info.query.send_initial_events);
+    Beginning { shown, source, resource_version, initial_events }
 }
 
 /// What the client of a watch has been shown: nothing if it begins anew, else what its list had, as far as the store
