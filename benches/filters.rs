@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use holdfast::kube::list::{Encoding, Limits, Rewriter};
-use holdfast::kube::object::{TypeMeta, from_item, into_item};
+use holdfast::kube::object::{TypeMeta, back_to_full, from_item, into_item};
 use holdfast::kube::proto::{envelop, write_bytes, write_number};
 use holdfast::request::filter::{Ask, Chain, Filters, Hub};
 use holdfast::runtime::metrics::Metrics;
@@ -188,7 +188,7 @@ fn stream(chain: &Chain, encoding: Encoding, body: &Bytes) {
 fn event(chain: &Chain, encoding: Encoding, kind: &str, full: &[u8]) {
     let (types, item) = into_item(encoding, full).unwrap();
     if let holdfast::kube::message::Edit::Replace(item) = chain.item(encoding, kind, &item).unwrap() {
-        std::hint::black_box(from_item(encoding, &types, &item));
+        std::hint::black_box(back_to_full(encoding, &types, item, full));
     }
 }
 

@@ -91,6 +91,16 @@ pub fn from_item(encoding: Encoding, type_meta: &TypeMeta, item: &[u8]) -> Vec<u
     }
 }
 
+/// Turns what [`into_item`] made of `full`, and what has become of it since, into full form again: where that took kind
+/// and apiVersion away they are put back, without looking for them.
+pub fn back_to_full(encoding: Encoding, type_meta: &TypeMeta, item: Vec<u8>, full: &[u8]) -> Vec<u8> {
+    match encoding {
+        Encoding::Json if full.starts_with(&type_prefix(type_meta)) => with_type(type_meta, &item),
+        Encoding::Json => item,
+        Encoding::Protobuf => proto::envelop(&type_meta.api_version, &type_meta.kind, &item),
+    }
+}
+
 /// The type of an object in full form, and where its `Unknown.raw` is.
 pub(crate) fn open_envelope(full: &[u8]) -> Result<(TypeMeta, Range<usize>), ObjectError> {
     let no_magic = ProtoError { fault: ProtoFault::NoMagic, at: 0 };
@@ -142,9 +152,11 @@ fn json_into_item(full: &[u8]) -> Result<(TypeMeta, Bytes), ObjectError> {
 
 fn json_from_item(type_meta: &TypeMeta, item: &[u8]) -> Vec<u8> {
     let named = json::members(item).map_while(Result::ok).any(|member| member.is("apiVersion") || member.is("kind"));
-    let Some(inside) = item.trim_ascii_start().strip_prefix(b"{").filter(|_| !named) else {
-        return item.to_vec();
-    };
+    if named { item.to_vec() } else { with_type(type_meta, item) }
+}
+
+fn with_type(type_meta: &TypeMeta, item: &[u8]) -> Vec<u8> {
+    let Some(inside) = item.trim_ascii_start().strip_prefix(b"{") else { return item.to_vec() };
     let mut out = type_prefix(type_meta);
     if !inside.trim_ascii_start().starts_with(b"}") {
         out.push(b',');

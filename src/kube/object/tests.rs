@@ -110,6 +110,7 @@ proptest! {
         full.push(b'}');
         let (found, item) = into_item(Encoding::Json, &full)?;
         prop_assert_eq!(&found, &type_meta);
+        prop_assert_eq!(back_to_full(Encoding::Json, &found, item.to_vec(), &full), full.clone());
         prop_assert_eq!(from_item(Encoding::Json, &found, &item), full);
     }
 
@@ -118,6 +119,7 @@ proptest! {
         let full = proto::envelop(&type_meta.api_version, &type_meta.kind, &raw);
         let (found, item) = into_item(Encoding::Protobuf, &full)?;
         prop_assert_eq!((&found, &item[..]), (&type_meta, &raw[..]));
+        prop_assert_eq!(back_to_full(Encoding::Protobuf, &found, item.to_vec(), &full), full.clone());
         prop_assert_eq!(from_item(Encoding::Protobuf, &found, &item), full);
     }
 

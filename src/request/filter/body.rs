@@ -243,7 +243,7 @@ pub(in crate::request) fn edit(chain: &Chain, encoding: Encoding, full: &[u8]) -
     };
     Ok(match edited {
         Edit::Replace(item) => {
-            let mut rewritten = object::from_item(encoding, &types, &item);
+            let mut rewritten = object::back_to_full(encoding, &types, item, full);
             if full.ends_with(b"\n") && encoding == Encoding::Json {
                 rewritten.push(b'\n');
             }
