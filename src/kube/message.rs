@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use super::json::{self, JsonError};
 use super::list::Encoding;
-use super::proto::{self, ProtoError, Value, write_bytes, write_number};
+use super::proto::{self, ProtoError, write_bytes, write_number};
 
 /// One field of a message, in both spellings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -394,28 +394,6 @@ pub fn replace_entry(encoding: Encoding, message: &[u8], field: Field, key: &str
         Encoding::Protobuf => Ok(Edit::Keep),
     })?;
     Ok(changed.unwrap_or_else(|| message.to_vec()))
-}
-
-/// The number of a single integer field; `None` if it is not set.
-pub fn number(encoding: Encoding, message: &[u8], field: Field) -> Result<Option<u64>, MessageError> {
-    let mut found = None;
-    match encoding {
-        Encoding::Json => {
-            if let Some(value) = part(encoding, message, field)? {
-                let text = std::str::from_utf8(value).map_err(|_| MessageError::Shape(field.json))?;
-                found = Some(text.trim().parse().map_err(|_| MessageError::Shape(field.json))?);
-            }
-        }
-        Encoding::Protobuf => {
-            for part in proto::fields(message) {
-                let part = part?;
-                if let (true, Value::Varint(value)) = (part.number == field.proto, part.value) {
-                    found = Some(value);
-                }
-            }
-        }
-    }
-    Ok(found)
 }
 
 /// `message` with the ranges of `edits`, which are in order, replaced.

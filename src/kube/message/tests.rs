@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::kube::proto::Value;
 
 const NAME: Field = Field::new("name", 1);
 const PORTS: Field = Field::many("ports", 2);
@@ -53,6 +54,28 @@ mod erased {
 fn names(encoding: Encoding, message: &[u8]) -> Vec<String> {
     let parts = parts(encoding, message, PORTS).unwrap();
     parts.into_iter().map(|range| text(encoding, &message[range], NAME).unwrap().into_owned()).collect()
+}
+
+/// The number of a single integer field; `None` if it is not set.
+fn number(encoding: Encoding, message: &[u8], field: Field) -> Result<Option<u64>, MessageError> {
+    let mut found = None;
+    match encoding {
+        Encoding::Json => {
+            if let Some(value) = part(encoding, message, field)? {
+                let text = std::str::from_utf8(value).map_err(|_| MessageError::Shape(field.json))?;
+                found = Some(text.trim().parse().map_err(|_| MessageError::Shape(field.json))?);
+            }
+        }
+        Encoding::Protobuf => {
+            for part in proto::fields(message) {
+                let part = part?;
+                if let (true, Value::Varint(value)) = (part.number == field.proto, part.value) {
+                    found = Some(value);
+                }
+            }
+        }
+    }
+    Ok(found)
 }
 
 proptest! {
