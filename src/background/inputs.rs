@@ -4,8 +4,9 @@
 //! the cloud. Begins when a filter first wants any of it. What cannot be read now is tried again; what was read stands
 //! until then.
 //!
-//! The pool's members come from the NodePool, else from its NodeBuckets, else from the Nodes that carry its label. The
-//! kube-apiserver may let a node read none of these: then the members are nobody, and filters go by the zone.
+//! The pool's members come from the NodePool; where that may not be read from its NodeBuckets; else from the Nodes that
+//! carry its label. The kube-apiserver may let a node read none of these: then the members are nobody, and filters go by
+//! the zone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use ::kube::{Api, Client};
 use futures_util::StreamExt as _;
 use serde::Deserialize;
 
-use crate::state::inputs::{Inputs, Node, Service, ServiceName};
+use crate::state::inputs::{DISCARD, Inputs, LISTEN, Node, Service, ServiceName, TOPOLOGY_KEYS};
 
 /// Between tries of what cannot be read.
 const RETRY: Duration = Duration::from_secs(1);
@@ -151,19 +152,29 @@ impl Sources {
                 self.publish_pool(node_pool_members(&found));
                 return self.follow_pool(pools, pool).await;
             }
-            Ok(None) => {}
-            Err(::kube::Error::Api(status)) if status.code == 403 => {}
+            // Its NodeBuckets go with it.
+            Ok(None) => self.publish_read(self.labelled(pool).await).await,
+            Err(error) if is_denied(&error) => {
+                let found = match self.buckets(pool).await {
+                    Some(nobody) if nobody.is_empty() => self.labelled(pool).await,
+                    found => found,
+                };
+                self.publish_read(found).await;
+            }
             Err(error) => {
                 tracing::debug!(%error, pool, "the NodePool cannot be read");
-                return tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(RETRY).await;
             }
         }
-        let members = match self.buckets(pool).await {
-            members if members.is_empty() => self.labelled(pool).await,
-            members => members,
-        };
-        self.publish_pool(members);
-        tokio::time::sleep(AGAIN).await;
+    }
+
+    /// `None`: it cannot be read now, and what is known stands.
+    async fn publish_read(&self, members: Option<BTreeSet<String>>) {
+        let pause = if members.is_some() { AGAIN } else { RETRY };
+        if let Some(members) = members {
+            self.publish_pool(members);
+        }
+        tokio::time::sleep(pause).await;
     }
 
     async fn follow_pool(&self, pools: Api<DynamicObject>, pool: &str) {
@@ -184,18 +195,28 @@ impl Sources {
         }
     }
 
-    async fn buckets(&self, pool: &str) -> BTreeSet<String> {
+    async fn buckets(&self, pool: &str) -> Option<BTreeSet<String>> {
         let buckets: Api<DynamicObject> =
             Api::all_with(self.client.clone(), &resource("apps.openyurt.io", "v1alpha1", "NodeBucket", "nodebuckets"));
         let list = buckets.list(&ListParams::default().labels(&format!("{BUCKET_LABEL}={pool}"))).await;
-        list.map(|list| list.items.iter().flat_map(|bucket| names(&bucket.data["nodes"])).collect()).unwrap_or_default()
+        read(list.map(|list| list.items.iter().flat_map(|bucket| names(&bucket.data["nodes"])).collect()))
     }
 
-    async fn labelled(&self, pool: &str) -> BTreeSet<String> {
+    async fn labelled(&self, pool: &str) -> Option<BTreeSet<String>> {
         let nodes: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource("", "v1", "Node", "nodes"));
         let list = nodes.list_metadata(&ListParams::default().labels(&format!("{POOL_LABEL}={pool}"))).await;
-        list.map(|list| list.items.into_iter().filter_map(|node| node.metadata.name).collect()).unwrap_or_default()
+        read(list.map(|list| list.items.into_iter().filter_map(|node| node.metadata.name).collect()))
     }
+}
+
+/// Forbidden, or no such resource: there is nothing to read, and that is an answer.
+fn is_denied(error: &::kube::Error) -> bool {
+    matches!(error, ::kube::Error::Api(status) if matches!(status.code, 403 | 404))
+}
+
+/// Who was read; nobody where that is denied; `None` on any other failure.
+fn read(names: Result<BTreeSet<String>, ::kube::Error>) -> Option<BTreeSet<String>> {
+    names.map(Some).unwrap_or_else(|error| is_denied(&error).then(BTreeSet::new))
 }
 
 async fn wait(what: &str, error: &watcher::Error, pause: &mut Duration) {
@@ -223,12 +244,12 @@ impl Services {
     fn put(&mut self, service: LeanService) {
         let name = name_of(&service);
         let mut annotations = service.metadata.annotations.unwrap_or_default();
-        match annotations.remove("openyurt.io/topologyKeys") {
+        match annotations.remove(TOPOLOGY_KEYS) {
             Some(keys) => drop(self.topology.insert(name.clone(), keys)),
             None => drop(self.topology.remove(&name)),
         }
-        let listen = annotations.remove("nodeport.openyurt.io/listen");
-        let discard = annotations.remove("svc.openyurt.io/discard");
+        let listen = annotations.remove(LISTEN);
+        let discard = annotations.remove(DISCARD);
         self.all.insert(name, Service { kind: service.spec.kind, listen, discard });
     }
 

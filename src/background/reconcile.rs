@@ -62,22 +62,29 @@ impl Delivery {
     /// Delivers what can be delivered now. `locked_out` says since when an entry waits for
     /// a token.
     async fn round(&self, locked_out: &mut HashMap<u64, Instant>) -> Result<(), StoreError> {
-        let (mut after, mut useless) = (0, HashSet::new());
+        let (mut after, mut useless, mut still) = (0, HashSet::new(), HashMap::new());
         loop {
             let entries = self.knowledge.entries(after, AT_A_TIME)?;
             if entries.is_empty() {
+                // What was pushed out of the journal meanwhile is forgotten here too.
+                *locked_out = still;
                 return Ok(());
             }
             for (sequence, entry) in entries {
                 after = sequence;
                 match self.deliver(&entry, &mut useless).await {
                     Fate::Later => return Ok(()),
-                    Fate::LockedOut if locked_out.entry(sequence).or_insert_with(Instant::now).elapsed() < GRACE => continue,
-                    Fate::LockedOut => self.drop_refused(&entry, StatusCode::UNAUTHORIZED),
+                    Fate::LockedOut => {
+                        let since = *locked_out.entry(sequence).or_insert_with(Instant::now);
+                        if since.elapsed() < GRACE {
+                            still.insert(sequence, since);
+                            continue;
+                        }
+                        self.drop_refused(&entry, StatusCode::UNAUTHORIZED);
+                    }
                     Fate::Refused(status) => self.drop_refused(&entry, status),
                     Fate::Settled => drop(self.knowledge.metrics().events_delivered.inc()),
                 }
-                locked_out.remove(&sequence);
                 self.knowledge.settle(sequence).await?;
             }
         }

@@ -27,7 +27,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use body::{Beginning, Filtered, Transform, edit};
+pub(super) use body::{Beginning, Filtered, OUTDATED, Transform, edit};
 pub(super) use catchup::Source;
 pub use chain::Chain;
 pub(super) use shown::Shown;

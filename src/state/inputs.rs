@@ -12,6 +12,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+/// Annotations of Services.
+pub const TOPOLOGY_KEYS: &str = "openyurt.io/topologyKeys";
+pub const LISTEN: &str = "nodeport.openyurt.io/listen";
+pub const DISCARD: &str = "svc.openyurt.io/discard";
+
 /// All that is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -20,7 +25,7 @@ pub struct Facts {
     /// are none of these in the cluster.
     pub pool: Option<Arc<BTreeSet<String>>>,
     pub services: Option<Arc<HashMap<ServiceName, Service>>>,
-    /// Annotation `openyurt.io/topologyKeys` of the Services that have it.
+    /// Annotation [`TOPOLOGY_KEYS`] of the Services that have it.
     pub topology: Option<Arc<HashMap<ServiceName, String>>>,
 }
 
@@ -41,9 +46,9 @@ pub type ServiceName = (String, String);
 pub struct Service {
     /// `spec.type`
     pub kind: String,
-    /// Annotation `nodeport.openyurt.io/listen`.
+    /// Annotation [`LISTEN`].
     pub listen: Option<String>,
-    /// Annotation `svc.openyurt.io/discard`.
+    /// Annotation [`DISCARD`].
     pub discard: Option<String>,
 }
 

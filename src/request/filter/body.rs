@@ -29,7 +29,7 @@ use crate::runtime::metrics::{FilterLabel, Metrics};
 const LIMITS: Limits = Limits { max_item: 8 << 20, max_head: 64 * 1024 };
 
 /// Why a watch ends early; client-go and every other reflector lists again then.
-const OUTDATED: &str = "The hub's filters have changed: list again.";
+pub(in crate::request) const OUTDATED: &str = "The hub's filters have changed: list again.";
 
 type EditItem = Box<dyn FnMut(&str, &[u8]) -> Result<Edit, FilterError> + Send>;
 
@@ -209,9 +209,11 @@ impl Watch {
 
 /// The version of an object in full form; what has none counts as 0.
 fn version(encoding: Encoding, full: &[u8]) -> u64 {
-    let item = object::into_item(encoding, full).map(|(_, item)| item).ok();
-    let meta = item.and_then(|item| object::meta(encoding, &item).ok());
-    meta.and_then(|meta| meta.resource_version.parse().ok()).unwrap_or(0)
+    let meta = match encoding {
+        Encoding::Json => object::meta(encoding, full),
+        Encoding::Protobuf => object::sent_meta(encoding, full),
+    };
+    meta.ok().and_then(|meta| meta.resource_version.parse().ok()).unwrap_or(0)
 }
 
 /// Namespace and name of an object in full form; of a Table those of its first row.

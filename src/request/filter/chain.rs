@@ -19,7 +19,7 @@ use crate::kube::list::{Encoding, Reserve};
 use crate::kube::message::{self, Edit};
 use crate::kube::schema::{METADATA, meta, service, table};
 use crate::state::filters::Filter;
-use crate::state::inputs::{Facts, Service};
+use crate::state::inputs::{DISCARD, Facts, LISTEN, Service};
 
 /// How the object at hand is presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,7 +230,7 @@ fn service_of(item: &Item<'_>) -> Result<Service, FilterError> {
         let value = message::inner_entry(encoding, item.bytes, METADATA, meta::ANNOTATIONS, key);
         value.map(|value| value.map(Cow::into_owned))
     };
-    let (listen, discard) = (annotation(nodeportisolation::ANNOTATION)?, annotation(discardcloudservice::ANNOTATION)?);
+    let (listen, discard) = (annotation(LISTEN)?, annotation(DISCARD)?);
     let mut kind = String::new();
     if (listen.is_some() || discard.is_some())
         && let Some(spec) = message::part(encoding, item.bytes, service::SPEC)?

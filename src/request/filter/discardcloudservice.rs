@@ -5,8 +5,6 @@
 
 use crate::state::inputs::{Service, ServiceName};
 
-pub(super) const ANNOTATION: &str = "svc.openyurt.io/discard";
-
 pub(super) fn hides((namespace, name): &ServiceName, service: &Service) -> bool {
     let discarded = service.kind == "LoadBalancer" && service.discard.as_deref() == Some("true");
     discarded || (namespace.as_str(), name.as_str()) == ("kube-system", "x-tunnel-server-internal-svc")

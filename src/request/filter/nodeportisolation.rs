@@ -7,8 +7,6 @@
 
 use crate::state::inputs::Service;
 
-pub(super) const ANNOTATION: &str = "nodeport.openyurt.io/listen";
-
 pub(super) fn hides(pool: Option<&str>, service: &Service) -> bool {
     let (Some(pool), Some(listen)) = (pool.filter(|pool| !pool.is_empty()), &service.listen) else { return false };
     matches!(service.kind.as_str(), "NodePort" | "LoadBalancer") && !listens(pool, listen)

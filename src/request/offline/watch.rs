@@ -20,7 +20,7 @@ use crate::kube::media::Form;
 use crate::kube::object::{self, TypeMeta};
 use crate::kube::watch::{self, EventType};
 use crate::request::context::{BodyError, Context, Refusal, Response};
-use crate::request::filter::Chain;
+use crate::request::filter::{Chain, OUTDATED};
 use crate::request::names;
 use crate::runtime::drain::Ending;
 use crate::state::link::Link;
@@ -173,8 +173,7 @@ impl Watcher {
                 () = sleep_until(self.until) => return,
                 () = ending.begun() => return,
                 () = &mut outdated => {
-                    let message = "The hub's filters have changed: list again.";
-                    let _ = self.sender.send(Ok(watch::error_status(self.encoding, 410, "Expired", message))).await;
+                    let _ = self.sender.send(Ok(watch::error_status(self.encoding, 410, "Expired", OUTDATED))).await;
                     return;
                 }
                 () = sleep_until(bookmark_at), if self.bookmarks => {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use crate::kube::request::RequestInfo;
 use crate::request::Path;
 use crate::request::context::{Body, BodyError, Caller, Context};
 use crate::runtime::drain::Ending;
@@ -104,7 +105,7 @@ impl Drop for Story {
                     agent = context.component,
                     caller = %Who(&context.caller),
                     method = %context.method,
-                    target = %Target(&context.target),
+                    target = %Target { text: &context.target, proxied: is_proxied(&context.info) },
                     verb = context.info.verb,
                     route = context.route,
                     why = context.why,
@@ -141,17 +142,25 @@ const SHOWN: [&str; 13] = [
 ];
 
 /// A path and query as the access line shows it; `...` stands for what it does not.
-struct Target<'a>(&'a str);
+struct Target<'a> {
+    text: &'a str,
+    /// Its query is for somebody else, whatever its names.
+    proxied: bool,
+}
+
+fn is_proxied(info: &RequestInfo) -> bool {
+    info.verb == "proxy" || info.subresource == "proxy"
+}
 
 impl std::fmt::Display for Target<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Some((path, query)) = self.0.split_once('?') else { return f.write_str(self.0) };
+        let Some((path, query)) = self.text.split_once('?') else { return f.write_str(self.text) };
         f.write_str(path)?;
         let mut separator = '?';
         let mut left_out = false;
         for pair in query.split('&') {
             let name = pair.split_once('=').map_or(pair, |(name, _)| name);
-            if SHOWN.contains(&name) {
+            if !self.proxied && SHOWN.contains(&name) {
                 write!(f, "{separator}{pair}")?;
                 separator = '&';
             } else {
@@ -182,7 +191,7 @@ fn millis(duration: std::time::Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::Target;
+    use super::{Target, is_proxied};
 
     #[test]
     fn a_line_shows_which_objects_and_no_secrets() {
@@ -193,9 +202,13 @@ mod tests {
                 "/api/v1/namespaces/a/pods/p/exec?command=mysql&command=-psecret&container=c",
                 "/api/v1/namespaces/a/pods/p/exec?container=c&...",
             ),
-            ("/api/v1/namespaces/a/services/s/proxy/login?password=x", "/api/v1/namespaces/a/services/s/proxy/login?..."),
+            (
+                "/api/v1/namespaces/a/services/s/proxy/login?password=x&continue=y",
+                "/api/v1/namespaces/a/services/s/proxy/login?...",
+            ),
         ] {
-            assert_eq!(Target(target).to_string(), shown);
+            let info = crate::kube::request::parse(&http::Method::GET, &target.parse().unwrap()).unwrap();
+            assert_eq!(Target { text: target, proxied: is_proxied(&info) }.to_string(), shown);
         }
     }
 }

@@ -60,7 +60,7 @@ fn metadata_is_judged_by_what_the_hub_knows_of_the_service() {
             ("unknown", "true", true),
             ("unknown", "false", false),
         ] {
-            let item = Made::object(encoding, "a", name, &[], &[(discardcloudservice::ANNOTATION, discard)]);
+            let item = Made::object(encoding, "a", name, &[], &[(DISCARD, discard)]);
             let edit = chain.item(encoding, "PartialObjectMetadataList", &item.bytes).unwrap();
             assert_eq!(edit == Edit::Remove, hidden, "{name} {discard}");
         }
