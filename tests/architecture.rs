@@ -101,9 +101,9 @@ fn outer_words(list: &str) -> Vec<&str> {
 
 #[test]
 fn rooms_import_only_what_they_may() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let src = Path::new("src");
     for (name, may) in MAY_IMPORT {
-        for file in room(&src, name) {
+        for file in room(src, name) {
             let imported = words_after(&std::fs::read_to_string(&file).unwrap(), "crate::");
             for other in imported {
                 let known = MAY_IMPORT.iter().any(|(room, _)| *room == other);
@@ -119,8 +119,8 @@ fn rooms_import_only_what_they_may() {
 
 #[test]
 fn every_room_has_its_rule() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for entry in std::fs::read_dir(&src).unwrap() {
+    let src = Path::new("src");
+    for entry in std::fs::read_dir(src).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         let shell = ["lib", "main"].contains(&name.as_str());
@@ -130,9 +130,9 @@ fn every_room_has_its_rule() {
 
 #[test]
 fn a_stage_imports_no_other_stage() {
-    let request = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/request");
+    let request = Path::new("src/request");
     for (name, may) in STAGES {
-        for file in room(&request, name) {
+        for file in room(request, name) {
             let text = std::fs::read_to_string(&file).unwrap();
             let own = file == request.join(format!("{name}.rs"));
             let mut imported = words_after(&text, "crate::request::");

@@ -8,7 +8,7 @@ use std::path::Path;
 use holdfast::runtime::metrics::Metrics;
 
 fn check(name: &str, expected: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
+    let path = Path::new("docs").join(name);
     if std::env::var_os("HOLDFAST_WRITE_DOCS").is_some() {
         std::fs::write(&path, expected).unwrap();
     }

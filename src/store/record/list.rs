@@ -143,7 +143,8 @@ impl<'a> Items<'a> {
         self.ops.push(self.knowledge.set_header(header));
         self.ops.extend(old.map(|old| Op::DeletePrefix(keys::items(old.id))));
         let batch = Batch { ops: self.ops, epoch: Some(self.partial.epoch), ..Batch::default() };
-        self.knowledge.writer().send(batch).await.map_err(|_| "store ended")?;
+        // Only what a reader sees counts as remembered.
+        self.knowledge.writer().apply(batch).await.map_err(|_| "a write failed")?;
         self.knowledge.metrics().lists_remembered.inc();
         self.knowledge.sweep_wanted.notify_one();
         Ok(())
