@@ -117,6 +117,26 @@ impl Context {
         Grant { user: user.to_owned(), verb: info.verb.clone(), thing }
     }
 
+    /// A GET by the node itself, as tests hand it to a stage.
+    #[cfg(test)]
+    pub fn of_node(target: &str) -> Self {
+        let uri = target.parse().expect("a test's own target");
+        Self {
+            id: 1,
+            started: Instant::now(),
+            peer: Arc::new(Peer::internal()),
+            method: http::Method::GET,
+            target: target.to_owned(),
+            component: "sample".into(),
+            info: crate::kube::request::parse(&http::Method::GET, &uri).expect("a test's own target"),
+            accepts: crate::kube::media::accepted(None),
+            impersonated: false,
+            caller: Caller::Node,
+            route: "",
+            why: "",
+        }
+    }
+
     /// The user as the node knows it, from a credential the cloud has accepted.
     pub fn user(&self) -> Option<&str> {
         match &self.caller {

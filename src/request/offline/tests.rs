@@ -3,12 +3,7 @@
 use std::sync::Mutex;
 use std::sync::mpsc;
 
-use http::Method;
-
 use super::*;
-use crate::kube::media;
-use crate::request::accept::Peer;
-use crate::request::context::Caller;
 use crate::request::filter::Hub;
 use crate::request::names;
 use crate::runtime::drain;
@@ -63,23 +58,9 @@ fn offline(store: Arc<dyn Store>) -> Offline {
 }
 
 fn list_of_configmaps() -> (Context, Asked) {
-    let request = http::Request::get("/api/v1/namespaces/a/configmaps").body(()).unwrap();
-    let asked = Asked { uri: request.uri().clone(), accept: None, content_type: None, if_none_match: None, body: Bytes::new() };
-    let context = Context {
-        id: 1,
-        started: std::time::Instant::now(),
-        peer: Arc::new(Peer::internal()),
-        method: Method::GET,
-        target: request.uri().to_string(),
-        component: "sample".into(),
-        info: crate::kube::request::parse(&Method::GET, request.uri()).unwrap(),
-        accepts: media::accepted(None),
-        impersonated: false,
-        caller: Caller::Node,
-        route: "",
-        why: "",
-    };
-    (context, asked)
+    let context = Context::of_node("/api/v1/namespaces/a/configmaps");
+    let uri = context.target.parse().unwrap();
+    (context, Asked { uri, accept: None, content_type: None, if_none_match: None, body: Bytes::new() })
 }
 
 /// Keeps the disk busy until told. The clock moves only by hand until the sender is
