@@ -1,4 +1,5 @@
-//! Connections to the kube-apiservers: a pool of our own over HTTP/2.
+//! Connections to the kube-apiservers: a pool of our own over HTTP/2, and lanes over
+//! HTTP/1.1 for small GETs.
 //!
 //! Promises: a request never queues behind a server's stream limit (another
 //! connection is opened); a connection that is dead without a sign is found within
@@ -12,6 +13,7 @@ pub mod connect;
 mod connection;
 mod error;
 mod http1;
+mod lane;
 mod pool;
 mod server;
 mod timing;

@@ -6,6 +6,8 @@
 mod faults;
 #[path = "path/filters.rs"]
 mod filters;
+#[path = "path/lanes.rs"]
+mod lanes;
 #[path = "path/offline.rs"]
 mod offline;
 #[path = "path/online.rs"]

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 
 use super::connection::{Place, Shared};
 use super::error::{Error, Fault};
+use super::lane::LaneBody;
 
 /// A body on its way to the cloud.
 pub type RequestBody = Pin<Box<dyn HttpBody<Data = Bytes, Error = Error> + Send>>;
@@ -21,6 +22,7 @@ pub struct Body(Inner);
 enum Inner {
     H2 { stream: h2::RecvStream, place: Place, ended: bool },
     H1 { body: Incoming },
+    Lane(LaneBody),
 }
 
 impl Body {
@@ -32,6 +34,10 @@ impl Body {
     pub(super) fn h1(body: Incoming) -> Self {
         Self(Inner::H1 { body })
     }
+
+    pub(super) fn lane(body: LaneBody) -> Self {
+        Self(Inner::Lane(body))
+    }
 }
 
 impl HttpBody for Body {
@@ -42,6 +48,7 @@ impl HttpBody for Body {
         match &mut self.0 {
             Inner::H2 { stream, place, ended } => poll_h2(stream, place.shared(), ended, cx),
             Inner::H1 { body } => Pin::new(body).poll_frame(cx).map_err(|error| Error::new(Fault::Link, true, error)),
+            Inner::Lane(body) => body.poll_frame(cx),
         }
     }
 
@@ -49,6 +56,7 @@ impl HttpBody for Body {
         match &self.0 {
             Inner::H2 { ended, .. } => *ended,
             Inner::H1 { body } => body.is_end_stream(),
+            Inner::Lane(body) => body.is_end(),
         }
     }
 
@@ -56,6 +64,7 @@ impl HttpBody for Body {
         match &self.0 {
             Inner::H2 { .. } => SizeHint::default(),
             Inner::H1 { body } => body.size_hint(),
+            Inner::Lane(body) => body.left().map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }

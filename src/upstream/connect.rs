@@ -25,6 +25,13 @@ pub async fn tls(address: &Address, config: Arc<rustls::ClientConfig>, limit: Du
         .unwrap_or_else(|_| Err(failed("connect to", &format_args!("no answer within {limit:?}"))))
 }
 
+/// The same, for a connection that is to speak HTTP/1.1.
+pub fn http1_only(config: &rustls::ClientConfig) -> Arc<rustls::ClientConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
 async fn tcp(address: &Address) -> std::io::Result<TcpStream> {
     let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
     for candidate in resolve(address).await? {

@@ -13,6 +13,7 @@ use super::address::Address;
 use super::connect;
 use super::connection::{Connection, Place};
 use super::error::{Error, Fault};
+use super::lane::{Io, Lanes};
 use super::timing::Timing;
 use crate::state::link::Link;
 
@@ -21,6 +22,7 @@ pub(super) struct Pool {
     connections: Mutex<Vec<Arc<Connection>>>,
     /// Held by the one who makes a connection; has the last failure to make one.
     connecting: tokio::sync::Mutex<Option<(Instant, Error)>>,
+    pub(super) lanes: Arc<Lanes>,
 }
 
 /// What a pool needs to make a connection.
@@ -97,6 +99,17 @@ impl Pool {
         Ok(Taken::H2(connection, place))
     }
 
+    /// Opens one more lane, while the request at hand goes its way.
+    pub(super) fn open_lane(&self, maker: &Maker<'_>) {
+        let (address, timing, generation) = (maker.address.clone(), maker.timing, maker.generation);
+        let (lanes, config) = (self.lanes.clone(), connect::http1_only(&maker.config));
+        maker.runtime.spawn(async move {
+            let began = tokio::time::Instant::now();
+            let io = connect::tls(&address, config, timing.connect).await;
+            lanes.opened(io.ok().map(|io| Box::new(io) as Box<dyn Io>), generation, began);
+        });
+    }
+
     fn free(&self, generation: u64) -> Option<(Arc<Connection>, Place)> {
         let mut connections = self.lock();
         connections.retain(|connection| !connection.is_dead() && (connection.generation == generation || !connection.is_idle()));
@@ -109,6 +122,7 @@ impl Pool {
     /// Forgets every connection: new streams get new ones.
     pub(super) fn forget(&self) {
         self.lock().clear();
+        self.lanes.forget();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Connection>>> {

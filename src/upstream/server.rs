@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::address::Address;
 use super::body::{Body, RequestBody};
+use super::connect;
 use super::connection::{Connection, Opened, Place};
 use super::error::{Error, Fault};
 use super::http1::{self, Upgraded};
@@ -72,6 +73,21 @@ impl Server {
         }
     }
 
+    /// Sends a GET whose answer is small: on a lane if one is free, else, or if that is no
+    /// use, like any other.
+    pub async fn get(&self, identity: Identity, head: &Parts) -> Result<Response<Body>, Error> {
+        let (pool, maker) = (self.pool(identity), self.maker(identity));
+        if let Some(lane) = pool.lanes.take(maker.generation) {
+            match lane.get(&pool.lanes, self.address.authority.as_str(), head).await {
+                Ok(answer) => return Ok(answer.map(Body::lane)),
+                Err(error) => tracing::debug!(%error, server = %self.address, "a GET is sent once more, over HTTP/2"),
+            }
+        } else if pool.lanes.wants_one() {
+            pool.open_lane(&maker);
+        }
+        self.send(identity, head, &mut None).await
+    }
+
     /// Sends one request; the answer's body streams. The head's URI needs only a path
     /// and query. `body` is left in its place if nothing of it was sent.
     pub async fn send(&self, identity: Identity, head: &Parts, body: &mut Option<RequestBody>) -> Result<Response<Body>, Error> {
@@ -100,12 +116,8 @@ impl Server {
 
     /// Sends a request that wants to leave HTTP behind, on a connection of its own.
     pub async fn upgrade(&self, identity: Identity, request: Request<Option<RequestBody>>) -> Result<Response<Upgraded>, Error> {
-        let maker = self.maker(identity);
-        let mut config = (*maker.config).clone();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let io = super::connect::tls(&self.address, Arc::new(config), self.timing.connect)
-            .await
-            .inspect_err(|_| self.link.suspect())?;
+        let config = connect::http1_only(&self.maker(identity).config);
+        let io = connect::tls(&self.address, config, self.timing.connect).await.inspect_err(|_| self.link.suspect())?;
         http1::upgrade(io, self.host_header(), request).await
     }
 

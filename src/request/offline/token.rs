@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Limited};
 use super::Asked;
 use crate::kube::{media, token};
 use crate::request::context::{Refusal, Response, full};
-use crate::store::{Document, Knowledge, Known};
+use crate::store::{Document, Knowledge};
 
 pub(super) fn serve(knowledge: &Knowledge, asked: &Asked) -> Result<Response, Refusal> {
     let unknown = || {
@@ -42,7 +42,7 @@ pub(super) async fn keep(knowledge: &Knowledge, asked: &Asked, response: Respons
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let issued = media::encoding_of(content_type).and_then(|encoding| token::issued(encoding, &body));
     if let Some((issued, claims)) = issued.and_then(|issued| token::claims(&issued).map(|claims| (issued, claims))) {
-        knowledge.know_token(token::digest(&issued), &Known { user: claims.user, expires: claims.expires });
+        knowledge.know_token(token::digest(&issued), &claims.user, claims.expires);
         let fingerprint = fingerprint(&asked.uri, asked.accept(), &asked.body);
         let document = Document { content_type: content_type.to_owned(), etag: String::new(), at: 0, body: body.to_vec() };
         knowledge.keep_issued(&fingerprint, &document);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::Response;
+use http::header::TE;
 
 use super::Remote;
 use crate::request::context::{Caller, Context};
@@ -46,12 +47,15 @@ pub(super) async fn send(
 ) -> Result<Response<Body>, Error> {
     let identity = identity(&context.caller);
     let bodiless = body.is_none();
+    let is_small = bodiless && head.method == http::Method::GET && asks_for_one_object(context, head);
     let started = Instant::now();
     let mut last = Error::new(Fault::Link, false, "there is no server");
     for index in order(remote) {
         // Once more for a connection that broke just now.
         for attempt in 0..2 {
-            last = match remote.servers[index].send(identity, head, &mut body).await {
+            let server = &remote.servers[index];
+            let sent = if is_small { server.get(identity, head).await } else { server.send(identity, head, &mut body).await };
+            last = match sent {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -71,4 +75,10 @@ pub(super) async fn send(
         }
     }
     Err(last)
+}
+
+/// An answer to it is small, comes at once and has no trailers.
+fn asks_for_one_object(context: &Context, head: &http::request::Parts) -> bool {
+    let info = &context.info;
+    info.is_resource && info.verb == "get" && info.subresource.is_empty() && !head.headers.contains_key(TE)
 }

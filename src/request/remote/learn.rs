@@ -14,7 +14,7 @@ use crate::request::context::{Caller, Context};
 use crate::request::names;
 use crate::state::rules::Rules;
 use crate::store::record::{ListAsk, ObjectAsk, Subject, WatchAsk};
-use crate::store::{Document, Knowledge, Known, Recording};
+use crate::store::{Document, Knowledge, Recording};
 
 /// Notes rights, and begins to remember the body if it is worth it.
 pub(super) fn from_head(knowledge: &Arc<Knowledge>, rules: &Rules, context: &Context, parts: &Parts) -> Option<Recording> {
@@ -48,7 +48,7 @@ fn rights(knowledge: &Knowledge, context: &Context, status: StatusCode) {
         // who may ask.
         status if status.is_success() || matches!(status.as_u16(), 304 | 404 | 409 | 410) => {
             if let Caller::Bearer(bearer) = &context.caller {
-                knowledge.know_token(bearer.digest, &Known { user: bearer.user.clone(), expires: bearer.expires });
+                knowledge.know_token(bearer.digest, &bearer.user, bearer.expires);
             }
             knowledge.grant(&context.grant(user));
         }
@@ -82,7 +82,7 @@ fn resource_subject(knowledge: &Knowledge, context: &Context, status: StatusCode
     if info.query.other || info.query.pretty {
         return None;
     }
-    let scope = names::scope(info, &media);
+    let scope = || names::scope(info, &media);
     let pinned = matches!(context.caller, Caller::Node);
     match info.verb.as_str() {
         "get" => {
@@ -97,7 +97,7 @@ fn resource_subject(knowledge: &Knowledge, context: &Context, status: StatusCode
             let exact = info.query.resource_version_match == "Exact";
             (!exact).then(|| {
                 Subject::List(ListAsk {
-                    scope,
+                    scope: scope(),
                     continue_token: info.query.continue_token.clone(),
                     quorum,
                     pinned,
@@ -106,7 +106,7 @@ fn resource_subject(knowledge: &Knowledge, context: &Context, status: StatusCode
             })
         }
         "watch" if status == StatusCode::OK => Some(Subject::Watch(WatchAsk {
-            scope,
+            scope: scope(),
             resource_version: info.query.resource_version.clone(),
             send_initial_events: info.query.send_initial_events,
             pinned,
