@@ -71,6 +71,7 @@ fn chain(case: &Case) -> Chain {
         resource: case.resource.into(),
         verb: "list".into(),
         whole: true,
+        ..Ask::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(filters.chain_for(ask)).unwrap()

@@ -160,7 +160,9 @@ impl Parts {
         let servers = settings.servers.iter().enumerate();
         let servers: Vec<_> =
             servers.map(|(index, address)| Arc::new(Server::new(index, address.clone(), means.clone()))).collect();
-        let rules = Arc::new(Rules::new(RuleSet::new(settings.cache_agents.clone(), &settings.filters)));
+        let mut rules = RuleSet::new(settings.cache_agents.clone(), &settings.filters);
+        rules.user.clone_from(&settings.rules);
+        let rules = Arc::new(Rules::new(rules));
         let filters = Arc::new(Filters {
             hub: filter::Hub { address: settings.secure.ip(), port: settings.secure.port() },
             node_name: settings.node_name.clone(),

@@ -6,6 +6,7 @@ pub mod list;
 pub mod media;
 pub mod message;
 pub mod object;
+pub mod path;
 pub mod proto;
 pub mod request;
 pub mod schema;

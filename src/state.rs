@@ -6,3 +6,4 @@ pub mod filters;
 pub mod inputs;
 pub mod link;
 pub mod rules;
+pub mod user_rule;

@@ -83,8 +83,14 @@ fn chain(group: &str, resource: &str) -> Chain {
         rules: Arc::new(Rules::new(rules)),
         metrics: Arc::new(Metrics::default()),
     });
-    let ask =
-        Ask { component: "everybody".into(), group: group.into(), resource: resource.into(), verb: "list".into(), whole: true };
+    let ask = Ask {
+        component: "everybody".into(),
+        group: group.into(),
+        resource: resource.into(),
+        verb: "list".into(),
+        whole: true,
+        ..Ask::default()
+    };
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(filters.chain_for(ask)).unwrap()
 }
 

@@ -40,8 +40,13 @@ pub async fn follow(client: Client, namespace: String, rules: Arc<Rules>) {
 
 fn apply(rules: &Rules, map: Option<&ConfigMap>) {
     let empty = std::collections::BTreeMap::new();
-    if rules.apply(map.map(|map| map.data.as_ref().unwrap_or(&empty))) {
+    let (changed, bad) = rules.apply(map.map(|map| map.data.as_ref().unwrap_or(&empty)));
+    if let Some(error) = bad {
+        tracing::error!(%error, "key rules of ConfigMap {NAME} does not hold: the rules of before stay, all of them");
+    }
+    if changed {
         let rules = rules.current();
-        tracing::info!(cache_agents = ?rules.cache_agents, filters = ?rules.filters, "rules of ConfigMap {NAME} applied");
+        let own: Vec<&str> = rules.user.iter().map(|rule| rule.name()).collect();
+        tracing::info!(cache_agents = ?rules.cache_agents, filters = ?rules.filters, rules = ?own, "rules of ConfigMap {NAME} applied");
     }
 }

@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Raw;
 use crate::state::filters::Filter;
 use crate::state::rules::Agents;
+use crate::state::user_rule::{self, UserRule};
 use crate::upstream::Address;
 
 /// Which field, which value, what is allowed.
@@ -54,6 +56,8 @@ pub struct Settings {
     pub namespace: String,
     pub cache_agents: Agents,
     pub filters: Vec<Filter>,
+    /// The users' own rules.
+    pub rules: Vec<Arc<UserRule>>,
     pub nodepool_name: Option<String>,
     pub probe_interval: Duration,
     pub probe_timeout: Duration,
@@ -131,6 +135,7 @@ pub fn check(raw: Raw) -> Result<Settings, BadSetting> {
         namespace: raw.namespace.clone().unwrap_or_else(|| "kube-system".to_owned()),
         cache_agents: Agents::parse(raw.cache_agents.as_deref().unwrap_or("*")),
         filters: filters(&raw, working_mode)?,
+        rules: user_rule::check(raw.filters.clone(), &[]).map_err(|error| bad("config", "filters", error.to_string()))?,
         nodepool_name: raw.nodepool_name.clone().filter(|name| !name.is_empty()),
         probe_interval: seconds("heartbeat-interval-seconds", raw.heartbeat_interval_seconds, 10)?,
         probe_timeout: seconds("heartbeat-timeout-seconds", raw.heartbeat_timeout_seconds, 2)?,

@@ -20,13 +20,16 @@ macro_rules! raw {
             /// Only in files.
             #[arg(skip)]
             pub kind: Option<String>,
+            /// The users' own rules. Only in files.
+            #[arg(skip)]
+            pub filters: Vec<serde_json::Value>,
             $(#[doc = $help] $(#[$meta])* #[arg(long, help = $help)] pub $field: Option<$type>,)*
         }
 
         impl Raw {
             /// These settings, and `under` where they say nothing.
             pub fn over(self, under: Self) -> Self {
-                Self { api_version: under.api_version, kind: under.kind, $($field: self.$field.or(under.$field),)* }
+                Self { api_version: under.api_version, kind: under.kind, filters: under.filters, $($field: self.$field.or(under.$field),)* }
             }
         }
     };
@@ -84,7 +87,9 @@ pub struct BadFile {
 pub fn read_file(path: &Path) -> Result<Raw, BadFile> {
     let bad = |why: String| BadFile { path: path.display().to_string(), why };
     let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
-    let raw: Raw = serde_saphyr::from_str(&text).map_err(|error| bad(error.to_string()))?;
+    // As in YAML 1.2: `y` and `on` are words.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let raw: Raw = serde_saphyr::from_str_with_options(&text, options).map_err(|error| bad(error.to_string()))?;
     let version = raw.api_version.as_deref().unwrap_or_default();
     let kind = raw.kind.as_deref().unwrap_or_default();
     if (version, kind) != ("holdfast.dev/v1alpha1", "HubConfiguration") {

@@ -51,6 +51,16 @@ pub fn accepted(accept: Option<&str>) -> Vec<Media> {
     list
 }
 
+/// The clauses of an `Accept` header that JSON answers, as ones for JSON; `None`: there are none.
+pub fn json_alone(accept: Option<&str>) -> Option<String> {
+    let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else { return Some("application/json".to_owned()) };
+    let json = accept.split(',').filter_map(|clause| {
+        let (kind, parameters) = clause.split_at(clause.find(';').unwrap_or(clause.len()));
+        matches!(kind.trim(), "application/json" | "*/*" | "application/*").then(|| format!("application/json{parameters}"))
+    });
+    Some(json.collect::<Vec<_>>().join(",")).filter(|json| !json.is_empty())
+}
+
 fn form(parameters: &str) -> Form {
     let mut parts = [""; 3];
     for parameter in parameters.split(';') {

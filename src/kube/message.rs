@@ -397,7 +397,7 @@ pub fn replace_entry(encoding: Encoding, message: &[u8], field: Field, key: &str
 }
 
 /// `message` with the ranges of `edits`, which are in order, replaced.
-fn splice(message: &[u8], edits: &[(Range<usize>, Vec<u8>)]) -> Vec<u8> {
+pub(super) fn splice(message: &[u8], edits: &[(Range<usize>, Vec<u8>)]) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.len() + 64);
     let mut at = 0;
     for (range, text) in edits {

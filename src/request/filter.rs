@@ -17,11 +17,13 @@ mod inclusterconfig;
 mod item;
 mod masterservice;
 mod nodeportisolation;
+mod passing;
 mod serviceenvupdater;
 mod servicetopology;
 mod shown;
 #[cfg(test)]
 mod testing;
+mod user;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,16 +32,18 @@ use std::time::Duration;
 pub(super) use body::{Beginning, Filtered, OUTDATED, Transform, edit};
 pub(super) use catchup::Source;
 pub use chain::Chain;
+pub(super) use passing::Passing;
 pub(super) use shown::Shown;
 
 use crate::kube::media::Form;
 use crate::kube::message::MessageError;
 use crate::kube::object::ObjectError;
-use crate::request::context::{Context, Refusal};
+use crate::request::context::{Caller, Context, Refusal};
 use crate::runtime::metrics::{FilterLabel, Metrics};
 use crate::state::filters::Filter;
 use crate::state::inputs::{Inputs, Part};
 use crate::state::rules::{RuleSet, Rules};
+use crate::state::user_rule::{self, OnError, UserRule};
 
 /// How long a request waits for what its filters go by.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -52,7 +56,7 @@ pub struct Hub {
 }
 
 /// Why an item could not be filtered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     #[error(transparent)]
     Object(#[from] ObjectError),
@@ -60,6 +64,8 @@ pub enum FilterError {
     Message(#[from] MessageError),
     #[error("not exactly one {0}")]
     Missing(&'static str),
+    #[error("{0}")]
+    Rule(String),
 }
 
 /// All filters of the hub, and what they share.
@@ -72,42 +78,51 @@ pub struct Filters {
 }
 
 /// What decides which filters serve a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ask {
     pub component: String,
+    /// As the kube-apiserver calls the caller; empty: unknown.
+    pub user: String,
     pub group: String,
     pub resource: String,
+    pub namespace: String,
     pub verb: String,
     /// Whole objects are asked for, not their metadata or a Table.
     pub whole: bool,
 }
 
-/// The filters that serve one request, in order.
+/// What serves one request, in order: the hub's filters, then the users' rules.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Decision(Vec<Filter>);
+pub struct Decision {
+    filters: Vec<Filter>,
+    rules: Vec<Arc<UserRule>>,
+}
 
 impl Ask {
-    /// `None`: no filter ever looks at the answer to such a request.
-    fn of(context: &Context) -> Option<Self> {
-        let info = &context.info;
-        let read = info.is_read() && context.method == http::Method::GET;
-        let written = matches!(info.verb.as_str(), "patch" | "update") && matches!(info.subresource.as_str(), "" | "status");
-        // inclusterconfig's ConfigMap is in kube-system; the watches of all others pay for nothing.
-        let elsewhere = info.resource == "configmaps" && !matches!(info.namespace.as_str(), "" | "kube-system");
-        if elsewhere
-            || !(read || written)
-            || !Filter::ALL.iter().any(|filter| concerns(*filter, &info.api_group, &info.resource, &info.verb))
-        {
-            return None;
+    fn rule(&self) -> user_rule::Asked<'_> {
+        user_rule::Asked {
+            component: &self.component,
+            user: &self.user,
+            group: &self.group,
+            resource: &self.resource,
+            namespace: &self.namespace,
         }
-        Some(Self {
-            component: context.component.clone(),
-            group: info.api_group.clone(),
-            resource: info.resource.clone(),
-            verb: info.verb.clone(),
-            whole: context.accepts.iter().all(|media| media.form == Form::Full),
-        })
     }
+}
+
+fn is_read(context: &Context) -> bool {
+    context.info.is_read() && context.method == http::Method::GET
+}
+
+/// Whether one of the hub's filters ever looks at the answer to such a request.
+fn is_concerned(context: &Context) -> bool {
+    let info = &context.info;
+    let written = matches!(info.verb.as_str(), "patch" | "update") && matches!(info.subresource.as_str(), "" | "status");
+    // inclusterconfig's ConfigMap is in kube-system; the watches of all others pay for nothing.
+    let elsewhere = info.resource == "configmaps" && !matches!(info.namespace.as_str(), "" | "kube-system");
+    !elsewhere
+        && (is_read(context) || written)
+        && Filter::ALL.iter().any(|filter| concerns(*filter, &info.api_group, &info.resource, &info.verb))
 }
 
 /// Whether the filter looks at answers to such requests, whoever asks.
@@ -128,20 +143,30 @@ fn concerns(filter: Filter, group: &str, resource: &str, verb: &str) -> bool {
 
 impl Decision {
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.filters.is_empty() && self.rules.is_empty()
     }
 
     pub fn filters(&self) -> &[Filter] {
-        &self.0
+        &self.filters
+    }
+
+    pub fn rules(&self) -> &[Arc<UserRule>] {
+        &self.rules
     }
 }
 
 impl std::fmt::Display for Decision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names: Vec<&str> = self.0.iter().map(|filter| filter.name()).collect();
+        let filters = self.filters.iter().map(|filter| filter.name().to_owned());
+        let names: Vec<String> = filters.chain(self.rules.iter().map(|rule| label(rule))).collect();
         f.write_str(if names.is_empty() { "no filter" } else { "" })?;
         f.write_str(&names.join(", "))
     }
+}
+
+/// What a rule is called beside the filters.
+fn label(rule: &UserRule) -> String {
+    format!("rule/{}", rule.name())
 }
 
 impl Filters {
@@ -149,43 +174,86 @@ impl Filters {
     pub fn decide(rules: &RuleSet, ask: &Ask) -> Decision {
         let serves =
             |filter: &Filter| concerns(*filter, &ask.group, &ask.resource, &ask.verb) && rules.serves(*filter, &ask.component);
-        Decision(Filter::ALL.into_iter().filter(serves).collect())
+        let filters = Filter::ALL.into_iter().filter(serves).collect();
+        let read = matches!(ask.verb.as_str(), "get" | "list" | "watch");
+        let rules = rules.user.iter().filter(|rule| read && rule.serves(&ask.rule())).cloned().collect();
+        Decision { filters, rules }
     }
 
     /// The filters for a request, ready to work; `None`: none ever looks at its answer.
     pub(super) async fn chain(self: &Arc<Self>, context: &Context) -> Result<Option<Chain>, Refusal> {
-        match Ask::of(context) {
-            Some(ask) => self.chain_for(ask).await.map(Some).map_err(|filter| {
-                Refusal::unavailable(format!(
-                    "filter {} does not know yet what it goes by, and nothing is passed on without it",
-                    filter.name()
-                ))
-            }),
-            None => Ok(None),
+        let concerned = is_concerned(context);
+        let may_be_ruled = is_read(context) && !self.rules.current().user.is_empty();
+        if !concerned && !may_be_ruled {
+            return Ok(None);
+        }
+        let ask = self.ask(context);
+        if !concerned && Self::decide(&self.rules.current(), &ask).is_empty() {
+            return Ok(None);
+        }
+        self.chain_for(ask).await.map(Some).map_err(|filter| {
+            Refusal::unavailable(format!(
+                "filter {filter} does not know yet what it goes by, and nothing is passed on without it"
+            ))
+        })
+    }
+
+    /// Returns once a rule serves a request that nothing serves now; `None`: such a one is never looked at.
+    pub(super) fn later(self: &Arc<Self>, context: &Context) -> Option<impl Future<Output = ()> + Send + 'static> {
+        (context.info.verb == "watch" && is_read(context)).then(|| self.clone().served(self.ask(context)))
+    }
+
+    fn ask(&self, context: &Context) -> Ask {
+        let info = &context.info;
+        let user = match &context.caller {
+            Caller::Node => format!("system:node:{}", self.node_name),
+            // Issuer and subject.
+            _ => context.user().and_then(|user| user.split_whitespace().last()).unwrap_or_default().to_owned(),
+        };
+        Ask {
+            component: context.component.clone(),
+            user,
+            group: info.api_group.clone(),
+            resource: info.resource.clone(),
+            namespace: info.namespace.clone(),
+            verb: info.verb.clone(),
+            whole: context.accepts.iter().all(|media| media.form == Form::Full),
         }
     }
 
-    /// The same for one that is asked for in these words. Fails with the filter for safety that does not know what
-    /// it goes by.
-    pub async fn chain_for(self: &Arc<Self>, ask: Ask) -> Result<Chain, Filter> {
+    /// The same for one that is asked for in these words. Fails with what does not know what it goes by and must not be
+    /// passed by.
+    pub async fn chain_for(self: &Arc<Self>, ask: Ask) -> Result<Chain, String> {
         let decision = Self::decide(&self.rules.current(), &ask);
-        let mut ready = Vec::new();
+        let mut ready = Decision::default();
         for filter in decision.filters() {
-            if self.inputs.known(needs(*filter, ask.whole), PATIENCE).await {
-                ready.push(*filter);
-                continue;
+            if self.is_ready(needs(*filter, ask.whole), filter.name(), filter.is_for_safety()).await? {
+                ready.filters.push(*filter);
             }
-            self.count(*filter);
-            if filter.is_for_safety() {
-                return Err(*filter);
-            }
-            tracing::warn!(filter = filter.name(), "passed on unfiltered: what the filter goes by is not known yet");
         }
-        Ok(Chain::new(self.clone(), ask, decision, Decision(ready)))
+        for rule in decision.rules() {
+            if self.is_ready(user::needs(rule), &label(rule), rule.on_error() != OnError::Keep).await? {
+                ready.rules.push(rule.clone());
+            }
+        }
+        Ok(Chain::new(self.clone(), ask, decision, ready))
     }
 
-    fn count(&self, filter: Filter) {
-        self.metrics.filter_errors.get_or_create(&FilterLabel { filter: filter.name() }).inc();
+    /// Whether it is known what a filter or rule goes by; fails if nothing is to pass without it.
+    async fn is_ready(&self, needs: &[Part], name: &str, for_safety: bool) -> Result<bool, String> {
+        if self.inputs.known(needs, PATIENCE).await {
+            return Ok(true);
+        }
+        self.count(name);
+        if for_safety {
+            return Err(name.to_owned());
+        }
+        tracing::warn!(filter = name, "passed on unfiltered: what the filter goes by is not known yet");
+        Ok(false)
+    }
+
+    fn count(&self, name: &str) {
+        self.metrics.filter_errors.get_or_create(&FilterLabel { filter: name.to_owned() }).inc();
     }
 }
 

@@ -9,11 +9,12 @@ mod upgrade;
 
 use std::sync::Arc;
 
-use http::header::UPGRADE;
+use http::header::{CONTENT_TYPE, UPGRADE};
 use http_body_util::BodyExt as _;
 
 use super::context::{BodyError, Context, Refusal, Request, Response, Whose};
-use super::filter::Filters;
+use super::filter::{Chain, Filters, Passing};
+use crate::kube::media;
 use crate::runtime::metrics::Metrics;
 use crate::state::link::Link;
 use crate::state::rules::Rules;
@@ -46,16 +47,30 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
     let chain = remote.filters.chain(context).await.map_err(Failure::Refusal)?;
     let (parts, body) = request.into_parts();
     let body = (!body.is_end_stream()).then_some(body);
-    let head = forward::request_head(parts);
+    let mut head = forward::request_head(parts);
+    if chain.as_ref().is_some_and(Chain::wants_json) {
+        forward::accept_json_alone(&mut head.headers).map_err(Failure::Refusal)?;
+    }
     let answer = balance::send(remote, context, &head, body).await.map_err(Failure::Upstream)?;
     let (mut parts, body) = answer.into_parts();
     forward::response_head(&mut parts);
     let recording = remote.knowledge.as_ref().and_then(|knowledge| learn::from_head(knowledge, &remote.rules, context, &parts));
     let body = tee::Tee::new(body, recording);
     match chain.filter(|_| parts.status.is_success()) {
-        None => Ok(Response::from_parts(parts, body.map_err(BodyError::from).boxed_unsync())),
+        None => Ok(passed_on(remote, context, parts, body)),
         Some(chain) => Box::pin(filtered::answer(remote, context, chain, parts, body)).await.map_err(Failure::Refusal),
     }
+}
+
+/// An answer that no filter looks at; a watch may come to be looked at while it is open.
+fn passed_on(remote: &Remote, context: &Context, parts: http::response::Parts, body: tee::Tee) -> Response {
+    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let encoding = media::encoding_of(content_type).filter(|_| parts.status.is_success());
+    let body = match encoding.zip(remote.filters.later(context)) {
+        Some((encoding, served)) => Passing::new(body, encoding, Box::pin(served)).boxed_unsync(),
+        None => body.map_err(BodyError::from).boxed_unsync(),
+    };
+    Response::from_parts(parts, body)
 }
 
 impl std::fmt::Display for Failure {

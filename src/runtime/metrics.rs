@@ -44,7 +44,7 @@ pub struct Why {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct FilterLabel {
-    pub filter: &'static str,
+    pub filter: String,
 }
 
 /// Every figure; cloned handles are cheap and count into the same cells.

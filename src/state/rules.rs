@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::filters::Filter;
+use super::user_rule::{self, BadRule, UserRule};
 
 /// Components that yurthub always remembers.
 pub const ALWAYS: [&str; 7] = ["kubelet", "kube-proxy", "flanneld", "coredns", "raven-agent-ds", "yurttunnel-agent", "yurthub"];
@@ -46,13 +47,16 @@ pub struct RuleSet {
     pub cache_agents: Agents,
     /// The filters that are switched on, and the components that each serves.
     pub filters: BTreeMap<Filter, BTreeSet<String>>,
+    /// The users' own, in order.
+    pub user: Vec<Arc<UserRule>>,
 }
 
 impl RuleSet {
     /// The defaults, with these filters.
     pub fn new(cache_agents: Agents, filters: &[Filter]) -> Self {
         let components = |filter: &Filter| filter.components().iter().map(|name| (*name).to_owned()).collect();
-        Self { cache_agents, filters: filters.iter().map(|filter| (*filter, components(filter))).collect() }
+        let filters = filters.iter().map(|filter| (*filter, components(filter))).collect();
+        Self { cache_agents, filters, user: Vec::new() }
     }
 
     /// Whether a filter is on and serves a component.
@@ -81,10 +85,11 @@ impl Rules {
         self.changed.subscribe()
     }
 
-    /// Applies the keys of yurt-hub-cfg over the defaults; `None`: it is gone.
-    /// Returns whether anything changed.
-    pub fn apply(&self, data: Option<&BTreeMap<String, String>>) -> bool {
+    /// Applies the keys of yurt-hub-cfg over the defaults; `None`: it is gone. Returns whether anything changed, and what
+    /// is wrong with the users' rules: then those of before stay, all of them.
+    pub fn apply(&self, data: Option<&BTreeMap<String, String>>) -> (bool, Option<BadRule>) {
         let mut rules = self.default.clone();
+        let mut bad = None;
         if let Some(data) = data {
             if let Some(agents) = data.get("cache_agents") {
                 rules.cache_agents = Agents::parse(agents);
@@ -93,13 +98,21 @@ impl Rules {
                 let more = data.get(filter.name()).map(String::as_str).unwrap_or_default();
                 components.extend(more.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned));
             }
+            let written = data.get("rules").map(String::as_str).unwrap_or_default();
+            match user_rule::parse(written, &rules.user) {
+                Ok(more) => rules.user.extend(more),
+                Err(error) => {
+                    rules.user.clone_from(&self.current.load().user);
+                    bad = Some(error);
+                }
+            }
         }
         let changed = **self.current.load() != rules;
         self.current.store(Arc::new(rules));
         if changed {
             self.changed.send_replace(());
         }
-        changed
+        (changed, bad)
     }
 }
 
@@ -112,14 +125,14 @@ mod tests {
         let rules = Rules::new(RuleSet::new(Agents::parse("*"), &[]));
         assert!(rules.current().cache_agents.contains("anything"));
         let data = std::collections::BTreeMap::from([("cache_agents".to_owned(), "calico, ,vector".to_owned())]);
-        assert!(rules.apply(Some(&data)));
+        assert!(rules.apply(Some(&data)).0);
         let current = rules.current();
         assert!(current.cache_agents.contains("calico") && current.cache_agents.contains("vector"));
         assert!(current.cache_agents.contains("kubelet"), "kubelet is always remembered");
         assert!(!current.cache_agents.contains("anything"));
-        assert!(rules.apply(None));
+        assert!(rules.apply(None).0);
         assert!(rules.current().cache_agents.contains("anything"));
-        assert!(!rules.apply(None), "nothing changed");
+        assert!(!rules.apply(None).0, "nothing changed");
     }
 
     #[test]
@@ -127,7 +140,7 @@ mod tests {
         let rules = Rules::new(RuleSet::new(Agents::parse("*"), &[Filter::MasterService]));
         let data =
             BTreeMap::from([("masterservice".to_owned(), "a, b,,".to_owned()), ("servicetopology".to_owned(), "a".to_owned())]);
-        assert!(rules.apply(Some(&data)));
+        assert!(rules.apply(Some(&data)).0);
         let current = rules.current();
         let served = ["kubelet", "a", "b", "c"].map(|component| current.serves(Filter::MasterService, component));
         assert_eq!(served, [true, true, true, false]);

@@ -282,7 +282,7 @@ impl<B> Filtered<B> {
     }
 
     fn failed(&mut self, error: String) -> BodyError {
-        self.metrics.filter_errors.get_or_create(&FilterLabel { filter: "body" }).inc();
+        self.metrics.filter_errors.get_or_create(&FilterLabel { filter: "body".to_owned() }).inc();
         self.transform = None;
         BodyError::Filter(error)
     }

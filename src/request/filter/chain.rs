@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::item::{Item, name};
 use super::shown::Shown;
-use super::{Ask, Decision, FilterError, Filters, needs};
+use super::{Ask, Decision, FilterError, Filters, label, needs, user};
 use super::{discardcloudservice, forwardkubesvctraffic, inclusterconfig, masterservice, nodeportisolation};
 use super::{serviceenvupdater, servicetopology};
 use crate::kube::list::{Encoding, Reserve};
@@ -20,6 +20,7 @@ use crate::kube::message::{self, Edit};
 use crate::kube::schema::{METADATA, meta, service, table};
 use crate::state::filters::Filter;
 use crate::state::inputs::{DISCARD, Facts, LISTEN, Service};
+use crate::state::user_rule::{OnError, Term, UserRule};
 
 /// How the object at hand is presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,12 +51,15 @@ pub struct Chain {
     /// Those of them that know what they go by.
     decision: Decision,
     facts: Arc<Facts>,
+    /// This node as the users' rules know it.
+    node: Option<Term>,
 }
 
 impl Chain {
     pub(super) fn new(filters: Arc<Filters>, ask: Ask, decided: Decision, ready: Decision) -> Self {
         let facts = filters.inputs.current();
-        Self { filters, ask, decided, decision: ready, facts }
+        let node = ready.rules().iter().any(|rule| rule.uses_node()).then(|| user::node(&filters.node_name, &facts));
+        Self { filters, ask, decided, decision: ready, facts, node }
     }
 
     /// Whether every item stays as it is.
@@ -70,6 +74,12 @@ impl Chain {
     /// Whether any of the filters may hide an item.
     pub(in crate::request) fn hides(&self) -> bool {
         self.decision.filters().iter().any(|filter| matches!(filter, Filter::DiscardCloudService | Filter::NodePortIsolation))
+            || self.decision.rules().iter().any(|rule| rule.drops() || rule.on_error() == OnError::Drop)
+    }
+
+    /// Whether it reads JSON alone: the users' rules know no other fields than what they name.
+    pub(in crate::request) fn wants_json(&self) -> bool {
+        !self.decision.rules().is_empty()
     }
 
     /// Notes whether an item of a list is hidden.
@@ -82,9 +92,12 @@ impl Chain {
 
     /// The filter for safety, if there is one, that stands in the way of an answer which no filter can read; it is
     /// counted for every filter.
-    pub(in crate::request) fn unreadable(&self) -> Option<&'static str> {
-        self.decision.filters().iter().for_each(|filter| self.filters.count(*filter));
-        self.decision.filters().iter().find(|filter| filter.is_for_safety()).map(|filter| filter.name())
+    pub(in crate::request) fn unreadable(&self) -> Option<String> {
+        let filters = self.decision.filters().iter().map(|filter| (filter.name().to_owned(), filter.is_for_safety()));
+        let rules = self.decision.rules().iter().map(|rule| (label(rule), rule.on_error() != OnError::Keep));
+        let all: Vec<(String, bool)> = filters.chain(rules).collect();
+        all.iter().for_each(|(name, _)| self.filters.count(name));
+        all.into_iter().find(|(_, for_safety)| *for_safety).map(|(name, _)| name)
     }
 
     /// An object that cannot be read at all: an error for a filter for safety, as it is for all others.
@@ -127,7 +140,8 @@ impl Chain {
             return true;
         }
         let now = self.filters.inputs.current();
-        let mut needed = self.decided.filters().iter().flat_map(|filter| needs(*filter, self.ask.whole));
+        let filters = self.decided.filters().iter().flat_map(|filter| needs(*filter, self.ask.whole));
+        let mut needed = filters.chain(self.decided.rules().iter().flat_map(|rule| user::needs(rule)));
         needed.any(|part| !now.agrees(&self.facts, *part))
     }
 
@@ -151,16 +165,34 @@ impl Chain {
                 Ok(Edit::Replace(new)) => now = Cow::Owned(new),
                 Ok(Edit::Remove) => return Ok(Edit::Remove),
                 Err(error) => {
-                    self.filters.count(*filter);
+                    self.filters.count(filter.name());
                     if filter.is_for_safety() {
                         return Err(error);
                     }
                 }
             }
         }
+        for rule in self.decision.rules() {
+            match self.by_rule(rule, shape, &Item { encoding, bytes: &now })? {
+                Edit::Keep => {}
+                Edit::Replace(new) => now = Cow::Owned(new),
+                Edit::Remove => return Ok(Edit::Remove),
+            }
+        }
         Ok(match now {
             Cow::Borrowed(_) => Edit::Keep,
             Cow::Owned(new) => Edit::Replace(new),
+        })
+    }
+
+    fn by_rule(&self, rule: &UserRule, shape: Shape, item: &Item<'_>) -> Result<Edit, FilterError> {
+        user::apply(rule, self.node.as_ref(), shape == Shape::Full, item).or_else(|why| {
+            self.filters.count(&label(rule));
+            match rule.on_error() {
+                OnError::Keep => Ok(Edit::Keep),
+                OnError::Drop => Ok(Edit::Remove),
+                OnError::Refuse => Err(FilterError::Rule(format!("{}: {why}", label(rule)))),
+            }
         })
     }
 

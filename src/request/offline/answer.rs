@@ -36,15 +36,18 @@ fn unfiltered(error: &FilterError) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, format!("filter: {error}"))
 }
 
-fn whole(context: &Context) -> impl Iterator<Item = &Media> {
-    context.accepts.iter().filter(|media| media.form == Form::Full)
+/// The representations of whole objects that the client takes and its filters read.
+pub(super) fn whole<'a>(context: &'a Context, chain: Option<&Chain>) -> impl Iterator<Item = &'a Media> + use<'a> {
+    let json_alone = chain.is_some_and(Chain::wants_json);
+    let reads = move |media: &&Media| !json_alone || media.encoding == Encoding::Json;
+    context.accepts.iter().filter(|media| media.form == Form::Full).filter(reads)
 }
 
 pub(super) async fn get(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
     let info = &context.info;
     let chain = offline.filters.chain(context).await?;
     let mut absent = false;
-    for media in whole(context) {
+    for media in whole(context, chain.as_ref()) {
         match knowledge.object(&names::object(info, media))? {
             Found::Object { record, item } => {
                 let item = filtered(chain.as_ref(), media.encoding, &record.kind, item).map_err(|error| unfiltered(&error))?;
@@ -94,7 +97,7 @@ pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context:
     }
     let chain = offline.filters.chain(context).await?;
     let asks_for_items = !info.query.other && !info.query.pretty;
-    for media in whole(context).filter(|_| asks_for_items) {
+    for media in whole(context, chain.as_ref()).filter(|_| asks_for_items) {
         if let Some(view) = knowledge.list(&names::scope(info, media))? {
             version_allows(context, &view)?;
             return items(knowledge, context, media, Presented { view, chain }).await;

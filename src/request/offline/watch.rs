@@ -13,10 +13,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::Offline;
-use super::answer::{Presented, channel_body, content_type, unknown};
+use super::answer::{Presented, channel_body, content_type, unknown, whole};
 use super::freshness::freshness;
 use crate::kube::list::Encoding;
-use crate::kube::media::Form;
 use crate::kube::object::{self, TypeMeta};
 use crate::kube::watch::{self, EventType};
 use crate::request::context::{BodyError, Context, Refusal, Response};
@@ -61,7 +60,7 @@ enum Initial {
 pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
     let info = &context.info;
     let chain = offline.filters.chain(context).await?;
-    let found = context.accepts.iter().filter(|media| media.form == Form::Full && !info.query.other).find_map(|media| {
+    let found = whole(context, chain.as_ref()).filter(|_| !info.query.other).find_map(|media| {
         let view = knowledge.list(&names::scope(info, media)).transpose()?;
         Some(view.map(|view| (media.clone(), view)))
     });

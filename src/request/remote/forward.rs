@@ -1,8 +1,11 @@
 //! Heads on their way through: hop-by-hop fields stay behind (RFC 9110, 7.6.1), and
 //! nobody smuggles an identity in.
 
-use http::header::{CONNECTION, EXPECT, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderValue};
+use http::header::{ACCEPT, CONNECTION, EXPECT, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::kube::media;
+use crate::request::context::{Refusal, Whose};
 
 const HOP_BY_HOP: [HeaderName; 7] = [
     CONNECTION,
@@ -36,6 +39,18 @@ pub(super) fn strip_front_proxy(headers: &mut HeaderMap) {
     for name in names {
         headers.remove(name);
     }
+}
+
+/// What serves the request reads JSON: nothing else is asked for.
+pub(super) fn accept_json_alone(headers: &mut HeaderMap) -> Result<(), Refusal> {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let json = media::json_alone(accept).and_then(|accept| HeaderValue::try_from(accept).ok());
+    let refused = || {
+        let message = "a rule serves this and reads JSON: accept application/json";
+        Refusal::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", Whose::Client, message)
+    };
+    headers.insert(ACCEPT, json.ok_or_else(refused)?);
+    Ok(())
 }
 
 /// The head as it goes to the client.

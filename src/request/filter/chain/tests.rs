@@ -30,7 +30,8 @@ fn chain(group: &str, resource: &str, whole: bool) -> Chain {
         rules: Arc::new(Rules::new(rules)),
         metrics: Arc::new(Metrics::default()),
     });
-    let ask = Ask { component: "everybody".into(), group: group.into(), resource: resource.into(), verb: "list".into(), whole };
+    let (component, group, resource, verb) = ("everybody".into(), group.into(), resource.into(), "list".into());
+    let ask = Ask { component, group, resource, verb, whole, ..Ask::default() };
     let decided = Filters::decide(&filters.rules.current(), &ask);
     Chain::new(filters, ask, decided.clone(), decided)
 }
@@ -96,7 +97,7 @@ fn what_cannot_be_read_is_refused_for_safety_and_passed_on_for_comfort() {
 }
 
 fn label(filter: Filter) -> crate::runtime::metrics::FilterLabel {
-    crate::runtime::metrics::FilterLabel { filter: filter.name() }
+    crate::runtime::metrics::FilterLabel { filter: filter.name().to_owned() }
 }
 
 proptest! {

@@ -1,0 +1,154 @@
+//! A watch that no filter looks at, and that one of the users' rules may come to look at while it is open.
+//!
+//! Receives the watch's bytes and passes them on as they are. When the rules change so that one serves the watch, it is
+//! ended with 410 between two events, so that its client lists again.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame};
+
+use super::{Ask, Filters, OUTDATED};
+use crate::kube::list::Encoding;
+use crate::kube::watch;
+use crate::request::context::BodyError;
+
+type Served = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+pub(in crate::request) struct Passing<B> {
+    body: B,
+    events: Events,
+    /// Returns once a rule serves the watch; `None`: one does.
+    served: Option<Served>,
+    ended: bool,
+}
+
+impl<B> Passing<B> {
+    pub(in crate::request) fn new(body: B, encoding: Encoding, served: Served) -> Self {
+        Self { body, events: Events::new(encoding), served: Some(served), ended: false }
+    }
+}
+
+impl Filters {
+    /// Returns once one of the users' rules serves such a request.
+    pub(super) async fn served(self: Arc<Self>, ask: Ask) {
+        let mut changes = self.rules.changes();
+        while Self::decide(&self.rules.current(), &ask).is_empty() {
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+impl<B> HttpBody for Passing<B>
+where
+    B: HttpBody<Data = Bytes, Error = crate::upstream::Error> + Unpin,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        if this.served.as_mut().is_some_and(|served| served.as_mut().poll(cx).is_ready()) {
+            this.served = None;
+        }
+        if this.served.is_none() && this.events.is_between() {
+            this.ended = true;
+            let farewell = watch::error_status(this.events.encoding, 410, "Expired", OUTDATED);
+            return Poll::Ready(Some(Ok(Frame::data(farewell))));
+        }
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            this.events.pass(data);
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+    }
+}
+
+/// Where events end, without a look into them: JSON's with a line; protobuf's have four bytes of length before them.
+struct Events {
+    encoding: Encoding,
+    /// Bytes of the event at hand that are still to come; in JSON only whether there are any.
+    left: u64,
+    length: [u8; 4],
+    known: usize,
+}
+
+impl Events {
+    fn new(encoding: Encoding) -> Self {
+        Self { encoding, left: 0, length: [0; 4], known: 0 }
+    }
+
+    fn is_between(&self) -> bool {
+        self.left == 0 && self.known == 0
+    }
+
+    fn pass(&mut self, mut data: &[u8]) {
+        if self.encoding == Encoding::Json {
+            self.left = data.last().map_or(self.left, |last| u64::from(*last != b'\n'));
+            return;
+        }
+        while let Some(first) = data.first() {
+            if self.left > 0 {
+                let taken = self.left.min(data.len() as u64);
+                self.left -= taken;
+                data = &data[usize::try_from(taken).unwrap_or(data.len())..];
+                continue;
+            }
+            self.length[self.known] = *first;
+            self.known += 1;
+            data = &data[1..];
+            if self.known == self.length.len() {
+                (self.left, self.known) = (u32::from_be_bytes(self.length).into(), 0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// However the stream is cut, it is between events where one has ended.
+        #[test]
+        fn the_ends_of_events_are_known(
+            lengths in proptest::collection::vec(0_usize..20, 0..6),
+            cuts in proptest::collection::vec(1_usize..7, 200),
+        ) {
+            let (mut wire, mut ends) = (Vec::new(), vec![0]);
+            for length in &lengths {
+                wire.extend(u32::try_from(*length).unwrap().to_be_bytes());
+                wire.extend(vec![b'x'; *length]);
+                ends.push(wire.len());
+            }
+            let (mut events, mut at) = (Events::new(Encoding::Protobuf), 0);
+            for cut in cuts {
+                prop_assert_eq!(events.is_between(), ends.contains(&at));
+                let to = wire.len().min(at + cut);
+                events.pass(&wire[at..to]);
+                at = to;
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_is_an_event() {
+        let mut events = Events::new(Encoding::Json);
+        assert!(events.is_between());
+        for (data, between) in [("{\"a\"", false), (":1}\n", true), ("{}\n{", false), ("", false), ("}\n", true)] {
+            events.pass(data.as_bytes());
+            assert_eq!(events.is_between(), between, "{data}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The users' rules at work on one object.
+//!
+//! Receives an object in JSON; promises what the rule makes of it: whole or, with the reason, not at all. Nothing of the
+//! object stands in the reason.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::item::Item;
+use crate::kube::list::Encoding;
+use crate::kube::message::{Edit, MessageError};
+use crate::kube::path::Editor;
+use crate::state::inputs::{Facts, Part};
+use crate::state::user_rule::{Change, Term, UserRule};
+
+/// Larger objects are not taken apart for an expression.
+const MAX_OBJECT: usize = 1 << 20;
+
+/// What a rule goes by beside the object.
+pub(super) fn needs(rule: &UserRule) -> &'static [Part] {
+    if rule.uses_node() { &[Part::Node, Part::Pool] } else { &[] }
+}
+
+/// `node`: `name`; `pool` and `zone` if it has them; `neighbours`, whose names are its pool's members.
+pub(super) fn node(name: &str, facts: &Facts) -> Term {
+    let members = facts.pool.iter().flat_map(|members| members.iter());
+    let neighbours: serde_json::Map<String, Value> = members.map(|member| (member.clone(), Value::Bool(true))).collect();
+    let mut node = json!({"name": name, "neighbours": neighbours});
+    if let Some(known) = &facts.node {
+        for (key, value) in [("pool", &known.pool), ("zone", &known.zone)] {
+            if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
+                node[key] = Value::from(value);
+            }
+        }
+    }
+    Term::from(&node)
+}
+
+/// What becomes of an object; of one that is not `full`, only its metadata changes.
+pub(super) fn apply(rule: &UserRule, node: Option<&Term>, full: bool, item: &Item<'_>) -> Result<Edit, String> {
+    if item.encoding != Encoding::Json {
+        return Err("the answer is not JSON".to_owned());
+    }
+    if !is_meant(rule, node, item.bytes)? {
+        return Ok(Edit::Keep);
+    }
+    if rule.drops() {
+        return Ok(Edit::Remove);
+    }
+    let mut now: Option<Vec<u8>> = None;
+    for change in rule.changes().iter().filter(|change| full || change.path.begins_with("metadata")) {
+        let object = now.as_deref().unwrap_or(item.bytes);
+        let changed = change.path.edit(object, &mut Hand { change, node }).map_err(|Fault(why)| why)?;
+        now = changed.or(now);
+    }
+    Ok(now.map_or(Edit::Keep, Edit::Replace))
+}
+
+/// What of an object is looked at before an expression is.
+#[derive(serde::Deserialize)]
+struct Named {
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Metadata {
+    namespace: String,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+fn is_meant(rule: &UserRule, node: Option<&Term>, object: &[u8]) -> Result<bool, String> {
+    let named = Some(object).filter(|object| object.starts_with(b"{")).map(serde_json::from_slice);
+    let Some(Ok(Named { metadata })) = named else { return Err("the object's metadata cannot be read".to_owned()) };
+    if !rule.is_for(&metadata.namespace, &metadata.labels.unwrap_or_default()) {
+        return Ok(false);
+    }
+    match rule.expression() {
+        None => Ok(true),
+        Some(expression) => expression.holds(&term(object)?, node).map_err(|why| format!("match.expression: {why}")),
+    }
+}
+
+fn term(json: &[u8]) -> Result<Term, String> {
+    if json.len() > MAX_OBJECT {
+        return Err(format!("an object of more than {MAX_OBJECT} bytes is not looked at"));
+    }
+    let value: Value = serde_json::from_slice(json).map_err(|_| "the object cannot be read")?;
+    Ok(Term::from(&value))
+}
+
+/// Makes one change.
+struct Hand<'a> {
+    change: &'a Change,
+    node: Option<&'a Term>,
+}
+
+struct Fault(String);
+
+impl From<MessageError> for Fault {
+    fn from(error: MessageError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Editor<Fault> for Hand<'_> {
+    fn enters(&mut self, element: &[u8]) -> Result<bool, Fault> {
+        let Some(condition) = &self.change.condition else { return Ok(true) };
+        let subject = term(element).map_err(Fault)?;
+        condition.holds(&subject, self.node).map_err(|why| Fault(format!("where: {why}")))
+    }
+
+    fn value(&mut self, value: Option<&[u8]>) -> Edit {
+        match (&self.change.value, value) {
+            (Some(new), Some(old)) if new == old => Edit::Keep,
+            (Some(new), _) => Edit::Replace(new.clone()),
+            (None, Some(_)) => Edit::Remove,
+            (None, None) => Edit::Keep,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

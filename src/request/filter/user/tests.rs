@@ -1,0 +1,102 @@
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::state::inputs::Node;
+use crate::state::user_rule::parse;
+
+fn rule(text: &str) -> Arc<UserRule> {
+    parse(&format!("- name: r\n{text}"), &[]).unwrap().remove(0)
+}
+
+fn facts() -> Facts {
+    Facts {
+        node: Some(Arc::new(Node { pool: Some("p".into()), zone: Some("z1".into()) })),
+        pool: Some(Arc::new(["n1".to_owned(), "n2".to_owned()].into())),
+        ..Facts::default()
+    }
+}
+
+fn applied(rule: &UserRule, full: bool, object: &str) -> Result<Option<String>, String> {
+    let node = node("n1", &facts());
+    let item = Item { encoding: Encoding::Json, bytes: object.as_bytes() };
+    Ok(match apply(rule, Some(&node), full, &item)? {
+        Edit::Keep => Some(object.to_owned()),
+        Edit::Replace(new) => Some(String::from_utf8(new).unwrap()),
+        Edit::Remove => None,
+    })
+}
+
+#[test]
+fn a_rule_is_for_what_it_matches() {
+    let rule = rule(
+        "  match: {resources: [services], namespaces: [a], labelSelector: {matchLabels: {l: v}}, \
+         expression: object.spec.type == 'LoadBalancer'}\n  drop: true",
+    );
+    for (object, hidden) in [
+        (r#"{"metadata":{"namespace":"a","labels":{"l":"v"}},"spec":{"type":"LoadBalancer"}}"#, true),
+        (r#"{"metadata":{"namespace":"b","labels":{"l":"v"}},"spec":{"type":"LoadBalancer"}}"#, false),
+        (r#"{"metadata":{"namespace":"a","labels":{"l":"w"}},"spec":{"type":"LoadBalancer"}}"#, false),
+        (r#"{"metadata":{"namespace":"a"},"spec":{"type":"LoadBalancer"}}"#, false),
+        (r#"{"metadata":{"namespace":"a","labels":{"l":"v"}},"spec":{"type":"ClusterIP"}}"#, false),
+        (r#"{"metadata":{"namespace":"b"}}"#, false),
+    ] {
+        assert_eq!(applied(&rule, true, object).unwrap().is_none(), hidden, "{object}");
+    }
+    let error = applied(&rule, true, r#"{"metadata":{"namespace":"a","labels":{"l":"v"}}}"#).unwrap_err();
+    assert_eq!(error, "match.expression: no such key: spec");
+    assert!(applied(&rule, true, "[]").is_err() && applied(&rule, true, "{").is_err());
+}
+
+#[test]
+fn changes_are_made_in_order_and_leave_every_other_byte() {
+    let rule = rule(
+        "  match: {resources: [services]}\n  annotate: {a.b/c: d}\n  remove: [{path: /spec/old}]\n  set:\n\
+         \x20 - {path: /spec/policy, value: Local}\n  - {path: /spec/ports/*/nodePort, value: 0, where: self.port == 80}",
+    );
+    let object = r#"{ "metadata" :{"name":"s","x":[ 1 ]},"spec":{"old":{"x":1},"ports":[{"port":80},{"port": 81}],"new":"kept"},"status":{} }"#;
+    let expected = r#"{ "metadata" :{"name":"s","x":[ 1 ],"annotations":{"a.b/c":"d"}},"spec":{"ports":[{"port":80,"nodePort":0},{"port": 81}],"new":"kept","policy":"Local"},"status":{} }"#;
+    let once = applied(&rule, true, object).unwrap().unwrap();
+    assert_eq!(once, expected);
+    assert_eq!(applied(&rule, true, &once).unwrap().unwrap(), once, "twice is as once");
+    let metadata = r#"{"metadata":{"name":"s"}}"#;
+    assert_eq!(applied(&rule, false, metadata).unwrap().unwrap(), r#"{"metadata":{"name":"s","annotations":{"a.b/c":"d"}}}"#);
+}
+
+#[test]
+fn a_rule_that_fails_changes_nothing_of_its_object() {
+    let rule = rule("  match: {resources: [a]}\n  set: [{path: /x, value: 1}, {path: /l/*/y, value: 2, where: self.n > 0}]");
+    assert_eq!(applied(&rule, true, r#"{"l":[{"n":1}]}"#).unwrap().unwrap(), r#"{"l":[{"n":1,"y":2}],"x":1}"#);
+    assert_eq!(applied(&rule, true, r#"{"l":[{"n":1},{}]}"#).unwrap_err(), "where: no such key: n");
+    let huge = format!(r#"{{"l":[{{"n":1,"s":"{}"}}]}}"#, "x".repeat(MAX_OBJECT));
+    assert!(applied(&rule, true, &huge).unwrap_err().contains("is not looked at"));
+    let item = Item { encoding: Encoding::Protobuf, bytes: b"" };
+    assert_eq!(apply(&rule, None, true, &item).unwrap_err(), "the answer is not JSON");
+}
+
+#[test]
+fn the_node_is_known() {
+    let near = rule(
+        "  match: {resources: [endpointslices.discovery.k8s.io]}\n  remove:\n  - path: /endpoints/*\n    \
+         where: has(self.nodeName) && self.nodeName != node.name && !(self.nodeName in node.neighbours)",
+    );
+    let object = r#"{"endpoints":[{"nodeName":"n1"},{"nodeName":"n2"},{"nodeName":"n3"},{}]}"#;
+    assert_eq!(applied(&near, true, object).unwrap().unwrap(), r#"{"endpoints":[{"nodeName":"n1"},{"nodeName":"n2"},{}]}"#);
+    assert_eq!(needs(&near), [Part::Node, Part::Pool]);
+    let zone = rule("  match: {resources: [a], expression: \"node.pool == 'p' && node.zone == 'z1'\"}\n  drop: true");
+    assert_eq!(applied(&zone, true, "{}").unwrap(), None);
+    let item = Item { encoding: Encoding::Json, bytes: b"{}" };
+    let poor = node("n1", &Facts::default());
+    assert_eq!(apply(&zone, Some(&poor), true, &item).unwrap_err(), "match.expression: no such key: zone");
+}
+
+proptest! {
+    #[test]
+    fn garbage_is_an_error_or_stays(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        let rule = rule("  match: {resources: [a], expression: object.a == 1}\n  remove: [{path: /l/*, where: self.x == 1}]");
+        let object = [b"{\"a\":1,\"l\":[".as_slice(), &bytes, b"]}"].concat();
+        let item = Item { encoding: Encoding::Json, bytes: &object };
+        let _ = apply(&rule, None, true, &item);
+    }
+}

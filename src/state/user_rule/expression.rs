@@ -1,0 +1,198 @@
+//! CEL, the Common Expression Language, as far as its cost is bounded by the object's size.
+//!
+//! An expression knows `object` (or, of one element of a list, `self`) and `node`. The macros `exists`, `all` and
+//! `exists_one` go over a list; within them stand only their own variables, `node` and literals, and a macro within a
+//! macro goes over something of the outer one's variable. So every part of the object is looked at at most once for each
+//! word of the expression. `map` and `filter` copy what they have made for each element, and regular expressions are made
+//! anew for each text: they are not there.
+//!
+//! Source: github.com/google/cel-spec, doc/langdef.md.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use cel::common::ast::operators::*;
+use cel::common::ast::{ComprehensionExpr, Expr, IdedExpr};
+use cel::objects::Key;
+use cel::parser::PrattParser;
+use cel::{Context, Env, ExecutionError, Value as CelValue};
+use serde_json::Value;
+
+const MAX_TEXT: usize = 1024;
+const MAX_NESTED: usize = 3;
+/// Functions beside the operators.
+const FUNCTIONS: [&str; 10] = ["size", "contains", "startsWith", "endsWith", "int", "uint", "double", "string", "bool", "dyn"];
+
+const OPERATORS: [&str; 19] = [
+    CONDITIONAL,
+    LOGICAL_AND,
+    LOGICAL_OR,
+    LOGICAL_NOT,
+    SUBSTRACT,
+    ADD,
+    MULTIPLY,
+    DIVIDE,
+    MODULO,
+    EQUALS,
+    NOT_EQUALS,
+    GREATER_EQUALS,
+    LESS_EQUALS,
+    GREATER,
+    LESS,
+    NEGATE,
+    INDEX,
+    IN,
+    NOT_STRICTLY_FALSE,
+];
+
+static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+
+/// A JSON value as expressions see it; clones are cheap.
+#[derive(Debug, Clone)]
+pub struct Term(CelValue);
+
+/// A checked expression whose value is a boolean.
+#[derive(Debug)]
+pub struct Expression {
+    text: String,
+    parsed: IdedExpr,
+    subject: &'static str,
+    uses_node: bool,
+}
+
+impl From<&Value> for Term {
+    fn from(value: &Value) -> Self {
+        Self(term(value))
+    }
+}
+
+fn term(value: &Value) -> CelValue {
+    match value {
+        Value::Null => CelValue::Null,
+        Value::Bool(value) => CelValue::Bool(*value),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => CelValue::Int(number),
+            (None, Some(number)) => CelValue::UInt(number),
+            (None, None) => CelValue::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Value::String(text) => CelValue::from(text.as_str()),
+        Value::Array(list) => CelValue::List(Arc::new(list.iter().map(term).collect())),
+        Value::Object(members) => {
+            let members = members.iter().map(|(name, value)| (Key::from(name.as_str()), term(value)));
+            CelValue::from(members.collect::<HashMap<Key, CelValue>>())
+        }
+    }
+}
+
+impl Expression {
+    /// One that is about `object`.
+    pub(super) fn of_object(text: &str) -> Result<Self, String> {
+        Self::new(text, "object")
+    }
+
+    /// One that is about an element of a list, `self`.
+    pub(super) fn of_element(text: &str) -> Result<Self, String> {
+        Self::new(text, "self")
+    }
+
+    fn new(text: &str, subject: &'static str) -> Result<Self, String> {
+        if text.len() > MAX_TEXT {
+            return Err(format!("at most {MAX_TEXT} bytes"));
+        }
+        let parsed = PrattParser::new().max_recursion_depth(64).parse(text).map_err(|error| error.to_string())?;
+        let mut check = Check { subject, loops: Vec::new(), uses_node: false };
+        check.visit(&parsed.expr)?;
+        let uses_node = check.uses_node;
+        Ok(Self { text: text.to_owned(), parsed, subject, uses_node })
+    }
+
+    pub fn uses_node(&self) -> bool {
+        self.uses_node
+    }
+
+    /// Whether it holds. The error says why it has no value, and nothing of what is in the object.
+    pub fn holds(&self, subject: &Term, node: Option<&Term>) -> Result<bool, String> {
+        let mut context = Context::with_env(ENV.clone());
+        context.add_variable_from_value(self.subject, subject.0.clone());
+        if let Some(node) = node {
+            context.add_variable_from_value("node", node.0.clone());
+        }
+        match CelValue::resolve(&self.parsed, &context) {
+            Ok(CelValue::Bool(value)) => Ok(value),
+            Ok(other) => Err(format!("its value is a {}, not a bool", other.type_of())),
+            // A key that the expression does not name itself is something of the object's.
+            Err(ExecutionError::NoSuchKey(name)) if self.text.contains(name.as_str()) => Err(format!("no such key: {name}")),
+            Err(ExecutionError::NoSuchOverload(error)) => Err(error.to_string()),
+            Err(_) => Err("it cannot be evaluated".to_owned()),
+        }
+    }
+}
+
+/// Looks at every word of an expression before it is ever used.
+struct Check<'a> {
+    subject: &'static str,
+    /// The variables of the macros around the word at hand.
+    loops: Vec<&'a str>,
+    uses_node: bool,
+}
+
+impl<'a> Check<'a> {
+    fn visit(&mut self, expr: &'a Expr) -> Result<(), String> {
+        match expr {
+            Expr::Literal(_) => Ok(()),
+            Expr::Ident(name) => self.name(name),
+            Expr::Select(select) => self.visit(&select.operand.expr),
+            Expr::List(list) => list.elements.iter().try_for_each(|element| self.visit(&element.expr)),
+            Expr::Call(call) => {
+                let name = call.func_name.as_str();
+                if !OPERATORS.contains(&name) && !FUNCTIONS.contains(&name) {
+                    return Err(format!(
+                        "there is no {name}(); there are {}, has, exists, all and exists_one",
+                        FUNCTIONS.join(", ")
+                    ));
+                }
+                let words = call.target.iter().map(|target| &**target).chain(&call.args);
+                words.map(|word| &word.expr).try_for_each(|word| self.visit(word))
+            }
+            Expr::Comprehension(comprehension) => self.comprehension(comprehension),
+            Expr::Map(_) | Expr::Struct(_) | Expr::Unspecified => Err("maps and messages cannot be made here".to_owned()),
+        }
+    }
+
+    fn name(&mut self, name: &str) -> Result<(), String> {
+        // What a macro adds up.
+        let own = name.starts_with('@') || self.loops.last().is_some_and(|variable| *variable == name);
+        if own {
+            return Ok(());
+        }
+        if name == "node" {
+            self.uses_node = true;
+            return Ok(());
+        }
+        match self.loops.last() {
+            None if name == self.subject => Ok(()),
+            None => Err(format!("{name} is not known; there are {} and node", self.subject)),
+            Some(variable) => Err(format!("{name} cannot stand in a macro over {variable}; there are {variable} and node")),
+        }
+    }
+
+    fn comprehension(&mut self, comprehension: &'a ComprehensionExpr) -> Result<(), String> {
+        if matches!(comprehension.accu_init.expr, Expr::List(_)) {
+            return Err("map() and filter() cost more than the object's size allows; there are exists, all and exists_one".into());
+        }
+        if comprehension.iter_var2.is_some() {
+            return Err("a macro has one variable here".into());
+        }
+        if self.loops.len() == MAX_NESTED {
+            return Err(format!("at most {MAX_NESTED} macros within each other"));
+        }
+        self.visit(&comprehension.iter_range.expr)?;
+        self.loops.push(&comprehension.iter_var);
+        for part in [&comprehension.loop_cond, &comprehension.loop_step] {
+            self.visit(&part.expr)?;
+        }
+        self.loops.pop();
+        // Of what the macro has added up, and nothing else.
+        self.visit(&comprehension.result.expr)
+    }
+}

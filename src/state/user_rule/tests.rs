@@ -1,0 +1,159 @@
+use super::*;
+
+const GOOD: &str = r#"
+- name: everything
+  match:
+    components: [ingress]
+    users: ["system:serviceaccount:a:b"]
+    resources: [services, endpointslices.discovery.k8s.io]
+    namespaces: [a]
+    labelSelector:
+      matchLabels: {app: web}
+      matchExpressions: [{key: tier, operator: In, values: [x, y]}]
+    expression: object.spec.ports.exists(p, p.port == 80) && node.zone != 'z'
+  remove: [{path: /spec/ports/*, where: self.port == 22}]
+  set: [{path: /spec/externalTrafficPolicy, value: Local}]
+  annotate: {example.com/by: holdfast}
+  onError: keep
+- name: hidden
+  match: {resources: [pods]}
+  drop: true
+"#;
+
+#[test]
+fn a_rule_serves_whom_it_names() {
+    let rules = parse(GOOD, &[]).unwrap();
+    let good = Asked {
+        component: "ingress",
+        user: "system:serviceaccount:a:b",
+        group: "discovery.k8s.io",
+        resource: "endpointslices",
+        namespace: "a",
+    };
+    let [everything, hidden] = &rules[..] else { panic!("{rules:?}") };
+    assert!(everything.serves(&good) && everything.uses_node() && !everything.drops());
+    assert!(everything.serves(&Asked { namespace: "", ..good }), "a list of all namespaces has that one too");
+    assert!(!everything.serves(&Asked { namespace: "b", ..good }));
+    assert!(!everything.serves(&Asked { component: "other", ..good }));
+    assert!(!everything.serves(&Asked { user: "", ..good }));
+    assert!(!everything.serves(&Asked { group: "", ..good }));
+    assert!(hidden.serves(&Asked { component: "x", user: "y", group: "", resource: "pods", namespace: "z" }));
+    assert!(hidden.drops() && !hidden.uses_node() && hidden.on_error() == OnError::Refuse);
+
+    let labels = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    assert!(everything.is_for("a", &labels(&[("app", "web"), ("tier", "x")])));
+    assert!(!everything.is_for("b", &labels(&[("app", "web"), ("tier", "x")])));
+    assert!(!everything.is_for("a", &labels(&[("app", "web")])));
+    assert!(hidden.is_for("", &labels(&[])));
+}
+
+#[test]
+fn a_bad_rule_is_named_with_its_field_and_nothing_of_the_list_is_taken() {
+    let rule = |rest: &str| format!("- {{name: first, match: {{resources: [a]}}, drop: true}}\n- name: bad\n{rest}");
+    for (rest, field, why) in [
+        ("  match: {resources: []}\n  drop: true", "match.resources", "RBAC"),
+        ("  match: {resources: [a], verbs: [get]}\n  drop: true", "fields", "unknown field `verbs`"),
+        ("  match: {}\n  drop: true", "fields", "missing field `resources`"),
+        ("  match: {resources: [a]}", "drop", "either drops"),
+        ("  match: {resources: [a]}\n  drop: true\n  annotate: {a: b}", "drop", "either drops"),
+        ("  match: {resources: [a]}\n  drop: maybe", "fields", "bool"),
+        ("  match: {resources: [a]}\n  drop: true\n  onError: ignore", "fields", "`keep`"),
+        ("  match: {resources: [a], expression: 'object.a =='}\n  drop: true", "match.expression", "Syntax error"),
+        ("  match: {resources: [a], expression: 'oject.a'}\n  drop: true", "match.expression", "oject is not known"),
+        ("  match: {resources: [a], expression: 'self.a'}\n  drop: true", "match.expression", "self is not known"),
+        ("  match: {resources: [a], expression: 'now() > 1'}\n  drop: true", "match.expression", "there is no now()"),
+        (
+            "  match: {resources: [a], labelSelector: {matchExpressions: [{key: a, operator: Near}]}}\n  drop: true",
+            "match.labelSelector",
+            "",
+        ),
+        ("  match: {resources: [a]}\n  set: [{path: spec, value: 1}]", "set[0].path", "JSON pointer"),
+        ("  match: {resources: [a]}\n  set: [{path: /spec}]", "set[0]", "needs a value"),
+        ("  match: {resources: [a]}\n  set: [{path: /metadata/name, value: x}]", "set[0].path", "known by"),
+        ("  match: {resources: [a]}\n  remove: [{path: /metadata/uid}]", "remove[0].path", "known by"),
+        ("  match: {resources: [a]}\n  remove: [{path: /spec, value: 1}]", "remove[0]", "no value"),
+        ("  match: {resources: [a]}\n  remove: [{path: /spec, where: 'true'}]", "remove[0].where", "'*'"),
+        ("  match: {resources: [a]}\n  remove: [{path: /a/*, where: 'object.a'}]", "remove[0].where", "object is not known"),
+    ] {
+        let error = parse(&rule(rest), &[]).unwrap_err();
+        assert_eq!((error.rule.as_str(), error.field.as_str()), ("bad", field), "{rest}: {error}");
+        assert!(error.why.contains(why), "{rest}: {error}");
+    }
+    for (text, rule, field) in [
+        ("- {name: Bad_Name, match: {resources: [a]}, drop: true}", "Bad_Name", "name"),
+        ("- {match: {resources: [a]}, drop: true}", "number 1", "fields"),
+        ("- text", "number 1", "fields"),
+        ("name: x", "list", "yaml"),
+        ("- {", "list", "yaml"),
+        ("- {name: x, match: {resources: [a]}, drop: true}\n- {name: x, match: {resources: [a]}, drop: true}", "x", "name"),
+    ] {
+        let error = parse(text, &[]).unwrap_err();
+        assert_eq!((error.rule.as_str(), error.field.as_str()), (rule, field), "{error}");
+    }
+    let taken = parse("- {name: x, match: {resources: [a]}, drop: true}", &[]).unwrap();
+    assert_eq!(parse("- {name: x, match: {resources: [a]}, drop: true}", &taken).unwrap_err().field, "name");
+    assert_eq!(parse(" \n", &[]).unwrap(), []);
+    let many = "- {name: x, match: {resources: [a]}, drop: true}\n".repeat(RULES + 1);
+    assert_eq!(parse(&many, &[]).unwrap_err().field, "length");
+}
+
+#[test]
+fn what_an_expression_may_cost_is_checked_before_it_is_used() {
+    let good = [
+        "object.metadata.name.startsWith('x') && size(object.spec.ports) > 0",
+        "object.a.exists(c, c.env.exists(e, e.name == 'x' && e.value in ['1', '2']))",
+        "has(object.spec) ? object.spec.replicas % 2 == 0 : false",
+        "['a', 'b'].all(x, x != node.name)",
+        "node.name in node.neighbours",
+        "object.metadata.labels['a.b/c'] == 'd'",
+        "object.a.exists_one(x, x == 1) || !object.b",
+    ];
+    for text in good {
+        Expression::of_object(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+    for (text, why) in [
+        ("object.a.map(x, x).size() > 0", "map() and filter()"),
+        ("size(object.a.filter(x, x > 1)) > 0", "map() and filter()"),
+        ("object.a.exists(x, object.b.exists(y, y == 1))", "object cannot stand in a macro"),
+        ("object.a.exists(x, object.b == x)", "object cannot stand in a macro"),
+        ("object.a.exists(x, x.b.exists(y, x == y))", "x cannot stand in a macro over y"),
+        ("object.a.all(a, a.all(b, b.all(c, c.all(d, d))))", "at most 3"),
+        ("object.a.matches('(a+)+')", "there is no matches()"),
+        ("{'a': object} == {}", "maps and messages"),
+        ("a.b.C{}.x", "maps and messages"),
+    ] {
+        let error = Expression::of_object(text).unwrap_err();
+        assert!(error.contains(why), "{text}: {error}");
+    }
+    let long = format!("'{}' == ''", "x".repeat(1100));
+    assert!(Expression::of_object(&long).unwrap_err().contains("1024"));
+    for deep in ["(".repeat(500) + "1" + &")".repeat(500), "!".repeat(1000) + "true", "-".repeat(1000) + "1", "[".repeat(1000)] {
+        // Whatever it says to it, it says it.
+        let _ = Expression::of_object(&deep);
+    }
+}
+
+#[test]
+fn an_expression_without_a_value_says_why_and_tells_no_secrets() {
+    let secret = serde_json::json!({"data": {"password": "c2VjcmV0"}, "n": 3, "f": 1.5, "big": u64::MAX, "no": null});
+    let term = Term::from(&secret);
+    let holds = |text: &str| Expression::of_object(text).unwrap().holds(&term, None);
+    for text in ["object.n == 3", "object.f > 1", "object.no == null", "!has(object.missing)", "object.big > 5u"] {
+        assert_eq!(holds(text), Ok(true), "{text}");
+    }
+    for text in [
+        "object.data.password < 3",
+        "object.missing.x",
+        "object.data.password",
+        "object.data.password == object",
+        "node.name == 'x'",
+        "object.n / 0 == 1",
+        "object.data[object.data.password] == 1",
+    ] {
+        let result = holds(text);
+        assert!(!format!("{result:?}").contains("c2VjcmV0"), "{text}: {result:?}");
+        if text != "object.data.password == object" {
+            assert!(result.is_err(), "{text}: {result:?}");
+        }
+    }
+}
