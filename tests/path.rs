@@ -12,6 +12,8 @@ mod lanes;
 mod offline;
 #[path = "path/online.rs"]
 mod online;
+#[path = "path/rules.rs"]
+mod rules;
 #[path = "path/start.rs"]
 mod start;
 

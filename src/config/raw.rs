@@ -29,7 +29,7 @@ macro_rules! raw {
         impl Raw {
             /// These settings, and `under` where they say nothing.
             pub fn over(self, under: Self) -> Self {
-                Self { api_version: under.api_version, kind: under.kind, filters: under.filters, $($field: self.$field.or(under.$field),)* }
+                Self { api_version: under.api_version, kind: under.kind, filters: if self.filters.is_empty() { under.filters } else { self.filters }, $($field: self.$field.or(under.$field),)* }
             }
         }
     };

@@ -1,0 +1,202 @@
+//! The users' rules, from ConfigMap yurt-hub-cfg and from the hub's configuration.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use testkit::client::{Client, Streaming};
+use testkit::fake::Fault;
+
+use super::*;
+
+const INGRESS: (&str, &str) = ("user-agent", "ingress/v1");
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf, */*";
+const SERVICES: &str = "/api/v1/namespaces/story/services";
+
+fn rules(rig: &Rig, rules: &str) {
+    rig.fake.put("configmaps", "kube-system", "yurt-hub-cfg", json!({"data": {"rules": rules}}));
+}
+
+const HIDE: &str = "
+- name: hide-internal
+  match: {components: [ingress], resources: [services], expression: \"object.spec.type == 'ClusterIP'\"}
+  drop: true
+- name: local
+  match: {components: [ingress], resources: [services], labelSelector: {matchLabels: {edge: 'yes'}}}
+  set: [{path: /spec/externalTrafficPolicy, value: Local}]
+  annotate: {example.com/by: holdfast}
+";
+
+async fn rig() -> Rig {
+    let rig = Rig::start().await;
+    let service = |name: &str, kind: &str, labels: &Value| {
+        let object = json!({"metadata": {"labels": labels}, "spec": {"type": kind, "ports": [{"port": 80}]}});
+        rig.fake.put("services", "story", name, object);
+    };
+    service("inside", "ClusterIP", &json!({}));
+    service("open", "NodePort", &json!({}));
+    service("outside", "LoadBalancer", &json!({"edge": "yes"}));
+    rig
+}
+
+async fn ask(client: &Client, path: &str, agent: (&str, &str), accept: &str) -> testkit::client::Response {
+    client.request("GET", path, &[agent, ("accept", accept)], "").await.unwrap()
+}
+
+fn names(list: &Value) -> Vec<String> {
+    list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn seen(client: &Client, expected: &[&str]) {
+    let seen = async || Ok(names(&ask(client, SERVICES, INGRESS, PROTOBUF).await.json()) == expected);
+    eventually("the rules apply", SECONDS(10), async || {
+        let answer = ask(client, SERVICES, INGRESS, PROTOBUF).await;
+        if answer.header("content-type") != "application/json" { Ok(false) } else { seen().await }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn rules_hide_and_change_for_whom_they_name_and_hold_offline() {
+    let rig = rig().await;
+    let client = rig.hub.kubelet().await.unwrap();
+    rules(&rig, HIDE);
+    seen(&client, &["open", "outside"]).await;
+    let list = ask(&client, SERVICES, INGRESS, PROTOBUF).await;
+    let others = client.get(SERVICES).await.unwrap();
+    assert_eq!(names(&others.json()), ["inside", "open", "outside"], "nobody else is served");
+    let hidden = ask(&client, &format!("{SERVICES}/inside"), INGRESS, PROTOBUF).await;
+    assert_eq!((hidden.status.as_u16(), hidden.json()["reason"].as_str()), (404, Some("NotFound")));
+    let changed = ask(&client, &format!("{SERVICES}/outside"), INGRESS, PROTOBUF).await.json();
+    assert_eq!(changed["spec"]["externalTrafficPolicy"], "Local");
+    assert_eq!(changed["metadata"]["annotations"]["example.com/by"], "holdfast");
+    let open =
+        |list: &str| list[list.find("{\"metadata\":{\"name\":\"open\"").unwrap()..].split("},{").next().unwrap().to_owned();
+    assert_eq!(open(&list.text()), open(&others.text()), "what no rule touches keeps its bytes");
+    let protobuf_alone = ask(&client, SERVICES, INGRESS, "application/vnd.kubernetes.protobuf").await;
+    assert_eq!(protobuf_alone.status, 406, "{}", protobuf_alone.text());
+
+    rig.cut(Fault::Refuse).await;
+    let offline = ask(&client, SERVICES, INGRESS, PROTOBUF).await;
+    assert_eq!((offline.status.as_u16(), offline.body), (200, list.body));
+    assert_eq!(names(&client.get(SERVICES).await.unwrap().json()), ["inside", "open", "outside"], "the store has it all");
+}
+
+#[tokio::test]
+async fn rules_that_do_not_hold_are_named_and_those_of_before_stay() {
+    let rig = rig().await;
+    let client = rig.hub.kubelet().await.unwrap();
+    rules(&rig, HIDE);
+    seen(&client, &["open", "outside"]).await;
+    rules(
+        &rig,
+        "- {name: fine, match: {resources: [services]}, drop: true}\n- {name: broken, match: {resources: [services], expression: 'object.'}, drop: true}",
+    );
+    eventually("the log names it", SECONDS(10), async || Ok(rig.hub.log().contains("rule broken: match.expression")))
+        .await
+        .unwrap();
+    seen(&client, &["open", "outside"]).await;
+    rules(&rig, "");
+    eventually("no rule serves it", SECONDS(10), async || {
+        Ok(ask(&client, SERVICES, INGRESS, PROTOBUF).await.header("content-type") != "application/json")
+    })
+    .await
+    .unwrap();
+}
+
+async fn next(watch: &mut Streaming) -> Option<(String, String)> {
+    let event = tokio::time::timeout(SECONDS(10), watch.event()).await.expect("an event").unwrap()?;
+    let object = &event["object"];
+    let what =
+        if event["type"] == "ERROR" { object["code"].to_string() } else { object["metadata"]["name"].as_str()?.to_owned() };
+    Some((event["type"].as_str()?.to_owned(), what))
+}
+
+fn pair(kind: &str, what: &str) -> Option<(String, String)> {
+    Some((kind.to_owned(), what.to_owned()))
+}
+
+#[tokio::test]
+async fn a_watch_follows_the_rules_that_come_to_serve_it() {
+    let rig = rig().await;
+    let watch = async |path: &str| {
+        let client = rig.hub.kubelet().await.unwrap();
+        let list = ask(&client, path, INGRESS, "application/json").await.json();
+        let version = list["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+        client.stream("GET", &format!("{path}?watch=1&resourceVersion={version}"), &[INGRESS], "").await.unwrap()
+    };
+    let mut services = watch(SERVICES).await;
+    // No filter ever looks at these.
+    let secrets = "/api/v1/namespaces/story/secrets";
+    let mut secrets = watch(secrets).await;
+    let mut maps = watch(CONFIGMAPS).await;
+    rig.remembered(3.0).await;
+    rules(&rig, &format!("{HIDE}\n- {{name: secrets, match: {{resources: [secrets]}}, drop: true}}"));
+    assert_eq!(next(&mut services).await, pair("DELETED", "inside"));
+    assert_eq!(next(&mut services).await, pair("MODIFIED", "outside"));
+    assert_eq!(next(&mut secrets).await, pair("ERROR", "410"), "it lists again, and then without them");
+    assert_eq!(next(&mut secrets).await, None);
+    rig.fake.put("services", "story", "inside", json!({"spec": {"type": "NodePort", "ports": [{"port": 80}]}}));
+    assert_eq!(next(&mut services).await, pair("ADDED", "inside"));
+    rig.fake.put("configmaps", "story", "greeting", json!({"data": {"text": "again"}}));
+    assert_eq!(next(&mut maps).await, pair("MODIFIED", "greeting"), "whom no rule serves goes on");
+}
+
+#[tokio::test]
+async fn an_object_on_which_a_rule_fails_follows_its_on_error() {
+    let rig = rig().await;
+    let client = rig.hub.kubelet().await.unwrap();
+    for (on_error, expected) in
+        [("keep", Some(&["inside", "open", "outside"][..])), ("drop", Some(&["outside"][..])), ("refuse", None)]
+    {
+        rules(
+            &rig,
+            &format!(
+                "- name: fails-{on_error}\n  match: {{components: [ingress], resources: [services], expression: object.metadata.labels.edge == 'no'}}\n  drop: true\n  onError: {on_error}"
+            ),
+        );
+        eventually("it is as the rule wants", SECONDS(10), async || {
+            let answer = client.request("GET", SERVICES, &[INGRESS, ("accept", "application/json")], "").await;
+            Ok(match expected {
+                None => answer.is_err(),
+                Some(expected) => answer.is_ok_and(|answer| names(&answer.json()) == expected),
+            })
+        })
+        .await
+        .unwrap_or_else(|error| panic!("{on_error}: {error:#}"));
+        let text = Client::http1(rig.hub.admin).await.unwrap().get("/metrics").await.unwrap().text();
+        assert!(text.contains(&format!("filter=\"rule/fails-{on_error}\"")), "{text}");
+    }
+    let client = rig.hub.kubelet().await.unwrap();
+    let one = client.request("GET", &format!("{SERVICES}/open"), &[INGRESS], "").await.unwrap();
+    assert_eq!(one.status, 502, "{}", one.text());
+    assert!(one.text().contains("rule/fails-refuse"), "{}", one.text());
+}
+
+#[tokio::test]
+async fn rules_in_the_configuration_hold_and_a_bad_one_ends_the_hub_with_its_name() {
+    let fake = Fake::start(FakeOptions::default()).await.unwrap();
+    fake.put("secrets", "story", "one", json!({"data": {}}));
+    let file = |name: &str, rule: &str| {
+        let path = std::env::temp_dir().join(format!("holdfast-{}-{name}.yaml", std::process::id()));
+        std::fs::write(&path, format!("apiVersion: holdfast.dev/v1alpha1\nkind: HubConfiguration\nfilters:\n{rule}")).unwrap();
+        path
+    };
+    let good = file("good", "- {name: no-secrets, match: {resources: [secrets]}, drop: true}\n");
+    let flags = vec![format!("--config={}", good.display())];
+    let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers: vec![fake.url()], pki: fake.pki(), flags };
+    let hub = Hub::start(options).await.unwrap();
+    let list = hub.kubelet().await.unwrap().get("/api/v1/secrets").await.unwrap();
+    assert_eq!(names(&list.json()), Vec::<String>::new());
+
+    let bad = file("bad", "- {name: odd, match: {resources: [secrets], expression: 'object.x.map(y, y)'}, drop: true}\n");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_holdfast"));
+    command.args(hub.command().get_args().filter(|argument| !argument.to_string_lossy().starts_with("--config")));
+    let ended = command.arg(format!("--config={}", bad.display())).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(78), "{said}");
+    assert!(said.contains("rule odd: match.expression: map() and filter()"), "{said}");
+    for path in [good, bad] {
+        std::fs::remove_file(path).unwrap();
+    }
+}
