@@ -95,6 +95,7 @@ impl Case {
             resource: resource.to_owned(),
             verb: "get".to_owned(),
             whole: true,
+            ..Ask::default()
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let chain = runtime.block_on(filters.chain_for(ask)).unwrap();
