@@ -30,7 +30,8 @@ fn the_settings() {
          ```yaml\napiVersion: holdfast.dev/v1alpha1\nkind: HubConfiguration\nnodeName: edge-1\n\
          serverAddr: [https://10.0.0.1:6443, https://10.0.0.2:6443]\n```\n\n\
          A setting that does not hold ends the hub with exit code 78 and a line that names the field, the value and\n\
-         what is allowed. In brackets: the default.\n\n\
+         what is allowed. In brackets: the default. Beside these, `filters` in the file is a list of\n\
+         [rules of your own](rules.md).\n\n\
          | flag | in the file | what it sets |\n|---|---|---|\n",
     );
     let command = holdfast::cli::command();
@@ -53,7 +54,8 @@ fn the_settings() {
          | key | what it sets |\n|---|---|\n\
          | `cache_agents` | comma list of components (the User-Agent up to the first `/`) whose answers are remembered beside \
          kubelet, kube-proxy, flanneld, coredns, raven-agent-ds, yurttunnel-agent and yurthub; `*` is all |\n\
-         | the name of a [filter](filters.md) | comma list of components that it serves beside its own |\n",
+         | the name of a [filter](filters.md) | comma list of components that it serves beside its own |\n\
+         | `rules` | a YAML list of [rules of your own](rules.md), beside those under `filters` in the file |\n",
     );
     check("config.md", &page);
 }

@@ -157,3 +157,16 @@ fn an_expression_without_a_value_says_why_and_tells_no_secrets() {
         }
     }
 }
+
+/// The examples that users copy.
+#[test]
+fn the_rules_in_the_docs_hold() {
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/rules.md"));
+    let blocks: Vec<&str> = page.split("```yaml\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 6);
+    let mut rules = Vec::new();
+    for block in blocks {
+        let more = parse(block, &rules).unwrap_or_else(|error| panic!("{error}:\n{block}"));
+        rules.extend(more);
+    }
+}
