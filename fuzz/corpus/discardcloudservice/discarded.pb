@@ -1,0 +1,8 @@
+
+.
+s2a*u27b
+svc.openyurt.io/discardtrueG
+
+httpsTCP»
+
+dns5(åê10.0.0.1"LoadBalancer’10.0.0.1’::1‚ú"kept"

@@ -1,0 +1,7 @@
+
+@
+
+kubernetesdefault*u27Z#
+kubernetes.io/service-nameother
+10.1.1.12m1
+httpsTCP«2"IPv4‚ú"kept"

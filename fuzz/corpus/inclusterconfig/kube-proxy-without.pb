@@ -1,0 +1,5 @@
+
+
+
+kube-proxykube-system*u27
+otherkubeconfig: x

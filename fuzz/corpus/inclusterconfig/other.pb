@@ -1,0 +1,5 @@
+
+
+
+kube-proxya*u27
+config.confkubeconfig: x

@@ -1,0 +1,4 @@
+
+
+
+kubernetesdefault*u27

@@ -1,0 +1,8 @@
+
+
+
+kubernetesa*u27D
+
+httpsTCP»
+
+dns5(åê10.0.0.1"	ClusterIP’10.0.0.1’::1‚ú"kept"
