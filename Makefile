@@ -50,9 +50,9 @@ fmt:
 lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-unit: ## pure functions, stages, the store, recorded answers, testkit's own
+unit: ## pure functions, stages, the store, recorded answers, the fuzz targets' corpus, testkit's own
 	cargo test --workspace --lib --bins --locked
-	cargo test --locked --test architecture --test docs --test filter_fixtures
+	cargo test --locked --test architecture --test docs --test filter_fixtures --test fuzz
 
 path: ## the real binary against the small API server, faults included
 	cargo test --locked --test path
