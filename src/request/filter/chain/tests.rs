@@ -83,6 +83,17 @@ fn a_row_goes_with_its_object() {
     assert!(row.starts_with(r#"{"cells":["x"],"object":{"#) && row.contains(r#""clusterIP":"169.254.2.1""#), "{row}");
 }
 
+/// A row within a row, as deep as JSON may be: to go after it would overflow the stack, and that ends the process.
+#[test]
+fn a_row_has_an_object_and_no_rows() {
+    let depth = crate::kube::json::MAX_DEPTH - 1;
+    let row = [&*r#"{"kind":"Table","object":"#.repeat(depth), "null", &*"}".repeat(depth)].concat();
+    for (group, resource) in ALL {
+        let chain = chain(group, resource, true);
+        let _ = chain.item(Encoding::Json, "Table", row.as_bytes());
+    }
+}
+
 #[test]
 fn what_cannot_be_read_is_refused_for_safety_and_passed_on_for_comfort() {
     let damaged = br#"{"metadata":{"namespace":"kube-system","name":"kube-proxy","annotations":{"nodeport.openyurt.io/listen":"q"}},"data":[1],"spec":7}"#;
