@@ -109,7 +109,8 @@ where
             Part::RawHead { length, .. } => {
                 self.announced = (self.reserve)(length).max(2);
                 let mut head = vec![ITEM_TAG];
-                write_varint(&mut head, length + self.announced);
+                // No list is that long; this one will end too early.
+                write_varint(&mut head, length.saturating_add(self.announced));
                 out.push(head.into());
                 self.spare = self.announced;
             }

@@ -57,6 +57,16 @@ fn growth_has_a_bound() {
 }
 
 #[test]
+fn a_length_that_no_list_has_is_no_overflow() {
+    let mut list = crate::kube::proto::MAGIC.to_vec();
+    crate::kube::proto::write_type_meta(&mut list, "v1", "XList");
+    list.push(ITEM_TAG);
+    write_varint(&mut list, u64::MAX - 40);
+    let end = rewrite(Encoding::Protobuf, &list, &[], |_| Ok(Edit::Keep));
+    assert!(matches!(end, Err(RewriteError::List(ListError { fault: ListFault::Truncated, .. }))), "{end:?}");
+}
+
+#[test]
 fn errors_come_through() {
     let fail: Choose = |_| Err("no".into());
     let list = br#"{"kind":"XList","apiVersion":"v1","items":[{}]}"#;
