@@ -101,8 +101,7 @@ where
     fn part(&mut self, part: Part, out: &mut Vec<Bytes>) -> Result<(), RewriteError<E>> {
         match part {
             Part::Between(bytes) => {
-                self.between.take(bytes, out);
-                if self.between.len() > self.max_head {
+                if self.between.take(bytes, out) > self.max_head {
                     return Err(ListError::new(ListFault::HeadTooLong(self.max_head), 0).into());
                 }
             }
@@ -172,16 +171,22 @@ impl Between {
         self.held.iter().map(Bytes::len).sum()
     }
 
-    fn take(&mut self, bytes: Bytes, out: &mut Vec<Bytes>) {
+    /// How many bytes had to be held until it was known what these are: as many in any chunks.
+    fn take(&mut self, bytes: Bytes, out: &mut Vec<Bytes>) -> usize {
         if !self.within {
-            return out.push(bytes);
+            out.push(bytes);
+            return 0;
         }
         self.held.push(bytes);
-        let first = self.held.iter().flat_map(|bytes| bytes.iter()).find(|byte| !crate::kube::json::is_space(**byte));
-        if first.is_some_and(|byte| *byte != b',') {
-            // The end of the items.
-            self.within = false;
-            out.append(&mut self.held);
+        let mut held = self.held.iter().flat_map(|bytes| bytes.iter()).enumerate();
+        match held.find(|(_, byte)| !crate::kube::json::is_space(**byte)) {
+            Some((space, byte)) if *byte != b',' => {
+                // The end of the items.
+                self.within = false;
+                out.append(&mut self.held);
+                space
+            }
+            _ => self.len(),
         }
     }
 

@@ -66,6 +66,20 @@ fn a_length_that_no_list_has_is_no_overflow() {
     assert!(matches!(end, Err(RewriteError::List(ListError { fault: ListFault::Truncated, .. }))), "{end:?}");
 }
 
+/// White space before the end of the items counts like that between two of them, whatever the cuts.
+#[test]
+fn what_stands_between_items_has_a_bound_in_any_chunks() {
+    let space = " ".repeat(LIMITS.max_head + 1);
+    for between in [format!("{space},{{}}]"), format!(",{space}{{}}]"), format!("{space}]"), format!("{space},{space}{{}}]")] {
+        let list = format!(r#"{{"kind":"XList","apiVersion":"v1","items":[{{}}{between}}}"#);
+        for cuts in [&[][..], &[1], &[7], &[60]] {
+            let end = rewrite(Encoding::Json, list.as_bytes(), cuts, |_| Ok(Edit::Keep));
+            let fault = end.map_err(|error| if let RewriteError::List(error) = error { Some(error.fault) } else { None });
+            assert_eq!(fault.err(), Some(Some(ListFault::HeadTooLong(LIMITS.max_head))), "{cuts:?}");
+        }
+    }
+}
+
 #[test]
 fn errors_come_through() {
     let fail: Choose = |_| Err("no".into());
