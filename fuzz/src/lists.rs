@@ -76,11 +76,12 @@ fn rewrite(encoding: Encoding, limits: Limits, chunks: &[&[u8]], edit: fn(&[u8])
     Rewritten { items, out: out.concat(), end }
 }
 
-/// By the item's length it is kept, replaced or left out.
+/// By the item's length it is kept, made smaller, made larger or left out.
 fn by_length(item: &[u8]) -> Edit {
-    match item.len() % 4 {
+    match item.len() % 5 {
         0 => Edit::Remove,
         1 => Edit::Replace(b"{}".to_vec()),
+        2 => Edit::Replace([b"{\"a\":", item, b"}"].concat()),
         _ => Edit::Keep,
     }
 }
