@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 mod fuzz;
 
 /// In how many places at most an input is cut off and changed.
-const PLACES: usize = 48;
+const PLACES: usize = 24;
 
 fn entries(folder: impl AsRef<Path>) -> Vec<PathBuf> {
     let folder = folder.as_ref();
