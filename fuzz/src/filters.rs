@@ -105,7 +105,7 @@ fn chain(case: &Case) -> Chain {
     let (component, verb) = ("everybody".to_owned(), "list".to_owned());
     let ask = Ask { component, group: group.to_owned(), resource: resource.to_owned(), verb, whole: true, ..Ask::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-    let chain = runtime.block_on(filters.chain_for(ask)).unwrap_or_else(|filter| panic!("{} refuses", filter.name()));
+    let chain = runtime.block_on(filters.chain_for(ask)).unwrap_or_else(|filter| panic!("{filter} refuses"));
     assert_eq!(chain.decision().filters(), [case.filter]);
     chain
 }
