@@ -142,6 +142,34 @@ async fn topology_follows_the_annotation_and_the_pool_and_holds_offline() {
     assert_eq!(names(&proxy(&client, SERVICES, "application/json").await.json()), ["near", "plain"]);
 }
 
+#[tokio::test]
+async fn a_pool_that_cannot_be_read_for_a_while_stays_as_it_was() {
+    const POOLS: &str = "/apis/apps.openyurt.io";
+    let rig = rig().await;
+    let client = rig.hub.kubelet().await.unwrap();
+    let pool = |members: &[&str]| {
+        let object = json!({"status": {"nodes": members}});
+        rig.fake.put_path(&format!("{POOLS}/v1beta2/nodepools/p"), object).unwrap();
+    };
+    pool(&["edge-1", "far-1"]);
+    rig.fake.put("nodes", "", "edge-1", json!({"metadata": {"labels": {"apps.openyurt.io/nodepool": "p"}}}));
+    service(&rig, "near", "ClusterIP", &json!({"openyurt.io/topologyKeys": "openyurt.io/nodepool"}));
+    let shows = async |expected: &[&str]| Ok(addresses(&slices(&client).await) == expected);
+    eventually("the pool's", SECONDS(10), async || shows(&["10.1.0.1", "10.1.0.3"]).await).await.unwrap();
+    rig.fake.clear_requests();
+    rig.fake.fault_at(POOLS, Fault::Status(500));
+    rig.fake.fault(Fault::GoAway);
+    eventually("it is asked for in vain", SECONDS(30), async || {
+        assert!(shows(&["10.1.0.1", "10.1.0.3"]).await?, "what was known stands");
+        Ok(rig.fake.requests().iter().filter(|seen| seen.path_and_query.starts_with(POOLS)).count() >= 2)
+    })
+    .await
+    .unwrap();
+    rig.fake.heal().unwrap();
+    pool(&["edge-1", "edge-2"]);
+    eventually("the pool as it is now", SECONDS(30), async || shows(&["10.1.0.1", "10.1.0.2"]).await).await.unwrap();
+}
+
 /// Lists, so that it is remembered, and watches from there.
 async fn list_and_watch(rig: &Rig, path: &str, agent: &[(&str, &str)]) -> Streaming {
     let client = rig.hub.kubelet().await.unwrap();
