@@ -51,6 +51,11 @@ impl Peer {
         Self::new(nowhere, nowhere, Port::Internal)
     }
 
+    /// Whether it is the hub itself.
+    pub fn is_internal(&self) -> bool {
+        matches!(self.port, Port::Internal)
+    }
+
     pub fn new(remote: SocketAddr, local: SocketAddr, port: Port) -> Self {
         Self { remote, local, port, bearer: Mutex::default() }
     }

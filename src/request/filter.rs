@@ -89,6 +89,8 @@ pub struct Ask {
     pub verb: String,
     /// Whole objects are asked for, not their metadata or a Table.
     pub whole: bool,
+    /// The users' rules leave it alone.
+    pub unruled: bool,
 }
 
 /// What serves one request, in order: the hub's filters, then the users' rules.
@@ -112,6 +114,12 @@ impl Ask {
 
 fn is_read(context: &Context) -> bool {
     context.info.is_read() && context.method == http::Method::GET
+}
+
+/// Whether the users' rules may look at the answer. The hub itself reads what is so: a rule that hides the ConfigMap it
+/// stands in must not undo itself.
+fn may_be_ruled(context: &Context) -> bool {
+    is_read(context) && !context.peer.is_internal()
 }
 
 /// Whether one of the hub's filters ever looks at the answer to such a request.
@@ -175,16 +183,15 @@ impl Filters {
         let serves =
             |filter: &Filter| concerns(*filter, &ask.group, &ask.resource, &ask.verb) && rules.serves(*filter, &ask.component);
         let filters = Filter::ALL.into_iter().filter(serves).collect();
-        let read = matches!(ask.verb.as_str(), "get" | "list" | "watch");
-        let rules = rules.user.iter().filter(|rule| read && rule.serves(&ask.rule())).cloned().collect();
+        let ruled = !ask.unruled && matches!(ask.verb.as_str(), "get" | "list" | "watch");
+        let rules = rules.user.iter().filter(|rule| ruled && rule.serves(&ask.rule())).cloned().collect();
         Decision { filters, rules }
     }
 
     /// The filters for a request, ready to work; `None`: none ever looks at its answer.
     pub(super) async fn chain(self: &Arc<Self>, context: &Context) -> Result<Option<Chain>, Refusal> {
         let concerned = is_concerned(context);
-        let may_be_ruled = is_read(context) && !self.rules.current().user.is_empty();
-        if !concerned && !may_be_ruled {
+        if !concerned && (self.rules.current().user.is_empty() || !may_be_ruled(context)) {
             return Ok(None);
         }
         let ask = self.ask(context);
@@ -200,7 +207,7 @@ impl Filters {
 
     /// Returns once a rule serves a request that nothing serves now; `None`: such a one is never looked at.
     pub(super) fn later(self: &Arc<Self>, context: &Context) -> Option<impl Future<Output = ()> + Send + 'static> {
-        (context.info.verb == "watch" && is_read(context)).then(|| self.clone().served(self.ask(context)))
+        (context.info.verb == "watch" && may_be_ruled(context)).then(|| self.clone().served(self.ask(context)))
     }
 
     fn ask(&self, context: &Context) -> Ask {
@@ -218,6 +225,7 @@ impl Filters {
             namespace: info.namespace.clone(),
             verb: info.verb.clone(),
             whole: context.accepts.iter().all(|media| media.form == Form::Full),
+            unruled: !may_be_ruled(context),
         }
     }
 

@@ -104,6 +104,23 @@ async fn rules_that_do_not_hold_are_named_and_those_of_before_stay() {
     .unwrap();
 }
 
+/// A rule that hides the rules themselves must not undo itself.
+#[tokio::test]
+async fn the_hub_itself_is_served_by_no_rule() {
+    let rig = rig().await;
+    let client = rig.hub.kubelet().await.unwrap();
+    let shows = async |count: usize| Ok(names(&client.get("/api/v1/configmaps").await?.json()).len() == count);
+    rules(&rig, "- {name: everything, match: {resources: [configmaps]}, drop: true}");
+    eventually("all are hidden", SECONDS(10), async || shows(0).await).await.unwrap();
+    for _ in 0..20 {
+        rig.fake.put("configmaps", "story", "greeting", json!({"data": {"text": "again"}}));
+        assert!(shows(0).await.unwrap(), "and stay hidden");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    rules(&rig, "");
+    eventually("all are back", SECONDS(10), async || shows(3).await).await.unwrap();
+}
+
 async fn next(watch: &mut Streaming) -> Option<(String, String)> {
     let event = tokio::time::timeout(SECONDS(10), watch.event()).await.expect("an event").unwrap()?;
     let object = &event["object"];
@@ -145,7 +162,6 @@ async fn a_watch_follows_the_rules_that_come_to_serve_it() {
 #[tokio::test]
 async fn an_object_on_which_a_rule_fails_follows_its_on_error() {
     let rig = rig().await;
-    let client = rig.hub.kubelet().await.unwrap();
     for (on_error, expected) in
         [("keep", Some(&["inside", "open", "outside"][..])), ("drop", Some(&["outside"][..])), ("refuse", None)]
     {
@@ -155,17 +171,19 @@ async fn an_object_on_which_a_rule_fails_follows_its_on_error() {
                 "- name: fails-{on_error}\n  match: {{components: [ingress], resources: [services], expression: object.metadata.labels.edge == 'no'}}\n  drop: true\n  onError: {on_error}"
             ),
         );
-        eventually("it is as the rule wants", SECONDS(10), async || {
+        let counted = format!("filter=\"rule/fails-{on_error}\"");
+        eventually("it is as the rule wants, and counted", SECONDS(10), async || {
+            let client = rig.hub.kubelet().await?;
             let answer = client.request("GET", SERVICES, &[INGRESS, ("accept", "application/json")], "").await;
-            Ok(match expected {
+            let as_wanted = match expected {
                 None => answer.is_err(),
                 Some(expected) => answer.is_ok_and(|answer| names(&answer.json()) == expected),
-            })
+            };
+            let metrics = Client::http1(rig.hub.admin).await?.get("/metrics").await?.text();
+            Ok(as_wanted && metrics.contains(&counted))
         })
         .await
         .unwrap_or_else(|error| panic!("{on_error}: {error:#}"));
-        let text = Client::http1(rig.hub.admin).await.unwrap().get("/metrics").await.unwrap().text();
-        assert!(text.contains(&format!("filter=\"rule/fails-{on_error}\"")), "{text}");
     }
     let client = rig.hub.kubelet().await.unwrap();
     let one = client.request("GET", &format!("{SERVICES}/open"), &[INGRESS], "").await.unwrap();
