@@ -13,6 +13,8 @@ mod cuts;
 mod edge;
 #[path = "cluster/end.rs"]
 mod end;
+#[path = "cluster/environment.rs"]
+mod environment;
 #[path = "cluster/events.rs"]
 mod events;
 #[path = "cluster/online.rs"]
@@ -47,6 +49,7 @@ fn the_story_holds_on_a_real_cluster() {
 /// The order matters: each act leaves the link up, and the last one ends the hub.
 fn story(rig: &mut Rig) -> anyhow::Result<()> {
     online::play(rig)?;
+    environment::play(rig)?;
     cuts::play(rig)?;
     restarts::play(rig)?;
     events::play(rig)?;

@@ -6,16 +6,19 @@
 //
 // Environment beside what kubelet sets: NAMESPACE, SECRET (name of the Secret
 // it may read), FORBIDDEN (name of one it may not), PORT. `sample pause` waits
-// for a signal, for use as the sandbox's own process.
+// for a signal, for use as the sandbox's own process; `sample env` prints the
+// environment, a variable a line.
 package main
 
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log"
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -40,8 +43,15 @@ type view struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if len(os.Args) > 1 && os.Args[1] == "pause" {
-		<-ctx.Done()
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "pause":
+			<-ctx.Done()
+		case "env":
+			fmt.Println(strings.Join(os.Environ(), "\n"))
+		default:
+			log.Fatalf("%q: pause and env are understood", os.Args[1])
+		}
 		return
 	}
 	config, err := rest.InClusterConfig()

@@ -34,6 +34,7 @@ mod process;
 mod story;
 
 pub use network::Cut;
+pub use node::SAMPLE_IMAGE;
 pub use process::eventually;
 pub use story::{NAMESPACE, SAMPLE_PORT, sample_workload};
 

@@ -1,6 +1,7 @@
 //! What a test does with the node: start and end its programs, cut its power,
 //! follow the sample Pod. The node is made when containerd is first started.
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -69,6 +70,26 @@ impl Cluster {
     pub fn stop_kubelet(&mut self) -> Result<()> {
         self.node_mut()?.stop_kubelet();
         Ok(())
+    }
+
+    /// Makes a static Pod of some YAML: a manifest on the node, which the kubelet
+    /// notices at once.
+    ///
+    /// # Errors
+    /// When there is no node, or the file cannot be written.
+    pub fn put_static_pod(&self, name: &str, yaml: &str) -> Result<()> {
+        // Beside the folder first: the kubelet is not to read half of it.
+        let whole = self.dir.join("static.yaml");
+        fs::write(&whole, yaml)?;
+        Ok(fs::rename(whole, self.node()?.manifest(name))?)
+    }
+
+    /// Undoes [`Cluster::put_static_pod`].
+    ///
+    /// # Errors
+    /// When there is no such manifest.
+    pub fn remove_static_pod(&self, name: &str) -> Result<()> {
+        Ok(fs::remove_file(self.node()?.manifest(name))?)
     }
 
     /// Cuts the node's power and gives it back: no process, container, mount or

@@ -24,7 +24,7 @@ const CONTAINERD_WITHIN: Duration = Duration::from_secs(30);
 /// The sandbox's own image: the sample program, told to do nothing.
 const PAUSE_IMAGE: &str = "docker.io/library/pause:1";
 /// The sample Pod's image.
-pub(super) const SAMPLE_IMAGE: &str = "docker.io/library/sample:1";
+pub const SAMPLE_IMAGE: &str = "docker.io/library/sample:1";
 
 const INIT: &str = r#"
 set -e
@@ -147,6 +147,11 @@ impl Node {
         containerd.wait_ready(CONTAINERD_WITHIN, || self.ctr(&["version"]))?;
         self.containerd = Some(containerd);
         Ok(())
+    }
+
+    /// The manifest of a static Pod, where the kubelet looks for them.
+    pub(super) fn manifest(&self, name: &str) -> PathBuf {
+        self.path("manifests").join(format!("{name}.yaml"))
     }
 
     /// Imports the sandbox's image and the sample's, both from one program.
