@@ -1,10 +1,13 @@
-//! What a filter costs on one core: lists and watch events of 5,000 objects, in both encodings, beside decoding into
-//! `serde_json::Value`, filtering and encoding again.
+//! What a filter costs on one core: lists and watch events of 5,000 objects, in both encodings, beside decoding, filtering
+//! and encoding again, as a program made of client-go does it and as one that goes through `serde_json::Value` does.
 //!
-//! Receives nothing; prints a table in Markdown with each target beside its figure. A figure over its target is no failure.
+//! Receives the lab (`HOLDFAST_LAB`), which has client-go; without it that column says so. Prints a table in Markdown with
+//! each target beside its figure. A figure over its target is no failure.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a program for developers")]
 
 use std::collections::HashMap;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +23,8 @@ use holdfast::state::rules::{Agents, RuleSet, Rules};
 
 const OBJECTS: usize = 5000;
 const ROUNDS: usize = 7;
+/// Of what takes a second for each.
+const SLOW_ROUNDS: usize = 3;
 const CHUNK: usize = 16 * 1024;
 /// Fields in an object's managedFields, so that it has some 5 KB.
 const MANAGED: usize = 150;
@@ -47,6 +52,12 @@ const CASES: [Case; 7] = [
     Case { filter: Filter::InClusterConfig, group: "", resource: "configmaps", kind: "ConfigMap" },
     Case { filter: Filter::ServiceEnvUpdater, group: "", resource: "pods", kind: "Pod" },
 ];
+
+impl Case {
+    fn api_version(&self) -> String {
+        if self.group.is_empty() { "v1".to_owned() } else { format!("{}/v1", self.group) }
+    }
+}
 
 fn chain(case: &Case) -> Chain {
     let mut rules = RuleSet::new(Agents::parse("*"), &[case.filter]);
@@ -149,8 +160,9 @@ fn list(case: &Case, encoding: Encoding) -> Vec<u8> {
         Encoding::Json => {
             let items: Vec<_> = items.map(|item| String::from_utf8(item).unwrap()).collect();
             format!(
-                r#"{{"kind":"{}List","apiVersion":"v1","metadata":{{"resourceVersion":"1"}},"items":[{}]}}"#,
+                r#"{{"kind":"{}List","apiVersion":"{}","metadata":{{"resourceVersion":"1"}},"items":[{}]}}"#,
                 case.kind,
+                case.api_version(),
                 items.join(",")
             )
             .into_bytes()
@@ -158,18 +170,18 @@ fn list(case: &Case, encoding: Encoding) -> Vec<u8> {
         Encoding::Protobuf => {
             let mut raw = Vec::new();
             items.for_each(|item| write_bytes(&mut raw, 2, &item));
-            envelop("v1", &format!("{}List", case.kind), &raw)
+            envelop(&case.api_version(), &format!("{}List", case.kind), &raw)
         }
     }
 }
 
-fn best(mut work: impl FnMut()) -> Duration {
+fn best(rounds: usize, mut work: impl FnMut()) -> Duration {
     let once = |work: &mut dyn FnMut()| {
         let began = Instant::now();
         work();
         began.elapsed()
     };
-    (0..ROUNDS).map(|_| once(&mut work)).min().unwrap()
+    (0..rounds).map(|_| once(&mut work)).min().unwrap()
 }
 
 fn stream(chain: &Chain, encoding: Encoding, body: &Bytes) {
@@ -201,36 +213,59 @@ fn peak() -> f64 {
 }
 
 fn main() {
+    let lab = std::env::var("HOLDFAST_LAB").ok();
     println!(
-        "| filter | encoding | list, MB/s | target, at least | | event of 5 KB | target, at most | | memory beyond the list |"
+        "| filter | encoding | list, MB/s | target, at least | | event of 5 KB | target, at most | | memory beyond the list | client-go: list, MB/s | memory beyond the list |"
     );
-    println!("|:--|:--|--:|--:|--:|--:|--:|--:|--:|");
+    println!("|:--|:--|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     for case in &CASES {
         let chain = chain(case);
         for (encoding, target) in [(Encoding::Json, 250.0), (Encoding::Protobuf, 1000.0)] {
             let body = Bytes::from(list(case, encoding));
             let before = peak();
-            let rate = body.len() as f64 / 1e6 / best(|| stream(&chain, encoding, &body)).as_secs_f64();
+            let rate = rate(&body, best(ROUNDS, || stream(&chain, encoding, &body)));
             let memory = peak() - before;
-            let types = TypeMeta { api_version: "v1".into(), kind: case.kind.into() };
+            let types = TypeMeta { api_version: case.api_version(), kind: case.kind.into() };
             let full = from_item(encoding, &types, &item(case, encoding, 1));
-            let each = best(|| (0..1000).for_each(|_| event(&chain, encoding, case.kind, &full))).as_secs_f64() * 1e3;
+            let each = best(ROUNDS, || (0..1000).for_each(|_| event(&chain, encoding, case.kind, &full))).as_secs_f64() * 1e3;
             let ok = |good: bool| if good { "ok" } else { "missed" };
             println!(
-                "| {} | {encoding:?} | {rate:.0} | {target:.0} | {} | {each:.1} us | 20 us | {} | {memory:.1} MB |",
+                "| {} | {encoding:?} | {rate:.0} | {target:.0} | {} | {each:.1} us | 20 us | {} | {memory:.1} MB | {} |",
                 case.filter.name(),
                 ok(rate >= target),
-                ok(each <= 20.0)
+                ok(each <= 20.0),
+                lab.as_ref().map_or("skipped: needs the lab |".to_owned(), |lab| through_client_go(lab, case, encoding, &body)),
             );
         }
     }
     let body = list(&CASES[0], Encoding::Json);
-    let rate = body.len() as f64 / 1e6 / best(|| through_values(&body)).as_secs_f64();
-    println!("| (decode, filter, encode with serde_json::Value) | Json | {rate:.0} | | | | | | {:.0} MB |", peak());
+    let before = peak();
+    let rate = rate(&body, best(SLOW_ROUNDS, || through_values(&body)));
+    let memory = peak() - before;
+    println!("| (discardcloudservice by serde_json::Value) | Json | {rate:.0} | | | | | | {memory:.1} MB | | |");
+}
+
+/// In MB/s.
+fn rate(body: &[u8], took: Duration) -> f64 {
+    body.len() as f64 / 1e6 / took.as_secs_f64()
 }
 
 fn through_values(body: &[u8]) {
     let mut list: serde_json::Value = serde_json::from_slice(body).unwrap();
     list["items"].as_array_mut().unwrap().retain(|item| item["spec"]["type"] != "LoadBalancer");
     std::hint::black_box(serde_json::to_vec(&list).unwrap());
+}
+
+/// The lab's `filterbench`: its MB/s and memory, as two columns.
+fn through_client_go(lab: &str, case: &Case, encoding: Encoding, body: &[u8]) -> String {
+    let mut command = Command::new(lab);
+    command.args(["filterbench", case.filter.name(), &format!("{encoding:?}").to_lowercase()]);
+    command.args([body.len(), SLOW_ROUNDS].map(|number| number.to_string()));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(body).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "filterbench: {}", output.status);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (rate, memory) = said.trim_end().split_once(' ').unwrap();
+    format!("{rate} | {memory} MB")
 }

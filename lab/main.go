@@ -7,6 +7,7 @@
 //	lab kube-proxy [flags]
 //	lab image [flags]                    write an OCI image archive from static files
 //	lab transcode                        Kubernetes' own JSON and protobuf, a line each
+//	lab filterbench [args]               what a filter costs a program made of client-go
 //
 // It dispatches on its first argument, or on the name it was started under.
 package main
@@ -30,6 +31,7 @@ import (
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 
+	"holdfast.dev/lab/filterbench"
 	"holdfast.dev/lab/image"
 	"holdfast.dev/lab/transcode"
 )
@@ -48,9 +50,10 @@ var programs = map[string]func() int{
 		}
 		return 0
 	},
-	"kube-proxy": cobraProgram(proxy.NewProxyCommand),
-	"image":      func() int { return image.Main(os.Args[1:]) },
-	"transcode":  transcode.Main,
+	"kube-proxy":  cobraProgram(proxy.NewProxyCommand),
+	"image":       func() int { return image.Main(os.Args[1:]) },
+	"transcode":   transcode.Main,
+	"filterbench": func() int { return filterbench.Main(os.Args[1:]) },
 }
 
 func cobraProgram(command func() *cobra.Command) func() int {
