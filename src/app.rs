@@ -162,7 +162,7 @@ impl Parts {
             servers.map(|(index, address)| Arc::new(Server::new(index, address.clone(), means.clone()))).collect();
         let mut rules = RuleSet::new(settings.cache_agents.clone(), &settings.filters);
         rules.user.clone_from(&settings.rules);
-        let rules = Arc::new(Rules::new(rules));
+        let rules = Arc::new(Rules::awaited(rules));
         let filters = Arc::new(Filters {
             hub: filter::Hub { address: settings.secure.ip(), port: settings.secure.port() },
             node_name: settings.node_name.clone(),

@@ -24,11 +24,15 @@ pub async fn follow(client: Client, namespace: String, rules: Arc<Rules>) {
         match event {
             Ok(Event::Init) => listed = None,
             Ok(Event::InitApply(map)) => listed = Some(map),
-            Ok(Event::InitDone) => apply(&rules, listed.take().as_ref()),
+            Ok(Event::InitDone) => {
+                apply(&rules, listed.take().as_ref());
+                rules.settle();
+            }
             Ok(Event::Apply(map)) => apply(&rules, Some(&map)),
             Ok(Event::Delete(_)) => apply(&rules, None),
             Err(error) => {
                 tracing::debug!(%error, "ConfigMap {namespace}/{NAME} cannot be read, the rules stay as they are");
+                rules.settle();
                 tokio::time::sleep(backoff).await;
                 backoff = (backoff * 2).min(std::time::Duration::from_secs(30));
                 continue;

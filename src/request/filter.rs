@@ -25,9 +25,12 @@ mod shown;
 mod testing;
 mod user;
 
+use std::hash::{Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use http::StatusCode;
 
 pub(super) use body::{Beginning, Filtered, OUTDATED, Transform, edit};
 pub(super) use catchup::Source;
@@ -38,7 +41,7 @@ pub(super) use shown::Shown;
 use crate::kube::media::Form;
 use crate::kube::message::MessageError;
 use crate::kube::object::ObjectError;
-use crate::request::context::{Caller, Context, Refusal};
+use crate::request::context::{Caller, Context, Refusal, Whose};
 use crate::runtime::metrics::{FilterLabel, Metrics};
 use crate::state::filters::Filter;
 use crate::state::inputs::{Inputs, Part};
@@ -47,6 +50,9 @@ use crate::state::user_rule::{self, OnError, UserRule};
 
 /// How long a request waits for what its filters go by.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a request waits at the hub's start for the ConfigMap with the users' rules.
+const SETTLE: Duration = Duration::from_millis(500);
 
 /// Where the hub listens for Pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +99,12 @@ pub struct Ask {
     pub unruled: bool,
 }
 
+/// Whether a watch goes on from a version.
+fn resumes(context: &Context) -> bool {
+    let query = &context.info.query;
+    !query.send_initial_events && !matches!(query.resource_version.as_str(), "" | "0")
+}
+
 /// What serves one request, in order: the hub's filters, then the users' rules.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Decision {
@@ -119,7 +131,10 @@ fn is_read(context: &Context) -> bool {
 /// Whether the users' rules may look at the answer. The hub itself reads what is so: a rule that hides the ConfigMap it
 /// stands in must not undo itself.
 fn may_be_ruled(context: &Context) -> bool {
-    is_read(context) && !context.peer.is_internal()
+    let info = &context.info;
+    // The answer is the whole object.
+    let status = info.verb == "get" && info.subresource == "status" && context.method == http::Method::GET;
+    (is_read(context) || status) && !context.peer.is_internal()
 }
 
 /// Whether one of the hub's filters ever looks at the answer to such a request.
@@ -191,6 +206,9 @@ impl Filters {
     /// The filters for a request, ready to work; `None`: none ever looks at its answer.
     pub(super) async fn chain(self: &Arc<Self>, context: &Context) -> Result<Option<Chain>, Refusal> {
         let concerned = is_concerned(context);
+        if may_be_ruled(context) {
+            self.rules.settled(SETTLE).await;
+        }
         if !concerned && (self.rules.current().user.is_empty() || !may_be_ruled(context)) {
             return Ok(None);
         }
@@ -203,6 +221,33 @@ impl Filters {
                 "filter {filter} does not know yet what it goes by, and nothing is passed on without it"
             ))
         })
+    }
+
+    /// Notes that the client of a list, or of a watch that begins anew, is told what there is under the users' rules of now.
+    pub(super) fn told(&self, context: &Context, chain: Option<&Chain>) {
+        let Some(chain) = chain.filter(|chain| chain.wants_json()) else { return };
+        if context.info.verb == "list" || (context.info.verb == "watch" && !resumes(context)) {
+            self.rules
+                .tell(self.client(context), |rules| Self::decide(rules, &self.ask(context)).rules == chain.decision().rules);
+        }
+    }
+
+    /// Refuses a watch that goes on from what its client was told under other rules, with the 410 that makes it list again.
+    pub(super) fn may_resume(&self, context: &Context, chain: Option<&Chain>) -> Result<(), Refusal> {
+        let ruled = chain.is_some_and(Chain::wants_json) && context.info.verb == "watch";
+        if ruled && resumes(context) && !self.rules.was_told(self.client(context)) {
+            return Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Us, OUTDATED));
+        }
+        Ok(())
+    }
+
+    /// Whoever lists and then watches from there, as well as it can be told.
+    fn client(&self, context: &Context) -> u64 {
+        let (ask, query) = (self.ask(context), &context.info.query);
+        let mut hasher = std::hash::DefaultHasher::new();
+        (ask.component, ask.user, ask.group, ask.resource, ask.namespace).hash(&mut hasher);
+        (&query.label_selector, &query.field_selector, ask.whole).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Returns once a rule serves a request that nothing serves now; `None`: such a one is never looked at.

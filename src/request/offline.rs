@@ -113,9 +113,11 @@ pub async fn serve(offline: &Offline, context: &Context, asked: Asked) -> Result
     };
     let mut flush = std::pin::pin!(knowledge.flush());
     let visible = tokio::time::timeout(FLUSH, flush.as_mut()).await.is_ok();
+    let began = tokio::time::Instant::now();
     let answer = answer(offline, knowledge, context, &asked).await;
     let only_reads = matches!(context.info.verb.as_str(), "get" | "list" | "watch");
-    if visible || answer.is_ok() || !only_reads {
+    // What has waited for something else already does not wait again.
+    if visible || answer.is_ok() || !only_reads || began.elapsed() >= FLUSH_OR_REFUSE {
         return answer;
     }
     match tokio::time::timeout(FLUSH_OR_REFUSE, flush).await {

@@ -45,6 +45,7 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
         return Box::pin(upgrade::serve(remote, context, request)).await;
     }
     let chain = remote.filters.chain(context).await.map_err(Failure::Refusal)?;
+    remote.filters.may_resume(context, chain.as_ref()).map_err(Failure::Refusal)?;
     let (parts, body) = request.into_parts();
     let body = (!body.is_end_stream()).then_some(body);
     let mut head = forward::request_head(parts);
@@ -54,6 +55,9 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
     let answer = balance::send(remote, context, &head, body).await.map_err(Failure::Upstream)?;
     let (mut parts, body) = answer.into_parts();
     forward::response_head(&mut parts);
+    if parts.status.is_success() {
+        remote.filters.told(context, chain.as_ref());
+    }
     let recording = remote.knowledge.as_ref().and_then(|knowledge| learn::from_head(knowledge, &remote.rules, context, &parts));
     let body = tee::Tee::new(body, recording);
     match chain.filter(|_| parts.status.is_success()) {

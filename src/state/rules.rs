@@ -1,8 +1,9 @@
 //! Which components are remembered and which filters serve them: what ConfigMap
 //! yurt-hub-cfg changes while the hub runs.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -69,11 +70,58 @@ pub struct Rules {
     default: RuleSet,
     current: ArcSwap<RuleSet>,
     changed: watch::Sender<()>,
+    /// Whether it is known what the ConfigMap says, or that it cannot be read now.
+    settled: watch::Sender<bool>,
+    /// Clients that were told what there is under the users' rules of now, as hashes.
+    told: Mutex<HashSet<u64>>,
 }
+
+/// More clients than this and all are forgotten: they list once more.
+const TOLD: usize = 4096;
 
 impl Rules {
     pub fn new(default: RuleSet) -> Self {
-        Self { current: ArcSwap::from_pointee(default.clone()), default, changed: watch::Sender::new(()) }
+        Self {
+            current: ArcSwap::from_pointee(default.clone()),
+            default,
+            changed: watch::Sender::new(()),
+            settled: watch::Sender::new(true),
+            told: Mutex::default(),
+        }
+    }
+
+    /// Rules that a ConfigMap is still to be read for.
+    pub fn awaited(default: RuleSet) -> Self {
+        Self { settled: watch::Sender::new(false), ..Self::new(default) }
+    }
+
+    /// The ConfigMap was read, or cannot be.
+    pub fn settle(&self) {
+        self.settled.send_if_modified(|settled| !std::mem::replace(settled, true));
+    }
+
+    /// Waits for that, but not long.
+    pub async fn settled(&self, patience: Duration) {
+        if !*self.settled.borrow() {
+            let mut settled = self.settled.subscribe();
+            let _ = tokio::time::timeout(patience, settled.wait_for(|settled| *settled)).await;
+        }
+    }
+
+    /// Notes that a client was told what there is, if `still` these are the rules.
+    pub fn tell(&self, client: u64, still: impl FnOnce(&RuleSet) -> bool) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if still(&self.current.load()) {
+            if told.len() >= TOLD {
+                told.clear();
+            }
+            told.insert(client);
+        }
+    }
+
+    /// Whether a client was told what there is under the rules of now.
+    pub fn was_told(&self, client: u64) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).contains(&client)
     }
 
     pub fn current(&self) -> Arc<RuleSet> {
@@ -107,8 +155,14 @@ impl Rules {
                 }
             }
         }
-        let changed = **self.current.load() != rules;
+        let before = self.current.load_full();
+        let changed = *before != rules;
+        let own_changed = before.user != rules.user;
         self.current.store(Arc::new(rules));
+        // After the new ones hold: whoever is told from now on is told by them.
+        if own_changed {
+            self.told.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
         if changed {
             self.changed.send_replace(());
         }

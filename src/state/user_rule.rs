@@ -21,6 +21,9 @@ use crate::kube::path::Path;
 
 /// Rules in one list.
 const RULES: usize = 64;
+/// Bytes of a value that is set, once or in each element of a list.
+const MAX_VALUE: usize = 16 * 1024;
+const MAX_VALUE_OF_ELEMENTS: usize = 1024;
 
 /// What tells an object from others and its versions apart, which clients rely on.
 const IDENTITY: [&str; 8] = [
@@ -187,11 +190,16 @@ impl UserRule {
             return Err(fault("name", "1 to 63 lower-case letters, digits and '-'"));
         }
         let matches = &written.matches;
-        if matches.resources.is_empty() || matches.resources.iter().any(String::is_empty) {
+        let known = |name: &String| !name.is_empty() && name.bytes().all(|byte| valid(byte) || byte == b'.');
+        if matches.resources.is_empty() || !matches.resources.iter().all(known) {
             return Err(fault(
                 "match.resources",
-                "resources as in RBAC, with their group: services, endpointslices.discovery.k8s.io",
+                "plural names as in RBAC, with their group: services, endpointslices.discovery.k8s.io",
             ));
+        }
+        let lists = [("components", &matches.components), ("users", &matches.users), ("namespaces", &matches.namespaces)];
+        if let Some((field, _)) = lists.iter().find(|(_, names)| names.iter().any(|name| name.is_empty() || name == "*")) {
+            return Err(fault(format!("match.{field}"), "names, none of them empty or '*'; left out, it is all of them"));
         }
         let selector = matches.label_selector.clone().map(Selector::try_from).transpose();
         let selector = selector.map_err(|error| fault("match.labelSelector", error.to_string()))?;
@@ -241,6 +249,11 @@ impl UserRule {
             && self.selector.as_ref().is_none_or(|selector| selector.matches(labels))
     }
 
+    /// Whether it takes more apart of an object than its metadata.
+    pub fn looks_inside(&self) -> bool {
+        self.expression.is_some() || self.edits.iter().any(|edit| edit.path.has_elements())
+    }
+
     /// Whether it asks for something of the node.
     pub fn uses_node(&self) -> bool {
         self.expressions().any(Expression::uses_node)
@@ -288,6 +301,10 @@ fn change(field: &str, edit: &WrittenEdit, value: Option<Vec<u8>>) -> Result<Cha
     let condition = condition.map_err(|why| fault(format!("{field}.where"), why))?;
     if condition.is_some() && !path.has_elements() {
         return Err(fault(format!("{field}.where"), "only for a path with '*': it says which of the elements"));
+    }
+    let most = if path.has_elements() { MAX_VALUE_OF_ELEMENTS } else { MAX_VALUE };
+    if value.as_ref().is_some_and(|value| value.len() > most) {
+        return Err(fault(format!("{field}.value"), format!("at most {most} bytes")));
     }
     Ok(Change { path, value, condition })
 }

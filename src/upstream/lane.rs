@@ -174,8 +174,10 @@ impl Lane {
         std::pin::pin!(self.io.read_buf(&mut self.buf)).poll(cx)
     }
 
+    /// Looks, however busy the task has been.
     fn is_quiet(&mut self) -> bool {
-        self.poll_fill(&mut Context::from_waker(Waker::noop())).is_pending()
+        let look = std::future::poll_fn(|cx| self.poll_fill(cx));
+        std::pin::pin!(tokio::task::coop::unconstrained(look)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 }
 

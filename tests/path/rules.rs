@@ -159,6 +159,57 @@ async fn a_watch_follows_the_rules_that_come_to_serve_it() {
     assert_eq!(next(&mut maps).await, pair("MODIFIED", "greeting"), "whom no rule serves goes on");
 }
 
+/// What it was told before says nothing of what is hidden now.
+#[tokio::test]
+async fn a_watch_that_goes_on_from_before_the_rules_lists_again() {
+    let mut rig = rig().await;
+    let list = async |rig: &Rig| {
+        let list = ask(&rig.hub.kubelet().await.unwrap(), SERVICES, INGRESS, PROTOBUF).await;
+        (list.header("content-type").to_owned(), list.json()["metadata"]["resourceVersion"].as_str().unwrap().to_owned())
+    };
+    let resume = async |rig: &Rig, version: &str| {
+        let path = format!("{SERVICES}?watch=1&timeoutSeconds=1&resourceVersion={version}");
+        ask(&rig.hub.kubelet().await.unwrap(), &path, INGRESS, PROTOBUF).await
+    };
+    let before = ask(&rig.hub.kubelet().await.unwrap(), SERVICES, INGRESS, "application/json").await.json();
+    let before = before["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    rules(&rig, HIDE);
+    seen(&rig.hub.kubelet().await.unwrap(), &["open", "outside"]).await;
+    let (_, now) = list(&rig).await;
+    assert_eq!(resume(&rig, &now).await.status, 200, "who has listed under these rules goes on");
+    // The hub starts anew: who knows what its clients were told?
+    rig.hub.signal("TERM").unwrap();
+    rig.hub.ended(SECONDS(10)).await.unwrap();
+    rig.hub.run().await.unwrap();
+    let gone = resume(&rig, &before).await;
+    assert_eq!((gone.status.as_u16(), gone.json()["reason"].as_str()), (410, Some("Expired")), "{}", gone.text());
+    let (content_type, now) = list(&rig).await;
+    assert_eq!(content_type, "application/json", "the rules hold from the first answer on");
+    assert_eq!(resume(&rig, &now).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_protobuf_watch_that_a_rule_comes_to_serve_loses_nothing() {
+    let rig = rig().await;
+    let client = rig.hub.kubelet().await.unwrap();
+    let version = client.get(SERVICES).await.unwrap().json()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let path = format!("{SERVICES}?watch=1&resourceVersion={version}");
+    let accept = ("accept", "application/vnd.kubernetes.protobuf;stream=watch, */*");
+    let mut watch = client.stream("GET", &path, &[INGRESS, accept], "").await.unwrap();
+    rules(
+        &rig,
+        "- {name: r, match: {resources: [services], labelSelector: {matchLabels: {edge: 'yes'}}}, drop: true, onError: drop}",
+    );
+    let mut told = Vec::new();
+    while let Some(chunk) = tokio::time::timeout(SECONDS(10), watch.chunk()).await.expect("it ends").unwrap() {
+        told.extend_from_slice(&chunk);
+    }
+    let contains = |text: &[u8]| told.windows(text.len()).any(|window| window == text);
+    assert!(contains(b"ERROR") && contains(b"Expired") && !contains(b"DELETED"), "{}", String::from_utf8_lossy(&told));
+    let status = ask(&rig.hub.kubelet().await.unwrap(), &format!("{SERVICES}/outside/status"), INGRESS, PROTOBUF).await;
+    assert_eq!(status.status, 404, "nor by its status: {}", status.text());
+}
+
 #[tokio::test]
 async fn an_object_on_which_a_rule_fails_follows_its_on_error() {
     let rig = rig().await;

@@ -43,6 +43,9 @@ pub(super) struct CaughtUp {
 
 pub(super) async fn catch_up(old: Arc<Chain>, source: Source, seen: u64) -> Option<CaughtUp> {
     let chain = old.renewed().await?;
+    if chain.wants_json() && source.scope.encoding() != Encoding::Json {
+        return None;
+    }
     let view = tokio::time::timeout(PATIENCE, reaches(&source, seen)).await.ok()??;
     let work = move || difference(&old, chain, &source, &view, seen);
     tokio::task::spawn_blocking(work).await.ok()?

@@ -186,6 +186,10 @@ impl Chain {
     }
 
     fn by_rule(&self, rule: &UserRule, shape: Shape, item: &Item<'_>) -> Result<Edit, FilterError> {
+        if item.encoding != Encoding::Json {
+            // That says nothing of the object: whatever the rule wants where it fails, it is not this.
+            return Err(FilterError::Rule(format!("{} reads JSON", label(rule))));
+        }
         user::apply(rule, self.node.as_ref(), shape == Shape::Full, item).or_else(|why| {
             self.filters.count(&label(rule));
             match rule.on_error() {

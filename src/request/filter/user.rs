@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::item::Item;
-use crate::kube::list::Encoding;
 use crate::kube::message::{Edit, MessageError};
 use crate::kube::path::Editor;
 use crate::state::inputs::{Facts, Part};
 use crate::state::user_rule::{Change, Term, UserRule};
 
-/// Larger objects are not taken apart for an expression.
+/// Larger objects are not taken apart.
 const MAX_OBJECT: usize = 1 << 20;
+/// Nor are those with more values in them.
+const MAX_VALUES: usize = 20_000;
 
 /// What a rule goes by beside the object.
 pub(super) fn needs(rule: &UserRule) -> &'static [Part] {
@@ -39,8 +40,8 @@ pub(super) fn node(name: &str, facts: &Facts) -> Term {
 
 /// What becomes of an object; of one that is not `full`, only its metadata changes.
 pub(super) fn apply(rule: &UserRule, node: Option<&Term>, full: bool, item: &Item<'_>) -> Result<Edit, String> {
-    if item.encoding != Encoding::Json {
-        return Err("the answer is not JSON".to_owned());
+    if rule.looks_inside() {
+        bounded(item.bytes)?;
     }
     if !is_meant(rule, node, item.bytes)? {
         return Ok(Edit::Keep);
@@ -83,10 +84,28 @@ fn is_meant(rule: &UserRule, node: Option<&Term>, object: &[u8]) -> Result<bool,
     }
 }
 
-fn term(json: &[u8]) -> Result<Term, String> {
+/// What is taken apart has a bound.
+fn bounded(json: &[u8]) -> Result<(), String> {
     if json.len() > MAX_OBJECT {
         return Err(format!("an object of more than {MAX_OBJECT} bytes is not looked at"));
     }
+    let (mut values, mut within, mut escaped) = (1, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => within = !within,
+            b',' | b':' | b'[' | b'{' if !within => values += 1,
+            _ => {}
+        }
+    }
+    if values > MAX_VALUES {
+        return Err(format!("an object of more than {MAX_VALUES} values is not looked at"));
+    }
+    Ok(())
+}
+
+fn term(json: &[u8]) -> Result<Term, String> {
     let value: Value = serde_json::from_slice(json).map_err(|_| "the object cannot be read")?;
     Ok(Term::from(&value))
 }

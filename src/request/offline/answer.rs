@@ -96,6 +96,7 @@ pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context:
         return Err(expired("the link to the cloud is down: a list cannot be continued, begin it again"));
     }
     let chain = offline.filters.chain(context).await?;
+    offline.filters.told(context, chain.as_ref());
     let asks_for_items = !info.query.other && !info.query.pretty;
     for media in whole(context, chain.as_ref()).filter(|_| asks_for_items) {
         if let Some(view) = knowledge.list(&names::scope(info, media))? {

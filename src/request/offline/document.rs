@@ -4,6 +4,7 @@ use http::header::{CONTENT_TYPE, ETAG};
 use http::{HeaderValue, StatusCode};
 
 use super::freshness::freshness;
+use crate::kube::list::Encoding;
 use crate::kube::media;
 use crate::kube::message::Edit;
 use crate::request::context::{Context, Refusal, Response, full};
@@ -20,7 +21,8 @@ pub(super) fn serve_filtered(
     let mut document = knowledge.document(&names::document(context)).ok().flatten().ok_or(None)?;
     if let Some(chain) = chain.filter(|chain| !chain.is_empty()) {
         let failed = |error: String| Some(Refusal::unavailable(format!("the link to the cloud is down, and filter: {error}")));
-        let Some(encoding) = media::encoding_of(&document.content_type) else {
+        let reads = |encoding: &Encoding| !chain.wants_json() || *encoding == Encoding::Json;
+        let Some(encoding) = media::encoding_of(&document.content_type).filter(reads) else {
             return Err(failed("it is in a representation that no filter reads".to_owned()));
         };
         document.body = if context.info.verb == "list" {

@@ -60,6 +60,8 @@ enum Initial {
 pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
     let info = &context.info;
     let chain = offline.filters.chain(context).await?;
+    offline.filters.may_resume(context, chain.as_ref())?;
+    offline.filters.told(context, chain.as_ref());
     let found = whole(context, chain.as_ref()).filter(|_| !info.query.other).find_map(|media| {
         let view = knowledge.list(&names::scope(info, media)).transpose()?;
         Some(view.map(|view| (media.clone(), view)))

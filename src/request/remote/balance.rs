@@ -80,5 +80,8 @@ pub(super) async fn send(
 /// An answer to it is small, comes at once and has no trailers.
 fn asks_for_one_object(context: &Context, head: &http::request::Parts) -> bool {
     let info = &context.info;
-    info.is_resource && info.verb == "get" && info.subresource.is_empty() && !head.headers.contains_key(TE)
+    // The kube-apiserver asks somebody else for others: an API server behind it, or a conversion webhook.
+    let group = info.api_group.as_str();
+    let own = !group.contains('.') || group.ends_with(".k8s.io") && !group.contains("metrics");
+    own && info.is_resource && info.verb == "get" && info.subresource.is_empty() && !head.headers.contains_key(TE)
 }

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 const MAX_TEXT: usize = 1024;
 const MAX_NESTED: usize = 3;
+const MAX_MACROS: usize = 8;
 /// Functions beside the operators.
 const FUNCTIONS: [&str; 10] = ["size", "contains", "startsWith", "endsWith", "int", "uint", "double", "string", "bool", "dyn"];
 
@@ -100,7 +101,7 @@ impl Expression {
             return Err(format!("at most {MAX_TEXT} bytes"));
         }
         let parsed = PrattParser::new().max_recursion_depth(64).parse(text).map_err(|error| error.to_string())?;
-        let mut check = Check { subject, loops: Vec::new(), uses_node: false };
+        let mut check = Check { subject, loops: Vec::new(), macros: 0, uses_node: false };
         check.visit(&parsed.expr)?;
         let uses_node = check.uses_node;
         Ok(Self { text: text.to_owned(), parsed, subject, uses_node })
@@ -133,6 +134,7 @@ struct Check<'a> {
     subject: &'static str,
     /// The variables of the macros around the word at hand.
     loops: Vec<&'a str>,
+    macros: usize,
     uses_node: bool,
 }
 
@@ -186,6 +188,18 @@ impl<'a> Check<'a> {
         if self.loops.len() == MAX_NESTED {
             return Err(format!("at most {MAX_NESTED} macros within each other"));
         }
+        self.macros += 1;
+        if self.macros > MAX_MACROS {
+            return Err(format!("at most {MAX_MACROS} macros"));
+        }
+        if ["object", "self", "node"].contains(&comprehension.iter_var.as_str()) {
+            return Err(format!("{} is no name for a macro's variable", comprehension.iter_var));
+        }
+        if let Some(variable) = self.loops.last()
+            && !is_of(&comprehension.iter_range.expr, variable)
+        {
+            return Err(format!("a macro within one over {variable} goes over something of {variable}"));
+        }
         self.visit(&comprehension.iter_range.expr)?;
         self.loops.push(&comprehension.iter_var);
         for part in [&comprehension.loop_cond, &comprehension.loop_step] {
@@ -194,5 +208,18 @@ impl<'a> Check<'a> {
         self.loops.pop();
         // Of what the macro has added up, and nothing else.
         self.visit(&comprehension.result.expr)
+    }
+}
+
+/// Whether it is the variable, or a part of it.
+fn is_of(expr: &Expr, variable: &str) -> bool {
+    match expr {
+        Expr::Ident(name) => name == variable,
+        Expr::Select(select) => !select.test && is_of(&select.operand.expr, variable),
+        Expr::Call(call) if call.func_name == INDEX => match &call.args[..] {
+            [list, index] => is_of(&list.expr, variable) && matches!(index.expr, Expr::Literal(_)),
+            _ => false,
+        },
+        _ => false,
     }
 }

@@ -52,6 +52,12 @@ fn a_bad_rule_is_named_with_its_field_and_nothing_of_the_list_is_taken() {
     let rule = |rest: &str| format!("- {{name: first, match: {{resources: [a]}}, drop: true}}\n- name: bad\n{rest}");
     for (rest, field, why) in [
         ("  match: {resources: []}\n  drop: true", "match.resources", "RBAC"),
+        ("  match: {resources: ['*']}\n  drop: true", "match.resources", "RBAC"),
+        ("  match: {resources: [services/status]}\n  drop: true", "match.resources", "RBAC"),
+        ("  match: {resources: [Services]}\n  drop: true", "match.resources", "RBAC"),
+        ("  match: {resources: [a], components: ['*']}\n  drop: true", "match.components", "left out"),
+        ("  match: {resources: [a], namespaces: ['']}\n  drop: true", "match.namespaces", "left out"),
+        ("  match: {resources: [a]}\n  set: [{path: '/l/*/x', value: LONG}]", "set[0].value", "1024 bytes"),
         ("  match: {resources: [a], verbs: [get]}\n  drop: true", "fields", "unknown field `verbs`"),
         ("  match: {}\n  drop: true", "fields", "missing field `resources`"),
         ("  match: {resources: [a]}", "drop", "either drops"),
@@ -75,7 +81,7 @@ fn a_bad_rule_is_named_with_its_field_and_nothing_of_the_list_is_taken() {
         ("  match: {resources: [a]}\n  remove: [{path: /spec, where: 'true'}]", "remove[0].where", "'*'"),
         ("  match: {resources: [a]}\n  remove: [{path: /a/*, where: 'object.a'}]", "remove[0].where", "object is not known"),
     ] {
-        let error = parse(&rule(rest), &[]).unwrap_err();
+        let error = parse(&rule(&rest.replace("LONG", &"x".repeat(1025))), &[]).unwrap_err();
         assert_eq!((error.rule.as_str(), error.field.as_str()), ("bad", field), "{rest}: {error}");
         assert!(error.why.contains(why), "{rest}: {error}");
     }
@@ -114,10 +120,15 @@ fn what_an_expression_may_cost_is_checked_before_it_is_used() {
     for (text, why) in [
         ("object.a.map(x, x).size() > 0", "map() and filter()"),
         ("size(object.a.filter(x, x > 1)) > 0", "map() and filter()"),
-        ("object.a.exists(x, object.b.exists(y, y == 1))", "object cannot stand in a macro"),
+        ("object.a.exists(x, object.b.exists(y, y == 1))", "something of x"),
         ("object.a.exists(x, object.b == x)", "object cannot stand in a macro"),
         ("object.a.exists(x, x.b.exists(y, x == y))", "x cannot stand in a macro over y"),
         ("object.a.all(a, a.all(b, b.all(c, c.all(d, d))))", "at most 3"),
+        ("[object.l].all(node, node.all(y, y == 1))", "node is no name"),
+        ("object.l.all(object, object == 1)", "object is no name"),
+        ("node.neighbours.all(a, node.neighbours.all(b, b != ''))", "something of a"),
+        ("object.l.all(a, ['x', 'y'].all(b, b != ''))", "something of a"),
+        ("object.l.all(a, [a, a].all(b, b.c == 1))", "something of a"),
         ("object.a.matches('(a+)+')", "there is no matches()"),
         ("{'a': object} == {}", "maps and messages"),
         ("a.b.C{}.x", "maps and messages"),
@@ -125,6 +136,9 @@ fn what_an_expression_may_cost_is_checked_before_it_is_used() {
         let error = Expression::of_object(text).unwrap_err();
         assert!(error.contains(why), "{text}: {error}");
     }
+    let many = ["object.l.all(x, x == 1)"; 9].join(" && ");
+    assert!(Expression::of_object(&many).unwrap_err().contains("at most 8 macros"));
+    Expression::of_object("object.a.exists(c, c.b[0].exists(d, d['e'].exists(f, f == 1)))").unwrap();
     let long = format!("'{}' == ''", "x".repeat(1100));
     assert!(Expression::of_object(&long).unwrap_err().contains("1024"));
     for deep in ["(".repeat(500) + "1" + &")".repeat(500), "!".repeat(1000) + "true", "-".repeat(1000) + "1", "[".repeat(1000)] {

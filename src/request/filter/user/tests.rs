@@ -3,6 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::kube::list::Encoding;
 use crate::state::inputs::Node;
 use crate::state::user_rule::parse;
 
@@ -71,8 +72,10 @@ fn a_rule_that_fails_changes_nothing_of_its_object() {
     assert_eq!(applied(&rule, true, r#"{"l":[{"n":1},{}]}"#).unwrap_err(), "where: no such key: n");
     let huge = format!(r#"{{"l":[{{"n":1,"s":"{}"}}]}}"#, "x".repeat(MAX_OBJECT));
     assert!(applied(&rule, true, &huge).unwrap_err().contains("is not looked at"));
-    let item = Item { encoding: Encoding::Protobuf, bytes: b"" };
-    assert_eq!(apply(&rule, None, true, &item).unwrap_err(), "the answer is not JSON");
+    let many = format!(r#"{{"l":[{}{{"n":1}}]}}"#, r#"{"n":1},"#.repeat(MAX_VALUES / 3));
+    assert!(applied(&rule, true, &many).unwrap_err().contains("values is not looked at"));
+    let text = format!(r#"{{"l":[{{"n":1,"s":"{}"}}]}}"#, r#"{[\",:"#.repeat(MAX_VALUES / 3));
+    assert!(applied(&rule, true, &text).is_ok(), "text is one value");
 }
 
 #[test]
