@@ -163,6 +163,9 @@ impl Parts {
         let mut rules = RuleSet::new(settings.cache_agents.clone(), &settings.filters);
         rules.user.clone_from(&settings.rules);
         let rules = Arc::new(Rules::awaited(rules));
+        if let Some(knowledge) = &self.knowledge {
+            config_watch::remembered(knowledge, &settings.namespace, &rules);
+        }
         let filters = Arc::new(Filters {
             hub: filter::Hub { address: settings.secure.ip(), port: settings.secure.port() },
             node_name: settings.node_name.clone(),

@@ -9,6 +9,7 @@ use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use crate::state::rules::Rules;
+use crate::store::{Knowledge, Scope};
 
 const NAME: &str = "yurt-hub-cfg";
 
@@ -39,6 +40,28 @@ pub async fn follow(client: Client, namespace: String, rules: Arc<Rules>) {
             }
         }
         backoff = std::time::Duration::from_millis(500);
+    }
+}
+
+/// Applies what the node remembers of the ConfigMap, before anybody is answered.
+pub fn remembered(knowledge: &Knowledge, namespace: &str, rules: &Rules) {
+    let scope = Scope {
+        version: "v1".to_owned(),
+        resource: "configmaps".to_owned(),
+        namespace: namespace.to_owned(),
+        field_selector: format!("metadata.name={NAME}"),
+        ..Scope::default()
+    };
+    let Ok(Some(view)) = knowledge.list(&scope) else { return };
+    let mut map: Option<ConfigMap> = None;
+    let visited = view.visit(knowledge, None, &mut |_, item| {
+        map = serde_json::from_slice(&item).ok();
+        true
+    });
+    // One that is damaged is found and fetched anew by whoever asks for it.
+    if view.whole().is_ok() && visited.is_ok() {
+        apply(rules, map.as_ref());
+        rules.settle();
     }
 }
 

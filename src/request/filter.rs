@@ -51,8 +51,8 @@ use crate::state::user_rule::{self, OnError, UserRule};
 /// How long a request waits for what its filters go by.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a request waits at the hub's start for the ConfigMap with the users' rules.
-const SETTLE: Duration = Duration::from_millis(500);
+/// How long a request waits at the hub's first start for the ConfigMap with the users' rules; later it is remembered.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// Where the hub listens for Pods.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use super::{Knowledge, Snapshot, StoreError, keys};
 use crate::kube::list::{Encoding, Envelope};
 
 /// What a LIST or WATCH asks for, and in which form.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scope {
     pub group: String,
     pub version: String,

@@ -58,7 +58,7 @@ async fn seen(client: &Client, expected: &[&str]) {
 
 #[tokio::test]
 async fn rules_hide_and_change_for_whom_they_name_and_hold_offline() {
-    let rig = rig().await;
+    let mut rig = rig().await;
     let client = rig.hub.kubelet().await.unwrap();
     rules(&rig, HIDE);
     seen(&client, &["open", "outside"]).await;
@@ -80,6 +80,12 @@ async fn rules_hide_and_change_for_whom_they_name_and_hold_offline() {
     let offline = ask(&client, SERVICES, INGRESS, PROTOBUF).await;
     assert_eq!((offline.status.as_u16(), offline.body), (200, list.body));
     assert_eq!(names(&client.get(SERVICES).await.unwrap().json()), ["inside", "open", "outside"], "the store has it all");
+    rig.hub.signal("TERM").unwrap();
+    rig.hub.ended(SECONDS(10)).await.unwrap();
+    rig.hub.run().await.unwrap();
+    let client = rig.hub.kubelet().await.unwrap();
+    let first = ask(&client, SERVICES, INGRESS, PROTOBUF).await;
+    assert_eq!((first.status.as_u16(), names(&first.json())), (200, vec!["open".to_owned(), "outside".to_owned()]));
 }
 
 #[tokio::test]
