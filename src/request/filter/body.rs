@@ -219,7 +219,7 @@ fn version(encoding: Encoding, full: &[u8]) -> u64 {
 /// Namespace and name of an object in full form; of a Table those of its first row.
 fn identity(encoding: Encoding, full: &[u8]) -> Result<(String, String), FilterError> {
     let (types, item) = object::into_item(encoding, full)?;
-    if Presentation::of(&types.kind) != Presentation::Row {
+    if Presentation::of_object(&types) != Presentation::Row {
         return name(&Item { encoding, bytes: &item });
     }
     let row = message::part(encoding, &item, table::ROWS)?.unwrap_or_default();
@@ -230,7 +230,7 @@ fn identity(encoding: Encoding, full: &[u8]) -> Result<(String, String), FilterE
 /// What becomes of an object in full form, a Table with its rows included.
 pub(in crate::request) fn edit(chain: &Chain, encoding: Encoding, full: &[u8]) -> Result<Edit, FilterError> {
     let (types, item) = object::into_item(encoding, full)?;
-    let edited = match Presentation::of(&types.kind) {
+    let edited = match Presentation::of_object(&types) {
         Presentation::Row => {
             let (mut rows, mut hidden) = (0, 0);
             let edited = message::edit(encoding, &item, table::ROWS, |row| {

@@ -17,6 +17,7 @@ use super::{discardcloudservice, forwardkubesvctraffic, inclusterconfig, masters
 use super::{serviceenvupdater, servicetopology};
 use crate::kube::list::{Encoding, Reserve};
 use crate::kube::message::{self, Edit};
+use crate::kube::object::TypeMeta;
 use crate::kube::schema::{METADATA, meta, service, table};
 use crate::state::filters::Filter;
 use crate::state::inputs::{DISCARD, Facts, LISTEN, Service};
@@ -32,6 +33,11 @@ pub(super) enum Shape {
 }
 
 impl Shape {
+    /// By what an object says of itself: a custom resource may be called `Table` too.
+    pub(super) fn of_object(types: &TypeMeta) -> Self {
+        if types.api_version.starts_with("meta.k8s.io/") { Self::of(&types.kind) } else { Self::Full }
+    }
+
     /// By the kind of an object or of a list.
     pub(super) fn of(kind: &str) -> Self {
         match kind {

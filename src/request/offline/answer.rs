@@ -50,7 +50,8 @@ pub(super) async fn get(offline: &Offline, knowledge: &Arc<Knowledge>, context: 
     for media in whole(context, chain.as_ref()) {
         match knowledge.object(&names::object(info, media))? {
             Found::Object { record, item } => {
-                let item = filtered(chain.as_ref(), media.encoding, &record.kind, item).map_err(|error| unfiltered(&error))?;
+                // Whole, whatever it is called.
+                let item = filtered(chain.as_ref(), media.encoding, "", item).map_err(|error| unfiltered(&error))?;
                 let item = item.ok_or_else(|| Refusal::no_such(info))?;
                 let types = TypeMeta { api_version: record.api_version, kind: record.kind };
                 let mut body = object::from_item(media.encoding, &types, &item);

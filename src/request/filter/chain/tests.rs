@@ -137,3 +137,25 @@ proptest! {
         }
     }
 }
+
+/// Not every Table is one of meta.k8s.io.
+#[test]
+fn a_custom_resource_called_table_is_an_object() {
+    let mut rules = RuleSet::new(Agents::default(), &[]);
+    rules.user = crate::state::user_rule::parse("- {name: r, match: {resources: [tables.x.io]}, drop: true}", &[]).unwrap();
+    let filters = Arc::new(Filters {
+        hub: hub("169.254.2.1"),
+        node_name: "n1".into(),
+        inputs: Arc::default(),
+        rules: Arc::new(Rules::new(rules)),
+        metrics: Arc::new(Metrics::default()),
+    });
+    let (group, resource, verb) = ("x.io".into(), "tables".into(), "get".into());
+    let ask = Ask { group, resource, verb, whole: true, ..Ask::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let chain = runtime.block_on(filters.chain_for(ask)).unwrap();
+    let edited = |object: &str| crate::request::filter::edit(&chain, Encoding::Json, object.as_bytes()).unwrap();
+    assert_eq!(edited(r#"{"apiVersion":"x.io/v1","kind":"Table","metadata":{"name":"t"}}"#), Edit::Remove);
+    let real = r#"{"kind":"Table","apiVersion":"meta.k8s.io/v1","rows":[{"object":{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"t"}}}]}"#;
+    assert_eq!(edited(real), Edit::Remove);
+}
