@@ -99,12 +99,6 @@ pub struct Ask {
     pub unruled: bool,
 }
 
-/// Whether a watch goes on from a version.
-fn resumes(context: &Context) -> bool {
-    let query = &context.info.query;
-    !query.send_initial_events && !matches!(query.resource_version.as_str(), "" | "0")
-}
-
 /// What serves one request, in order: the hub's filters, then the users' rules.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Decision {
@@ -135,6 +129,12 @@ fn may_be_ruled(context: &Context) -> bool {
     // The answer is the whole object.
     let status = info.verb == "get" && info.subresource == "status" && context.method == http::Method::GET;
     (is_read(context) || status) && !context.peer.is_internal()
+}
+
+/// Whether a watch goes on from a version.
+fn resumes(context: &Context) -> bool {
+    let query = &context.info.query;
+    !query.send_initial_events && !matches!(query.resource_version.as_str(), "" | "0")
 }
 
 /// Whether one of the hub's filters ever looks at the answer to such a request.
@@ -251,8 +251,9 @@ impl Filters {
     }
 
     /// Returns once a rule serves a request that nothing serves now; `None`: such a one is never looked at.
-    pub(super) fn later(self: &Arc<Self>, context: &Context) -> Option<impl Future<Output = ()> + Send + 'static> {
-        (context.info.verb == "watch" && may_be_ruled(context)).then(|| self.clone().served(self.ask(context)))
+    pub(super) fn later(&self, context: &Context) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let ruled = context.info.verb == "watch" && may_be_ruled(context);
+        ruled.then(|| passing::served(self.rules.clone(), passing::Asked::new(&self.ask(context))))
     }
 
     fn ask(&self, context: &Context) -> Ask {

@@ -10,10 +10,12 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
 
-use super::{Ask, Filters, OUTDATED};
+use super::{Ask, OUTDATED};
 use crate::kube::list::Encoding;
 use crate::kube::watch;
 use crate::request::context::BodyError;
+use crate::state::rules::{RuleSet, Rules};
+use crate::state::user_rule;
 
 type Served = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -31,14 +33,31 @@ impl<B> Passing<B> {
     }
 }
 
-impl Filters {
-    /// Returns once one of the users' rules serves such a request.
-    pub(super) async fn served(self: Arc<Self>, ask: Ask) {
-        let mut changes = self.rules.changes();
-        while Self::decide(&self.rules.current(), &ask).is_empty() {
-            if changes.changed().await.is_err() {
-                return std::future::pending().await;
-            }
+/// Who asks for what, in one piece: there are many idle watches.
+pub(super) struct Asked(Box<str>);
+
+impl Asked {
+    pub(super) fn new(ask: &Ask) -> Self {
+        let parts = [&*ask.component, &ask.user, &ask.group, &ask.resource, &ask.namespace];
+        // In none of these is a NUL but by a client's own mischief, which is for itself.
+        Self(parts.join("\0").into())
+    }
+
+    fn is_served(&self, rules: &RuleSet) -> bool {
+        let mut parts = self.0.splitn(5, '\0');
+        let mut next = || parts.next().unwrap_or_default();
+        let (component, user, group, resource, namespace) = (next(), next(), next(), next(), next());
+        let asked = user_rule::Asked { component, user, group, resource, namespace };
+        rules.user.iter().any(|rule| rule.serves(&asked))
+    }
+}
+
+/// Returns once one of the users' rules serves such a request.
+pub(super) async fn served(rules: Arc<Rules>, asked: Asked) {
+    let mut changes = rules.changes();
+    while !asked.is_served(&rules.current()) {
+        if changes.changed().await.is_err() {
+            return std::future::pending().await;
         }
     }
 }
