@@ -118,17 +118,17 @@ impl Ask {
     }
 }
 
+/// Whether the answer shows objects; that of a status is the whole object too.
 fn is_read(context: &Context) -> bool {
-    context.info.is_read() && context.method == http::Method::GET
+    let info = &context.info;
+    let status = info.verb == "get" && info.subresource == "status";
+    (info.is_read() || status) && context.method == http::Method::GET
 }
 
 /// Whether the users' rules may look at the answer. The hub itself reads what is so: a rule that hides the ConfigMap it
 /// stands in must not undo itself.
 fn may_be_ruled(context: &Context) -> bool {
-    let info = &context.info;
-    // The answer is the whole object.
-    let status = info.verb == "get" && info.subresource == "status" && context.method == http::Method::GET;
-    (is_read(context) || status) && !context.peer.is_internal()
+    is_read(context) && !context.peer.is_internal()
 }
 
 /// Whether a watch goes on from a version.

@@ -88,6 +88,8 @@ async fn a_hidden_service_is_nowhere_and_others_keep_their_bytes() {
     let path = "/api/v1/namespaces/story/services";
     let hidden = proxy(&client, &format!("{path}/cloud"), "application/json").await;
     assert_eq!((hidden.status.as_u16(), hidden.json()["reason"].as_str()), (404, Some("NotFound")));
+    let status = proxy(&client, &format!("{path}/cloud/status"), "application/json").await;
+    assert_eq!(status.status, 404, "nor by its status: {}", status.text());
     let shown = proxy(&client, &format!("{path}/plain"), "application/json").await;
     assert_eq!(shown.body, client.get(&format!("{path}/plain")).await.unwrap().body);
 }

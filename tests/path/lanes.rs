@@ -7,25 +7,22 @@ use std::time::Instant;
 use http::Version;
 use testkit::client::{Client, Response};
 use testkit::fake::{FakeOptions, Fault};
+use testkit::hub::eventually;
 
 use super::{CONFIGMAPS, Rig, SECONDS};
 
 const GREETING: &str = "/api/v1/namespaces/story/configmaps/greeting";
 
-/// Asks until the answers come over HTTP/1.1.
+/// Asks until the answers come over HTTP/1.1; a server that seems far for a moment is left alone for a while.
 async fn warm(rig: &Rig, client: &Client) {
-    let began = Instant::now();
-    loop {
+    eventually("dense GETs go over HTTP/1.1", SECONDS(60), async || {
         for _ in 0..50 {
-            assert_eq!(client.get(GREETING).await.unwrap().status, 200);
+            assert_eq!(client.get(GREETING).await?.status, 200);
         }
-        if last(rig).0 == Version::HTTP_11 {
-            return;
-        }
-        assert!(began.elapsed() < SECONDS(60), "dense GETs stay on HTTP/2");
-        // A server that seems far for a moment is left alone for a while.
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    }
+        Ok(last(rig).0 == Version::HTTP_11)
+    })
+    .await
+    .unwrap();
 }
 
 /// How the last GET of the greeting came to the cloud: over which HTTP, as whom.
