@@ -239,7 +239,8 @@ fn own_client(path: &Arc<Path>) -> kube::Client {
             let agent = concat!("holdfast/", env!("CARGO_PKG_VERSION"));
             parts.headers.insert(http::header::USER_AGENT, http::HeaderValue::from_static(agent));
             let body: crate::upstream::RequestBody = Box::pin(body.map_err(|error| crate::upstream::Error::client(&error)));
-            let response = request::serve(&path, Arc::new(Peer::internal()), http::Request::from_parts(parts, body)).await;
+            let response =
+                Box::pin(request::serve(path, Arc::new(Peer::internal()), http::Request::from_parts(parts, body))).await;
             Ok::<_, std::io::Error>(response)
         }
     });

@@ -35,12 +35,11 @@ pub struct Path {
 
 /// Serves one request: the only way through the hub, for clients and for its own
 /// loops alike.
-pub async fn serve(path: &Arc<Path>, peer: Arc<accept::Peer>, request: Request) -> Response {
+pub async fn serve(path: Arc<Path>, peer: Arc<accept::Peer>, request: Request) -> Response {
     let mut context = respond::begin(peer, &request);
-    // Boxed, so that a watch holds what finding its answer took only until it is found.
-    // What is rare on the way is boxed again: every request pays for the size of this.
-    let result = Box::pin(answer(path, &mut context, request)).await;
-    respond::finish(path, context, result)
+    // What is rare on the way is boxed: every request pays for the size of this.
+    let result = answer(&path, &mut context, request).await;
+    respond::finish(&path, context, result)
 }
 
 async fn answer(path: &Arc<Path>, context: &mut Context, request: Request) -> Result<Response, Refusal> {

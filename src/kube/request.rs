@@ -61,22 +61,28 @@ const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 
 /// Parses a request as the kube-apiserver does.
 pub fn parse(method: &Method, uri: &Uri) -> Result<RequestInfo, BadRequestPath> {
-    let path = percent_decode(uri.path()).into_owned();
-    let mut info = RequestInfo {
-        verb: method.as_str().to_ascii_lowercase(),
-        query: Query::parse(uri.query().unwrap_or_default()),
-        path,
-        ..RequestInfo::default()
-    };
-    let path = info.path.clone();
+    let path = percent_decode(uri.path());
+    let query = Query::parse(uri.query().unwrap_or_default());
+    let mut info = RequestInfo { query, ..RequestInfo::default() };
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    let Some(rest) = resource_parts(&mut info, &parts) else { return Ok(info) };
-    info.is_resource = true;
-    info.api_version = rest[0].to_owned();
-    let rest = verb_of(&mut info, method, &rest[1..])?;
-    name_parts(&mut info, rest);
-    refine_verb(&mut info);
+    match resource_parts(&mut info, &parts) {
+        Some(rest) => resource_request(&mut info, method, rest).map_err(|_| BadRequestPath { path: path.to_string() })?,
+        None => info.verb = method.as_str().to_ascii_lowercase(),
+    }
+    info.path = path.into_owned();
     Ok(info)
+}
+
+/// A path ends where it must go on.
+struct Short;
+
+fn resource_request(info: &mut RequestInfo, method: &Method, parts: &[&str]) -> Result<(), Short> {
+    info.is_resource = true;
+    parts[0].clone_into(&mut info.api_version);
+    let rest = verb_of(info, method, &parts[1..])?;
+    name_parts(info, rest);
+    refine_verb(info);
+    Ok(())
 }
 
 /// Strips prefix and group; `None` if this is no resource request.
@@ -98,10 +104,10 @@ fn resource_parts<'a>(info: &mut RequestInfo, parts: &'a [&'a str]) -> Option<&'
     }
 }
 
-fn verb_of<'a>(info: &mut RequestInfo, method: &Method, parts: &'a [&'a str]) -> Result<&'a [&'a str], BadRequestPath> {
+fn verb_of<'a>(info: &mut RequestInfo, method: &Method, parts: &'a [&'a str]) -> Result<&'a [&'a str], Short> {
     if matches!(parts[0], "proxy" | "watch") {
         if parts.len() < 2 {
-            return Err(BadRequestPath { path: info.path.clone() });
+            return Err(Short);
         }
         parts[0].clone_into(&mut info.verb);
         return Ok(&parts[1..]);
@@ -234,8 +240,12 @@ impl RequestInfo {
     }
 
     /// `resource` or `resource/subresource`, as RBAC spells it.
-    pub fn resource_path(&self) -> String {
-        if self.subresource.is_empty() { self.resource.clone() } else { format!("{}/{}", self.resource, self.subresource) }
+    pub fn resource_path(&self) -> Cow<'_, str> {
+        if self.subresource.is_empty() {
+            Cow::Borrowed(&self.resource)
+        } else {
+            Cow::Owned(format!("{}/{}", self.resource, self.subresource))
+        }
     }
 }
 

@@ -16,7 +16,8 @@ pub const JOURNAL: u8 = b'e';
 
 /// A key of the given kind from its parts.
 pub fn key(kind: u8, parts: &[&str]) -> Vec<u8> {
-    let mut key = vec![kind];
+    let mut key = Vec::with_capacity(1 + parts.iter().map(|part| 1 + part.len()).sum::<usize>());
+    key.push(kind);
     for part in parts {
         key.push(0);
         key.extend_from_slice(part.as_bytes());
@@ -26,9 +27,7 @@ pub fn key(kind: u8, parts: &[&str]) -> Vec<u8> {
 
 /// A key of the given kind from raw bytes.
 pub fn raw(kind: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut key = vec![kind];
-    key.extend_from_slice(bytes);
-    key
+    [&[kind], bytes].concat()
 }
 
 /// The prefix of all items of one collection.

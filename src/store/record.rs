@@ -129,14 +129,14 @@ impl Subject {
     }
 }
 
-/// The boxes keep small what a watch holds as long as it lasts.
+/// What is not a watch is boxed: a watch holds the room of all this as long as it lasts.
 async fn run(subject: Box<Subject>, parts: Parts, knowledge: Arc<Knowledge>) {
     let row = subject.row();
     let result = match *subject {
         Subject::List(ask) => Box::pin(list::record(&knowledge, ask, parts)).await,
         Subject::Watch(ask) => watch::record(&knowledge, ask, parts).await,
-        Subject::Object(ask) => single::object(&knowledge, ask, parts).await,
-        Subject::Document { name, head } => single::document(&knowledge, &name, head, parts).await,
+        Subject::Object(ask) => Box::pin(single::object(&knowledge, ask, parts)).await,
+        Subject::Document { name, head } => Box::pin(single::document(&knowledge, &name, head, parts)).await,
     };
     if let Err(reason) = result {
         row.inspect(|row| knowledge.repeats.forget(row));

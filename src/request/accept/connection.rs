@@ -28,13 +28,12 @@ where
 {
     let remote = peer.remote;
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let (path, peer) = (path.clone(), peer.clone());
-        async move {
-            let request: Request = request.map(|body| -> crate::upstream::RequestBody {
-                Box::pin(body.map_err(|error| Error::new(Fault::Client, true, error)))
-            });
-            Ok::<_, Infallible>(request::serve(&path, peer, request).await)
-        }
+        let request: Request = request.map(|body| -> crate::upstream::RequestBody {
+            Box::pin(body.map_err(|error| Error::new(Fault::Client, true, error)))
+        });
+        // Boxed, so that a watch holds what finding its answer took only until it is found.
+        let answer = Box::pin(request::serve(path.clone(), peer.clone(), request));
+        async { Ok::<_, Infallible>(answer.await) }
     });
     let builder = builder();
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service));

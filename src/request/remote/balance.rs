@@ -49,23 +49,24 @@ pub(super) async fn send(
     let bodiless = body.is_none();
     let is_small = bodiless && head.method == http::Method::GET && asks_for_one_object(context, head);
     let started = Instant::now();
-    let mut last = Error::new(Fault::Link, false, "there is no server");
+    let mut last = None;
     for index in order(remote) {
         // Once more for a connection that broke just now.
         for attempt in 0..2 {
             let server = &remote.servers[index];
             let sent = if is_small { server.get(identity, head).await } else { server.send(identity, head, &mut body).await };
-            last = match sent {
+            let error = match sent {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             // Nothing of it was seen, or it may be seen twice.
-            let unseen = !last.was_sent() && (bodiless || body.is_some());
+            let unseen = !error.was_sent() && (bodiless || body.is_some());
             let repeatable = unseen || bodiless && head.method.is_safe();
-            if !repeatable || matches!(last.fault(), Fault::Server | Fault::Client) {
-                return Err(last);
+            if !repeatable || matches!(error.fault(), Fault::Server | Fault::Client) {
+                return Err(error);
             }
-            let broke = last.is_link() && last.was_sent() && started.elapsed() < RECONNECT;
+            let broke = error.is_link() && error.was_sent() && started.elapsed() < RECONNECT;
+            last = Some(error);
             if !broke || attempt == 1 {
                 break;
             }
@@ -74,7 +75,7 @@ pub(super) async fn send(
             break;
         }
     }
-    Err(last)
+    Err(last.unwrap_or_else(|| Error::new(Fault::Link, false, "there is no server")))
 }
 
 /// An answer to it is small, comes at once and has no trailers.

@@ -9,7 +9,7 @@ use super::list::Items;
 use super::{Parts, Reason, WatchAsk};
 use crate::kube::list::Encoding;
 use crate::kube::object;
-use crate::kube::watch::{self, EventType, Framer};
+use crate::kube::watch::{self, EventType, Frame, Framer};
 use crate::store::collection::version_number;
 use crate::store::grant::now;
 use crate::store::knowledge::now_ms;
@@ -22,35 +22,47 @@ struct Follower<'a> {
     encoding: Encoding,
     /// The version up to which this watch has seen everything; `None`: unknown.
     seen: Option<u64>,
-    initial: Option<Items<'a>>,
+    /// Boxed, as what comes with an event is: a watch at rest holds little.
+    initial: Option<Box<Items<'a>>>,
     ops: Vec<Op>,
     /// The writer's epoch before the first of `ops` was made.
     epoch: u64,
 }
 
-pub(super) async fn record(knowledge: &Knowledge, ask: WatchAsk, mut parts: Parts) -> Result<(), Reason> {
+/// No `async fn`: that would hold its arguments twice, and there are many watches.
+pub(super) fn record(knowledge: &Knowledge, ask: WatchAsk, mut parts: Parts) -> impl Future<Output = Result<(), Reason>> {
     let encoding = ask.scope.encoding();
     let seen = Some(version_number(&ask.resource_version)).filter(|version| *version > 0 && !ask.send_initial_events);
-    let initial = ask.send_initial_events.then(|| Items::begin(knowledge, ask.scope.clone()));
+    let initial = ask.send_initial_events.then(|| Box::new(Items::begin(knowledge, ask.scope.clone())));
     let mut framer = Framer::new(encoding, knowledge.limits.max_item);
     let mut follower = Follower { knowledge, ask, encoding, seen, initial, ops: Vec::new(), epoch: 0 };
-    // However a watch ends, what it brought before was right.
-    while let Ok(Some(data)) = parts.next().await {
-        let mut frames = Vec::new();
-        framer.feed(data, &mut frames).map_err(|_| "unreadable watch")?;
-        // Boxed, so that a watch at rest holds little.
-        for frame in frames.drain(..) {
-            if frame.event.kind == EventType::Error {
-                return follower.flush().await;
+    async move {
+        // However a watch ends, what it brought before was right.
+        while let Ok(Some(data)) = parts.next().await {
+            let mut frames = Vec::new();
+            framer.feed(data, &mut frames).map_err(|_| "unreadable watch")?;
+            if !Box::pin(follower.take(frames)).await? {
+                break;
             }
-            Box::pin(follower.event(frame.event.kind, &frame.event.object)).await?;
         }
-        follower.flush().await?;
+        Ok(())
     }
-    Ok(())
 }
 
 impl Follower<'_> {
+    /// Whether the stream goes on.
+    async fn take(&mut self, frames: Vec<Frame>) -> Result<bool, Reason> {
+        for Frame { event, .. } in frames {
+            if event.kind == EventType::Error {
+                self.flush().await?;
+                return Ok(false);
+            }
+            self.event(event.kind, &event.object).await?;
+        }
+        self.flush().await?;
+        Ok(true)
+    }
+
     async fn event(&mut self, kind: EventType, full: &[u8]) -> Result<(), Reason> {
         let (types, item) = object::into_item(self.encoding, full).map_err(|_| "unreadable item")?;
         let meta = object::meta(self.encoding, &item).map_err(|_| "unreadable item")?;
