@@ -47,6 +47,8 @@ pub struct Query {
     pub timeout_seconds: Option<u64>,
     pub follow: bool,
     pub pretty: bool,
+    /// Of a Table: rows without their objects (`includeObject=None`).
+    pub bare_rows: bool,
     /// Any parameter that changes an answer in a way Holdfast does not evaluate.
     pub other: bool,
 }
@@ -200,11 +202,21 @@ impl Query {
             "timeoutSeconds" => self.timeout_seconds = value.parse().ok(),
             "follow" => self.follow = truthy(&value),
             "pretty" => self.pretty = truthy(&value),
+            "includeObject" => (self.bare_rows, self.other) = (value == "None", true),
             // `timeout` bounds the request, it does not change the answer.
             "timeout" => {}
             _ => self.other = true,
         }
     }
+}
+
+/// A request target that asks for a Table's rows with the metadata of their objects, whatever it asked for.
+pub fn with_metadata(target: &str) -> String {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let name = |pair: &str| percent_decode_plus(pair.split_once('=').unwrap_or((pair, "")).0).into_owned();
+    let others = |pair: &&str| !pair.is_empty() && name(pair) != "includeObject";
+    let pairs: Vec<&str> = query.split('&').filter(others).chain(["includeObject=Metadata"]).collect();
+    format!("{path}?{}", pairs.join("&"))
 }
 
 /// Booleans in queries: only `false` and `0` are false

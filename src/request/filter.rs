@@ -95,6 +95,8 @@ pub struct Ask {
     pub verb: String,
     /// Whole objects are asked for, not their metadata or a Table.
     pub whole: bool,
+    /// The rows of a Table are to have no objects.
+    pub bare_rows: bool,
     /// The users' rules leave it alone.
     pub unruled: bool,
 }
@@ -271,6 +273,7 @@ impl Filters {
             namespace: info.namespace.clone(),
             verb: info.verb.clone(),
             whole: context.accepts.iter().all(|media| media.form == Form::Full),
+            bare_rows: info.query.bare_rows,
             unruled: !may_be_ruled(context),
         }
     }

@@ -1,10 +1,13 @@
 //! What a request's subject is called in the store: the same words when it is
 //! remembered and when it is answered.
 
+use std::borrow::Cow;
+
 use super::context::Context;
+use super::filter::Chain;
 use crate::kube::list::Encoding;
 use crate::kube::media::{Form, Media};
-use crate::kube::request::{RequestInfo, exact_name};
+use crate::kube::request::{self, RequestInfo, exact_name};
 use crate::store::{ObjectKey, Scope};
 
 /// The field selector; for `/api/v1/watch/.../NAME` with the name that stands in the path.
@@ -41,10 +44,14 @@ pub fn object(info: &RequestInfo, media: &Media) -> ObjectKey {
     ObjectKey { scope: scope(info, media), name: info.name.clone() }
 }
 
-/// A document is known by its whole target and what the client accepts.
-pub fn document(context: &Context) -> String {
+/// A document is known by its whole target, as the cloud is asked for it, and what the client accepts.
+pub fn document(context: &Context, chain: Option<&Chain>) -> String {
     let accepts: Vec<String> = context.accepts.iter().map(|media| format!("{media:?}")).collect();
-    format!("{} {}", context.target, accepts.join(","))
+    let target = match chain {
+        Some(chain) if chain.asks_for_objects() => Cow::Owned(request::with_metadata(&context.target)),
+        _ => Cow::Borrowed(&context.target),
+    };
+    format!("{target} {}", accepts.join(","))
 }
 
 #[cfg(test)]

@@ -49,8 +49,8 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
     let (parts, body) = request.into_parts();
     let body = (!body.is_end_stream()).then_some(body);
     let mut head = forward::request_head(parts);
-    if chain.as_ref().is_some_and(Chain::wants_json) {
-        forward::accept_json_alone(&mut head.headers).map_err(Failure::Refusal)?;
+    if let Some(chain) = &chain {
+        ask_for_what_it_reads(chain, &mut head).map_err(Failure::Refusal)?;
     }
     let answer = balance::send(remote, context, &head, body).await.map_err(Failure::Upstream)?;
     let (mut parts, body) = answer.into_parts();
@@ -58,12 +58,23 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
     if parts.status.is_success() {
         remote.filters.told(context, chain.as_ref());
     }
-    let recording = remote.knowledge.as_ref().and_then(|knowledge| learn::from_head(knowledge, &remote.rules, context, &parts));
+    let learn = |knowledge| learn::from_head(knowledge, &remote.rules, context, chain.as_ref(), &parts);
+    let recording = remote.knowledge.as_ref().and_then(learn);
     let body = tee::Tee::new(body, recording);
     match chain.filter(|_| parts.status.is_success()) {
         None => Ok(passed_on(remote, context, parts, body)),
         Some(chain) => Box::pin(filtered::answer(remote, context, chain, parts, body)).await.map_err(Failure::Refusal),
     }
+}
+
+fn ask_for_what_it_reads(chain: &Chain, head: &mut http::request::Parts) -> Result<(), Refusal> {
+    if chain.asks_for_objects() {
+        forward::ask_for_metadata(head)?;
+    }
+    if chain.wants_json() {
+        forward::accept_json_alone(&mut head.headers)?;
+    }
+    Ok(())
 }
 
 /// An answer that no filter looks at; a watch may come to be looked at while it is open.

@@ -66,8 +66,13 @@ impl Edge {
 
     /// Sends a request and reads the whole answer.
     pub async fn ask(&self, method: &str, path: &str, body: &str) -> Result<Answer> {
+        self.ask_for("application/json", method, path, body).await
+    }
+
+    /// The same in the representations that `accept` allows.
+    pub async fn ask_for(&self, accept: &str, method: &str, path: &str, body: &str) -> Result<Answer> {
         let started = Instant::now();
-        let headers = [("accept", "application/json"), ("content-type", "application/json")];
+        let headers = [("accept", accept), ("content-type", "application/json")];
         let answer = tokio::time::timeout(FOREVER, self.client.request(method, path, &headers, body.to_owned()));
         let answer =
             answer.await.with_context(|| format!("{method} {path}: no answer"))?.with_context(|| format!("{method} {path}"))?;

@@ -1,18 +1,24 @@
-//! ConfigMap kube-system/yurt-hub-cfg narrows, live, whose answers are remembered.
+//! ConfigMap kube-system/yurt-hub-cfg, live: whose answers are remembered, and a rule that hides.
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 use testkit::cluster::{Cut, eventually};
 
-use crate::edge::Door;
+use crate::edge::{Answer, Door, Edge};
 use crate::rig::Rig;
 
 const RULES: &str = "
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: yurt-hub-cfg, namespace: kube-system}
-data: {cache_agents: 'listed,operator,sample'}
+data:
+  cache_agents: 'listed,operator,sample'
+  rules: |
+    - name: no-operator
+      match: {components: [listed], resources: [serviceaccounts], expression: object.metadata.name == 'operator'}
+      drop: true
 ";
 /// Things that nothing else reads in this form.
 const FOR_LISTED: &str = "/api/v1/namespaces/story/serviceaccounts";
@@ -30,12 +36,36 @@ pub fn play(rig: &Rig) -> Result<()> {
         let answer = as_program(program, path)?;
         ensure!(answer.status == 200, "{path} online: {} {}", answer.status, answer.text);
     }
+    let mut expected = rows(&table(rig, "outsider/1")?)?;
+    ensure!(expected.iter().all(|row| row["object"].is_null()), "the cloud sent objects that nobody wanted");
+    let all = expected.len();
+    expected.retain(|row| row["cells"][0] != "operator");
+    ensure!(expected.len() + 1 == all, "the cloud's Table has no row of the operator");
+    let ruled = rows(&table(rig, "listed/1")?)?;
+    ensure!(ruled == expected, "a Table without objects: {ruled:?} instead of {expected:?}");
     rig.cut(Cut::InterfaceDown)?;
     rig.wait_link(false)?;
     let listed = as_program("listed/1", FOR_LISTED)?;
     let outsider = as_program("outsider/1", FOR_OTHERS)?;
     ensure!(listed.status == 200, "who is listed: {} {}", listed.status, listed.text);
     ensure!(outsider.status == 503, "who is not listed: {} {}", outsider.status, outsider.text);
+    ensure!(rows(&table(rig, "listed/1")?)? == expected, "a Table without objects, offline");
     rig.say("yurt-hub-cfg", "applied live: offline a listed component gets 200, another one 503");
+    rig.say("yurt-hub-cfg", "a rule hides a row of a Table whose rows have no objects, online and offline");
     rig.restore(Cut::InterfaceDown).map(drop)
+}
+
+/// The service accounts as a Table whose rows have no objects.
+fn table(rig: &Rig, program: &str) -> Result<Answer> {
+    rig.block_on(async {
+        let edge = Edge::connect(&rig.cluster, Door::Pods(&rig.operator), program).await?;
+        let path = format!("{FOR_LISTED}?includeObject=None");
+        edge.ask_for("application/json;as=Table;g=meta.k8s.io;v=v1", "GET", &path, "").await
+    })
+}
+
+fn rows(table: &Answer) -> Result<Vec<Value>> {
+    ensure!(table.status == 200, "a Table: {} {}", table.status, table.text);
+    let table: Value = serde_json::from_str(&table.text)?;
+    table["rows"].as_array().cloned().with_context(|| format!("no rows in {table}"))
 }

@@ -225,6 +225,8 @@ async fn a_damaged_store_is_never_answered_from() {
     }
     assert!(refused > 0, "no damage was met");
     rig.hub.run().await.unwrap();
+    // A hub that has just begun takes the link for up.
+    rig.link_is(0.0).await;
     rig.restore().await;
     alive(&rig).await;
 }

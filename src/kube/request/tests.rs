@@ -97,3 +97,17 @@ fn of_a_parameter_given_twice_the_first_counts_and_nothing_is_made_of_the_answer
     let info = parse(&Method::GET, &"/api/v1/pods?labelSelector=a%3Db&labelSelector=&watch=0&watch=1".parse().unwrap()).unwrap();
     assert_eq!((info.query.label_selector.as_str(), info.query.watch, info.query.other), ("a=b", false, true));
 }
+
+#[test]
+fn a_table_without_objects_is_asked_for_with_their_metadata() {
+    for (target, asked) in [
+        ("/api/v1/pods?includeObject=None", "/api/v1/pods?includeObject=Metadata"),
+        ("/api/v1/pods?limit=5&include%4fbject=None&watch=1", "/api/v1/pods?limit=5&watch=1&includeObject=Metadata"),
+        ("/api/v1/pods", "/api/v1/pods?includeObject=Metadata"),
+    ] {
+        assert_eq!(with_metadata(target), asked);
+    }
+    let bare = |target: &str| parse(&Method::GET, &target.parse().unwrap()).unwrap().query.bare_rows;
+    assert!(bare("/api/v1/pods?includeObject=None"));
+    assert!(!bare("/api/v1/pods?includeObject=Object&includeObject=None"), "the first counts");
+}

@@ -5,7 +5,7 @@
 //! safety cannot read is an error; one for comfort leaves it as it is. Both are counted.
 //!
 //! In metadata form there is nothing to rewrite, and what hides goes by the hub's own knowledge of the Service. A row of
-//! a Table is judged by its object.
+//! a Table is judged by its object; where a client wants none, the cloud is asked for it and it stays here.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -81,6 +81,11 @@ impl Chain {
     pub(in crate::request) fn hides(&self) -> bool {
         self.decision.filters().iter().any(|filter| matches!(filter, Filter::DiscardCloudService | Filter::NodePortIsolation))
             || self.decision.rules().iter().any(|rule| rule.drops() || rule.on_error() == OnError::Drop)
+    }
+
+    /// Whether rows are to be asked for with what they are judged by, although the client wants them without.
+    pub(in crate::request) fn asks_for_objects(&self) -> bool {
+        self.ask.bare_rows && self.hides()
     }
 
     /// Whether it reads JSON alone: the users' rules know no other fields than what they name.
@@ -206,17 +211,20 @@ impl Chain {
         })
     }
 
-    /// A row of a Table; rows without their object are there when a client asks for none, and stay.
     fn row(&self, row: &[u8]) -> Result<Edit, FilterError> {
-        let mut removed = false;
+        let (mut removed, mut judged) = (false, false);
         let edited = message::edit(Encoding::Json, row, table::OBJECT, |object| {
             let kind = message::text(Encoding::Json, object, message::Field::new("kind", 0))?;
             // A Table within a row is read as any other object: tables in tables would take as much stack as they like.
             let shape = if Shape::of(&kind) == Shape::Metadata { Shape::Metadata } else { Shape::Full };
             let edit = self.shaped(Encoding::Json, shape, object)?;
             removed |= edit == Edit::Remove;
-            Ok::<_, FilterError>(edit)
+            judged = true;
+            Ok::<_, FilterError>(if self.ask.bare_rows { Edit::Replace(b"null".to_vec()) } else { edit })
         })?;
+        if self.hides() && !judged {
+            return self.or_keep(Err(FilterError::Missing("object in a row")));
+        }
         Ok(match edited {
             _ if removed => Edit::Remove,
             Some(row) => Edit::Replace(row),

@@ -18,7 +18,7 @@ pub(super) fn serve_filtered(
     context: &Context,
     chain: Option<Chain>,
 ) -> Result<Response, Option<Refusal>> {
-    let mut document = knowledge.document(&names::document(context)).ok().flatten().ok_or(None)?;
+    let mut document = knowledge.document(&names::document(context, chain.as_ref())).ok().flatten().ok_or(None)?;
     if let Some(chain) = chain.filter(|chain| !chain.is_empty()) {
         let failed = |error: String| Some(Refusal::unavailable(format!("the link to the cloud is down, and filter: {error}")));
         let reads = |encoding: &Encoding| !chain.wants_json() || *encoding == Encoding::Json;
@@ -40,7 +40,7 @@ pub(super) fn serve_filtered(
 }
 
 pub(super) fn serve(knowledge: &Knowledge, context: &Context, if_none_match: &str) -> Result<Response, Refusal> {
-    let Some(document) = knowledge.document(&names::document(context))? else {
+    let Some(document) = knowledge.document(&names::document(context, None))? else {
         return Err(Refusal::unavailable(
             "the link to the cloud is down, and this document has not been asked for in this representation before",
         ));

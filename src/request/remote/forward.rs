@@ -2,9 +2,10 @@
 //! nobody smuggles an identity in.
 
 use http::header::{ACCEPT, CONNECTION, EXPECT, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::kube::media;
+use crate::kube::{media, request};
 use crate::request::context::{Refusal, Whose};
 
 const HOP_BY_HOP: [HeaderName; 7] = [
@@ -50,6 +51,15 @@ pub(super) fn accept_json_alone(headers: &mut HeaderMap) -> Result<(), Refusal> 
         Refusal::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", Whose::Client, message)
     };
     headers.insert(ACCEPT, json.ok_or_else(refused)?);
+    Ok(())
+}
+
+/// What serves the request judges a row by its object.
+pub(super) fn ask_for_metadata(head: &mut http::request::Parts) -> Result<(), Refusal> {
+    let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let target = request::with_metadata(target);
+    let invalid = |error: http::uri::InvalidUri| Refusal::bad_request(format!("{target}: {error}"));
+    head.uri = target.parse().map_err(invalid)?;
     Ok(())
 }
 

@@ -11,13 +11,20 @@ use http::response::Parts;
 use crate::kube::list::Encoding;
 use crate::kube::media::{self, Form, Media};
 use crate::request::context::{Caller, Context};
+use crate::request::filter::Chain;
 use crate::request::names;
 use crate::state::rules::Rules;
 use crate::store::record::{ListAsk, ObjectAsk, Subject, WatchAsk};
 use crate::store::{Document, Knowledge, Recording};
 
 /// Notes rights, and begins to remember the body if it is worth it.
-pub(super) fn from_head(knowledge: &Arc<Knowledge>, rules: &Rules, context: &Context, parts: &Parts) -> Option<Recording> {
+pub(super) fn from_head(
+    knowledge: &Arc<Knowledge>,
+    rules: &Rules,
+    context: &Context,
+    chain: Option<&Chain>,
+    parts: &Parts,
+) -> Option<Recording> {
     if context.impersonated {
         return None;
     }
@@ -25,7 +32,7 @@ pub(super) fn from_head(knowledge: &Arc<Knowledge>, rules: &Rules, context: &Con
     if !rules.current().cache_agents.contains(&context.component) {
         return None;
     }
-    let subject = subject(knowledge, context, parts)?;
+    let subject = subject(knowledge, context, chain, parts)?;
     let gzip = match parts.headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
         None | Some(b"identity") => false,
         Some(b"gzip") => true,
@@ -56,7 +63,7 @@ fn rights(knowledge: &Knowledge, context: &Context, status: StatusCode) {
     }
 }
 
-fn subject(knowledge: &Knowledge, context: &Context, parts: &Parts) -> Option<Subject> {
+fn subject(knowledge: &Knowledge, context: &Context, chain: Option<&Chain>, parts: &Parts) -> Option<Subject> {
     let info = &context.info;
     if context.method != http::Method::GET {
         return None;
@@ -73,7 +80,7 @@ fn subject(knowledge: &Knowledge, context: &Context, parts: &Parts) -> Option<Su
     }
     let etag = parts.headers.get(ETAG).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let head = Document { content_type: content_type.to_owned(), etag: etag.to_owned(), at: 0, body: Vec::new() };
-    Some(Subject::Document { name: names::document(context), head })
+    Some(Subject::Document { name: names::document(context, chain), head })
 }
 
 fn resource_subject(knowledge: &Knowledge, context: &Context, status: StatusCode, encoding: Encoding) -> Option<Subject> {

@@ -76,11 +76,26 @@ fn a_row_goes_with_its_object() {
     let metadata = |name| format!(r#"{{"kind":"PartialObjectMetadata","metadata":{{"namespace":"a","name":"{name}"}}}}"#);
     assert_eq!(row(&metadata("lb")), Edit::Remove);
     assert_eq!(row(&metadata("plain")), Edit::Keep);
-    assert_eq!(row("null"), Edit::Keep, "rows without objects were asked for");
     let master = r#"{"kind":"Service","metadata":{"namespace":"default","name":"kubernetes"},"spec":{"clusterIP":"10.96.0.1"}}"#;
     let Edit::Replace(row) = row(master) else { panic!("whole objects are rewritten in a Table too") };
     let row = String::from_utf8(row).unwrap();
     assert!(row.starts_with(r#"{"cells":["x"],"object":{"#) && row.contains(r#""clusterIP":"169.254.2.1""#), "{row}");
+}
+
+/// Whoever wants rows without objects gets none of a hidden one, and none that nobody can judge.
+#[test]
+fn a_row_without_an_object_is_judged_by_the_object_it_had() {
+    let mut chain = chain("", "services", false);
+    chain.ask.bare_rows = true;
+    assert!(chain.asks_for_objects());
+    let row = |object: &str| chain.item(Encoding::Json, "Table", format!(r#"{{"cells":["x"]{object}}}"#).as_bytes());
+    let metadata =
+        |name| format!(r#","object":{{"kind":"PartialObjectMetadata","metadata":{{"namespace":"a","name":"{name}"}}}}"#);
+    assert_eq!(row(&metadata("lb")), Ok(Edit::Remove));
+    assert_eq!(row(&metadata("plain")), Ok(Edit::Replace(br#"{"cells":["x"],"object":null}"#.to_vec())));
+    for nothing in ["", r#","object":null"#] {
+        assert_eq!(row(nothing), Err(FilterError::Missing("object in a row")), "{nothing}");
+    }
 }
 
 /// A row within a row, as deep as JSON may be: to go after it would overflow the stack, and that ends the process.
