@@ -10,5 +10,6 @@ pub mod path;
 pub mod proto;
 pub mod request;
 pub mod schema;
+pub mod selector;
 pub mod token;
 pub mod watch;

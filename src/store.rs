@@ -11,6 +11,7 @@
 
 pub mod budget;
 mod collection;
+mod cover;
 mod disk;
 mod grant;
 mod journal;

@@ -118,6 +118,28 @@ pub fn text<'a>(encoding: Encoding, message: &'a [u8], field: Field) -> Result<C
     }
 }
 
+/// The number of a single integer field, or 1 and 0 for true and false; 0 if it is not set.
+pub fn number(encoding: Encoding, message: &[u8], field: Field) -> Result<i64, MessageError> {
+    let wrong = MessageError::Shape(field.json);
+    match encoding {
+        Encoding::Json => match part(encoding, message, field)? {
+            None | Some(b"false") => Ok(0),
+            Some(b"true") => Ok(1),
+            Some(text) => std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(wrong),
+        },
+        Encoding::Protobuf => {
+            let mut number = 0;
+            for part in proto::fields(message) {
+                let part = part?;
+                if part.number == field.proto {
+                    number = part.varint()?.cast_signed();
+                }
+            }
+            Ok(number)
+        }
+    }
+}
+
 fn decode<'a>(encoding: Encoding, part: &'a [u8], field: Field) -> Result<Cow<'a, str>, MessageError> {
     let wrong = MessageError::Shape(field.json);
     match encoding {

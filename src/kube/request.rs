@@ -11,6 +11,8 @@ use std::collections::HashSet;
 
 use http::{Method, Uri};
 
+use super::selector::Selection;
+
 /// A request's meaning. Empty strings mean "not given", as in Kubernetes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestInfo {
@@ -249,6 +251,29 @@ impl RequestInfo {
             || ["/api", "/apis", "/openapi"]
                 .iter()
                 .any(|root| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    }
+
+    /// Label and field selector as they are compared; what cannot be read stays as it is, and the cloud says so.
+    pub fn selectors(&self) -> (String, String) {
+        let (labels, fields) = (self.query.label_selector.clone(), self.field_selector());
+        if labels.is_empty() && fields.is_empty() {
+            return (labels, fields);
+        }
+        match Selection::parse(&labels, &fields) {
+            Ok(selection) => (selection.labels.to_string(), selection.fields.to_string()),
+            Err(_) => (labels, fields),
+        }
+    }
+
+    /// The field selector; for `/api/v1/watch/.../NAME` with the name that stands in the path.
+    fn field_selector(&self) -> String {
+        let selector = &self.query.field_selector;
+        let by_path = self.verb == "watch" && !self.name.is_empty() && exact_name(selector).as_ref() != Some(&self.name);
+        match (by_path, selector.is_empty()) {
+            (false, _) => selector.clone(),
+            (true, true) => format!("metadata.name={}", self.name),
+            (true, false) => format!("metadata.name={},{selector}", self.name),
+        }
     }
 
     /// `resource` or `resource/subresource`, as RBAC spells it.

@@ -101,19 +101,37 @@ impl Context {
     /// The grant this request needs, for `user`.
     pub fn grant(&self, user: &str) -> Grant {
         let info = &self.info;
-        let thing = if info.is_resource {
-            [
-                info.api_group.as_str(),
-                &info.resource_path(),
-                &info.namespace,
-                &info.name,
-                &info.query.label_selector,
-                &info.query.field_selector,
-            ]
-            .join("\0")
-        } else {
-            info.path.clone()
-        };
+        if !info.is_resource {
+            return Grant { user: user.to_owned(), verb: info.verb.clone(), thing: info.path.clone() };
+        }
+        let (labels, fields) = info.selectors();
+        self.grant_of(user, [&info.namespace, &info.name, &labels, &fields])
+    }
+
+    /// The grants that allow this request: its own, and for a list or a watch those of all namespaces, and of more than
+    /// its selectors select.
+    pub fn grants(&self, user: &str) -> Vec<Grant> {
+        let info = &self.info;
+        if !info.is_read() || info.verb == "get" {
+            return vec![self.grant(user)];
+        }
+        let (labels, fields) = info.selectors();
+        let mut grants = Vec::new();
+        for namespace in [info.namespace.as_str(), ""] {
+            for labels in [labels.as_str(), ""] {
+                // The name is the field selector's.
+                for (name, fields) in [(info.name.as_str(), fields.as_str()), ("", "")] {
+                    grants.push(self.grant_of(user, [namespace, name, labels, fields]));
+                }
+            }
+        }
+        grants.dedup();
+        grants
+    }
+
+    fn grant_of(&self, user: &str, [namespace, name, labels, fields]: [&str; 4]) -> Grant {
+        let info = &self.info;
+        let thing = [&info.api_group, &*info.resource_path(), namespace, name, labels, fields].join("\0");
         Grant { user: user.to_owned(), verb: info.verb.clone(), thing }
     }
 

@@ -7,19 +7,8 @@ use super::context::Context;
 use super::filter::Chain;
 use crate::kube::list::Encoding;
 use crate::kube::media::{Form, Media};
-use crate::kube::request::{self, RequestInfo, exact_name};
+use crate::kube::request::{self, RequestInfo};
 use crate::store::{ObjectKey, Scope};
-
-/// The field selector; for `/api/v1/watch/.../NAME` with the name that stands in the path.
-fn field_selector(info: &RequestInfo) -> String {
-    let selector = &info.query.field_selector;
-    let by_path = info.verb == "watch" && !info.name.is_empty() && exact_name(selector).as_ref() != Some(&info.name);
-    match (by_path, selector.is_empty()) {
-        (false, _) => selector.clone(),
-        (true, true) => format!("metadata.name={}", info.name),
-        (true, false) => format!("metadata.name={},{selector}", info.name),
-    }
-}
 
 pub fn scope(info: &RequestInfo, media: &Media) -> Scope {
     let form = match &media.form {
@@ -27,14 +16,15 @@ pub fn scope(info: &RequestInfo, media: &Media) -> Scope {
         Form::As(form) => form.clone(),
     };
     // A Namespace's path names it twice; the object itself is in no namespace.
+    let (label_selector, field_selector) = info.selectors();
     let is_namespace = info.api_group.is_empty() && info.resource == "namespaces";
     Scope {
         group: info.api_group.clone(),
         version: info.api_version.clone(),
         resource: info.resource.clone(),
         namespace: if is_namespace { String::new() } else { info.namespace.clone() },
-        label_selector: info.query.label_selector.clone(),
-        field_selector: field_selector(info),
+        label_selector,
+        field_selector,
         protobuf: media.encoding == Encoding::Protobuf,
         form,
     }
@@ -66,9 +56,9 @@ mod tests {
             scope(&info, &media).field_selector
         };
         assert_eq!(selector("/api/v1/watch/namespaces/a/pods/p"), "metadata.name=p");
-        assert_eq!(selector("/api/v1/watch/namespaces/a/pods/p?fieldSelector=a%3Db"), "metadata.name=p,a=b");
+        assert_eq!(selector("/api/v1/watch/namespaces/a/pods/p?fieldSelector=a%3Db"), "a=b,metadata.name=p");
         assert_eq!(selector("/api/v1/watch/namespaces/a/pods"), "");
-        assert_eq!(selector("/api/v1/namespaces/a/pods?watch=1&fieldSelector=metadata.name%3Dp,a%3Db"), "metadata.name=p,a=b");
+        assert_eq!(selector("/api/v1/namespaces/a/pods?watch=1&fieldSelector=metadata.name%3Dp,a%3Db"), "a=b,metadata.name=p");
         assert_eq!(selector("/api/v1/namespaces/a/pods/p"), "");
     }
 }

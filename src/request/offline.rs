@@ -7,8 +7,10 @@ mod answer;
 mod authorize;
 mod document;
 mod freshness;
+mod presented;
 mod token;
 mod watch;
+mod window;
 mod write;
 
 use std::sync::Arc;

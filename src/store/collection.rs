@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Knowledge, Snapshot, StoreError, keys};
 use crate::kube::list::{Encoding, Envelope};
+use crate::kube::selector::Selection;
 
 /// What a LIST or WATCH asks for, and in which form.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -89,13 +90,53 @@ pub fn version_number(version: &str) -> u64 {
     version.parse().unwrap_or(0)
 }
 
-/// One consistent state of a collection.
+/// One consistent state of a collection, or of the part of it that is wanted.
 pub struct ListView {
     pub header: Header,
     pub(super) snapshot: Box<dyn Snapshot>,
+    /// Keys of wanted items begin with it.
+    prefix: Vec<u8>,
+    /// What a wanted item has to be beside.
+    selection: Selection,
 }
 
 impl ListView {
+    pub(super) fn of(header: Header, snapshot: Box<dyn Snapshot>) -> Self {
+        Self { prefix: keys::items(header.id), header, snapshot, selection: Selection::default() }
+    }
+
+    /// The items of one namespace, or of all if it is empty, that are selected.
+    pub(super) fn narrowed(self, namespace: &str, selection: Selection) -> Self {
+        let prefix = if namespace.is_empty() { self.prefix } else { keys::item(self.header.id, namespace, "") };
+        Self { prefix, selection, ..self }
+    }
+
+    /// Where an item stands in the order of all, as the kube-apiserver writes it in a continue token: relative to the
+    /// namespace that was asked for.
+    pub fn place<'a>(&self, key: &'a [u8]) -> &'a [u8] {
+        key.strip_prefix(&*self.prefix).unwrap_or_default()
+    }
+
+    /// The key of such a place.
+    pub fn key(&self, place: &[u8]) -> Vec<u8> {
+        [&*self.prefix, place].concat()
+    }
+
+    /// How many items there are behind a key, selected or not.
+    pub fn count_after(&self, key: &[u8]) -> Result<u64, StoreError> {
+        let mut rows = 0;
+        self.snapshot.scan_after(&self.prefix, key, &mut |_, _| {
+            rows += 1;
+            true
+        })?;
+        Ok(rows)
+    }
+
+    /// Whether it is all there is in its namespace, or in all.
+    pub fn is_unselected(&self) -> bool {
+        self.selection.is_empty() && self.header.scope.label_selector.is_empty() && self.header.scope.field_selector.is_empty()
+    }
+
     /// Fails if rows are missing or too many. A seal guards a row, not its being there:
     /// damage in the file's own tree can hide rows without a trace.
     pub fn whole(&self) -> Result<(), StoreError> {
@@ -118,19 +159,27 @@ impl ListView {
         after: Option<&[u8]>,
         visit: &mut dyn FnMut(&[u8], Vec<u8>) -> bool,
     ) -> Result<(), StoreError> {
-        let prefix = keys::items(self.header.id);
         let mut result = Ok(());
-        let mut each = |key: &[u8], value: &[u8]| match knowledge.sealer().open_row(key, value.to_vec()) {
-            Ok(item) => visit(key, item),
+        let mut each = |key: &[u8], value: &[u8]| match self.wanted(knowledge, key, value) {
+            Ok(None) => true,
+            Ok(Some(item)) => visit(key, item),
             Err(error) => {
                 result = Err(error);
                 false
             }
         };
         match after {
-            None => self.snapshot.scan(&prefix, &mut each)?,
-            Some(after) => self.snapshot.scan_after(&prefix, after, &mut each)?,
+            None => self.snapshot.scan(&self.prefix, &mut each)?,
+            Some(after) => self.snapshot.scan_after(&self.prefix, after, &mut each)?,
         }
         result
+    }
+
+    fn wanted(&self, knowledge: &Knowledge, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let item = knowledge.sealer().open_row(key, value.to_vec())?;
+        let scope = &self.header.scope;
+        let matches = self.selection.matches(&scope.fields(), scope.encoding(), &item);
+        let matches = matches.map_err(|error| StoreError::Backend(format!("{}: {error}", keys::printable(key))))?;
+        Ok(matches.then_some(item))
     }
 }

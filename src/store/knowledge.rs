@@ -193,7 +193,7 @@ impl Knowledge {
         let snapshot = self.snapshot()?;
         let Some(header) = self.header_in(&*snapshot, scope)? else { return Ok(None) };
         self.touch(scope);
-        Ok(Some(ListView { header, snapshot }))
+        Ok(Some(ListView::of(header, snapshot)))
     }
 
     /// Makes everything that was queued visible to readers.
@@ -259,7 +259,7 @@ impl Knowledge {
         self.sweep_wanted.notified().await;
     }
 
-    fn touch(&self, scope: &Scope) {
+    pub(super) fn touch(&self, scope: &Scope) {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(scope.key(), now());
     }
 

@@ -21,16 +21,6 @@ impl ObjectKey {
             &[&scope.group, &scope.version, &scope.resource, &scope.namespace, &self.name, encoding, &scope.form],
         )
     }
-
-    /// Scopes whose complete collection would hold the object, narrowest first.
-    fn covering(&self) -> Vec<Scope> {
-        let base = Scope { label_selector: String::new(), field_selector: String::new(), ..self.scope.clone() };
-        let mut scopes = vec![Scope { field_selector: format!("metadata.name={}", self.name), ..base.clone() }, base.clone()];
-        if !base.namespace.is_empty() {
-            scopes.push(Scope { namespace: String::new(), ..base });
-        }
-        scopes
-    }
 }
 
 /// A GET's answer as it was.
@@ -59,7 +49,7 @@ pub enum Found {
         at: u64,
     },
     /// A complete collection is without it, if it is [`ListView::whole`].
-    Lacking(ListView),
+    Lacking(Box<ListView>),
     Unknown,
 }
 
@@ -103,30 +93,29 @@ impl Knowledge {
             let record: ObjectRecord = split(&key, &mut row)?;
             best = if record.absent { Found::Absent { at: record.at } } else { Found::Object { record, item: row } };
         }
-        for scope in wanted.covering() {
+        for (header, must_hold) in self.holding(&wanted.scope, &wanted.name) {
             let snapshot = self.snapshot()?;
-            let Some(header) = self.header_in(&*snapshot, &scope)? else { continue };
+            let Some(header) = self.header_in(&*snapshot, &header.scope)? else { continue };
             let key = keys::item(header.id, &wanted.scope.namespace, &wanted.name);
-            let item = match snapshot.read(&key)? {
-                Some(row) => Some(self.sealer().open_row(&key, row)?),
-                None => None,
-            };
-            if newer(&best, &header) {
-                best = match item {
-                    None => Found::Lacking(ListView { header, snapshot }),
-                    Some(item) => {
-                        let record = ObjectRecord {
-                            kind: header.item_kind().to_owned(),
-                            api_version: header.api_version.clone(),
-                            resource_version: header.resource_version.clone(),
-                            at: header.updated,
-                            absent: false,
-                            pinned: header.pinned,
-                        };
-                        Found::Object { record, item }
-                    }
-                };
+            let row = snapshot.read(&key)?;
+            if !newer(&best, &header) || (row.is_none() && !must_hold) {
+                continue;
             }
+            best = match row {
+                None => Found::Lacking(Box::new(ListView::of(header, snapshot))),
+                Some(row) => {
+                    let item = self.sealer().open_row(&key, row)?;
+                    let record = ObjectRecord {
+                        kind: header.item_kind().to_owned(),
+                        api_version: header.api_version.clone(),
+                        resource_version: header.resource_version.clone(),
+                        at: header.updated,
+                        absent: false,
+                        pinned: header.pinned,
+                    };
+                    Found::Object { record, item }
+                }
+            };
         }
         Ok(best)
     }
@@ -147,6 +136,6 @@ fn newer(best: &Found, header: &super::Header) -> bool {
         Found::Unknown => true,
         Found::Object { record, .. } => header.version_number() >= version_number(&record.resource_version),
         Found::Absent { at } => header.updated > *at,
-        Found::Lacking(view) => header.updated > view.header.updated,
+        Found::Lacking(view) => header.version_number() > view.header.version_number(),
     }
 }

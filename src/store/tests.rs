@@ -10,7 +10,7 @@ use super::*;
 use crate::kube::list::Encoding;
 use crate::runtime::metrics::Metrics;
 
-fn scope() -> Scope {
+pub(super) fn scope() -> Scope {
     Scope {
         group: String::new(),
         version: "v1".into(),
@@ -23,7 +23,7 @@ fn scope() -> Scope {
     }
 }
 
-fn open(store: Arc<dyn Store>) -> Arc<Knowledge> {
+pub(super) fn open(store: Arc<dyn Store>) -> Arc<Knowledge> {
     let limits = Limits { cache_max_bytes: 1 << 20, ..Limits::default() };
     let parts = Parts {
         store,
@@ -35,11 +35,11 @@ fn open(store: Arc<dyn Store>) -> Arc<Knowledge> {
     Knowledge::open(parts).unwrap()
 }
 
-fn item(name: &str, version: u64) -> String {
+pub(super) fn item(name: &str, version: u64) -> String {
     format!(r#"{{"metadata":{{"name":"{name}","namespace":"a","resourceVersion":"{version}"}}}}"#)
 }
 
-fn list_body(version: u64, names: &[&str], token: &str) -> String {
+pub(super) fn list_body(version: u64, names: &[&str], token: &str) -> String {
     let items: Vec<String> = names.iter().map(|name| item(name, version)).collect();
     let token = if token.is_empty() { String::new() } else { format!(r#","continue":"{token}""#) };
     format!(
@@ -48,7 +48,7 @@ fn list_body(version: u64, names: &[&str], token: &str) -> String {
     )
 }
 
-fn ask(token: &str) -> ListAsk {
+pub(super) fn ask(token: &str) -> ListAsk {
     ListAsk { scope: scope(), continue_token: token.into(), quorum: true, pinned: false, started: 0 }
 }
 
@@ -65,7 +65,7 @@ async fn settle(knowledge: &Knowledge) {
     let _ = knowledge.flush().await;
 }
 
-async fn record(knowledge: &Arc<Knowledge>, ask: ListAsk, body: &str, whole: bool) {
+pub(super) async fn record(knowledge: &Arc<Knowledge>, ask: ListAsk, body: &str, whole: bool) {
     let mut recording = knowledge.record(Subject::List(ask), false);
     for chunk in body.as_bytes().chunks(7) {
         recording.push(&Bytes::copy_from_slice(chunk));

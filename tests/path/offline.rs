@@ -89,6 +89,39 @@ async fn absence_is_known_from_a_complete_list_or_from_the_cloud() {
 }
 
 #[tokio::test]
+async fn a_whole_list_answers_for_its_parts_and_parts_never_for_the_whole() {
+    let rig = Rig::start().await;
+    rig.fake.put("configmaps", "story", "marked", json!({"metadata": {"labels": {"app": "web"}}, "data": {}}));
+    let client = see(&rig).await;
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    let part = "/api/v1/namespaces/story/secrets?fieldSelector=metadata.name%3Dallowed";
+    assert_eq!(kubelet.get(part).await.unwrap().status, 200);
+    // The right to watch is another one.
+    let watch = client.stream("GET", &format!("{CONFIGMAPS}?watch=1"), &[], "").await.unwrap();
+    assert_eq!(watch.status, 200);
+    rig.cut(Fault::Refuse).await;
+    let names = async |query: &str| {
+        let answer = client.get(&format!("{CONFIGMAPS}?{query}")).await.unwrap();
+        assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+        let list = answer.json();
+        let names = list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned());
+        (names.collect::<Vec<_>>(), list["metadata"]["continue"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(names("labelSelector=app+in+(web)").await.0, ["marked"]);
+    assert_eq!(names("labelSelector=!app&fieldSelector=metadata.name!%3Dgreeting").await.0, ["zz-last"]);
+    let (first, token) = names("limit=2").await;
+    let (rest, end) = names(&format!("limit=2&continue={token}")).await;
+    assert_eq!(([first, rest].concat(), end.as_str()), (vec!["greeting".into(), "marked".into(), "zz-last".into()], ""));
+    let refused = client.get(&format!("{CONFIGMAPS}?fieldSelector=data.text%3Dx")).await.unwrap();
+    assert_eq!((refused.status.as_u16(), refused.json()["reason"].as_str().unwrap()), (400, "BadRequest"));
+    let line =
+        client.stream("GET", &format!("{CONFIGMAPS}?watch=1&labelSelector=app"), &[], "").await.unwrap().event().await.unwrap();
+    assert_eq!(line.unwrap()["object"]["metadata"]["name"], "marked", "a watch selects, too");
+    let whole = kubelet.get("/api/v1/namespaces/story/secrets").await.unwrap();
+    assert_eq!(whole.status, 403, "one Secret by its name is neither all of them nor the right to them");
+}
+
+#[tokio::test]
 async fn a_read_that_meets_the_cut_is_answered_within_two_seconds() {
     for fault in [Fault::Refuse, Fault::Reset, Fault::Freeze, Fault::Silence] {
         let rig = Rig::start().await;

@@ -10,27 +10,17 @@ use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::mpsc;
 
 use super::freshness::freshness;
+use super::presented::{Cursor, Measured, Presented, checked, filtered};
+use super::window::{self, Window};
 use super::{Offline, document};
-use crate::kube::list::{self, Encoding};
+use crate::kube::list::{self, Encoding, Envelope};
 use crate::kube::media::{Form, Media};
-use crate::kube::message::Edit;
 use crate::kube::object::{self, TypeMeta};
+use crate::kube::selector::{Fields, Selection};
 use crate::request::context::{Body, BodyError, Context, Refusal, Response, Whose, full};
 use crate::request::filter::{Chain, FilterError};
 use crate::request::names;
-use crate::store::{Found, Knowledge, ListView, StoreError};
-
-/// Bytes read from the store at a time.
-const PAGE: usize = 128 * 1024;
-
-/// The item as the client is to see it; `None`: it is hidden.
-fn filtered(chain: Option<&Chain>, encoding: Encoding, kind: &str, item: Vec<u8>) -> Result<Option<Vec<u8>>, FilterError> {
-    Ok(match chain.map_or(Ok(Edit::Keep), |chain| chain.item(encoding, kind, &item))? {
-        Edit::Keep => Some(item),
-        Edit::Replace(item) => Some(item),
-        Edit::Remove => None,
-    })
-}
+use crate::store::{Found, Knowledge, StoreError};
 
 fn unfiltered(error: &FilterError) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, format!("filter: {error}"))
@@ -65,7 +55,7 @@ pub(super) async fn get(offline: &Offline, knowledge: &Arc<Knowledge>, context: 
             }
             Found::Absent { .. } => absent = true,
             Found::Lacking(view) => {
-                checked(knowledge, view).await?;
+                checked(knowledge, *view).await?;
                 absent = true;
             }
             Found::Unknown => {}
@@ -93,133 +83,80 @@ pub(super) fn content_type(response: &mut Response, media: &Media, watch: bool) 
 
 pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
     let info = &context.info;
-    if !info.query.continue_token.is_empty() {
-        return Err(expired("the link to the cloud is down: a list cannot be continued, begin it again"));
-    }
+    let selection = selection(context)?;
+    window::is_allowed(&info.query)?;
+    let window = Window::of(info).or_else(|refusal| is_selectable(context, &selection).and(Err(refusal)))?;
     let chain = offline.filters.chain(context).await?;
     offline.filters.told(context, chain.as_ref());
     let asks_for_items = !info.query.other && !info.query.pretty;
     for media in whole(context, chain.as_ref()).filter(|_| asks_for_items) {
-        if let Some(view) = knowledge.list(&names::scope(info, media))? {
-            version_allows(context, &view)?;
-            return items(knowledge, context, media, Presented { view, chain }).await;
+        let allowed = |version| window.allows(version).is_ok();
+        if let Some(view) = knowledge.covering(&names::scope(info, media), allowed)? {
+            window.allows(view.header.version_number())?;
+            return items(knowledge, context, media, Presented { view, chain }, (&window, &selection)).await;
         }
     }
+    is_selectable(context, &selection)?;
     document::serve_filtered(knowledge, context, chain).map_err(|refusal| refusal.unwrap_or_else(|| unknown(context)))
 }
 
-/// 410 with the reason that makes every client begin anew.
-pub(super) fn expired(message: &str) -> Refusal {
-    Refusal::new(StatusCode::GONE, "Expired", Whose::Cloud, message)
-}
-
-/// `resourceVersion` and `resourceVersionMatch`, as the API documents them.
-fn version_allows(context: &Context, view: &ListView) -> Result<(), Refusal> {
+/// Refuses what is no selector.
+pub(super) fn selection(context: &Context) -> Result<Selection, Refusal> {
     let query = &context.info.query;
-    let asked: u64 = match query.resource_version.as_str() {
-        "" | "0" => return Ok(()),
-        version => version.parse().map_err(|_| Refusal::bad_request(format!("resourceVersion: Invalid value: {version:?}")))?,
-    };
-    let known = view.header.version_number();
-    match query.resource_version_match.as_str() {
-        "Exact" if known != asked => Err(expired("the link to the cloud is down: this version is not known")),
-        "" | "NotOlderThan" if known < asked => Err(Refusal::unavailable(format!(
-            "the link to the cloud is down: resourceVersion {asked} is newer than what this node knows, {known}"
-        ))),
-        _ => Ok(()),
+    Selection::parse(&query.label_selector, &query.field_selector).map_err(|error| Refusal::bad_request(error.to_string()))
+}
+
+/// Refuses to select by a field by which the kube-apiserver does not.
+pub(super) fn is_selectable(context: &Context, selection: &Selection) -> Result<(), Refusal> {
+    let info = &context.info;
+    let fields = Fields::of(&info.api_group, &info.api_version, &info.resource);
+    match selection.fields.fields().find_map(|field| fields.refusal(field)) {
+        Some(refusal) => Err(Refusal::bad_request(refusal)),
+        None => Ok(()),
     }
 }
 
-/// The collection, if it has all its items; else it is taken out. Counts where it may
-/// block.
-async fn checked(knowledge: &Arc<Knowledge>, view: ListView) -> Result<ListView, StoreError> {
-    let header = view.header.clone();
-    let count = move || view.whole().map(|()| view);
-    let counted = tokio::task::spawn_blocking(count).await.unwrap_or_else(|error| Err(StoreError::Backend(error.to_string())));
-    if matches!(counted, Err(StoreError::Damaged { .. })) {
-        knowledge.discard(&header).await;
-    }
-    counted
-}
-
-/// A collection as one client is to see it.
-pub(super) struct Presented {
-    pub view: ListView,
-    pub chain: Option<Chain>,
-}
-
-/// Some items, in the cloud's order.
-pub(super) struct Page {
-    pub shown: Presented,
-    pub items: Vec<Vec<u8>>,
-    /// The last item's key; `None`: there are no more.
-    pub after: Option<Vec<u8>>,
-}
-
-impl Presented {
-    /// The next items; runs where it may block.
-    pub(super) async fn page(self, knowledge: &Arc<Knowledge>, after: Option<Vec<u8>>) -> Result<Page, StoreError> {
-        let knowledge = knowledge.clone();
-        let read = move || {
-            let encoding = self.view.header.scope.encoding();
-            let kind = self.view.header.kind.clone();
-            let (mut items, mut bytes, mut last, mut failed) = (Vec::new(), 0, None, None);
-            self.view.visit(&knowledge, after.as_deref(), &mut |key, item| {
-                bytes += item.len();
-                match filtered(self.chain.as_ref(), encoding, &kind, item) {
-                    Ok(item) => items.extend(item),
-                    Err(error) => failed = Some(StoreError::Backend(format!("filter: {error}"))),
-                }
-                last = (bytes >= PAGE).then(|| key.to_vec());
-                last.is_none() && failed.is_none()
-            })?;
-            match failed {
-                Some(error) => Err(error),
-                None => Ok(Page { shown: self, items, after: last }),
-            }
-        };
-        tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(StoreError::Backend(error.to_string())))
-    }
-
-    /// Reads everything once, before any of it is said: how many bytes it will be. A
-    /// damaged collection is taken out.
-    pub(super) async fn measure(self, knowledge: &Arc<Knowledge>) -> Result<(Self, u64), StoreError> {
-        let header = self.view.header.clone();
-        let view = checked(knowledge, self.view).await?;
-        let measured = Self { view, ..self }.sum(knowledge).await;
-        if matches!(measured, Err(StoreError::Damaged { .. })) {
-            knowledge.discard(&header).await;
+/// What the list says of the state it is of, and of what there is behind its last item.
+fn envelope(measured: &Measured, window: &Window, selection: &Selection) -> Result<Envelope, StoreError> {
+    let view = &measured.shown.view;
+    let mut envelope = view.header.envelope();
+    let full = window.limit == Some(measured.items);
+    if let Some(last) = measured.last.as_deref().filter(|_| full) {
+        // One object by its name is not looked for behind itself; in several namespaces there may be others.
+        let one = selection.fields.exactly("metadata.name").is_some() && !view.place(last).contains(&b'/');
+        if one && window.after.is_none() {
+            return Ok(envelope);
         }
-        measured
+        let behind = view.count_after(last)?;
+        envelope.continue_token =
+            (behind > 0).then(|| window::token(&view.header.scope.resource, view.header.version_number(), view.place(last)));
+        envelope.remaining_item_count = (behind > 0 && view.is_unselected()).then_some(behind);
     }
-
-    async fn sum(self, knowledge: &Arc<Knowledge>) -> Result<(Self, u64), StoreError> {
-        let (mut shown, mut after, mut total) = (self, None, 0);
-        loop {
-            let page = shown.page(knowledge, after).await?;
-            total +=
-                page.items.iter().map(|item| list::proto_item_frame(item.len()).len() as u64 + item.len() as u64).sum::<u64>();
-            (shown, after) = (page.shown, page.after);
-            if after.is_none() {
-                return Ok((shown, total));
-            }
-        }
-    }
+    Ok(envelope)
 }
 
-async fn items(knowledge: &Arc<Knowledge>, context: &Context, media: &Media, shown: Presented) -> Result<Response, Refusal> {
-    let header = shown.view.header.clone();
-    let (shown, total) = shown.measure(knowledge).await?;
-    let envelope = header.envelope();
+async fn items(
+    knowledge: &Arc<Knowledge>,
+    context: &Context,
+    media: &Media,
+    shown: Presented,
+    (window, selection): (&Window, &Selection),
+) -> Result<Response, Refusal> {
+    let updated = shown.view.header.updated;
+    let after = window.after.as_ref().map(|place| shown.view.key(place.as_bytes()));
+    let from = Cursor { after, left: window.limit.unwrap_or(u64::MAX) };
+    let measured = shown.measure(knowledge, from.clone()).await?;
+    let envelope = envelope(&measured, window, selection)?;
+    let Measured { shown, bytes, .. } = measured;
     let (head, tail) = match media.encoding {
         Encoding::Json => (list::envelope_json_head(&envelope), list::envelope_json_tail(&envelope)),
-        Encoding::Protobuf => (list::envelope_proto_head(&envelope, total), list::envelope_proto_tail()),
+        Encoding::Protobuf => (list::envelope_proto_head(&envelope, bytes), list::envelope_proto_tail()),
     };
     let (sender, receiver) = mpsc::channel(2);
-    tokio::spawn(stream(knowledge.clone(), shown, media.encoding, Ends { head, tail }, sender));
+    tokio::spawn(stream(knowledge.clone(), shown, from, Ends { head, tail }, sender));
     let mut response = Response::new(channel_body(receiver));
     content_type(&mut response, media, false);
-    freshness(&mut response, context, header.updated);
+    freshness(&mut response, context, updated);
     Ok(response)
 }
 
@@ -232,13 +169,14 @@ struct Ends {
 async fn stream(
     knowledge: Arc<Knowledge>,
     shown: Presented,
-    encoding: Encoding,
+    from: Cursor,
     ends: Ends,
     sender: mpsc::Sender<Result<Bytes, BodyError>>,
 ) {
-    let (mut shown, mut after, mut first, mut chunk) = (shown, None, true, ends.head);
-    loop {
-        let page = match shown.page(&knowledge, after).await {
+    let encoding = shown.view.header.scope.encoding();
+    let (mut shown, mut cursor, mut first, mut chunk) = (shown, Some(from), true, ends.head);
+    while let Some(from) = cursor {
+        let page = match shown.page(&knowledge, from).await {
             Ok(page) => page,
             Err(error) => {
                 let _ = sender.send(Err(BodyError::Store(error.to_string()))).await;
@@ -254,11 +192,11 @@ async fn stream(
             first = false;
             chunk.extend_from_slice(item);
         }
-        (shown, after) = (page.shown, page.after);
-        if after.is_none() {
+        (shown, cursor) = (page.shown, page.next);
+        if cursor.is_none() {
             chunk.extend_from_slice(&ends.tail);
         }
-        if sender.send(Ok(Bytes::from(std::mem::take(&mut chunk)))).await.is_err() || after.is_none() {
+        if sender.send(Ok(Bytes::from(std::mem::take(&mut chunk)))).await.is_err() {
             return;
         }
     }

@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::Offline;
-use super::answer::{Presented, channel_body, content_type, unknown, whole};
+use super::answer::{channel_body, content_type, is_selectable, selection, unknown, whole};
 use super::freshness::freshness;
+use super::presented::{Cursor, Presented};
 use crate::kube::list::Encoding;
 use crate::kube::object::{self, TypeMeta};
 use crate::kube::watch::{self, EventType};
@@ -59,19 +60,23 @@ enum Initial {
 
 pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
     let info = &context.info;
+    let selection = selection(context)?;
     let chain = offline.filters.chain(context).await?;
     offline.filters.may_resume(context, chain.as_ref())?;
     offline.filters.told(context, chain.as_ref());
     let found = whole(context, chain.as_ref()).filter(|_| !info.query.other).find_map(|media| {
-        let view = knowledge.list(&names::scope(info, media)).transpose()?;
+        let view = knowledge.covering(&names::scope(info, media), |known| known <= version(context)).transpose()?;
         Some(view.map(|view| (media.clone(), view)))
     });
-    let Some(found) = found else { return Err(unknown(context)) };
+    let Some(found) = found else {
+        is_selectable(context, &selection)?;
+        return Err(unknown(context));
+    };
     let (media, view) = found?;
     let header = view.header.clone();
     let initial = match initial(context, Presented { view, chain: chain.clone() }) {
         Initial::Items { shown, bookmark } => {
-            let (shown, _) = shown.measure(knowledge).await?;
+            let shown = shown.measure(knowledge, Cursor::ALL).await?.shown;
             Initial::Items { shown: Box::new(shown), bookmark }
         }
         other => other,
@@ -138,9 +143,9 @@ impl Watcher {
     }
 
     async fn items(&self, shown: Presented) -> Result<(), ()> {
-        let (mut shown, mut after) = (shown, None);
+        let (mut shown, mut cursor) = (shown, Cursor::ALL);
         loop {
-            let page = match shown.page(&self.knowledge, after).await {
+            let page = match shown.page(&self.knowledge, cursor).await {
                 Ok(page) => page,
                 Err(error) => {
                     let _ = self.sender.send(Err(BodyError::Store(error.to_string()))).await;
@@ -151,9 +156,10 @@ impl Watcher {
                 let full = object::from_item(self.encoding, &self.types, item);
                 self.send(watch::encode(self.encoding, EventType::Added, &full)).await?;
             }
-            (shown, after) = (page.shown, page.after);
-            if after.is_none() {
-                return Ok(());
+            shown = page.shown;
+            match page.next {
+                Some(next) => cursor = next,
+                None => return Ok(()),
             }
         }
     }

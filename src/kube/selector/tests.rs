@@ -1,0 +1,107 @@
+use super::*;
+
+fn labels(text: &str) -> LabelSelector {
+    LabelSelector::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+#[test]
+fn a_selector_is_written_in_one_way() {
+    for (text, canonical) in [
+        ("", ""),
+        (" a = b , c", "a=b,c"),
+        ("c,a==b", "a=b,c"),
+        ("a in (b)", "a=b"),
+        ("a in (c, b,c)", "a in (b,c)"),
+        ("a notin (b),a!=b", "a!=b"),
+        ("!a,a.b/c-d_e>7,z<1", "!a,a.b/c-d_e>7,z<1"),
+        ("a=", "a="),
+        ("a in ()", "a="),
+        ("a in (,b)", "a in (,b)"),
+        ("in=notin", "in=notin"),
+    ] {
+        assert_eq!(labels(text).to_string(), canonical, "{text}");
+        assert_eq!(labels(canonical), labels(text), "{canonical} is read as it was written");
+    }
+}
+
+#[test]
+fn what_is_no_selector_is_refused() {
+    for text in [
+        "=a", "a,", "a=b c", "a in b", "a in (b", "a b", "a,,b", "a=b=c", "!", "!a=b", "a>x", "-a=b", "a/b/c", "A.b/c=d", "a=-",
+        "a&b",
+    ] {
+        assert!(LabelSelector::parse(text).is_err(), "{text}");
+    }
+    assert!(LabelSelector::parse(&format!("a={}", "v".repeat(64))).is_err());
+    for text in ["a", "a=b=c", "spec.nodeName"] {
+        assert!(FieldSelector::parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn labels_are_judged_as_the_kube_apiserver_does() {
+    let item = br#"{"metadata":{"name":"p","labels":{"a":"b","n":"7","empty":"","x/y":"z"}}}"#;
+    for (text, holds) in [
+        ("a=b", true),
+        ("a!=b", false),
+        ("q!=b", true),
+        ("q=b", false),
+        ("q=", false),
+        ("empty=", true),
+        ("a in (b,c),x/y", true),
+        ("a notin (b,c)", false),
+        ("q notin (b)", true),
+        ("!q", true),
+        ("!a", false),
+        ("n>6,n<8", true),
+        ("n>7", false),
+        ("a>0", false),
+        ("q<1", false),
+    ] {
+        assert_eq!(labels(text).matches(Encoding::Json, item).unwrap(), holds, "{text}");
+    }
+}
+
+#[test]
+fn fields_have_the_values_by_which_the_kube_apiserver_selects() {
+    let pod = br#"{"metadata":{"name":"p","namespace":"a"},"spec":{"nodeName":"n","hostNetwork":true},"status":{"phase":"Running","podIP":"10.0.0.1"}}"#;
+    let pods = Fields::of("", "v1", "pods");
+    for (text, holds) in [
+        ("metadata.name=p,metadata.namespace==a", true),
+        ("spec.nodeName=n", true),
+        ("spec.nodeName!=n", false),
+        ("spec.hostNetwork=true", true),
+        ("status.phase!=Failed,status.phase!=Succeeded", true),
+        ("status.podIPs=10.0.0.1", false),
+        ("status.nominatedNodeName=", true),
+    ] {
+        let selector = FieldSelector::parse(text).unwrap();
+        assert_eq!(selector.matches(&pods, Encoding::Json, pod).unwrap(), holds, "{text}");
+    }
+    let nobody = br#"{"metadata":{"name":"n"},"spec":{}}"#;
+    let nodes = Fields::of("", "v1", "nodes");
+    assert!(FieldSelector::parse("spec.unschedulable=false").unwrap().matches(&nodes, Encoding::Json, nobody).unwrap());
+    let event = br#"{"metadata":{"name":"e"},"source":{},"reportingComponent":"kubelet"}"#;
+    let events = Fields::of("", "v1", "events");
+    assert!(FieldSelector::parse("source=kubelet").unwrap().matches(&events, Encoding::Json, event).unwrap());
+}
+
+#[test]
+fn a_field_that_nobody_selects_by_is_refused_in_the_kube_apiservers_words() {
+    assert_eq!(Fields::of("", "v1", "pods").refusal("spec.x").unwrap(), "field label not supported: spec.x");
+    let default = r#""spec.x" is not a known field selector: only "metadata.name", "metadata.namespace""#;
+    assert_eq!(Fields::of("apps", "v1", "deployments").refusal("spec.x").unwrap(), default);
+    assert_eq!(Fields::of("", "v1", "pods").refusal("spec.nodeName"), None);
+    assert_eq!(Fields::of("example.com", "v1", "widgets").refusal("spec.x"), None, "a custom resource may have it");
+}
+
+#[test]
+fn what_is_wider_has_all_and_what_is_left_to_ask_is_said() {
+    let selection = |labels: &str, fields: &str| Selection::parse(labels, fields).unwrap();
+    let asked = selection("a=b,c", "spec.nodeName=n");
+    assert_eq!(asked.beyond(&selection("", "")), Some(asked.clone()));
+    assert_eq!(asked.beyond(&selection("c", "spec.nodeName=n")), Some(selection("a=b", "")));
+    assert_eq!(asked.beyond(&asked), Some(Selection::default()));
+    assert_eq!(asked.beyond(&selection("d", "")), None);
+    assert_eq!(selection("", "").beyond(&selection("c", "")), None);
+}

@@ -1,0 +1,135 @@
+//! A collection as one client is to see it, a page of it in memory at a time.
+
+use std::sync::Arc;
+
+use crate::kube::list::{self, Encoding};
+use crate::kube::message::Edit;
+use crate::request::filter::{Chain, FilterError};
+use crate::store::{Knowledge, ListView, StoreError};
+
+/// Bytes read from the store at a time.
+const PAGE: usize = 128 * 1024;
+
+pub(super) struct Presented {
+    pub view: ListView,
+    pub chain: Option<Chain>,
+}
+
+/// Where to go on.
+#[derive(Clone)]
+pub(super) struct Cursor {
+    /// Behind this key; `None`: at the beginning.
+    pub after: Option<Vec<u8>>,
+    /// So many items yet, hidden ones included.
+    pub left: u64,
+}
+
+/// Some items, in the cloud's order.
+pub(super) struct Page {
+    pub shown: Presented,
+    pub items: Vec<Vec<u8>>,
+    /// `None`: these were the last.
+    pub next: Option<Cursor>,
+    /// The last item's key, hidden or not, and how many there were.
+    last: Option<Vec<u8>>,
+    judged: u64,
+}
+
+/// What a list will be, before any of it is said.
+pub(super) struct Measured {
+    pub shown: Presented,
+    /// Of the items in protobuf with their frames.
+    pub bytes: u64,
+    /// How many there are, hidden ones included.
+    pub items: u64,
+    /// The last item's key, hidden or not; `None`: there is none.
+    pub last: Option<Vec<u8>>,
+}
+
+impl Cursor {
+    /// All there is.
+    pub(super) const ALL: Self = Self { after: None, left: u64::MAX };
+}
+
+/// The item as the client is to see it; `None`: it is hidden.
+pub(super) fn filtered(
+    chain: Option<&Chain>,
+    encoding: Encoding,
+    kind: &str,
+    item: Vec<u8>,
+) -> Result<Option<Vec<u8>>, FilterError> {
+    Ok(match chain.map_or(Ok(Edit::Keep), |chain| chain.item(encoding, kind, &item))? {
+        Edit::Keep => Some(item),
+        Edit::Replace(item) => Some(item),
+        Edit::Remove => None,
+    })
+}
+
+/// The collection, if it has all its items; else it is taken out. Counts where it may
+/// block.
+pub(super) async fn checked(knowledge: &Arc<Knowledge>, view: ListView) -> Result<ListView, StoreError> {
+    let header = view.header.clone();
+    let count = move || view.whole().map(|()| view);
+    let counted = tokio::task::spawn_blocking(count).await.unwrap_or_else(|error| Err(StoreError::Backend(error.to_string())));
+    if matches!(counted, Err(StoreError::Damaged { .. })) {
+        knowledge.discard(&header).await;
+    }
+    counted
+}
+
+impl Presented {
+    /// The next items; runs where it may block.
+    pub(super) async fn page(self, knowledge: &Arc<Knowledge>, from: Cursor) -> Result<Page, StoreError> {
+        let knowledge = knowledge.clone();
+        let read = move || self.read(&knowledge, from);
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(StoreError::Backend(error.to_string())))
+    }
+
+    fn read(self, knowledge: &Knowledge, from: Cursor) -> Result<Page, StoreError> {
+        let encoding = self.view.header.scope.encoding();
+        let kind = self.view.header.kind.clone();
+        let Cursor { after, left: before } = from;
+        let mut left = before;
+        let (mut items, mut bytes, mut last, mut failed) = (Vec::new(), 0, None, None);
+        let mut each = |key: &[u8], item: Vec<u8>| {
+            (bytes, left, last) = (bytes + item.len(), left - 1, Some(key.to_vec()));
+            match filtered(self.chain.as_ref(), encoding, &kind, item) {
+                Ok(item) => items.extend(item),
+                Err(error) => failed = Some(StoreError::Backend(format!("filter: {error}"))),
+            }
+            bytes < PAGE && left > 0 && failed.is_none()
+        };
+        self.view.visit(knowledge, after.as_deref(), &mut each)?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let next = (bytes >= PAGE && left > 0).then(|| Cursor { after: last.clone(), left });
+        Ok(Page { shown: self, items, next, last, judged: before - left })
+    }
+
+    /// Reads everything once, before any of it is said. A damaged collection is taken out.
+    pub(super) async fn measure(self, knowledge: &Arc<Knowledge>, from: Cursor) -> Result<Measured, StoreError> {
+        let header = self.view.header.clone();
+        let view = checked(knowledge, self.view).await?;
+        let measured = Self { view, ..self }.sum(knowledge, from).await;
+        if matches!(measured, Err(StoreError::Damaged { .. })) {
+            knowledge.discard(&header).await;
+        }
+        measured
+    }
+
+    async fn sum(self, knowledge: &Arc<Knowledge>, from: Cursor) -> Result<Measured, StoreError> {
+        let (mut shown, mut cursor, mut bytes, mut items, mut last) = (self, from, 0, 0, None);
+        loop {
+            let page = shown.page(knowledge, cursor).await?;
+            let framed = |item: &Vec<u8>| (list::proto_item_frame(item.len()).len() + item.len()) as u64;
+            bytes += page.items.iter().map(framed).sum::<u64>();
+            (shown, last) = (page.shown, page.last.or(last));
+            items += page.judged;
+            match page.next {
+                Some(next) => cursor = next,
+                None => return Ok(Measured { shown, bytes, items, last }),
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Which part of which state a list is about: resourceVersion, resourceVersionMatch, limit, continue.
+//!
+//! Continue tokens are those of the kube-apiserver: a page that began there goes on here if the node knows the same
+//! state, and one that began here goes on there.
+//!
+//! Source: `ValidateListOptions` and `storage/continue.go` of k8s.io/apimachinery and k8s.io/apiserver.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use crate::kube::request::{Query, RequestInfo};
+use crate::request::context::{Refusal, Whose};
+
+const TOKEN_VERSION: &str = "meta.k8s.io/v1";
+
+/// What is wanted.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    version: Version,
+    /// Behind this place: `namespace/name`, or `name` within a namespace; `None`: at the beginning.
+    pub after: Option<String>,
+    /// So many items at most.
+    pub limit: Option<u64>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Version {
+    Any,
+    AtLeast(u64),
+    Exactly(u64),
+    /// Of a list that was begun at this version.
+    Continued(u64),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Token {
+    v: String,
+    rv: i64,
+    start: String,
+}
+
+impl Window {
+    /// Of a request that [`is_allowed`].
+    pub(super) fn of(info: &RequestInfo) -> Result<Self, Refusal> {
+        let query = &info.query;
+        let limit = match query.limit.as_str() {
+            "" => 0,
+            limit => limit.parse::<i64>().map_err(|_| invalid("limit", limit))?,
+        };
+        let limit = u64::try_from(limit).ok().filter(|limit| *limit > 0);
+        if !query.continue_token.is_empty() {
+            return Self::continued(query, limit);
+        }
+        let version = match query.resource_version.as_str() {
+            // Of whatever is there at once, in one piece.
+            "0" if is_in_memory(&info.resource) => return Ok(Self { version: Version::Any, after: None, limit: None }),
+            "" | "0" => Version::Any,
+            asked => {
+                let version = asked.parse().map_err(|_| invalid("resourceVersion", asked))?;
+                let exactly =
+                    query.resource_version_match == "Exact" || (query.resource_version_match.is_empty() && limit.is_some());
+                if exactly { Version::Exactly(version) } else { Version::AtLeast(version) }
+            }
+        };
+        Ok(Self { version, after: None, limit })
+    }
+
+    fn continued(query: &Query, limit: Option<u64>) -> Result<Self, Refusal> {
+        if !matches!(query.resource_version.as_str(), "" | "0") {
+            return Err(Refusal::bad_request("specifying resource version is not allowed when using continue"));
+        }
+        let token = BASE64_URL_SAFE_NO_PAD.decode(&query.continue_token).ok();
+        let token: Option<Token> = token.and_then(|token| serde_json::from_slice(&token).ok());
+        let token = token.filter(|token| token.v == TOKEN_VERSION && token.rv != 0);
+        let token = token.ok_or_else(|| Refusal::bad_request("continue key is not valid"))?;
+        // The least key behind the last one: that one and a NUL.
+        let after = token.start.strip_suffix('\0').ok_or_else(|| Refusal::bad_request("continue key is not valid"))?;
+        let after = after.strip_prefix('/').unwrap_or(after).to_owned();
+        // Below zero: of whatever is the newest state.
+        let version = u64::try_from(token.rv).map_or(Version::Any, Version::Continued);
+        Ok(Self { version, after: Some(after), limit })
+    }
+
+    /// Whether the state that is known is one that was asked for.
+    pub(super) fn allows(&self, known: u64) -> Result<(), Refusal> {
+        let expired = |message: String| Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Cloud, message));
+        match self.version {
+            Version::Exactly(asked) if asked < known => expired(format!("too old resource version: {asked} ({known})")),
+            Version::Continued(begun) if begun < known => expired(format!(
+                "The provided continue parameter is too old to display a consistent list result: {begun} ({known})"
+            )),
+            Version::AtLeast(asked) | Version::Exactly(asked) | Version::Continued(asked) if asked > known => {
+                Err(Refusal::unavailable(format!(
+                    "the link to the cloud is down: resourceVersion {asked} is newer than what this node knows, {known}"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether the kube-apiserver answers from memory, not from etcd.
+fn is_in_memory(resource: &str) -> bool {
+    resource != "events"
+}
+
+/// The token with which a list of the state `version` goes on behind the place `last`. From etcd the place comes without
+/// the slash; both are taken.
+pub(super) fn token(resource: &str, version: u64, last: &[u8]) -> String {
+    let slash = if is_in_memory(resource) { "/" } else { "" };
+    let start = format!("{slash}{}\0", String::from_utf8_lossy(last));
+    let token = Token { v: TOKEN_VERSION.to_owned(), rv: i64::try_from(version).unwrap_or(i64::MAX), start };
+    BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a plain struct"))
+}
+
+fn invalid(field: &str, value: &str) -> Refusal {
+    Refusal::bad_request(format!("{field}: Invalid value: {value:?}"))
+}
+
+/// Refuses combinations of options as the kube-apiserver does.
+pub(super) fn is_allowed(query: &Query) -> Result<(), Refusal> {
+    let wrong = match query.resource_version_match.as_str() {
+        "" => None,
+        _ if query.resource_version.is_empty() => {
+            Some("Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided".to_owned())
+        }
+        _ if !query.continue_token.is_empty() => {
+            Some("Forbidden: resourceVersionMatch is forbidden when continue is provided".to_owned())
+        }
+        "Exact" if query.resource_version == "0" => {
+            Some(r#"Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0""#.to_owned())
+        }
+        "Exact" | "NotOlderThan" => None,
+        other => Some(format!(r#"Unsupported value: {other:?}: supported values: "Exact", "NotOlderThan", """#)),
+    };
+    wrong.map_or(Ok(()), |wrong| {
+        let message = format!("ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: {wrong}");
+        Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", Whose::Client, message))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(query: &str) -> Result<Window, u16> {
+        let target = format!("/api/v1/pods?{query}").parse().unwrap();
+        let info = crate::kube::request::parse(&http::Method::GET, &target).unwrap();
+        is_allowed(&info.query).and_then(|()| Window::of(&info)).map_err(|refusal| refusal.code.as_u16())
+    }
+
+    #[test]
+    fn versions_are_what_the_api_says_they_are() {
+        for (query, known, code) in [
+            ("", 7, Ok(())),
+            ("resourceVersion=0", 7, Ok(())),
+            ("resourceVersion=7", 7, Ok(())),
+            ("resourceVersion=6", 7, Ok(())),
+            ("resourceVersion=8", 7, Err(503)),
+            ("resourceVersion=6&resourceVersionMatch=Exact", 7, Err(410)),
+            ("resourceVersion=7&resourceVersionMatch=Exact", 7, Ok(())),
+            ("resourceVersion=6&limit=1", 7, Err(410)),
+            ("resourceVersion=6&limit=1&resourceVersionMatch=NotOlderThan", 7, Ok(())),
+        ] {
+            let allowed = window(query).unwrap().allows(known);
+            assert_eq!(allowed.map_err(|refusal| refusal.code.as_u16()), code, "{query}");
+        }
+        for (query, code) in [
+            ("resourceVersionMatch=Exact", 422),
+            ("resourceVersion=0&resourceVersionMatch=Exact", 422),
+            ("resourceVersion=1&resourceVersionMatch=Newer", 422),
+            ("resourceVersion=x", 400),
+            ("limit=x", 400),
+            ("continue=x", 400),
+            ("continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6Nywic3RhcnQiOiJhIn0&resourceVersion=7", 400),
+        ] {
+            assert_eq!(window(query), Err(code), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_page_goes_on_in_the_same_state_alone() {
+        let page = window(&format!("limit=2&continue={}", token("pods", 7, b"a/p"))).unwrap();
+        assert_eq!((page.after.as_deref(), page.limit), (Some("a/p"), Some(2)));
+        for (known, code) in [(7, Ok(())), (8, Err(410)), (6, Err(503))] {
+            assert_eq!(page.allows(known).map_err(|refusal| refusal.code.as_u16()), code);
+        }
+    }
+
+    #[test]
+    fn what_is_there_at_once_comes_in_one_piece() {
+        assert_eq!(window("resourceVersion=0&limit=5").unwrap().limit, None);
+        assert_eq!(window("limit=5").unwrap().limit, Some(5));
+        assert_eq!(window("limit=-1").unwrap().limit, None);
+    }
+}

@@ -1,0 +1,89 @@
+//! Which collection answers for a scope: its own, or one that holds more.
+//!
+//! A collection covers a scope if it is complete for the same namespace or for all of them, and was selected by no more
+//! than some of the scope's own terms; the rest is asked of each item. Several narrower ones never pass for a whole.
+
+use super::collection::{Header, ListView, Scope};
+use super::{Knowledge, StoreError};
+use crate::kube::selector::{Fields, Selection};
+
+impl Scope {
+    fn selection(&self) -> Option<Selection> {
+        Selection::parse(&self.label_selector, &self.field_selector).ok()
+    }
+
+    /// The fields by which the kube-apiserver selects such objects.
+    pub fn fields(&self) -> Fields {
+        Fields::of(&self.group, &self.version, &self.resource)
+    }
+
+    /// Whether it is about the same kind of objects, in the same representation, and in no other namespace.
+    fn may_hold(&self, other: &Self) -> bool {
+        (&self.group, &self.version, &self.resource) == (&other.group, &other.version, &other.resource)
+            && (self.protobuf, &self.form) == (other.protobuf, &other.form)
+            && (self.namespace.is_empty() || self.namespace == other.namespace)
+    }
+
+    /// What has to be asked of this collection's items for `wanted`; `None`: it does not cover it, or it cannot be told
+    /// here which of them are wanted.
+    fn left_for(&self, wanted: &Self) -> Option<Selection> {
+        if !self.may_hold(wanted) {
+            return None;
+        }
+        if (&self.label_selector, &self.field_selector) == (&wanted.label_selector, &wanted.field_selector) {
+            return Some(Selection::default());
+        }
+        let left = wanted.selection()?.beyond(&self.selection()?)?;
+        let fields = wanted.fields();
+        let known = left.fields.fields().all(|field| fields.knows(field));
+        known.then_some(left)
+    }
+
+    /// Whether the collection may have this object; `true` if it must, were it there.
+    fn must_hold(&self, namespace: &str, name: &str) -> Option<bool> {
+        let selection = self.selection()?;
+        let differs = |field, value| selection.fields.exactly(field).is_some_and(|exactly| exactly != value);
+        if differs("metadata.name", name) || differs("metadata.namespace", namespace) {
+            return None;
+        }
+        let by_name = format!("metadata.name={name}");
+        let named = Selection::parse("", &by_name).ok()?;
+        Some(named.beyond(&selection).is_some())
+    }
+}
+
+impl Knowledge {
+    /// A consistent state of the newest complete collection that has all of `wanted`, of one whose version is `allowed`
+    /// if there is any.
+    pub fn covering(&self, wanted: &Scope, allowed: impl Fn(u64) -> bool) -> Result<Option<ListView>, StoreError> {
+        let mut found = self.headers(|header| header.scope.left_for(wanted).is_some());
+        found.sort_by_key(|header| {
+            let version = header.version_number();
+            (allowed(version), version, header.scope == *wanted, std::cmp::Reverse(header.items))
+        });
+        let snapshot = self.snapshot()?;
+        // What is visible counts, not what is on its way.
+        for scope in found.into_iter().rev().map(|header| header.scope) {
+            let left = scope.left_for(wanted).unwrap_or_default();
+            if let Some(header) = self.header_in(&*snapshot, &scope)? {
+                self.touch(&scope);
+                return Ok(Some(ListView::of(header, snapshot).narrowed(&wanted.namespace, left)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Complete collections that may have an object, and whether each would have it if it were there.
+    pub(super) fn holding(&self, wanted: &Scope, name: &str) -> Vec<(Header, bool)> {
+        let must_hold = |header: &Header| header.scope.must_hold(&wanted.namespace, name);
+        let found = self.headers(|header| header.scope.may_hold(wanted));
+        found.into_iter().filter_map(|header| must_hold(&header).map(|must| (header, must))).collect()
+    }
+
+    fn headers(&self, wanted: impl Fn(&Header) -> bool) -> Vec<Header> {
+        self.catalogue().headers.values().filter(|header| wanted(header)).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! A real kube-apiserver and its etcd, alone on loopback: what it answers is what Kubernetes answers.
+//!
+//! Nothing in it changes but by requests: no leases or endpoints of its own. Both processes end with the value, and
+//! with the thread that has started it.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::client::{Alpn, Client};
+use crate::pki::Pki;
+
+/// A static token of somebody who may do everything.
+pub const TOKEN: &str = "somebody";
+/// From the start to an answer.
+const READY: Duration = Duration::from_secs(40);
+
+pub struct Apiserver {
+    pub address: SocketAddr,
+    pub pki: Pki,
+    folder: tempfile::TempDir,
+    servers: Vec<Child>,
+}
+
+impl Apiserver {
+    /// `lab` is the program with all of Kubernetes in it.
+    pub async fn start(lab: &Path) -> Result<Self> {
+        let free = || -> Result<u16> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
+        let (port, etcd, peers) = (free()?, free()?, free()?);
+        let (pki, folder) = (Pki::new(), tempfile::tempdir()?);
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let ca = pki.write_to(folder.path())?;
+        pki.server(&["127.0.0.1", "localhost"]).write_to(folder.path(), "serving")?;
+        pki.client("tokens", "tokens").write_to(folder.path(), "tokens")?;
+        std::fs::write(path("users.csv"), format!("{TOKEN},somebody,1,system:masters\n"))?;
+        let etcd_url = format!("http://127.0.0.1:{etcd}");
+        let etcd_flags = [
+            format!("--data-dir={}", path("etcd")),
+            format!("--listen-client-urls={etcd_url}"),
+            format!("--advertise-client-urls={etcd_url}"),
+            format!("--listen-peer-urls=http://127.0.0.1:{peers}"),
+            "--unsafe-no-fsync".to_owned(),
+            "--log-level=warn".to_owned(),
+        ];
+        let server_flags = [
+            format!("--etcd-servers={etcd_url}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            format!("--secure-port={port}"),
+            format!("--cert-dir={}", path("pki")),
+            format!("--tls-cert-file={}", path("serving.crt")),
+            format!("--tls-private-key-file={}", path("serving.key")),
+            format!("--client-ca-file={}", ca.display()),
+            format!("--token-auth-file={}", path("users.csv")),
+            "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+            // Pods are only stored here: nobody makes the ServiceAccount that they would run with.
+            "--disable-admission-plugins=ServiceAccount".to_owned(),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            format!("--service-account-key-file={}", path("tokens.crt")),
+            format!("--service-account-signing-key-file={}", path("tokens.key")),
+            "--endpoint-reconciler-type=none".to_owned(),
+            "--feature-gates=APIServerIdentity=false".to_owned(),
+        ];
+        let mut servers = Vec::new();
+        for (program, flags) in [("etcd", etcd_flags.as_slice()), ("kube-apiserver", &server_flags)] {
+            let log = std::fs::File::create(path(program) + ".log")?;
+            let mut command = Command::new("setpriv");
+            command.args(["--pdeathsig", "KILL"]).arg(lab).arg(program).args(flags);
+            command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+            servers.push(command.spawn().with_context(|| format!("{program}: setpriv of util-linux"))?);
+        }
+        let mut started = Self { address: SocketAddr::from(([127, 0, 0, 1], port)), pki, folder, servers };
+        started.ready().await?;
+        Ok(started)
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + READY;
+        loop {
+            if let Ok(client) = self.client().await
+                && client.get("/readyz").await.is_ok_and(|answer| answer.status == 200)
+            {
+                return Ok(());
+            }
+            let ended = self.servers.iter_mut().any(|server| !matches!(server.try_wait(), Ok(None)));
+            ensure!(!ended && Instant::now() < deadline, "the kube-apiserver is not ready:\n{}", self.logs());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// The last lines of both.
+    fn logs(&self) -> String {
+        let tail = |program: &str| {
+            let log = std::fs::read_to_string(self.folder.path().join(format!("{program}.log"))).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            lines[lines.len().saturating_sub(15)..].join("\n")
+        };
+        [tail("etcd"), tail("kube-apiserver")].join("\n")
+    }
+
+    pub fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
+    /// A client on the server itself, with the token of somebody who may do everything.
+    pub async fn client(&self) -> Result<Client> {
+        Ok(Client::https(self.address, self.pki.ca_pem(), "127.0.0.1", Alpn::H2).await?.with_token(TOKEN))
+    }
+
+    /// Ends both servers, as a cut would.
+    pub fn kill(&mut self) {
+        for mut server in self.servers.drain(..).rev() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+impl Drop for Apiserver {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,123 @@
+//! Offline, a read is answered as the kube-apiserver would answer it, or honestly refused.
+//!
+//! A real kube-apiserver answers random requests over random objects; then it is gone, and the hub, which has read each
+//! resource once and whole, answers the same requests from the same state: items byte for byte and in order, and what
+//! the list says of itself field for field. The seed is printed; `HOLDFAST_SEED` plays it again, `HOLDFAST_REQUESTS`
+//! sets how many there are.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+
+#[path = "exact/compare.rs"]
+mod compare;
+#[path = "exact/objects.rs"]
+mod objects;
+#[path = "exact/random.rs"]
+mod random;
+#[path = "exact/requests.rs"]
+mod requests;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use testkit::apiserver::{Apiserver, TOKEN};
+use testkit::client::{Alpn, Client};
+use testkit::hub::{Hub, HubOptions, eventually};
+
+use compare::{Answer, difference};
+use objects::RESOURCES;
+use random::Random;
+
+const REQUESTS: usize = 2000;
+const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+#[tokio::test]
+async fn offline_a_read_is_answered_as_the_kube_apiserver_would() {
+    let Some(lab) = std::env::var_os("HOLDFAST_LAB").map(PathBuf::from) else {
+        assert_ne!(std::env::var("HOLDFAST_REQUIRE_ALL").as_deref(), Ok("1"), "needs HOLDFAST_LAB");
+        println!("skipped: needs HOLDFAST_LAB (make lab)");
+        return;
+    };
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let seed = number("HOLDFAST_SEED").unwrap_or_else(random::seed);
+    let count = number("HOLDFAST_REQUESTS").map_or(REQUESTS, |count| usize::try_from(count).unwrap());
+    println!("HOLDFAST_SEED={seed} HOLDFAST_REQUESTS={count}");
+    let mut random = Random::new(seed);
+
+    let mut server = Apiserver::start(&lab).await.unwrap();
+    let cloud = server.client().await.unwrap();
+    objects::create(&cloud, &mut random).await;
+    let version = settled(&cloud).await;
+
+    let servers = vec![server.url()];
+    let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: &server.pki, flags: Vec::new() };
+    let hub = Hub::start(options).await.unwrap();
+    read_everything(&hub, &mut random).await;
+
+    let mut asked: Vec<(requests::Asked, Answer)> = Vec::new();
+    while asked.len() < count {
+        let request = requests::next(&mut random, version, asked.last());
+        let answer = Answer::of(cloud.request("GET", &request.target, &[("accept", request.accept)], "").await.unwrap());
+        asked.push((request, answer));
+    }
+    assert_eq!(settled(&cloud).await, version, "the state has changed under the requests");
+
+    server.kill();
+    eventually("the link is down", Duration::from_secs(30), async || {
+        Ok(hub.metric("node_yurthub_server_healthy_status").await? == 0.0)
+    })
+    .await
+    .unwrap();
+    let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
+    let (mut different, mut by_code) = (Vec::new(), std::collections::BTreeMap::new());
+    for (request, online) in &asked {
+        let offline = Answer::of(client.request("GET", &request.target, &[("accept", request.accept)], "").await.unwrap());
+        *by_code.entry((online.status, offline.status)).or_insert(0) += 1;
+        different.extend(difference(request, online, &offline));
+    }
+    println!("answers by (online, offline): {by_code:?}");
+    let same = by_code.iter().filter(|((online, offline), _)| online == offline).map(|(_, count)| count).sum::<usize>();
+    assert!(different.is_empty(), "{} of {count} differ:\n{}", different.len(), different[..different.len().min(12)].join("\n"));
+    assert!(same * 10 > count * 9, "only {same} of {count} are answered offline as online");
+}
+
+/// The version of the whole state, once it changes no more.
+async fn settled(cloud: &Client) -> u64 {
+    let version = async || cloud.get("/api/v1/configmaps?limit=1").await.unwrap().json()["metadata"]["resourceVersion"].clone();
+    let mut last = version().await;
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let now = version().await;
+        if now == last {
+            return now.as_str().unwrap().parse().unwrap();
+        }
+        last = now;
+    }
+    panic!("the kube-apiserver's state does not settle");
+}
+
+/// Each resource once and whole, in both encodings, and the right to each object; some lists narrower as well.
+async fn read_everything(hub: &Hub, random: &mut Random) {
+    let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
+    let mut lists = 0.0;
+    for resource in &RESOURCES {
+        for accept in resource.accepts() {
+            let narrow = resource.namespaced && random.one_in(2);
+            let all = resource.path("", "");
+            for target in [Some(all), narrow.then(|| resource.path("a", "") + "?labelSelector=app%3Dweb")].into_iter().flatten() {
+                let answer = client.request("GET", &target, &[("accept", accept)], "").await.unwrap();
+                assert_eq!(answer.status, 200, "{target}: {}", answer.text());
+                lists += 1.0;
+            }
+        }
+        // A right, and nothing of the object.
+        for (namespace, name) in requests::names(resource) {
+            let accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+            client.request("GET", &resource.path(&namespace, &name), &[("accept", accept)], "").await.unwrap();
+        }
+    }
+    eventually("the lists are remembered", Duration::from_secs(20), async || {
+        Ok(hub.metric("holdfast_lists_remembered_total").await? >= lists)
+    })
+    .await
+    .unwrap();
+}

@@ -1,0 +1,71 @@
+//! Two answers to one request.
+
+use testkit::client::Response;
+
+use crate::requests::Asked;
+
+/// What counts of an answer.
+pub struct Answer {
+    pub status: u16,
+    content_type: String,
+    body: Vec<u8>,
+    /// The token with which the list goes on.
+    pub continues: Option<String>,
+}
+
+impl Answer {
+    pub fn of(response: Response) -> Self {
+        let continues = match response.header("content-type") {
+            "application/json" => response.json()["metadata"]["continue"].as_str().map(str::to_owned),
+            // Protobuf has it as text behind the resourceVersion.
+            _ => token_in(&response.body),
+        };
+        Self {
+            status: response.status.as_u16(),
+            content_type: response.header("content-type").to_owned(),
+            continues: continues.filter(|token| !token.is_empty()),
+            body: response.body.to_vec(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        text.chars().take(400).collect()
+    }
+
+    fn message(&self) -> String {
+        let status: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        status["message"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// All tokens are JSON that begins with `{"v":"meta.k8s.io/v1"`.
+fn token_in(body: &[u8]) -> Option<String> {
+    let beginning = b"eyJ2IjoibWV0YS5rOHMuaW8vdjEi";
+    let at = body.windows(beginning.len()).take(400).position(|bytes| bytes == beginning)?;
+    let length = usize::from(body[at - 1]);
+    Some(String::from_utf8(body[at..at + length].to_vec()).unwrap())
+}
+
+/// Says how they differ, if they do. A list is compared whole: its items and what it says of itself.
+pub fn difference(asked: &Asked, online: &Answer, offline: &Answer) -> Option<String> {
+    let told = |what: String| Some(format!("{} {}: {what}", asked.target, asked.accept));
+    if online.status != offline.status {
+        return told(format!("{} online, {} offline:\n  {}\n  {}", online.status, offline.status, online.text(), offline.text()));
+    }
+    if online.status != 200 {
+        // Selectors are refused in the same words; elsewhere the code and the reason are what programs read.
+        let same = online.message() == offline.message() || !online.message().contains("field");
+        return if same { None } else { told(format!("{:?} online, {:?} offline", online.message(), offline.message())) };
+    }
+    if online.content_type != offline.content_type {
+        return told(format!("{:?} online, {:?} offline", online.content_type, offline.content_type));
+    }
+    let (one, other) = (&online.body, &offline.body);
+    if one != other {
+        let at = one.iter().zip(other).take_while(|(one, other)| one == other).count();
+        let near = |body: &[u8]| String::from_utf8_lossy(&body[at.saturating_sub(60)..body.len().min(at + 100)]).into_owned();
+        return told(format!("bodies differ at byte {at}:\n  {}\n  {}", near(one), near(other)));
+    }
+    None
+}

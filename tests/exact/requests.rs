@@ -1,0 +1,94 @@
+//! What is asked.
+
+use crate::compare::Answer;
+use crate::objects::{NAMESPACES, RESOURCES, Resource};
+use crate::random::Random;
+
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub target: String,
+    pub accept: &'static str,
+}
+
+const LABELS: [&str; 14] = [
+    "app=web",
+    "app%3D%3Ddb%2Ctier!%3D1",
+    "app+in+(web%2Cdb)",
+    "app+notin+(web)",
+    "tier",
+    "!tier",
+    "tier%3E1",
+    "tier%3C30%2Capp%3Dweb",
+    "example.com/owner%3D",
+    "example.com/owner+in+()",
+    "missing!%3Dx",
+    "app%3Dweb%2Capp%3Ddb",
+    "app%3D%3D%3Dweb",
+    "-app%3Dweb",
+];
+
+/// Another request; now and then the next page of the last one.
+pub fn next(random: &mut Random, version: u64, last: Option<&(Asked, Answer)>) -> Asked {
+    if let Some((asked, answer)) = last
+        && let Some(token) = &answer.continues
+    {
+        let page = asked.target.split('&').filter(|part| !part.starts_with("continue=")).collect::<Vec<_>>().join("&");
+        return Asked { target: format!("{page}&continue={token}"), accept: asked.accept };
+    }
+    let resource = &RESOURCES[random.below(RESOURCES.len())];
+    let accept = resource.accepts()[random.below(resource.accepts().len())];
+    if random.one_in(4) {
+        let names = names(resource);
+        let (namespace, name) = &names[random.below(names.len())];
+        return Asked { target: resource.path(namespace, name), accept };
+    }
+    let namespace = if resource.namespaced && !random.one_in(3) { random.of(&["a", "b", "c", "nowhere"]) } else { "" };
+    let mut query: Vec<String> = Vec::new();
+    if random.one_in(2) {
+        query.push(format!("labelSelector={}", random.of(&LABELS)));
+    }
+    if random.one_in(2) {
+        query.push(format!("fieldSelector={}", field_selector(resource, random)));
+    }
+    // A list that is limited to a namespace by its fields alone goes on in the wrong place in Kubernetes 1.34.
+    let by_field = query.iter().any(|part| part.contains("metadata.namespace%3D"));
+    if !by_field && random.one_in(3) {
+        query.push(format!("limit={}", random.of(&["1", "3", "7", "500", "0"])));
+    }
+    query.extend(version_wanted(random, version).map(str::to_owned));
+    Asked { target: format!("{}?{}", resource.path(namespace, ""), query.join("&")), accept }
+}
+
+fn field_selector(resource: &Resource, random: &mut Random) -> String {
+    let own = random.of(resource.fields).replace('=', "%3D").replace(',', "%2C");
+    let (_, name) = resource.place(random.below(resource.count.max(1)));
+    match random.below(4) {
+        0 => format!("metadata.name%3D{name}"),
+        1 => format!("{own}%2Cmetadata.name!%3D{name}"),
+        _ => own,
+    }
+}
+
+fn version_wanted(random: &mut Random, version: u64) -> Option<&'static str> {
+    // The state is of one version alone.
+    let exactly: &'static str = Box::leak(format!("resourceVersion={version}").into_boxed_str());
+    let exact: &'static str = Box::leak(format!("resourceVersion={version}&resourceVersionMatch=Exact").into_boxed_str());
+    match random.below(12) {
+        0 => Some("resourceVersion=0"),
+        1 => Some(exactly),
+        2 => Some(exact),
+        3 => Some("resourceVersion=1&resourceVersionMatch=NotOlderThan"),
+        4 => Some("resourceVersionMatch=Exact"),
+        5 => Some("resourceVersion=x"),
+        _ => None,
+    }
+}
+
+/// Objects that are there, and a few that are not.
+pub fn names(resource: &Resource) -> Vec<(String, String)> {
+    let mut names: Vec<_> = (0..resource.count + 4).map(|number| resource.place(number)).collect();
+    if resource.name == "namespaces" {
+        names.extend(NAMESPACES.map(|name| (String::new(), name.to_owned())));
+    }
+    names
+}
