@@ -5,6 +5,7 @@
 pub mod cert;
 pub mod cluster;
 pub mod config_watch;
+pub mod discovery;
 pub mod gc;
 pub mod inputs;
 pub mod network;

@@ -8,6 +8,8 @@
 
 #[path = "exact/compare.rs"]
 mod compare;
+#[path = "exact/discovery.rs"]
+mod discovery;
 #[path = "exact/objects.rs"]
 mod objects;
 #[path = "exact/random.rs"]
@@ -32,11 +34,7 @@ const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 #[tokio::test]
 async fn offline_a_read_is_answered_as_the_kube_apiserver_would() {
-    let Some(lab) = std::env::var_os("HOLDFAST_LAB").map(PathBuf::from) else {
-        assert_ne!(std::env::var("HOLDFAST_REQUIRE_ALL").as_deref(), Ok("1"), "needs HOLDFAST_LAB");
-        println!("skipped: needs HOLDFAST_LAB (make lab)");
-        return;
-    };
+    let Some(lab) = lab() else { return };
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let seed = number("HOLDFAST_SEED").unwrap_or_else(random::seed);
     let count = number("HOLDFAST_REQUESTS").map_or(REQUESTS, |count| usize::try_from(count).unwrap());
@@ -48,25 +46,22 @@ async fn offline_a_read_is_answered_as_the_kube_apiserver_would() {
     objects::create(&cloud, &mut random).await;
     let version = settled(&cloud).await;
 
-    let servers = vec![server.url()];
-    let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: &server.pki, flags: Vec::new() };
-    let hub = Hub::start(options).await.unwrap();
+    let hub = hub(&server).await;
     read_everything(&hub, &mut random).await;
 
     let mut asked: Vec<(requests::Asked, Answer)> = Vec::new();
+    let mut found = requests::FOUND.into_iter();
     while asked.len() < count {
-        let request = requests::next(&mut random, version, asked.last());
+        let request = match found.next() {
+            Some(target) => requests::Asked { target: target.to_owned(), accept: JSON },
+            None => requests::next(&mut random, version, asked.last()),
+        };
         let answer = Answer::of(cloud.request("GET", &request.target, &[("accept", request.accept)], "").await.unwrap());
         asked.push((request, answer));
     }
     assert_eq!(settled(&cloud).await, version, "the state has changed under the requests");
 
-    server.kill();
-    eventually("the link is down", Duration::from_secs(30), async || {
-        Ok(hub.metric("node_yurthub_server_healthy_status").await? == 0.0)
-    })
-    .await
-    .unwrap();
+    cut(&mut server, &hub).await;
     let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
     let (mut different, mut by_code) = (Vec::new(), std::collections::BTreeMap::new());
     for (request, online) in &asked {
@@ -78,6 +73,31 @@ async fn offline_a_read_is_answered_as_the_kube_apiserver_would() {
     let same = by_code.iter().filter(|((online, offline), _)| online == offline).map(|(_, count)| count).sum::<usize>();
     assert!(different.is_empty(), "{} of {count} differ:\n{}", different.len(), different[..different.len().min(12)].join("\n"));
     assert!(same * 10 > count * 9, "only {same} of {count} are answered offline as online");
+}
+
+/// The program with all of Kubernetes in it; where everything must run, its absence is a failure.
+fn lab() -> Option<PathBuf> {
+    let lab = std::env::var_os("HOLDFAST_LAB").map(PathBuf::from);
+    if lab.is_none() {
+        assert_ne!(std::env::var("HOLDFAST_REQUIRE_ALL").as_deref(), Ok("1"), "needs HOLDFAST_LAB");
+        println!("skipped: needs HOLDFAST_LAB (make lab)");
+    }
+    lab
+}
+
+async fn hub(server: &Apiserver) -> Hub {
+    let servers = vec![server.url()];
+    let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: &server.pki, flags: Vec::new() };
+    Hub::start(options).await.unwrap()
+}
+
+async fn cut(server: &mut Apiserver, hub: &Hub) {
+    server.kill();
+    eventually("the link is down", Duration::from_secs(30), async || {
+        Ok(hub.metric("node_yurthub_server_healthy_status").await? == 0.0)
+    })
+    .await
+    .unwrap();
 }
 
 /// The version of the whole state, once it changes no more.

@@ -51,6 +51,45 @@ pub fn accepted(accept: Option<&str>) -> Vec<Media> {
     list
 }
 
+/// Of what there is, as content types, the one that an `Accept` header likes best; what is not said is JSON.
+pub fn negotiated<'a>(accept: &str, there: &[&'a str]) -> Option<&'a str> {
+    let mut clauses: Vec<(f32, String)> = accept.split(',').filter_map(clause).collect();
+    if clauses.is_empty() {
+        clauses.push((1.0, "*/*".to_owned()));
+    }
+    clauses.sort_by(|one, other| other.0.total_cmp(&one.0));
+    // Where the kube-apiserver does not negotiate it answers with text.
+    if let [only] = there
+        && only.starts_with("text/plain")
+    {
+        return Some(only);
+    }
+    clauses.iter().filter(|(quality, _)| *quality > 0.0).find_map(|(_, wanted)| match wanted.as_str() {
+        "*/*" | "application/*" => there.iter().find(|kind| **kind == "application/json").or(there.first()).copied(),
+        wanted => there.iter().find(|kind| is_same(kind, wanted)).copied(),
+    })
+}
+
+/// Quality and type of a clause, its parameters in order.
+fn clause(text: &str) -> Option<(f32, String)> {
+    let mut parts = text.split(';').map(str::trim);
+    // The older name of the same.
+    let kind = parts.next().filter(|kind| !kind.is_empty())?.replace('@', ".");
+    let (mut quality, mut parameters) = (1.0, Vec::new());
+    for parameter in parts.filter(|parameter| !parameter.is_empty()) {
+        match parameter.strip_prefix("q=") {
+            Some(value) => quality = value.parse().unwrap_or(0.0),
+            None => parameters.push(parameter),
+        }
+    }
+    parameters.sort_unstable();
+    Some((quality, [vec![&*kind], parameters].concat().join(";")))
+}
+
+fn is_same(kind: &str, wanted: &str) -> bool {
+    clause(kind).is_some_and(|(_, kind)| kind == wanted)
+}
+
 /// The clauses of an `Accept` header that JSON answers, as ones for JSON; `None`: there are none.
 pub fn json_alone(accept: Option<&str>) -> Option<String> {
     let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else { return Some("application/json".to_owned()) };
@@ -86,6 +125,27 @@ pub fn encoding_of(content_type: &str) -> Option<Encoding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_client_likes_best_of_what_there_is() {
+        let aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        let openapi = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+        let there = [openapi, "application/json", aggregated];
+        for (accept, best) in [
+            ("", Some("application/json")),
+            ("*/*", Some("application/json")),
+            ("application/json, */*", Some("application/json")),
+            ("application/json;as=APIGroupDiscoveryList;v=v2;g=apidiscovery.k8s.io,application/json", Some(aggregated)),
+            ("application/json;g=x;v=v3;as=Y , application/json", Some("application/json")),
+            ("application/json;q=0.1,application/com.github.proto-openapi.spec.v2@v1.0+protobuf;q=0.9", Some(openapi)),
+            ("application/yaml", None),
+            ("application/json;q=0", None),
+        ] {
+            assert_eq!(negotiated(accept, &there), best, "{accept}");
+        }
+        assert_eq!(negotiated("application/json", &["text/plain; charset=utf-8"]), Some("text/plain; charset=utf-8"));
+        assert_eq!(negotiated("*/*", &[]), None);
+    }
 
     #[test]
     fn client_go_kubectl_and_browsers() {

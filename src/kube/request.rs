@@ -51,6 +51,8 @@ pub struct Query {
     pub pretty: bool,
     /// Of a Table: rows without their objects (`includeObject=None`).
     pub bare_rows: bool,
+    /// Of a document of /openapi/v3: which one is wanted.
+    pub hash: String,
     /// Any parameter that changes an answer in a way Holdfast does not evaluate.
     pub other: bool,
 }
@@ -205,6 +207,7 @@ impl Query {
             "follow" => self.follow = truthy(&value),
             "pretty" => self.pretty = truthy(&value),
             "includeObject" => (self.bare_rows, self.other) = (value == "None", true),
+            "hash" => (self.hash, self.other) = (value, true),
             // `timeout` bounds the request, it does not change the answer.
             "timeout" => {}
             _ => self.other = true,

@@ -34,7 +34,12 @@ pub fn object(info: &RequestInfo, media: &Media) -> ObjectKey {
     ObjectKey { scope: scope(info, media), name: info.name.clone() }
 }
 
-/// A document is known by its whole target, as the cloud is asked for it, and what the client accepts.
+/// A document of discovery is known by its path and by what it is: parameters (`timeout`, `hash`) do not change it.
+pub fn discovery(info: &RequestInfo, content_type: &str) -> String {
+    format!("{}\0{content_type}", info.path.trim_end_matches('/'))
+}
+
+/// Any other document is known by its whole target, as the cloud is asked for it, and what the client accepts.
 pub fn document(context: &Context, chain: Option<&Chain>) -> String {
     let accepts: Vec<String> = context.accepts.iter().map(|media| format!("{media:?}")).collect();
     let target = match chain {

@@ -132,7 +132,7 @@ async fn answer(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context
     authorize::authorize(knowledge, context)?;
     let info = &context.info;
     match info.verb.as_str() {
-        _ if info.is_discovery() => document::serve(knowledge, context, asked.if_none_match()),
+        _ if info.is_discovery() => document::serve(knowledge, context, asked),
         "get" => answer::get(offline, knowledge, context).await,
         "list" => answer::list(offline, knowledge, context).await,
         "watch" => watch::serve(offline, knowledge, context).await,

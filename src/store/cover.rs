@@ -54,12 +54,19 @@ impl Scope {
 
 impl Knowledge {
     /// A consistent state of the newest complete collection that has all of `wanted`, of one whose version is `allowed`
-    /// if there is any.
-    pub fn covering(&self, wanted: &Scope, allowed: impl Fn(u64) -> bool) -> Result<Option<ListView>, StoreError> {
+    /// if there is any. Of several of one version the smallest, or with `in_whole` one that has what is not wanted as
+    /// well: only there it shows what lies between the wanted ones, and behind them.
+    pub fn covering(
+        &self,
+        wanted: &Scope,
+        allowed: impl Fn(u64) -> bool,
+        in_whole: bool,
+    ) -> Result<Option<ListView>, StoreError> {
         let mut found = self.headers(|header| header.scope.left_for(wanted).is_some());
         found.sort_by_key(|header| {
             let version = header.version_number();
-            (allowed(version), version, header.scope == *wanted, std::cmp::Reverse(header.items))
+            let whole = header.scope.label_selector.is_empty() && header.scope.field_selector.is_empty();
+            (allowed(version), version, in_whole && whole, std::cmp::Reverse(header.items))
         });
         let snapshot = self.snapshot()?;
         // What is visible counts, not what is on its way.

@@ -39,8 +39,10 @@ pub(super) struct GrantRecord {
     pub(super) user: String,
     verb: String,
     thing: String,
-    /// Unix seconds of the last time it was granted.
+    /// Unix seconds of the last time it was granted, or refused.
     pub(super) at: u64,
+    #[serde(default)]
+    denied: bool,
 }
 
 /// Grants are written again only when older than this, in seconds.
@@ -64,6 +66,11 @@ impl Grant {
         }
         keys::raw(keys::GRANT, &digest.finish().as_ref()[..16])
     }
+
+    fn row(&self, denied: bool) -> Vec<u8> {
+        let Self { user, verb, thing } = self.clone();
+        serde_json::to_vec(&GrantRecord { user, verb, thing, at: now(), denied }).expect("a plain struct")
+    }
 }
 
 impl Knowledge {
@@ -73,11 +80,16 @@ impl Knowledge {
         if !self.first_in(&key, REFRESH, now()) {
             return;
         }
-        let record = GrantRecord { user: grant.user.clone(), verb: grant.verb.clone(), thing: grant.thing.clone(), at: now() };
-        let row = serde_json::to_vec(&record).expect("a plain struct");
-        if !self.put(key.clone(), &row) {
+        if !self.put(key.clone(), &grant.row(false)) {
             self.recent.forget(&key);
         }
+    }
+
+    /// The cloud refuses what everybody else may: that is remembered as well.
+    pub fn deny(&self, grant: &Grant) {
+        let key = grant.key();
+        self.recent.forget(&key);
+        self.put(key, &grant.row(true));
     }
 
     /// The cloud refuses this now.
@@ -85,13 +97,19 @@ impl Knowledge {
         self.remove(grant.key());
     }
 
-    /// Whether the cloud has granted this before.
-    pub fn granted(&self, grant: &Grant) -> Result<bool, StoreError> {
+    /// Whether the cloud has granted this before; `None`: it was not asked.
+    pub fn answer_to(&self, grant: &Grant) -> Result<Option<bool>, StoreError> {
         let key = grant.key();
-        let Some(row) = self.snapshot()?.read(&key)? else { return Ok(false) };
+        let Some(row) = self.snapshot()?.read(&key)? else { return Ok(None) };
         let row = self.sealer().open_row(&key, row)?;
         let record: GrantRecord = serde_json::from_slice(&row).map_err(|_| StoreError::Damaged { key: keys::printable(&key) })?;
-        Ok(record.user == grant.user && record.verb == grant.verb && record.thing == grant.thing)
+        let same = record.user == grant.user && record.verb == grant.verb && record.thing == grant.thing;
+        Ok(same.then_some(!record.denied))
+    }
+
+    /// Whether the cloud has granted this before.
+    pub fn granted(&self, grant: &Grant) -> Result<bool, StoreError> {
+        Ok(self.answer_to(grant)? == Some(true))
     }
 
     /// Notes that the cloud accepted or issued a token.

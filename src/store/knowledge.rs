@@ -36,7 +36,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { cache_max_bytes: 256 << 20, queue_bytes: 8 << 20, max_item: 8 << 20, max_document: 4 << 20, journal_entries: 4096 }
+        Self { cache_max_bytes: 256 << 20, queue_bytes: 8 << 20, max_item: 8 << 20, max_document: 8 << 20, journal_entries: 4096 }
     }
 }
 

@@ -299,6 +299,23 @@ async fn damage_anywhere_in_the_file_never_makes_a_list_shorter() {
 }
 
 #[tokio::test]
+async fn what_the_cloud_has_refused_is_not_what_it_was_never_asked() {
+    let knowledge = open(Arc::new(Memory::default()));
+    let grant = Grant { user: "u".into(), verb: "get".into(), thing: "/api".into() };
+    assert_eq!(knowledge.answer_to(&grant).unwrap(), None);
+    for denied in [true, false, true] {
+        if denied {
+            knowledge.deny(&grant)
+        } else {
+            knowledge.grant(&grant)
+        }
+        knowledge.flush().await.unwrap();
+        assert_eq!(knowledge.answer_to(&grant).unwrap(), Some(!denied), "the last answer counts");
+        assert_eq!(knowledge.granted(&grant).unwrap(), !denied);
+    }
+}
+
+#[tokio::test]
 async fn over_the_budget_the_least_recently_used_goes_whole() {
     let knowledge = open(Arc::new(Memory::default()));
     let big = "v".repeat(300_000);

@@ -27,6 +27,22 @@ const LABELS: [&str; 14] = [
     "-app%3Dweb",
 ];
 
+/// What was answered otherwise once: always asked.
+pub const FOUND: [&str; 7] = [
+    // The limit was not reached, and a token came all the same.
+    "/api/v1/services?fieldSelector=spec.clusterIP%3DNone&limit=500",
+    // From a collection that is selected already nobody sees what lies behind the last one.
+    "/apis/batch/v1/namespaces/a/jobs?labelSelector=app%3Dweb&limit=3",
+    // Events are not in the kube-apiserver's memory: the limit counts here, too.
+    "/api/v1/events?limit=7&resourceVersion=0",
+    // One object is not looked for behind itself, but in the next namespace.
+    "/api/v1/namespaces/a/pods?fieldSelector=metadata.name%3Dp-1&limit=1",
+    "/api/v1/pods?fieldSelector=metadata.name%3Dp-1&limit=1",
+    // Which of two faults is told.
+    "/api/v1/nodes?fieldSelector=spec.podCIDR%3Dx&resourceVersion=x",
+    "/api/v1/pods?labelSelector=app%3D%3D%3Dweb&resourceVersionMatch=Exact",
+];
+
 /// Another request; now and then the next page of the last one.
 pub fn next(random: &mut Random, version: u64, last: Option<&(Asked, Answer)>) -> Asked {
     if let Some((asked, answer)) = last

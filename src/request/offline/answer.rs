@@ -91,7 +91,7 @@ pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context:
     let asks_for_items = !info.query.other && !info.query.pretty;
     for media in whole(context, chain.as_ref()).filter(|_| asks_for_items) {
         let allowed = |version| window.allows(version).is_ok();
-        if let Some(view) = knowledge.covering(&names::scope(info, media), allowed)? {
+        if let Some(view) = knowledge.covering(&names::scope(info, media), allowed, window.limit.is_some())? {
             window.allows(view.header.version_number())?;
             return items(knowledge, context, media, Presented { view, chain }, (&window, &selection)).await;
         }

@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use crate::request::context::{Caller, Context, Refusal, Whose};
-use crate::store::{Knowledge, NODE};
+use crate::store::{Grant, Knowledge, NODE, StoreError};
 
 /// Refuses with 401 a token the cloud has not vouched for or that has expired, with
 /// 403 what it has not granted to the token's user before.
@@ -20,7 +20,7 @@ pub(super) fn authorize(knowledge: &Knowledge, context: &Context) -> Result<(), 
             return Err(Refusal::unauthorized("the link to the cloud is down, and this credential cannot be checked without it"));
         }
     };
-    if is_own_lease(context) {
+    if is_own_lease(context) || may_discover(knowledge, context, &user)? {
         return Ok(());
     }
     for grant in context.grants(&user) {
@@ -41,6 +41,20 @@ pub(super) fn authorize(knowledge: &Knowledge, context: &Context) -> Result<(), 
         Whose::Client,
         format!("the link to the cloud is down, and the cloud has not granted this to {who:?} before: {what}"),
     ))
+}
+
+/// What describes the API is for everybody whom the cloud has accepted (its role `system:discovery`), where the cloud has
+/// given it to the node and has not refused it to this user.
+fn may_discover(knowledge: &Knowledge, context: &Context, user: &str) -> Result<bool, StoreError> {
+    let info = &context.info;
+    if !info.is_discovery() {
+        return Ok(false);
+    }
+    // Read again in each round, as what is below them is not.
+    let root = ["/apis", "/api", "/openapi", "/version"].into_iter().find(|root| info.path.starts_with(root));
+    let thing = root.map_or("", |root| if root == "/openapi" { "/openapi/v3" } else { root }).to_owned();
+    let nodes = Grant { user: NODE.to_owned(), verb: info.verb.clone(), thing };
+    Ok(knowledge.granted(&nodes)? && knowledge.answer_to(&context.grant(user))? != Some(false))
 }
 
 /// Kubelet's heartbeat, checked by name where it is answered.

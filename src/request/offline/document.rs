@@ -1,12 +1,14 @@
-//! Discovery and other documents: the last good copy, for the same representation.
+//! Discovery and other documents: the last good copy.
 
-use http::header::{CONTENT_TYPE, ETAG};
+use http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderValue, StatusCode};
 
+use super::Asked;
 use super::freshness::freshness;
 use crate::kube::list::Encoding;
 use crate::kube::media;
 use crate::kube::message::Edit;
+use crate::kube::request::RequestInfo;
 use crate::request::context::{Context, Refusal, Response, full};
 use crate::request::filter::{self, Chain, Transform};
 use crate::request::names;
@@ -39,13 +41,36 @@ pub(super) fn serve_filtered(
     Ok(respond(context, document, ""))
 }
 
-pub(super) fn serve(knowledge: &Knowledge, context: &Context, if_none_match: &str) -> Result<Response, Refusal> {
-    let Some(document) = knowledge.document(&names::document(context, None))? else {
-        return Err(Refusal::unavailable(
-            "the link to the cloud is down, and this document has not been asked for in this representation before",
-        ));
+/// Discovery: the last good copy of what the client likes best.
+pub(super) fn serve(knowledge: &Knowledge, context: &Context, asked: &Asked) -> Result<Response, Refusal> {
+    let info = &context.info;
+    let known = knowledge.documents(info.path.trim_end_matches('/'))?;
+    let there: Vec<&str> = known.iter().map(|(content_type, _)| content_type.as_str()).collect();
+    let Some(content_type) = media::negotiated(asked.accept(), &there) else {
+        let what = if there.is_empty() { String::new() } else { format!(" in this representation, but as {}", there.join(", ")) };
+        return Err(Refusal::unavailable(format!("the link to the cloud is down, and this document is not known{what}")));
     };
-    Ok(respond(context, document, if_none_match))
+    let document = knowledge.document(&names::discovery(info, content_type))?;
+    let document = document.ok_or_else(|| Refusal::unavailable("the link to the cloud is down, and this document is gone"))?;
+    Ok(match moved(info, &document) {
+        Some(location) => redirect(location),
+        None => respond(context, document, asked.if_none_match()),
+    })
+}
+
+/// Where the document is, if it is not the one of the hash that was asked for: as the kube-apiserver has it, whose hash of
+/// a document of /openapi/v3 is its ETag.
+fn moved(info: &RequestInfo, document: &Document) -> Option<HeaderValue> {
+    let etag = document.etag.trim_matches('"');
+    let other = !info.query.hash.is_empty() && !etag.is_empty() && info.query.hash != etag;
+    other.then(|| HeaderValue::try_from(format!("{}?hash={etag}", info.path)).ok()).flatten()
+}
+
+fn redirect(location: HeaderValue) -> Response {
+    let mut response = Response::new(full(Vec::new()));
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    response.headers_mut().insert(LOCATION, location);
+    response
 }
 
 fn respond(context: &Context, document: Document, if_none_match: &str) -> Response {

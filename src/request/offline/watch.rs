@@ -65,7 +65,7 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
     offline.filters.may_resume(context, chain.as_ref())?;
     offline.filters.told(context, chain.as_ref());
     let found = whole(context, chain.as_ref()).filter(|_| !info.query.other).find_map(|media| {
-        let view = knowledge.covering(&names::scope(info, media), |known| known <= version(context)).transpose()?;
+        let view = knowledge.covering(&names::scope(info, media), |known| known <= version(context), false).transpose()?;
         Some(view.map(|view| (media.clone(), view)))
     });
     let Some(found) = found else {

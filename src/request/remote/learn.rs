@@ -50,6 +50,7 @@ fn rights(knowledge: &Knowledge, context: &Context, status: StatusCode) {
                 knowledge.forget_token(bearer.digest);
             }
         }
+        StatusCode::FORBIDDEN if context.info.is_discovery() => knowledge.deny(&context.grant(user)),
         StatusCode::FORBIDDEN => knowledge.revoke(&context.grant(user)),
         // These come after authorization: NotFound and Gone are answers to somebody
         // who may ask.
@@ -74,13 +75,14 @@ fn subject(knowledge: &Knowledge, context: &Context, chain: Option<&Chain>, part
         let encoding = media::encoding_of(content_type)?;
         return resource_subject(knowledge, context, parts.status, encoding);
     }
-    let once = info.is_discovery() || (info.is_read() && info.verb != "watch");
+    let once = (info.is_discovery() && !info.query.pretty) || (info.is_read() && info.verb != "watch");
     if parts.status != StatusCode::OK || !once {
         return None;
     }
     let etag = parts.headers.get(ETAG).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let head = Document { content_type: content_type.to_owned(), etag: etag.to_owned(), at: 0, body: Vec::new() };
-    Some(Subject::Document { name: names::document(context, chain), head })
+    let name = if info.is_discovery() { names::discovery(info, content_type) } else { names::document(context, chain) };
+    Some(Subject::Document { name, head })
 }
 
 fn resource_subject(knowledge: &Knowledge, context: &Context, status: StatusCode, encoding: Encoding) -> Option<Subject> {

@@ -36,7 +36,7 @@ async fn what_covers_a_scope_answers_for_it_and_the_newest_first() {
     let knowledge = two_collections(Arc::new(Memory::default())).await;
     let covering = |labels: &str, fields: &str, allowed: &dyn Fn(u64) -> bool| {
         let wanted = Scope { label_selector: labels.into(), field_selector: fields.into(), ..scope() };
-        let view = knowledge.covering(&wanted, allowed).unwrap()?;
+        let view = knowledge.covering(&wanted, allowed, false).unwrap()?;
         Some((view.header.version_number(), shown(&view, &knowledge)))
     };
     let any = |_: u64| true;
@@ -48,7 +48,7 @@ async fn what_covers_a_scope_answers_for_it_and_the_newest_first() {
     assert_eq!(covering("app=web", "", &|version| version <= 10), Some((10, names(&["x", "z"]))), "of the state asked for");
     assert_eq!(covering("", "spec.unknown=x", &any), None, "nobody here can tell which these are");
     let elsewhere = Scope { namespace: String::new(), ..scope() };
-    assert!(knowledge.covering(&elsewhere, any).unwrap().is_none(), "one namespace is not all");
+    assert!(knowledge.covering(&elsewhere, any, false).unwrap().is_none(), "one namespace is not all");
 }
 
 #[tokio::test]

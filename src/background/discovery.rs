@@ -1,0 +1,156 @@
+//! What describes the API, read before anybody asks: a client that starts cold offline must find the API it knows.
+//!
+//! Receives the hub's own client, whose answers are remembered as they pass. Reads `/version`, `/api` and `/apis` with
+//! what is below them, and `/openapi`, once the link is up, and again now and then; of what is known already only whether
+//! it has changed, so that most rounds are a few answers without a body. A new CRD or APIService changes `/apis`, and
+//! with it `/openapi/v3`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::kube::Client;
+use ::kube::client::Body;
+use anyhow::Context as _;
+use http::header::{ACCEPT, ACCEPT_ENCODING, IF_NONE_MATCH};
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde::Deserialize;
+
+use crate::state::link::Link;
+use crate::store::Knowledge;
+
+/// Between two rounds.
+const AGAIN: Duration = Duration::from_secs(120);
+const RETRY: Duration = Duration::from_secs(15);
+
+const JSON: &str = "application/json";
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const OPENAPI_V2: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+pub struct Discovery {
+    pub client: Client,
+    pub link: Arc<Link>,
+    pub knowledge: Arc<Knowledge>,
+}
+
+/// `/api`
+#[derive(Deserialize)]
+struct Versions {
+    versions: Vec<String>,
+}
+
+/// `/apis`
+#[derive(Deserialize)]
+struct Groups {
+    groups: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+struct Group {
+    versions: Vec<GroupVersion>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GroupVersion {
+    group_version: String,
+}
+
+/// `/openapi/v3`
+#[derive(Deserialize)]
+struct OpenApi {
+    paths: std::collections::BTreeMap<String, OpenApiPath>,
+}
+
+#[derive(Deserialize)]
+struct OpenApiPath {
+    /// With the document's hash, which is its ETag.
+    #[serde(rename = "serverRelativeURL")]
+    url: String,
+}
+
+impl Discovery {
+    /// Reads for ever.
+    pub async fn follow(self) {
+        let mut complete = false;
+        loop {
+            self.link.is_back().await;
+            match self.round().await {
+                Ok(()) => {
+                    if !std::mem::replace(&mut complete, true) {
+                        tracing::info!("the API's description is known");
+                    }
+                    tokio::time::sleep(AGAIN).await;
+                }
+                Err(error) => {
+                    tracing::debug!(error = format!("{error:#}"), "the API's description is not read");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn round(&self) -> anyhow::Result<()> {
+        self.read("/version", JSON).await?;
+        let api: Versions = serde_json::from_slice(&self.read("/api", JSON).await?).context("/api")?;
+        let groups: Groups = serde_json::from_slice(&self.read("/apis", JSON).await?).context("/apis")?;
+        let core = api.versions.into_iter().map(|version| format!("/api/{version}"));
+        let others = groups.groups.into_iter().flat_map(|group| group.versions);
+        let all: Vec<String> = core.chain(others.map(|version| format!("/apis/{}", version.group_version))).collect();
+        // An API server behind the kube-apiserver may be away: what it has is missing, not the rest.
+        let mut missing = self.refresh("/api", AGGREGATED).await.err().or(self.refresh("/apis", AGGREGATED).await.err());
+        for path in all {
+            missing = self.read(&path, JSON).await.err().or(missing);
+        }
+        missing = self.refresh("/openapi/v2", OPENAPI_V2).await.err().or(missing);
+        let openapi: OpenApi = serde_json::from_slice(&self.read("/openapi/v3", JSON).await?).context("/openapi/v3")?;
+        for path in openapi.paths.into_values() {
+            missing = self.openapi(&path.url).await.err().or(missing);
+        }
+        missing.map_or(Ok(()), Err)
+    }
+
+    /// One document of `/openapi/v3`, unless it is known.
+    async fn openapi(&self, url: &str) -> anyhow::Result<()> {
+        let (path, hash) = url.split_once("?hash=").unwrap_or((url, ""));
+        let etag = self.etag(path, JSON);
+        if !hash.is_empty() && etag.is_some_and(|etag| etag.trim_matches('"') == hash) {
+            return Ok(());
+        }
+        self.refresh(url, JSON).await
+    }
+
+    /// Reads what is of use here, too.
+    async fn read(&self, path: &str, accept: &str) -> anyhow::Result<Vec<u8>> {
+        let response = self.send(Request::get(path).header(ACCEPT, accept)).await.with_context(|| path.to_owned())?;
+        anyhow::ensure!(response.status() == StatusCode::OK, "{path}: {}", response.status());
+        Ok(response.into_body().collect().await?.to_bytes().to_vec())
+    }
+
+    /// Lets it be remembered, if it has changed.
+    async fn refresh(&self, target: &str, accept: &str) -> anyhow::Result<()> {
+        let path = target.split_once('?').map_or(target, |(path, _)| path);
+        let mut request = Request::get(target).header(ACCEPT, accept).header(ACCEPT_ENCODING, "gzip");
+        if let Some(etag) = self.etag(path, accept) {
+            request = request.header(IF_NONE_MATCH, etag);
+        }
+        let response = self.send(request).await.with_context(|| target.to_owned())?;
+        let known = matches!(response.status(), StatusCode::OK | StatusCode::NOT_MODIFIED);
+        anyhow::ensure!(known, "{target}: {}", response.status());
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            frame?;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, request: http::request::Builder) -> anyhow::Result<http::Response<Body>> {
+        Ok(self.client.send(request.body(Body::empty())?).await?)
+    }
+
+    /// Of the document that is known.
+    fn etag(&self, path: &str, content_type: &str) -> Option<String> {
+        let known = self.knowledge.document(&format!("{path}\0{content_type}")).ok()??;
+        (!known.etag.is_empty()).then_some(known.etag)
+    }
+}
