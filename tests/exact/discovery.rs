@@ -53,6 +53,11 @@ async fn who_starts_cold_offline_finds_the_api() {
     let mut server = Apiserver::start(&lab).await.unwrap();
     let cloud = server.client().await.unwrap();
     let hub = hub(&server).await;
+    eventually("the kube-apiserver has made its own Service", Duration::from_secs(30), async || {
+        Ok(cloud.get("/api/v1/namespaces/default/services/kubernetes").await?.status == 200)
+    })
+    .await
+    .unwrap();
     // One read of something else: the cloud knows who this is.
     let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
     assert_eq!(get(&client, "/api/v1/namespaces/default/services", &[("accept", JSON)]).await.status, 200);
