@@ -2,7 +2,7 @@
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lab build fmt lint unit path cluster
+.PHONY: help demo test bench lab build fmt lint unit path cluster soak
 
 CLOUD ?= small
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -14,6 +14,7 @@ help: ## this list
 	@echo "make demo CLOUD=real   the same with a real control plane, kubelet and containerd (root, Go)"
 	@echo "make test              everything that must hold before a change lands (root, Go)"
 	@echo "make bench             the figures, beside nginx and haproxy in the same run"
+	@echo "make soak              many more random reads, compared with a real kube-apiserver (Go)"
 	@echo "make build             the release binary, $(TARGET)/release/holdfast"
 	@echo "parts of make test:    fmt  lint  unit  path  cluster"
 	@echo "make lab               the real servers for the cluster tests, and the lines that name them"
@@ -59,6 +60,9 @@ path: ## the real binary against the small API server, faults included
 
 cluster: ## the story on a real cluster
 	@$(WITH_LAB); cargo test --locked --test filters --test exact --test cluster -- --nocapture
+
+soak: ## many more random reads, offline against a real kube-apiserver
+	@$(WITH_LAB); HOLDFAST_REQUESTS=$${HOLDFAST_REQUESTS:-50000} cargo test --locked --test exact -- --nocapture
 
 # client-go's figures come from the lab; without Go their column says so.
 bench:

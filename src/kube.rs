@@ -5,6 +5,7 @@ pub mod json;
 pub mod list;
 pub mod media;
 pub mod message;
+pub mod metadata;
 pub mod object;
 pub mod path;
 pub mod proto;

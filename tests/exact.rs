@@ -131,7 +131,7 @@ async fn read_everything(hub: &Hub, random: &mut Random) {
         }
         // A right, and nothing of the object.
         for (namespace, name) in requests::names(resource) {
-            let accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+            let accept = "application/json;as=Table;g=meta.k8s.io;v=v1";
             client.request("GET", &resource.path(&namespace, &name), &[("accept", accept)], "").await.unwrap();
         }
     }

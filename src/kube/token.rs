@@ -21,6 +21,14 @@ impl std::fmt::Debug for TokenDigest {
     }
 }
 
+/// All of it, as `token:` and hexadecimal.
+impl std::fmt::Display for TokenDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("token:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// The digest of a token.
 pub fn digest(token: &str) -> TokenDigest {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());

@@ -169,7 +169,7 @@ impl Bearer {
     pub fn new(token: &str) -> Self {
         let digest = token::digest(token);
         let (user, expires) =
-            token::claims(token).map_or_else(|| (format!("{:02x?}", digest.0), None), |claims| (claims.user, claims.expires));
+            token::claims(token).map_or_else(|| (digest.to_string(), None), |claims| (claims.user, claims.expires));
         Self { token: token.into(), digest, user, expires }
     }
 }

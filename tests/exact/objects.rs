@@ -188,6 +188,10 @@ fn object(resource: &Resource, random: &mut Random, number: usize) -> Value {
         object["kind"] = "Widget".into();
     }
     object["metadata"] = json!({"annotations": {"text": text}});
+    if random.one_in(3) {
+        let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": true});
+        object["metadata"]["ownerReferences"] = json!([owner]);
+    }
     object
 }
 

@@ -1,5 +1,6 @@
 //! What is asked.
 
+use crate::JSON;
 use crate::compare::Answer;
 use crate::objects::{NAMESPACES, RESOURCES, Resource};
 use crate::random::Random;
@@ -25,6 +26,15 @@ const LABELS: [&str; 14] = [
     "app%3Dweb%2Capp%3Ddb",
     "app%3D%3D%3Dweb",
     "-app%3Dweb",
+];
+
+const METADATA: [&str; 2] = [
+    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+];
+const METADATA_LIST: [&str; 2] = [
+    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
 ];
 
 /// What was answered otherwise once: always asked.
@@ -53,11 +63,14 @@ pub fn next(random: &mut Random, version: u64, last: Option<&(Asked, Answer)>) -
     }
     let resource = &RESOURCES[random.below(RESOURCES.len())];
     let accept = resource.accepts()[random.below(resource.accepts().len())];
+    let metadata = random.one_in(4);
     if random.one_in(4) {
+        let accept = if metadata { METADATA[usize::from(accept == JSON)] } else { accept };
         let names = names(resource);
         let (namespace, name) = &names[random.below(names.len())];
         return Asked { target: resource.path(namespace, name), accept };
     }
+    let accept = if metadata { METADATA_LIST[usize::from(accept == JSON)] } else { accept };
     let namespace = if resource.namespaced && !random.one_in(3) { random.of(&["a", "b", "c", "nowhere"]) } else { "" };
     let mut query: Vec<String> = Vec::new();
     if random.one_in(2) {

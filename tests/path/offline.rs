@@ -122,6 +122,36 @@ async fn a_whole_list_answers_for_its_parts_and_parts_never_for_the_whole() {
 }
 
 #[tokio::test]
+async fn metadata_is_made_of_whole_objects_and_what_cannot_be_made_is_said() {
+    let rig = Rig::start().await;
+    let client = see(&rig).await;
+    let watch = client.stream("GET", &format!("{CONFIGMAPS}?watch=1"), &[], "").await.unwrap();
+    assert_eq!(watch.status, 200);
+    assert_eq!(client.get(&format!("{CONFIGMAPS}/greeting")).await.unwrap().status, 200);
+    rig.cut(Fault::Refuse).await;
+    let metadata = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+    let target = format!("{CONFIGMAPS}?watch=1&allowWatchBookmarks=1&sendInitialEvents=1&resourceVersionMatch=NotOlderThan");
+    let mut watch = client.stream("GET", &target, &[("accept", metadata)], "").await.unwrap();
+    for (kind, name) in [("ADDED", "greeting"), ("ADDED", "zz-last"), ("BOOKMARK", "")] {
+        let event = watch.event().await.unwrap().unwrap();
+        let object = &event["object"];
+        assert_eq!((&event["type"], &object["kind"]), (&json!(kind), &json!("PartialObjectMetadata")), "{event}");
+        assert_eq!(object["metadata"]["name"].as_str().unwrap_or_default(), name);
+        assert!(object.get("data").is_none(), "{event}");
+    }
+    for (accept, code, says) in [
+        ("application/vnd.kubernetes.protobuf", 503, "as application/json"),
+        ("application/cbor", 406, "application/vnd.kubernetes.protobuf"),
+    ] {
+        for target in [CONFIGMAPS.to_owned(), format!("{CONFIGMAPS}/greeting"), format!("{CONFIGMAPS}?watch=1")] {
+            let answer = client.request("GET", &target, &[("accept", accept)], "").await.unwrap();
+            assert_eq!(answer.status, code, "{target}: {}", answer.text());
+            assert!(answer.text().contains(says), "{target}: {}", answer.text());
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_read_that_meets_the_cut_is_answered_within_two_seconds() {
     for fault in [Fault::Refuse, Fault::Reset, Fault::Freeze, Fault::Silence] {
         let rig = Rig::start().await;

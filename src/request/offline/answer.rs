@@ -10,11 +10,12 @@ use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::mpsc;
 
 use super::freshness::freshness;
-use super::presented::{Cursor, Measured, Presented, checked, filtered};
+use super::presented::{Cursor, Form, Measured, Presented, checked, filtered};
 use super::window::{self, Window};
 use super::{Offline, document};
 use crate::kube::list::{self, Encoding, Envelope};
-use crate::kube::media::{Form, Media};
+use crate::kube::media::{self, Media};
+use crate::kube::metadata;
 use crate::kube::object::{self, TypeMeta};
 use crate::kube::selector::{Fields, Selection};
 use crate::request::context::{Body, BodyError, Context, Refusal, Response, Whose, full};
@@ -26,24 +27,32 @@ fn unfiltered(error: &FilterError) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, format!("filter: {error}"))
 }
 
-/// The representations of whole objects that the client takes and its filters read.
-pub(super) fn whole<'a>(context: &'a Context, chain: Option<&Chain>) -> impl Iterator<Item = &'a Media> + use<'a> {
+/// The representations that the client takes, its filters read, and whole objects have all of, best first.
+pub(super) fn offered(context: &Context, chain: Option<&Chain>) -> Vec<(Media, Form)> {
     let json_alone = chain.is_some_and(Chain::wants_json);
-    let reads = move |media: &&Media| !json_alone || media.encoding == Encoding::Json;
-    context.accepts.iter().filter(|media| media.form == Form::Full).filter(reads)
+    let of_list = context.info.verb == "list";
+    let form = |media: &Media| match &media.form {
+        media::Form::Full => Some(Form::Whole),
+        media::Form::As(form) => metadata::is_form(form, of_list).then_some(Form::Metadata),
+    };
+    let reads = |media: &&Media| !json_alone || media.encoding == Encoding::Json;
+    let offered = context.accepts.iter().filter(reads).filter_map(|media| Some((media.encoding, form(media)?)));
+    offered.map(|(encoding, form)| (Media { encoding, form: media::Form::Full }, form)).collect()
 }
 
 pub(super) async fn get(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
     let info = &context.info;
     let chain = offline.filters.chain(context).await?;
     let mut absent = false;
-    for media in whole(context, chain.as_ref()) {
+    for (media, form) in &offered(context, chain.as_ref()) {
         match knowledge.object(&names::object(info, media))? {
             Found::Object { record, item } => {
-                // Whole, whatever it is called.
-                let item = filtered(chain.as_ref(), media.encoding, "", item).map_err(|error| unfiltered(&error))?;
-                let item = item.ok_or_else(|| Refusal::no_such(info))?;
-                let types = TypeMeta { api_version: record.api_version, kind: record.kind };
+                // A whole object is whole, whatever it is called.
+                let types = form.types(TypeMeta { api_version: record.api_version, kind: record.kind });
+                let kind = if *form == Form::Whole { "" } else { &types.kind };
+                let item = form.of(media.encoding, item).map_err(FilterError::from);
+                let item = item.and_then(|item| filtered(chain.as_ref(), media.encoding, kind, item));
+                let item = item.map_err(|error| unfiltered(&error))?.ok_or_else(|| Refusal::no_such(info))?;
                 let mut body = object::from_item(media.encoding, &types, &item);
                 if media.encoding == Encoding::Json {
                     body.push(b'\n');
@@ -64,15 +73,31 @@ pub(super) async fn get(offline: &Offline, knowledge: &Arc<Knowledge>, context: 
     if absent {
         return Err(Refusal::no_such(info));
     }
-    document::serve_filtered(knowledge, context, chain).map_err(|refusal| refusal.unwrap_or_else(|| unknown(context)))
+    document::serve_filtered(knowledge, context, chain).map_err(|refusal| refusal.unwrap_or_else(|| unknown(knowledge, context)))
 }
 
-pub(super) fn unknown(context: &Context) -> Refusal {
+/// Why there is no answer.
+pub(super) fn unknown(knowledge: &Knowledge, context: &Context) -> Refusal {
     let info = &context.info;
-    Refusal::unavailable(format!(
-        "the link to the cloud is down, and this node does not know {} {} in this scope and representation",
-        info.resource, info.name
-    ))
+    if context.accepts.is_empty() {
+        let message = "the link to the cloud is down: application/json and application/vnd.kubernetes.protobuf are what the node answers in";
+        return Refusal::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", Whose::Client, message);
+    }
+    let known = [Encoding::Json, Encoding::Protobuf].into_iter().find(|encoding| {
+        let media = Media { encoding: *encoding, form: media::Form::Full };
+        match info.verb.as_str() {
+            "get" => matches!(knowledge.object(&names::object(info, &media)), Ok(Found::Object { .. })),
+            _ => matches!(knowledge.covering(&names::scope(info, &media), |_| true, false), Ok(Some(_))),
+        }
+    });
+    let what = format!("{} {}", info.resource, info.name);
+    Refusal::unavailable(match known {
+        Some(encoding) => format!(
+            "the link to the cloud is down, and this node knows {what} as {}, not in the representation that is asked for",
+            Media { encoding, form: media::Form::Full }.content_type(false)
+        ),
+        None => format!("the link to the cloud is down, and this node does not know {what} in this scope and representation"),
+    })
 }
 
 pub(super) fn content_type(response: &mut Response, media: &Media, watch: bool) {
@@ -89,15 +114,15 @@ pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context:
     let chain = offline.filters.chain(context).await?;
     offline.filters.told(context, chain.as_ref());
     let asks_for_items = !info.query.other && !info.query.pretty;
-    for media in whole(context, chain.as_ref()).filter(|_| asks_for_items) {
+    for (media, form) in offered(context, chain.as_ref()).iter().filter(|_| asks_for_items) {
         let allowed = |version| window.allows(version).is_ok();
         if let Some(view) = knowledge.covering(&names::scope(info, media), allowed, window.limit.is_some())? {
             window.allows(view.header.version_number())?;
-            return items(knowledge, context, media, Presented { view, chain }, (&window, &selection)).await;
+            return items(knowledge, context, media, Presented { view, chain, form: *form }, (&window, &selection)).await;
         }
     }
     is_selectable(context, &selection)?;
-    document::serve_filtered(knowledge, context, chain).map_err(|refusal| refusal.unwrap_or_else(|| unknown(context)))
+    document::serve_filtered(knowledge, context, chain).map_err(|refusal| refusal.unwrap_or_else(|| unknown(knowledge, context)))
 }
 
 /// Refuses what is no selector.
@@ -119,7 +144,10 @@ pub(super) fn is_selectable(context: &Context, selection: &Selection) -> Result<
 /// What the list says of the state it is of, and of what there is behind its last item.
 fn envelope(measured: &Measured, window: &Window, selection: &Selection) -> Result<Envelope, StoreError> {
     let view = &measured.shown.view;
-    let mut envelope = view.header.envelope();
+    let TypeMeta { api_version, kind } = measured.shown.list_types();
+    // Metadata is a built-in type, whatever it is of.
+    let sorted_keys = view.header.sorted_keys && measured.shown.form == Form::Whole;
+    let mut envelope = Envelope { api_version, kind, sorted_keys, ..view.header.envelope() };
     let full = window.limit == Some(measured.items);
     if let Some(last) = measured.last.as_deref().filter(|_| full) {
         // One object by its name is not looked for behind itself; in several namespaces there may be others.
@@ -147,13 +175,15 @@ async fn items(
     let from = Cursor { after, left: window.limit.unwrap_or(u64::MAX) };
     let measured = shown.measure(knowledge, from.clone()).await?;
     let envelope = envelope(&measured, window, selection)?;
-    let Measured { shown, bytes, .. } = measured;
-    let (head, tail) = match media.encoding {
-        Encoding::Json => (list::envelope_json_head(&envelope), list::envelope_json_tail(&envelope)),
-        Encoding::Protobuf => (list::envelope_proto_head(&envelope, bytes), list::envelope_proto_tail()),
+    let Measured { shown, bytes, items, .. } = measured;
+    let ends = match media.encoding {
+        // As Go writes a list that nobody has put anything in.
+        Encoding::Json if items == 0 && shown.form == Form::Metadata => Ends::around(&envelope, b"null"),
+        Encoding::Json => Ends { head: list::envelope_json_head(&envelope), tail: list::envelope_json_tail(&envelope) },
+        Encoding::Protobuf => Ends { head: list::envelope_proto_head(&envelope, bytes), tail: list::envelope_proto_tail() },
     };
     let (sender, receiver) = mpsc::channel(2);
-    tokio::spawn(stream(knowledge.clone(), shown, from, Ends { head, tail }, sender));
+    tokio::spawn(stream(knowledge.clone(), shown, from, ends, sender));
     let mut response = Response::new(channel_body(receiver));
     content_type(&mut response, media, false);
     freshness(&mut response, context, updated);
@@ -164,6 +194,17 @@ async fn items(
 struct Ends {
     head: Vec<u8>,
     tail: Vec<u8>,
+}
+
+impl Ends {
+    /// Of a JSON list with something else than an array for its items.
+    fn around(envelope: &Envelope, items: &[u8]) -> Self {
+        let (mut head, mut tail) = (list::envelope_json_head(envelope), list::envelope_json_tail(envelope));
+        head.pop();
+        head.extend_from_slice(items);
+        tail.remove(0);
+        Self { head, tail }
+    }
 }
 
 async fn stream(

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::kube::list::{self, Encoding};
-use crate::kube::message::Edit;
+use crate::kube::message::{Edit, MessageError};
+use crate::kube::metadata;
+use crate::kube::object::TypeMeta;
 use crate::request::filter::{Chain, FilterError};
 use crate::store::{Knowledge, ListView, StoreError};
 
@@ -13,6 +15,14 @@ const PAGE: usize = 128 * 1024;
 pub(super) struct Presented {
     pub view: ListView,
     pub chain: Option<Chain>,
+    pub form: Form,
+}
+
+/// Of what is made of each item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Whole,
+    Metadata,
 }
 
 /// Where to go on.
@@ -51,6 +61,24 @@ impl Cursor {
     pub(super) const ALL: Self = Self { after: None, left: u64::MAX };
 }
 
+impl Form {
+    /// Of an item in item form.
+    pub(super) fn of(self, encoding: Encoding, item: Vec<u8>) -> Result<Vec<u8>, MessageError> {
+        match self {
+            Self::Whole => Ok(item),
+            Self::Metadata => metadata::of_item(encoding, &item),
+        }
+    }
+
+    /// What an item calls itself that is a `types` as a whole.
+    pub(super) fn types(self, types: TypeMeta) -> TypeMeta {
+        match self {
+            Self::Whole => types,
+            Self::Metadata => metadata::types(),
+        }
+    }
+}
+
 /// The item as the client is to see it; `None`: it is hidden.
 pub(super) fn filtered(
     chain: Option<&Chain>,
@@ -78,6 +106,18 @@ pub(super) async fn checked(knowledge: &Arc<Knowledge>, view: ListView) -> Resul
 }
 
 impl Presented {
+    /// What the list calls itself.
+    pub(super) fn list_types(&self) -> TypeMeta {
+        let header = &self.view.header;
+        match self.form {
+            Form::Whole => TypeMeta { api_version: header.api_version.clone(), kind: header.kind.clone() },
+            Form::Metadata => {
+                let types = metadata::types();
+                TypeMeta { kind: format!("{}List", types.kind), ..types }
+            }
+        }
+    }
+
     /// The next items; runs where it may block.
     pub(super) async fn page(self, knowledge: &Arc<Knowledge>, from: Cursor) -> Result<Page, StoreError> {
         let knowledge = knowledge.clone();
@@ -87,13 +127,14 @@ impl Presented {
 
     fn read(self, knowledge: &Knowledge, from: Cursor) -> Result<Page, StoreError> {
         let encoding = self.view.header.scope.encoding();
-        let kind = self.view.header.kind.clone();
+        let kind = self.list_types().kind;
         let Cursor { after, left: before } = from;
         let mut left = before;
         let (mut items, mut bytes, mut last, mut failed) = (Vec::new(), 0, None, None);
         let mut each = |key: &[u8], item: Vec<u8>| {
             (bytes, left, last) = (bytes + item.len(), left - 1, Some(key.to_vec()));
-            match filtered(self.chain.as_ref(), encoding, &kind, item) {
+            let shown = self.form.of(encoding, item).map_err(FilterError::from);
+            match shown.and_then(|item| filtered(self.chain.as_ref(), encoding, &kind, item)) {
                 Ok(item) => items.extend(item),
                 Err(error) => failed = Some(StoreError::Backend(format!("filter: {error}"))),
             }

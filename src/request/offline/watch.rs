@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::Offline;
-use super::answer::{channel_body, content_type, is_selectable, selection, unknown, whole};
+use super::answer::{channel_body, content_type, is_selectable, offered, selection, unknown};
 use super::freshness::freshness;
 use super::presented::{Cursor, Presented};
 use crate::kube::list::Encoding;
@@ -64,17 +64,17 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
     let chain = offline.filters.chain(context).await?;
     offline.filters.may_resume(context, chain.as_ref())?;
     offline.filters.told(context, chain.as_ref());
-    let found = whole(context, chain.as_ref()).filter(|_| !info.query.other).find_map(|media| {
-        let view = knowledge.covering(&names::scope(info, media), |known| known <= version(context), false).transpose()?;
-        Some(view.map(|view| (media.clone(), view)))
+    let found = offered(context, chain.as_ref()).into_iter().filter(|_| !info.query.other).find_map(|(media, form)| {
+        let view = knowledge.covering(&names::scope(info, &media), |known| known <= version(context), false).transpose()?;
+        Some(view.map(|view| (media, form, view)))
     });
     let Some(found) = found else {
         is_selectable(context, &selection)?;
-        return Err(unknown(context));
+        return Err(unknown(knowledge, context));
     };
-    let (media, view) = found?;
+    let (media, form, view) = found?;
     let header = view.header.clone();
-    let initial = match initial(context, Presented { view, chain: chain.clone() }) {
+    let initial = match initial(context, Presented { view, chain: chain.clone(), form }) {
         Initial::Items { shown, bookmark } => {
             let shown = shown.measure(knowledge, Cursor::ALL).await?.shown;
             Initial::Items { shown: Box::new(shown), bookmark }
@@ -90,7 +90,7 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
         knowledge: knowledge.clone(),
         sender,
         encoding: media.encoding,
-        types: TypeMeta { api_version: header.api_version.clone(), kind: header.item_kind().to_owned() },
+        types: form.types(TypeMeta { api_version: header.api_version.clone(), kind: header.item_kind().to_owned() }),
         initial,
         bookmarks: info.query.allow_watch_bookmarks && version(context) <= header.version_number(),
         version: header.resource_version.clone(),
