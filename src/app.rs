@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::background::{cert, cluster, config_watch, discovery, gc, inputs, network, reconcile};
+use crate::background::{cert, cluster, config_watch, discovery, gc, history, inputs, network, reconcile};
 use crate::config::{Settings, WorkingMode};
 use crate::ops::{Admin, Readiness};
 use crate::request::accept::{Listener, Peer};
@@ -220,10 +220,13 @@ impl Parts {
         loops.spawn(sources.follow());
         if let Some(knowledge) = &self.knowledge {
             loops.spawn(gc::run(knowledge.clone(), settings.gc_frequency));
-            let (client, link) = (own_client(path), path.link.clone());
-            loops.spawn(discovery::Discovery { client, link, knowledge: knowledge.clone() }.follow());
-            let servers = path.remote.servers.clone();
-            loops.spawn(reconcile::Delivery { knowledge: knowledge.clone(), servers, link: path.link.clone() }.run());
+            let shared = || (knowledge.clone(), path.link.clone());
+            let (client, node_name, (knowledge, link)) = (own_client(path), settings.node_name.clone(), shared());
+            loops.spawn(history::History { client, node_name, link, knowledge }.watch());
+            let (client, (knowledge, link)) = (own_client(path), shared());
+            loops.spawn(discovery::Discovery { client, link, knowledge }.follow());
+            let (servers, (knowledge, link)) = (path.remote.servers.clone(), shared());
+            loops.spawn(reconcile::Delivery { knowledge, servers, link }.run());
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod config_watch;
 pub mod discovery;
 pub mod gc;
+pub mod history;
 pub mod inputs;
 pub mod network;
 pub mod reconcile;

@@ -14,6 +14,7 @@ mod collection;
 mod cover;
 mod disk;
 mod grant;
+mod history;
 mod journal;
 mod keys;
 mod knowledge;

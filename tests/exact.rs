@@ -10,6 +10,8 @@
 mod compare;
 #[path = "exact/discovery.rs"]
 mod discovery;
+#[path = "exact/history.rs"]
+mod history;
 #[path = "exact/objects.rs"]
 mod objects;
 #[path = "exact/random.rs"]

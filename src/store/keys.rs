@@ -51,6 +51,11 @@ pub fn item_id(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(key.get(1..9)?.try_into().ok()?))
 }
 
+/// Whether a document's key is of discovery: only there a NUL stands between path and type.
+pub fn is_discovery(key: &[u8]) -> bool {
+    key.get(2..).is_some_and(|name| name.contains(&0))
+}
+
 /// A key for logs.
 pub fn printable(key: &[u8]) -> String {
     key.iter().map(|byte| if (32..127).contains(byte) { char::from(*byte) } else { '|' }).collect()

@@ -129,11 +129,8 @@ impl Knowledge {
         let mut row = self.sealer().open_row(key, row).ok()?;
         match *key.first()? {
             keys::OBJECT => split(key, &mut row).ok().map(|record: ObjectRecord| (record.at / 1000, record.pinned)),
-            // Discovery's have a NUL between path and type; they are read once and wanted by everybody.
-            keys::DOCUMENT => {
-                let pinned = key.get(2..).is_some_and(|name| name.contains(&0));
-                split(key, &mut row).ok().map(|document: Document| (document.at / 1000, pinned))
-            }
+            // Discovery is read once and wanted by everybody.
+            keys::DOCUMENT => split(key, &mut row).ok().map(|document: Document| (document.at / 1000, keys::is_discovery(key))),
             _ => serde_json::from_slice(&row).ok().map(|grant: GrantRecord| (grant.at, grant.user == NODE)),
         }
     }

@@ -4,7 +4,7 @@
 //! with the thread that has started it.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,9 @@ pub struct Apiserver {
     pub address: SocketAddr,
     pub pki: Pki,
     folder: tempfile::TempDir,
+    lab: PathBuf,
+    etcd_flags: Vec<String>,
+    server_flags: Vec<String>,
     servers: Vec<Child>,
 }
 
@@ -37,7 +40,7 @@ impl Apiserver {
         pki.client("tokens", "tokens").write_to(folder.path(), "tokens")?;
         std::fs::write(path("users.csv"), format!("{TOKEN},somebody,1,system:masters\n"))?;
         let etcd_url = format!("http://127.0.0.1:{etcd}");
-        let etcd_flags = [
+        let etcd_flags = vec![
             format!("--data-dir={}", path("etcd")),
             format!("--listen-client-urls={etcd_url}"),
             format!("--advertise-client-urls={etcd_url}"),
@@ -45,7 +48,7 @@ impl Apiserver {
             "--unsafe-no-fsync".to_owned(),
             "--log-level=warn".to_owned(),
         ];
-        let server_flags = [
+        let server_flags = vec![
             format!("--etcd-servers={etcd_url}"),
             "--bind-address=127.0.0.1".to_owned(),
             format!("--secure-port={port}"),
@@ -63,17 +66,34 @@ impl Apiserver {
             "--endpoint-reconciler-type=none".to_owned(),
             "--feature-gates=APIServerIdentity=false".to_owned(),
         ];
-        let mut servers = Vec::new();
-        for (program, flags) in [("etcd", etcd_flags.as_slice()), ("kube-apiserver", &server_flags)] {
-            let log = std::fs::File::create(path(program) + ".log")?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let lab = lab.to_owned();
+        let mut server = Self { address, pki, folder, lab, etcd_flags, server_flags, servers: Vec::new() };
+        server.run().await?;
+        Ok(server)
+    }
+
+    /// Starts both (again) and waits until they answer.
+    pub async fn run(&mut self) -> Result<()> {
+        for (program, flags) in [("etcd", &self.etcd_flags), ("kube-apiserver", &self.server_flags)] {
+            let log = std::fs::File::create(self.folder.path().join(format!("{program}.log")))?;
             let mut command = Command::new("setpriv");
-            command.args(["--pdeathsig", "KILL"]).arg(lab).arg(program).args(flags);
+            command.args(["--pdeathsig", "KILL"]).arg(&self.lab).arg(program).args(flags);
             command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-            servers.push(command.spawn().with_context(|| format!("{program}: setpriv of util-linux"))?);
+            self.servers.push(command.spawn().with_context(|| format!("{program}: setpriv of util-linux"))?);
         }
-        let mut started = Self { address: SocketAddr::from(([127, 0, 0, 1], port)), pki, folder, servers };
-        started.ready().await?;
-        Ok(started)
+        self.ready().await
+    }
+
+    /// Etcd's data as they are, while it does not run.
+    pub fn snapshot(&self) -> Result<()> {
+        copy(&self.folder.path().join("etcd"), &self.folder.path().join("snapshot"))
+    }
+
+    /// Puts that back, while it does not run.
+    pub fn restore(&self) -> Result<()> {
+        std::fs::remove_dir_all(self.folder.path().join("etcd"))?;
+        copy(&self.folder.path().join("snapshot"), &self.folder.path().join("etcd"))
     }
 
     async fn ready(&mut self) -> Result<()> {
@@ -116,6 +136,12 @@ impl Apiserver {
             let _ = server.wait();
         }
     }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("cp").arg("-a").args([from, to]).status()?;
+    ensure!(status.success(), "cp -a {}: {status}", from.display());
+    Ok(())
 }
 
 impl Drop for Apiserver {

@@ -117,9 +117,10 @@ impl Drop for Story {
                 )
             };
         }
-        // A heartbeat that went well is not worth a line every ten seconds.
-        let heartbeat = context.info.resource == "leases" && self.status.is_success();
-        if heartbeat { line!(debug) } else { line!(info) }
+        // A heartbeat that went well is not worth a line every ten seconds, nor is what the hub reads for itself.
+        let quiet = context.info.resource == "leases" || context.peer.is_internal();
+        let well = self.status.is_success() || self.status == StatusCode::NOT_MODIFIED;
+        if quiet && well { line!(debug) } else { line!(info) }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use crate::kube::group;
 use crate::kube::list::Encoding;
 use crate::kube::message::{self, Field, MessageError};
 use crate::kube::schema::METADATA;
@@ -125,33 +126,6 @@ const RESOURCE_SLICES: &[Known] =
     &[NAME, text("spec.nodeName", &[SPEC, Field::new("nodeName", 3)]), text("spec.driver", &[SPEC, Field::new("driver", 1)])];
 const ANY: &[Known] = &[NAME, NAMESPACE];
 
-/// Groups that the kube-apiserver serves itself.
-const BUILT_IN: [&str; 23] = [
-    "",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "apiregistration.k8s.io",
-    "apps",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "coordination.k8s.io",
-    "discovery.k8s.io",
-    "events.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
-    "internal.apiserver.k8s.io",
-    "networking.k8s.io",
-    "node.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "resource.k8s.io",
-    "scheduling.k8s.io",
-    "storage.k8s.io",
-    "storagemigration.k8s.io",
-];
-
 impl Fields {
     /// Those of a resource in the version `version` of its group.
     pub fn of(group: &str, version: &str, resource: &str) -> Self {
@@ -170,7 +144,7 @@ impl Fields {
             ("resource.k8s.io", "resourceslices") if version == "v1" => (RESOURCE_SLICES, ResourceSlice),
             // Not yet stable: their fields may move.
             ("certificates.k8s.io" | "resource.k8s.io" | "coordination.k8s.io", _) if version != "v1" => (ANY, Perhaps),
-            (group, _) if BUILT_IN.contains(&group) => (ANY, Default),
+            (group, _) if group::is_built_in(group) => (ANY, Default),
             _ => (ANY, Perhaps),
         };
         Self { known, unsupported }

@@ -1,0 +1,72 @@
+//! The cluster's own history may go back: etcd restored from a snapshot, a cluster built anew at the same address.
+//!
+//! Versions are numbers of one etcd, and never fall. What was remembered at a version beyond the one at which etcd
+//! stands, and not said anew since that was asked, is of another history; and so is everything else that was remembered
+//! before. It is given up whole: nothing of it can be told from what is still true.
+//!
+//! Events may be in an etcd of their own, custom groups behind another API server: they prove nothing.
+
+use std::collections::HashMap;
+
+use super::writer::Batch;
+use super::{Header, Knowledge, Op, StoreError, keys};
+use crate::kube::group;
+
+/// What was known when etcd's version was asked for: collections, by key, at their versions.
+pub struct Versions(HashMap<Vec<u8>, String>);
+
+impl Knowledge {
+    /// To be taken before etcd is asked.
+    pub fn versions(&self) -> Versions {
+        let catalogue = self.catalogue();
+        Versions(catalogue.headers.iter().map(|(key, header)| (key.clone(), header.resource_version.clone())).collect())
+    }
+
+    /// Etcd stands at `version`, and was asked after `before` was taken. If what is known is of another history it is
+    /// given up; says at which version it was.
+    pub async fn check_history(&self, version: u64, before: &Versions) -> Result<Option<u64>, StoreError> {
+        let Some((beyond, dead)) = self.dead_collections(version, before) else { return Ok(None) };
+        let mut ops: Vec<Op> = dead
+            .into_iter()
+            .flat_map(|header| [Op::Delete(header.scope.key()), Op::DeletePrefix(keys::items(header.id))])
+            .collect();
+        let singles = self.dead_singles()?;
+        for row in &singles {
+            self.repeats.forget(row);
+            self.recent.forget(row);
+        }
+        ops.extend(singles.into_iter().map(Op::Delete));
+        self.writer().apply(Batch { ops, epoch: Some(self.writer().epoch()), durable: true, done: None }).await?;
+        Ok(Some(beyond))
+    }
+
+    /// The highest version beyond etcd's, and all collections that nothing was said of since; they are out of the
+    /// catalogue. `None`: none is beyond.
+    fn dead_collections(&self, version: u64, before: &Versions) -> Option<(u64, Vec<Header>)> {
+        let mut catalogue = self.catalogue();
+        let unsaid = |key: &Vec<u8>, header: &Header| before.0.get(key) == Some(&header.resource_version);
+        let proves = |header: &Header| group::is_built_in(&header.scope.group) && header.scope.resource != "events";
+        let beyond = catalogue.headers.iter().filter(|(key, header)| unsaid(key, header) && proves(header));
+        let beyond = beyond.map(|(_, header)| header.version_number()).filter(|known| *known > version).max()?;
+        let dead: Vec<Vec<u8>> =
+            catalogue.headers.iter().filter(|(key, header)| unsaid(key, header)).map(|(key, _)| key.clone()).collect();
+        Some((beyond, dead.iter().filter_map(|key| catalogue.headers.remove(key)).collect()))
+    }
+
+    /// Single objects, and what was remembered of others in forms of their own. Those said just now are fetched again.
+    fn dead_singles(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        let (mut rows, snapshot) = (Vec::new(), self.snapshot()?);
+        for kind in [keys::OBJECT, keys::DOCUMENT] {
+            snapshot.scan(&[kind], &mut |key, _| {
+                if kind == keys::OBJECT || !keys::is_discovery(key) {
+                    rows.push(key.to_vec());
+                }
+                true
+            })?;
+        }
+        Ok(rows)
+    }
+}
+
+#[cfg(test)]
+mod tests;
