@@ -6,14 +6,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::kube::api::{ListParams, PartialObjectMeta};
-use ::kube::{Api, Client};
-use k8s_openapi::api::core::v1::Node;
+use ::kube::Client;
+use ::kube::client::Body;
+use http::header::ACCEPT;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde::Deserialize;
 
 use crate::state::link::Link;
 use crate::store::Knowledge;
 
 const AGAIN: Duration = Duration::from_secs(60);
+
+/// As little as possible is wanted.
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+
+/// Of a list what it says of itself.
+#[derive(Deserialize)]
+struct List {
+    metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta,
+}
 
 pub struct History {
     pub client: Client,
@@ -39,9 +51,14 @@ impl History {
 
     async fn look(&self) -> anyhow::Result<()> {
         let before = self.knowledge.versions();
-        let nodes: Api<PartialObjectMeta<Node>> = Api::all(self.client.clone());
-        let own = ListParams::default().fields(&format!("metadata.name={}", self.node_name)).limit(1);
-        let version = nodes.list_metadata(&own).await?.metadata.resource_version;
+        let target = format!("/api/v1/nodes?fieldSelector=metadata.name%3D{}&limit=1", self.node_name);
+        let request = Request::get(target).header(ACCEPT, METADATA).body(Body::empty())?;
+        let response = self.client.send(request).await?;
+        anyhow::ensure!(response.status() == StatusCode::OK, "{}", response.status());
+        // Only the cloud can say where it stands.
+        anyhow::ensure!(!response.headers().contains_key("cache-status"), "the store has answered");
+        let list: List = serde_json::from_slice(&response.into_body().collect().await?.to_bytes())?;
+        let version = list.metadata.resource_version;
         let version = version.and_then(|version| version.parse().ok());
         let version = version.ok_or_else(|| anyhow::anyhow!("a list of Nodes without a version"))?;
         if let Some(known) = self.knowledge.check_history(version, &before).await? {

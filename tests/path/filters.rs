@@ -158,9 +158,14 @@ async fn a_pool_that_cannot_be_read_for_a_while_stays_as_it_was() {
     service(&rig, "near", "ClusterIP", &json!({"openyurt.io/topologyKeys": "openyurt.io/nodepool"}));
     let shows = async |expected: &[&str]| Ok(addresses(&slices(&client).await) == expected);
     eventually("the pool's", SECONDS(10), async || shows(&["10.1.0.1", "10.1.0.3"]).await).await.unwrap();
+    // Every watch begins anew behind a cut.
+    rig.cut(Fault::Reset).await;
+    rig.fake.heal().unwrap();
     rig.fake.clear_requests();
     rig.fake.fault_at(POOLS, Fault::Status(500));
-    rig.fake.fault(Fault::GoAway);
+    rig.link_is(1.0).await;
+    let client = rig.hub.kubelet().await.unwrap();
+    let shows = async |expected: &[&str]| Ok(addresses(&slices(&client).await) == expected);
     eventually("it is asked for in vain", SECONDS(30), async || {
         assert!(shows(&["10.1.0.1", "10.1.0.3"]).await?, "what was known stands");
         Ok(rig.fake.requests().iter().filter(|seen| seen.path_and_query.starts_with(POOLS)).count() >= 2)
