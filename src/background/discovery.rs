@@ -1,9 +1,9 @@
 //! What describes the API, read before anybody asks: a client that starts cold offline must find the API it knows.
 //!
 //! Receives the hub's own client, whose answers are remembered as they pass. Reads `/version`, `/api` and `/apis` with
-//! what is below them, and `/openapi`, once the link is up, and again now and then; of what is known already only whether
-//! it has changed, so that most rounds are a few answers without a body. A new CRD or APIService changes `/apis`, and
-//! with it `/openapi/v3`.
+//! what is below them, and `/openapi`, once the link is up. Later rounds ask by ETag whether `/api`, `/apis`, `/openapi/v2`
+//! and the list of `/openapi/v3` have changed, and read on only where one has: most are four answers without a body. A new
+//! CRD or APIService changes all but the first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,8 @@ const RETRY: Duration = Duration::from_secs(15);
 
 const JSON: &str = "application/json";
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+/// What the kube-apiserver calls it, whatever is asked for.
+const OPENAPI_V3: &str = "text/plain; charset=utf-8";
 const OPENAPI_V2: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 pub struct Discovery {
@@ -75,7 +77,7 @@ impl Discovery {
         let mut complete = false;
         loop {
             self.link.is_back().await;
-            match self.round().await {
+            match self.round(!complete).await {
                 Ok(()) => {
                     if !std::mem::replace(&mut complete, true) {
                         tracing::info!("the API's description is known");
@@ -83,6 +85,7 @@ impl Discovery {
                     tokio::time::sleep(AGAIN).await;
                 }
                 Err(error) => {
+                    complete = false;
                     tracing::debug!(error = format!("{error:#}"), "the API's description is not read");
                     tokio::time::sleep(RETRY).await;
                 }
@@ -90,20 +93,37 @@ impl Discovery {
         }
     }
 
-    async fn round(&self) -> anyhow::Result<()> {
+    /// `all`: what is below has not been read yet, changed or not.
+    async fn round(&self, all: bool) -> anyhow::Result<()> {
+        let changed = self.refresh("/api", AGGREGATED).await? | self.refresh("/apis", AGGREGATED).await?;
+        if all || changed {
+            self.groups().await?;
+        }
+        if self.refresh("/openapi/v3", OPENAPI_V3).await? || all {
+            self.documents().await?;
+        }
+        self.refresh("/openapi/v2", OPENAPI_V2).await.map(drop)
+    }
+
+    /// The version, and discovery for clients that do not know its aggregated form.
+    async fn groups(&self) -> anyhow::Result<()> {
         self.read("/version", JSON).await?;
         let api: Versions = serde_json::from_slice(&self.read("/api", JSON).await?).context("/api")?;
         let groups: Groups = serde_json::from_slice(&self.read("/apis", JSON).await?).context("/apis")?;
         let core = api.versions.into_iter().map(|version| format!("/api/{version}"));
         let others = groups.groups.into_iter().flat_map(|group| group.versions);
-        let all: Vec<String> = core.chain(others.map(|version| format!("/apis/{}", version.group_version))).collect();
         // An API server behind the kube-apiserver may be away: what it has is missing, not the rest.
-        let mut missing = self.refresh("/api", AGGREGATED).await.err().or(self.refresh("/apis", AGGREGATED).await.err());
-        for path in all {
+        let mut missing = None;
+        for path in core.chain(others.map(|version| format!("/apis/{}", version.group_version))) {
             missing = self.read(&path, JSON).await.err().or(missing);
         }
-        missing = self.refresh("/openapi/v2", OPENAPI_V2).await.err().or(missing);
+        missing.map_or(Ok(()), Err)
+    }
+
+    /// Each document of `/openapi/v3`.
+    async fn documents(&self) -> anyhow::Result<()> {
         let openapi: OpenApi = serde_json::from_slice(&self.read("/openapi/v3", JSON).await?).context("/openapi/v3")?;
+        let mut missing = None;
         for path in openapi.paths.into_values() {
             missing = self.openapi(&path.url).await.err().or(missing);
         }
@@ -117,7 +137,7 @@ impl Discovery {
         if !hash.is_empty() && etag.is_some_and(|etag| etag.trim_matches('"') == hash) {
             return Ok(());
         }
-        self.refresh(url, JSON).await
+        self.refresh(url, JSON).await.map(drop)
     }
 
     /// Reads what is of use here, too.
@@ -127,21 +147,23 @@ impl Discovery {
         Ok(response.into_body().collect().await?.to_bytes().to_vec())
     }
 
-    /// Lets it be remembered, if it has changed.
-    async fn refresh(&self, target: &str, accept: &str) -> anyhow::Result<()> {
+    /// Lets it be remembered, if it has changed; says whether.
+    async fn refresh(&self, target: &str, accept: &str) -> anyhow::Result<bool> {
         let path = target.split_once('?').map_or(target, |(path, _)| path);
         let mut request = Request::get(target).header(ACCEPT, accept).header(ACCEPT_ENCODING, "gzip");
         if let Some(etag) = self.etag(path, accept) {
             request = request.header(IF_NONE_MATCH, etag);
         }
         let response = self.send(request).await.with_context(|| target.to_owned())?;
-        let known = matches!(response.status(), StatusCode::OK | StatusCode::NOT_MODIFIED);
-        anyhow::ensure!(known, "{target}: {}", response.status());
+        if response.status() == StatusCode::NOT_MODIFIED {
+            return Ok(false);
+        }
+        anyhow::ensure!(response.status() == StatusCode::OK, "{target}: {}", response.status());
         let mut body = response.into_body();
         while let Some(frame) = body.frame().await {
             frame?;
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn send(&self, request: http::request::Builder) -> anyhow::Result<http::Response<Body>> {

@@ -37,11 +37,12 @@ pub struct History {
 impl History {
     /// Looks for ever.
     pub async fn watch(self) {
-        let mut link = self.link.watch();
+        let (mut link, mut last) = (self.link.watch(), 0);
         loop {
             self.link.is_back().await;
-            if let Err(error) = self.look().await {
-                tracing::debug!(error = format!("{error:#}"), "etcd's version is not known");
+            match self.look(last).await {
+                Ok(version) => last = version,
+                Err(error) => tracing::debug!(error = format!("{error:#}"), "etcd's version is not known"),
             }
             // Over a restored etcd the link is down for a while.
             let went_down = async { link.wait_for(|up| !*up).await.is_ok() };
@@ -49,7 +50,8 @@ impl History {
         }
     }
 
-    async fn look(&self) -> anyhow::Result<()> {
+    /// Where etcd stands; `last`: where it stood.
+    async fn look(&self, last: u64) -> anyhow::Result<u64> {
         let before = self.knowledge.versions();
         let target = format!("/api/v1/nodes?fieldSelector=metadata.name%3D{}&limit=1", self.node_name);
         let request = Request::get(target).header(ACCEPT, METADATA).body(Body::empty())?;
@@ -61,13 +63,13 @@ impl History {
         let version = list.metadata.resource_version;
         let version = version.and_then(|version| version.parse().ok());
         let version = version.ok_or_else(|| anyhow::anyhow!("a list of Nodes without a version"))?;
-        if let Some(known) = self.knowledge.check_history(version, &before).await? {
+        if let Some(known) = self.knowledge.check_history(version, last, &before).await? {
             tracing::error!(
                 version,
                 known,
                 "the cluster's history went back (etcd restored, or a cluster built anew): what was remembered is given up, and remembered anew"
             );
         }
-        Ok(())
+        Ok(version)
     }
 }

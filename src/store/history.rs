@@ -1,16 +1,16 @@
 //! The cluster's own history may go back: etcd restored from a snapshot, a cluster built anew at the same address.
 //!
-//! Versions are numbers of one etcd, and never fall. What was remembered at a version beyond the one at which etcd
-//! stands, and not said anew since that was asked, is of another history; and so is everything else that was remembered
-//! before. It is given up whole: nothing of it can be told from what is still true.
+//! Versions are numbers of one etcd, and never fall. Where it stands now is asked of the Nodes; if it stood further
+//! before, or Nodes were remembered at a version beyond that and not said anew since, its history is another one; and so
+//! is everything that was remembered before. It is given up whole: nothing of it can be told from what is still true.
 //!
-//! Events may be in an etcd of their own, custom groups behind another API server: they prove nothing.
+//! A kube-apiserver may keep any other resource in an etcd of its own (`--etcd-servers-overrides`), and custom groups may
+//! be behind another API server: they prove nothing.
 
 use std::collections::HashMap;
 
 use super::writer::Batch;
 use super::{Header, Knowledge, Op, StoreError, keys};
-use crate::kube::group;
 
 /// What was known when etcd's version was asked for: collections, by key, at their versions.
 pub struct Versions(HashMap<Vec<u8>, String>);
@@ -22,10 +22,10 @@ impl Knowledge {
         Versions(catalogue.headers.iter().map(|(key, header)| (key.clone(), header.resource_version.clone())).collect())
     }
 
-    /// Etcd stands at `version`, and was asked after `before` was taken. If what is known is of another history it is
-    /// given up; says at which version it was.
-    pub async fn check_history(&self, version: u64, before: &Versions) -> Result<Option<u64>, StoreError> {
-        let Some((beyond, dead)) = self.dead_collections(version, before) else { return Ok(None) };
+    /// The Nodes' etcd stands at `version`, stood at `last` (0: not known), and was asked after `before` was taken. If what
+    /// is known is of another history it is given up; says at which version it was.
+    pub async fn check_history(&self, version: u64, last: u64, before: &Versions) -> Result<Option<u64>, StoreError> {
+        let Some((beyond, dead)) = self.dead_collections(version, last, before) else { return Ok(None) };
         let mut ops: Vec<Op> = dead
             .into_iter()
             .flat_map(|header| [Op::Delete(header.scope.key()), Op::DeletePrefix(keys::items(header.id))])
@@ -42,12 +42,13 @@ impl Knowledge {
 
     /// The highest version beyond etcd's, and all collections that nothing was said of since; they are out of the
     /// catalogue. `None`: none is beyond.
-    fn dead_collections(&self, version: u64, before: &Versions) -> Option<(u64, Vec<Header>)> {
+    fn dead_collections(&self, version: u64, last: u64, before: &Versions) -> Option<(u64, Vec<Header>)> {
         let mut catalogue = self.catalogue();
         let unsaid = |key: &Vec<u8>, header: &Header| before.0.get(key) == Some(&header.resource_version);
-        let proves = |header: &Header| group::is_built_in(&header.scope.group) && header.scope.resource != "events";
-        let beyond = catalogue.headers.iter().filter(|(key, header)| unsaid(key, header) && proves(header));
-        let beyond = beyond.map(|(_, header)| header.version_number()).filter(|known| *known > version).max()?;
+        let is_node = |header: &Header| header.scope.group.is_empty() && header.scope.resource == "nodes";
+        let nodes = catalogue.headers.iter().filter(|(key, header)| unsaid(key, header) && is_node(header));
+        let known = nodes.map(|(_, header)| header.version_number()).chain([last]);
+        let beyond = known.filter(|known| *known > version).max()?;
         let dead: Vec<Vec<u8>> =
             catalogue.headers.iter().filter(|(key, header)| unsaid(key, header)).map(|(key, _)| key.clone()).collect();
         Some((beyond, dead.iter().filter_map(|key| catalogue.headers.remove(key)).collect()))

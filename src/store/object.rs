@@ -120,22 +120,15 @@ impl Knowledge {
         Ok(best)
     }
 
-    /// The documents whose names begin with `name` and a NUL, with what follows it; their bodies are left out.
-    pub fn documents(&self, name: &str) -> Result<Vec<(String, Document)>, StoreError> {
+    /// What follows in the names of documents that begin with `name` and a NUL.
+    pub fn documents(&self, name: &str) -> Result<Vec<String>, StoreError> {
         let prefix = keys::key(keys::DOCUMENT, &[name, ""]);
-        let (mut found, mut damaged) = (Vec::new(), None);
-        self.snapshot()?.scan(&prefix, &mut |key, row| {
-            let row = self.sealer().open_row(key, row.to_vec());
-            match row.and_then(|mut row| split(key, &mut row)) {
-                Ok(document) => found.push((String::from_utf8_lossy(&key[prefix.len()..]).into_owned(), document)),
-                Err(error) => damaged = Some(error),
-            }
+        let mut found = Vec::new();
+        self.snapshot()?.scan(&prefix, &mut |key, _| {
+            found.push(String::from_utf8_lossy(&key[prefix.len()..]).into_owned());
             true
         })?;
-        match damaged {
-            Some(error) if found.is_empty() => Err(error),
-            _ => Ok(found),
-        }
+        Ok(found)
     }
 
     pub fn document(&self, name: &str) -> Result<Option<Document>, StoreError> {

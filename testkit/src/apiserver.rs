@@ -3,14 +3,16 @@
 //! Nothing in it changes but by requests: no leases or endpoints of its own. Both processes end with the value, and
 //! with the thread that has started it.
 
+use std::cell::RefCell;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::client::{Alpn, Client};
+use crate::hub::eventually;
 use crate::pki::Pki;
 
 /// A static token of somebody who may do everything.
@@ -97,17 +99,15 @@ impl Apiserver {
     }
 
     async fn ready(&mut self) -> Result<()> {
-        let deadline = Instant::now() + READY;
-        loop {
-            if let Ok(client) = self.client().await
-                && client.get("/readyz").await.is_ok_and(|answer| answer.status == 200)
-            {
-                return Ok(());
-            }
-            let ended = self.servers.iter_mut().any(|server| !matches!(server.try_wait(), Ok(None)));
-            ensure!(!ended && Instant::now() < deadline, "the kube-apiserver is not ready:\n{}", self.logs());
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        let (address, ca) = (self.address, self.pki.ca_pem().to_owned());
+        let servers = RefCell::new(&mut self.servers);
+        let ready = eventually("the kube-apiserver is ready", READY, async || {
+            let ended = servers.borrow_mut().iter_mut().any(|server| !matches!(server.try_wait(), Ok(None)));
+            ensure!(!ended, "one of the servers has ended");
+            let Ok(client) = client(address, &ca).await else { return Ok(false) };
+            Ok(client.get("/readyz").await.is_ok_and(|answer| answer.status == 200))
+        });
+        ready.await.with_context(|| self.logs())
     }
 
     /// The last lines of both.
@@ -126,7 +126,7 @@ impl Apiserver {
 
     /// A client on the server itself, with the token of somebody who may do everything.
     pub async fn client(&self) -> Result<Client> {
-        Ok(Client::https(self.address, self.pki.ca_pem(), "127.0.0.1", Alpn::H2).await?.with_token(TOKEN))
+        client(self.address, self.pki.ca_pem()).await
     }
 
     /// Ends both servers, as a cut would.
@@ -136,6 +136,10 @@ impl Apiserver {
             let _ = server.wait();
         }
     }
+}
+
+async fn client(address: SocketAddr, ca_pem: &str) -> Result<Client> {
+    Ok(Client::https(address, ca_pem, "127.0.0.1", Alpn::H2).await?.with_token(TOKEN))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

@@ -1,7 +1,10 @@
 //! What there is in the cluster.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use testkit::client::Client;
+use testkit::hub::eventually;
 
 use crate::random::Random;
 use crate::{JSON, PROTOBUF};
@@ -220,13 +223,11 @@ async fn define_widgets(cloud: &Client) {
         },
     });
     post(cloud, WIDGETS, &definition).await;
-    for _ in 0..200 {
-        if cloud.get("/apis/example.com/v1/widgets").await.unwrap().status == 200 {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-    panic!("widgets are not served");
+    eventually("widgets are served", Duration::from_secs(30), async || {
+        Ok(cloud.get("/apis/example.com/v1/widgets").await?.status == 200)
+    })
+    .await
+    .unwrap();
 }
 
 async fn post(cloud: &Client, path: &str, object: &Value) -> Value {

@@ -45,7 +45,7 @@ pub(super) fn serve_filtered(
 pub(super) fn serve(knowledge: &Knowledge, context: &Context, asked: &Asked) -> Result<Response, Refusal> {
     let info = &context.info;
     let known = knowledge.documents(info.path.trim_end_matches('/'))?;
-    let there: Vec<&str> = known.iter().map(|(content_type, _)| content_type.as_str()).collect();
+    let there: Vec<&str> = known.iter().map(String::as_str).collect();
     let Some(content_type) = media::negotiated(asked.accept(), &there) else {
         let what = if there.is_empty() { String::new() } else { format!(" in this representation, but as {}", there.join(", ")) };
         return Err(Refusal::unavailable(format!("the link to the cloud is down, and this document is not known{what}")));
