@@ -1,9 +1,9 @@
 //! What describes the API, read before anybody asks: a client that starts cold offline must find the API it knows.
 //!
 //! Receives the hub's own client, whose answers are remembered as they pass. Reads `/version`, `/api` and `/apis` with
-//! what is below them, and `/openapi`, once the link is up. Later rounds ask by ETag whether `/api`, `/apis`, `/openapi/v2`
-//! and the list of `/openapi/v3` have changed, and read on only where one has: most are four answers without a body. A new
-//! CRD or APIService changes all but the first.
+//! what is below them, and `/openapi`, once the link is up. Later rounds ask by ETag whether `/api`, `/apis` and
+//! `/openapi/v2` have changed, and read on only where one has: most are three answers without a body. A new CRD or
+//! APIService changes the last two, another schema the last. (The list of `/openapi/v3` always comes with its body.)
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +25,6 @@ const RETRY: Duration = Duration::from_secs(15);
 
 const JSON: &str = "application/json";
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-/// What the kube-apiserver calls it, whatever is asked for.
-const OPENAPI_V3: &str = "text/plain; charset=utf-8";
 const OPENAPI_V2: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 pub struct Discovery {
@@ -99,10 +97,11 @@ impl Discovery {
         if all || changed {
             self.groups().await?;
         }
-        if self.refresh("/openapi/v3", OPENAPI_V3).await? || all {
+        let schemas = self.refresh("/openapi/v2", OPENAPI_V2).await;
+        if all || changed || matches!(schemas, Ok(true)) {
             self.documents().await?;
         }
-        self.refresh("/openapi/v2", OPENAPI_V2).await.map(drop)
+        schemas.map(drop)
     }
 
     /// The version, and discovery for clients that do not know its aggregated form.
