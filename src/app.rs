@@ -49,6 +49,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 
 async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
     let files = open::files(&settings)?;
+    let marks = files.marks();
     let (node, anonymous) = files.client_configs().map_err(BadConfiguration)?;
     let serving = Arc::new(Serving::new(files.server_config().map_err(BadConfiguration)?));
     let address = network::LocalAddress { address: settings.secure.ip(), interface: settings.interface.clone() };
@@ -67,7 +68,7 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
     let readiness = Readiness::not_yet("the hub is starting");
     let path = parts.path(&settings);
     parts.spawn_loops(&settings, &path, loops);
-    loops.spawn(files.follow(parts.credentials.clone(), serving.clone()));
+    loops.spawn(files.follow(marks, parts.credentials.clone(), serving.clone()));
     if settings.manage_address {
         loops.spawn(address.keep());
     }

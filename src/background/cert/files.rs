@@ -97,16 +97,21 @@ impl Files {
         Ok(Arc::new(config))
     }
 
-    fn marks(&self) -> Vec<Option<(SystemTime, u64)>> {
-        [&self.client_certificate, &self.client_key, &self.certificate_authority, &self.tls_cert_file, &self.tls_private_key_file]
-            .iter()
-            .map(|path| std::fs::metadata(path).ok().and_then(|data| Some((data.modified().ok()?, data.len()))))
-            .collect()
+    /// To be taken before they are read.
+    pub fn marks(&self) -> Marks {
+        let files = [
+            &self.client_certificate,
+            &self.client_key,
+            &self.certificate_authority,
+            &self.tls_cert_file,
+            &self.tls_private_key_file,
+        ];
+        let mark = |path: &&PathBuf| std::fs::metadata(path).ok().and_then(|data| Some((data.modified().ok()?, data.len())));
+        Marks(files.iter().map(mark).collect())
     }
 
-    /// Swaps what changed, for ever.
-    pub async fn follow(self, credentials: Arc<Credentials>, serving: Arc<Serving>) {
-        let mut seen = self.marks();
+    /// Swaps what has changed since `seen`, for ever.
+    pub async fn follow(self, mut seen: Marks, credentials: Arc<Credentials>, serving: Arc<Serving>) {
         loop {
             tokio::time::sleep(LOOK).await;
             let marks = self.marks();
@@ -131,6 +136,10 @@ impl Files {
         }
     }
 }
+
+/// By what a change of the files is noticed.
+#[derive(PartialEq, Eq)]
+pub struct Marks(Vec<Option<(SystemTime, u64)>>);
 
 /// Names and addresses of the serving certificate that is made if none is given.
 pub struct OwnServing<'a> {
@@ -213,5 +222,23 @@ mod tests {
         assert_ne!(other, first, "Pods could not verify it");
         std::fs::write(folder.path().join("serving.crt"), &other[..100]).unwrap();
         assert_ne!(made("169.254.2.2"), other, "half of a file is none");
+    }
+    /// Whenever the loop comes to run for the first time.
+    #[tokio::test(start_paused = true)]
+    async fn what_changes_between_the_first_reading_and_the_first_look_is_noticed() {
+        let (folder, pki) = (tempfile::tempdir().unwrap(), testkit::pki::Pki::new());
+        let (client_certificate, client_key) = pki.client("n", "g").write_to(folder.path(), "node").unwrap();
+        let (tls_cert_file, tls_private_key_file) = pki.server(&["127.0.0.1"]).write_to(folder.path(), "serving").unwrap();
+        let certificate_authority = pki.write_to(folder.path()).unwrap();
+        let files = Files { client_certificate, client_key, certificate_authority, tls_cert_file, tls_private_key_file };
+        let marks = files.marks();
+        let (node, anonymous) = files.client_configs().unwrap();
+        let first = files.server_config().unwrap();
+        let serving = Arc::new(Serving::new(first.clone()));
+        // Another length at least: the clock of files is coarse.
+        std::fs::write(&files.tls_cert_file, [&std::fs::read(&files.tls_cert_file).unwrap()[..], b"\n"].concat()).unwrap();
+        tokio::spawn(files.follow(marks, Arc::new(Credentials::new(node, anonymous)), serving.clone()));
+        tokio::time::sleep(LOOK * 2).await;
+        assert!(!Arc::ptr_eq(&serving.current(), &first), "the changed one is served");
     }
 }
