@@ -122,14 +122,21 @@ impl ListView {
         [&*self.prefix, place].concat()
     }
 
-    /// How many items there are behind a key, selected or not.
-    pub fn count_after(&self, key: &[u8]) -> Result<u64, StoreError> {
-        let mut rows = 0;
-        self.snapshot.scan_after(&self.prefix, key, &mut |_, _| {
-            rows += 1;
-            true
+    /// How many items there are behind a key, of those that are `among`, wanted or not.
+    pub fn count_after(&self, knowledge: &Knowledge, key: &[u8], among: &Selection) -> Result<u64, StoreError> {
+        let (mut count, mut failed) = (0, None);
+        self.snapshot.scan_after(&self.prefix, key, &mut |key, value| {
+            if among.is_empty() {
+                count += 1;
+                return true;
+            }
+            match self.selected(among, knowledge, key, value) {
+                Ok(item) => count += u64::from(item.is_some()),
+                Err(error) => failed = Some(error),
+            }
+            failed.is_none()
         })?;
-        Ok(rows)
+        failed.map_or(Ok(count), Err)
     }
 
     /// Whether it is all there is in its namespace, or in all.
@@ -160,7 +167,7 @@ impl ListView {
         visit: &mut dyn FnMut(&[u8], Vec<u8>) -> bool,
     ) -> Result<(), StoreError> {
         let mut result = Ok(());
-        let mut each = |key: &[u8], value: &[u8]| match self.wanted(knowledge, key, value) {
+        let mut each = |key: &[u8], value: &[u8]| match self.selected(&self.selection, knowledge, key, value) {
             Ok(None) => true,
             Ok(Some(item)) => visit(key, item),
             Err(error) => {
@@ -175,10 +182,17 @@ impl ListView {
         result
     }
 
-    fn wanted(&self, knowledge: &Knowledge, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    /// The item in a row, if it is selected.
+    fn selected(
+        &self,
+        selection: &Selection,
+        knowledge: &Knowledge,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         let item = knowledge.sealer().open_row(key, value.to_vec())?;
         let scope = &self.header.scope;
-        let matches = self.selection.matches(&scope.fields(), scope.encoding(), &item);
+        let matches = selection.matches(&scope.fields(), scope.encoding(), &item);
         let matches = matches.map_err(|error| StoreError::Backend(format!("{}: {error}", keys::printable(key))))?;
         Ok(matches.then_some(item))
     }

@@ -38,7 +38,7 @@ const METADATA_LIST: [&str; 2] = [
 ];
 
 /// What was answered otherwise once: always asked.
-pub const FOUND: [&str; 7] = [
+pub const FOUND: [&str; 19] = [
     // The limit was not reached, and a token came all the same.
     "/api/v1/services?fieldSelector=spec.clusterIP%3DNone&limit=500",
     // From a collection that is selected already nobody sees what lies behind the last one.
@@ -48,6 +48,19 @@ pub const FOUND: [&str; 7] = [
     // One object is not looked for behind itself, but in the next namespace.
     "/api/v1/namespaces/a/pods?fieldSelector=metadata.name%3Dp-1&limit=1",
     "/api/v1/pods?fieldSelector=metadata.name%3Dp-1&limit=1",
+    // Of a node's Pods there is an index, and no other is seen behind the last one.
+    "/api/v1/namespaces/a/pods?fieldSelector=spec.nodeName%3Dn-1&limit=1",
+    "/api/v1/namespaces/a/pods?fieldSelector=spec.nodeName%3Dn-1&limit=2",
+    "/api/v1/namespaces/a/pods?fieldSelector=spec.nodeName%3Dn-1&limit=3",
+    "/api/v1/namespaces/b/pods?fieldSelector=spec.host%3Dn-1&limit=3",
+    "/api/v1/namespaces/b/pods?fieldSelector=spec.nodeName%3Dn-2&limit=3",
+    "/api/v1/namespaces/b/pods?fieldSelector=spec.nodeName%3Dn-2&limit=4",
+    "/api/v1/namespaces/b/pods?fieldSelector=spec.nodeName%3Dn-2,status.phase%3DRunning&limit=1",
+    "/api/v1/namespaces/c/pods?fieldSelector=spec.nodeName%3Dn-2,status.phase%3DRunning&limit=2",
+    "/api/v1/namespaces/c/pods?fieldSelector=spec.nodeName%3Dn-2&labelSelector=app+notin+(web)&limit=1",
+    "/api/v1/namespaces/c/pods?fieldSelector=spec.nodeName%3Dn-2&labelSelector=app+notin+(web)&limit=2",
+    "/api/v1/pods?fieldSelector=spec.nodeName%3Dn-1&limit=7",
+    "/api/v1/pods?fieldSelector=spec.nodeName%3Dn-2&limit=13",
     // Which of two faults is told.
     "/api/v1/nodes?fieldSelector=spec.podCIDR%3Dx&resourceVersion=x",
     "/api/v1/pods?labelSelector=app%3D%3D%3Dweb&resourceVersionMatch=Exact",

@@ -21,7 +21,7 @@ use crate::kube::selector::{Fields, Selection};
 use crate::request::context::{Body, BodyError, Context, Refusal, Response, Whose, full};
 use crate::request::filter::{Chain, FilterError};
 use crate::request::names;
-use crate::store::{Found, Knowledge, StoreError};
+use crate::store::{Found, Knowledge, ListView, StoreError};
 
 fn unfiltered(error: &FilterError) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, format!("filter: {error}"))
@@ -141,8 +141,21 @@ pub(super) fn is_selectable(context: &Context, selection: &Selection) -> Result<
     }
 }
 
+/// Among which items the kube-apiserver looks: of the newest state it has an index of the Pods of each node, and sees no
+/// others behind the last one.
+fn looked_among(view: &ListView, window: &Window, selection: &Selection) -> Selection {
+    let scope = &view.header.scope;
+    let is_pods = scope.group.is_empty() && scope.resource == "pods";
+    let fields = &selection.fields;
+    let node = fields.exactly("spec.nodeName").or_else(|| fields.exactly("spec.host"));
+    match node.filter(|_| is_pods && window.is_of_newest()) {
+        Some(node) => Selection::parse("", &format!("spec.nodeName={node}")).unwrap_or_default(),
+        None => Selection::default(),
+    }
+}
+
 /// What the list says of the state it is of, and of what there is behind its last item.
-fn envelope(measured: &Measured, window: &Window, selection: &Selection) -> Result<Envelope, StoreError> {
+fn envelope(knowledge: &Knowledge, measured: &Measured, window: &Window, selection: &Selection) -> Result<Envelope, StoreError> {
     let view = &measured.shown.view;
     let TypeMeta { api_version, kind } = measured.shown.list_types();
     // Metadata is a built-in type, whatever it is of.
@@ -155,7 +168,7 @@ fn envelope(measured: &Measured, window: &Window, selection: &Selection) -> Resu
         if one && window.after.is_none() {
             return Ok(envelope);
         }
-        let behind = view.count_after(last)?;
+        let behind = view.count_after(knowledge, last, &looked_among(view, window, selection))?;
         envelope.continue_token =
             (behind > 0).then(|| window::token(&view.header.scope.resource, view.header.version_number(), view.place(last)));
         envelope.remaining_item_count = (behind > 0 && view.is_unselected()).then_some(behind);
@@ -174,7 +187,7 @@ async fn items(
     let after = window.after.as_ref().map(|place| shown.view.key(place.as_bytes()));
     let from = Cursor { after, left: window.limit.unwrap_or(u64::MAX) };
     let measured = shown.measure(knowledge, from.clone()).await?;
-    let envelope = envelope(&measured, window, selection)?;
+    let envelope = envelope(knowledge, &measured, window, selection)?;
     let Measured { shown, bytes, items, .. } = measured;
     let ends = match media.encoding {
         // As Go writes a list that nobody has put anything in.

@@ -83,6 +83,11 @@ impl Window {
         Ok(Self { version, after: Some(after), limit })
     }
 
+    /// Whether it is about the newest state, whatever that is.
+    pub(super) fn is_of_newest(&self) -> bool {
+        self.after.is_none() && matches!(self.version, Version::Any | Version::AtLeast(_))
+    }
+
     /// Whether the state that is known is one that was asked for.
     pub(super) fn allows(&self, known: u64) -> Result<(), Refusal> {
         let expired = |message: String| Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Cloud, message));
