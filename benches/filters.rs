@@ -74,6 +74,7 @@ fn chain(case: &Case) -> Chain {
         node_name: "n1".into(),
         inputs: Arc::new(inputs),
         rules: Arc::new(Rules::new(rules)),
+        told: Default::default(),
         metrics: Arc::new(Metrics::default()),
     });
     let ask = Ask {

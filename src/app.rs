@@ -26,6 +26,7 @@ use crate::runtime::metrics::Metrics;
 use crate::state::credentials::{Credentials, Serving};
 use crate::state::link::Link;
 use crate::state::rules::{RuleSet, Rules};
+use crate::state::told::Told;
 use crate::store::Knowledge;
 use crate::upstream::{Means, Server, Timing};
 
@@ -172,6 +173,7 @@ impl Parts {
             node_name: settings.node_name.clone(),
             inputs: Arc::default(),
             rules: rules.clone(),
+            told: Told::default(),
             metrics: self.metrics.clone(),
         });
         Arc::new(Path {

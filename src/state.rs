@@ -1,9 +1,10 @@
 //! Snapshots that the loops write and the path reads: the link's verdict, the
-//! credentials for the cloud, the rules, what filters go by. Readers never wait.
+//! credentials for the cloud, the rules, what filters go by, what clients were told by them. Readers never wait.
 
 pub mod credentials;
 pub mod filters;
 pub mod inputs;
 pub mod link;
 pub mod rules;
+pub mod told;
 pub mod user_rule;

@@ -86,6 +86,7 @@ impl Case {
             node_name: "n1".to_owned(),
             inputs: Arc::new(inputs),
             rules: Arc::new(Rules::new(RuleSet::new(Agents::default(), &[filter]))),
+            told: Default::default(),
             metrics: Arc::new(Metrics::default()),
         });
         let (group, resource) = self.resource();

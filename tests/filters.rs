@@ -81,6 +81,7 @@ fn chain(group: &str, resource: &str) -> Chain {
         node_name: "n1".to_owned(),
         inputs: Arc::new(inputs),
         rules: Arc::new(Rules::new(rules)),
+        told: Default::default(),
         metrics: Arc::new(Metrics::default()),
     });
     let ask = Ask {

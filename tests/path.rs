@@ -16,6 +16,8 @@ mod online;
 mod rules;
 #[path = "path/start.rs"]
 mod start;
+#[path = "path/told.rs"]
+mod told;
 
 use std::time::Duration;
 

@@ -99,6 +99,7 @@ fn chain(case: &Case) -> Chain {
         node_name: "n1".to_owned(),
         inputs: Arc::new(inputs),
         rules: Arc::new(Rules::new(rules)),
+        told: Default::default(),
         metrics: Arc::new(Metrics::default()),
     });
     let (group, resource, _) = case.answers;

@@ -4,8 +4,8 @@
 //! the cloud. Begins when a filter first wants any of it. What cannot be read now is tried again; what was read stands
 //! until then.
 //!
-//! The pool's members come from the NodePool; where that may not be read from its NodeBuckets; else from the Nodes that
-//! carry its label. The kube-apiserver may let a node read none of these: then the members are nobody, and filters go by
+//! The pool's members come from the NodePool; where there is none, or it may not be read, from its NodeBuckets; else from the
+//! Nodes that carry its label. The kube-apiserver may let a node read none of these: then the members are nobody, and filters go by
 //! the zone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -77,7 +77,13 @@ impl Sources {
     fn publish_node(&self, labels: &BTreeMap<String, String>) {
         let label = |name: &str| labels.get(name).filter(|value| !value.is_empty()).cloned();
         let node = Node { pool: self.nodepool_name.clone().or_else(|| label(POOL_LABEL)), zone: label(ZONE_LABEL) };
-        self.inputs.update(|facts| facts.node = Some(Arc::new(node)));
+        self.inputs.update(|facts| {
+            // The members of another pool say nothing of this one.
+            if facts.node.as_ref().is_some_and(|before| before.pool != node.pool) {
+                facts.pool = None;
+            }
+            facts.node = Some(Arc::new(node));
+        });
     }
 
     async fn services(&self) {
@@ -99,9 +105,9 @@ impl Sources {
             }
             pause = RETRY;
             if settled {
-                let (all, topology) = (services.all.clone(), services.topology.clone());
+                let (marked, topology) = (services.marked.clone(), services.topology.clone());
                 self.inputs.update(|facts| {
-                    (facts.services, facts.topology) = (Some(Arc::new(all)), Some(Arc::new(topology)));
+                    (facts.services, facts.topology) = (Some(Arc::new(marked)), Some(Arc::new(topology)));
                 });
             }
         }
@@ -119,7 +125,7 @@ impl Sources {
                 match &node.pool {
                     Some(pool) => self.members(pool).await,
                     None => {
-                        self.publish_pool(BTreeSet::new());
+                        self.publish_pool(None, BTreeSet::new());
                         std::future::pending().await
                     }
                 }
@@ -138,68 +144,74 @@ impl Sources {
         }
     }
 
-    fn publish_pool(&self, members: BTreeSet<String>) {
-        self.inputs.update(|facts| facts.pool = Some(Arc::new(members)));
+    /// The members of a pool, if the node is still in it.
+    fn publish_pool(&self, pool: Option<&str>, members: BTreeSet<String>) {
+        self.inputs.update(|facts| {
+            if facts.node.as_ref().is_some_and(|node| node.pool.as_deref() == pool) {
+                facts.pool = Some(Arc::new(members));
+            }
+        });
     }
 
     /// Follows one pool; returns when it is to be looked up anew.
     async fn members(&self, pool: &str) {
-        let pools: Api<DynamicObject> =
-            Api::all_with(self.client.clone(), &resource("apps.openyurt.io", "v1beta2", "NodePool", "nodepools"));
+        let api = |version, kind, plural| -> Api<DynamicObject> {
+            Api::all_with(self.client.clone(), &resource("apps.openyurt.io", version, kind, plural))
+        };
+        let pools = api("v1beta2", "NodePool", "nodepools");
         // By name: that there is none is remembered, and known without the cloud.
         match pools.get_opt(pool).await {
-            Ok(Some(found)) => {
-                self.publish_pool(node_pool_members(&found));
-                return self.follow_pool(pools, pool).await;
+            Ok(Some(_)) => {
+                let config = watcher::Config::default().fields(&format!("metadata.name={pool}"));
+                self.follow_members(pool, pools, config, node_pool_members).await;
             }
-            // Its NodeBuckets go with it.
-            Ok(None) => self.publish_read(self.labelled(pool).await).await,
-            Err(error) if is_denied(&error) => {
-                let found = match self.buckets(pool).await {
-                    Some(nobody) if nobody.is_empty() => self.labelled(pool).await,
-                    found => found,
-                };
-                self.publish_read(found).await;
-            }
-            Err(error) => {
-                tracing::debug!(%error, pool, "the NodePool cannot be read");
-                tokio::time::sleep(RETRY).await;
+            Err(error) if !is_denied(&error) => tracing::debug!(%error, pool, "the NodePool cannot be read"),
+            _ => {
+                let config = watcher::Config::default().labels(&format!("{BUCKET_LABEL}={pool}"));
+                self.follow_members(pool, api("v1alpha1", "NodeBucket", "nodebuckets"), config, bucket_members).await;
+                if let Some(members) = self.labelled(pool).await {
+                    self.publish_pool(Some(pool), members);
+                    tokio::time::sleep(AGAIN).await;
+                }
             }
         }
+        tokio::time::sleep(RETRY).await;
     }
 
-    /// `None`: it cannot be read now, and what is known stands.
-    async fn publish_read(&self, members: Option<BTreeSet<String>>) {
-        let pause = if members.is_some() { AGAIN } else { RETRY };
-        if let Some(members) = members {
-            self.publish_pool(members);
-        }
-        tokio::time::sleep(pause).await;
-    }
-
-    async fn follow_pool(&self, pools: Api<DynamicObject>, pool: &str) {
-        let config = watcher::Config::default().fields(&format!("metadata.name={pool}"));
-        let mut events = std::pin::pin!(watcher(pools, config));
+    /// Follows the objects that name the pool's members, as long as there are any.
+    async fn follow_members(
+        &self,
+        pool: &str,
+        api: Api<DynamicObject>,
+        config: watcher::Config,
+        members: fn(&DynamicObject) -> Vec<String>,
+    ) {
+        let (mut known, mut listed) = (BTreeMap::new(), BTreeMap::new());
+        let mut events = std::pin::pin!(watcher(api, config));
         let mut pause = RETRY;
         while let Some(event) = events.next().await {
+            let settled = !matches!(event, Ok(Event::Init | Event::InitApply(_)));
             match event {
-                Ok(Event::InitApply(found) | Event::Apply(found)) => self.publish_pool(node_pool_members(&found)),
-                Ok(Event::Delete(_)) => return,
-                Ok(_) => {}
+                Ok(Event::Init) => listed.clear(),
+                Ok(Event::InitApply(found)) => drop(listed.insert(found.metadata.name.clone(), members(&found))),
+                Ok(Event::InitDone) => known = std::mem::take(&mut listed),
+                Ok(Event::Apply(found)) => drop(known.insert(found.metadata.name.clone(), members(&found))),
+                Ok(Event::Delete(gone)) => drop(known.remove(&gone.metadata.name)),
+                // There may be other sources; what was known of this one stands while it cannot be read.
+                Err(_) if known.is_empty() => return,
                 Err(error) => {
-                    wait("NodePool", &error, &mut pause).await;
+                    wait("the pool's members", &error, &mut pause).await;
                     continue;
                 }
             }
             pause = RETRY;
+            if settled && known.is_empty() {
+                return;
+            }
+            if settled {
+                self.publish_pool(Some(pool), known.values().flatten().cloned().collect());
+            }
         }
-    }
-
-    async fn buckets(&self, pool: &str) -> Option<BTreeSet<String>> {
-        let buckets: Api<DynamicObject> =
-            Api::all_with(self.client.clone(), &resource("apps.openyurt.io", "v1alpha1", "NodeBucket", "nodebuckets"));
-        let list = buckets.list(&ListParams::default().labels(&format!("{BUCKET_LABEL}={pool}"))).await;
-        read(list.map(|list| list.items.iter().flat_map(|bucket| names(&bucket.data["nodes"])).collect()))
     }
 
     async fn labelled(&self, pool: &str) -> Option<BTreeSet<String>> {
@@ -233,10 +245,10 @@ fn name_of(service: &LeanService) -> (String, String) {
     (service.metadata.namespace.clone().unwrap_or_default(), service.metadata.name.clone().unwrap_or_default())
 }
 
-/// All Services, as filters know them.
+/// The Services that filters have anything to do with.
 #[derive(Default)]
 struct Services {
-    all: HashMap<ServiceName, Service>,
+    marked: HashMap<ServiceName, Service>,
     topology: HashMap<ServiceName, String>,
 }
 
@@ -248,25 +260,26 @@ impl Services {
             Some(keys) => drop(self.topology.insert(name.clone(), keys)),
             None => drop(self.topology.remove(&name)),
         }
-        let listen = annotations.remove(LISTEN);
-        let discard = annotations.remove(DISCARD);
-        self.all.insert(name, Service { kind: service.spec.kind, listen, discard });
+        match (annotations.remove(LISTEN), annotations.remove(DISCARD)) {
+            (None, None) => drop(self.marked.remove(&name)),
+            (listen, discard) => drop(self.marked.insert(name, Service { kind: service.spec.kind, listen, discard })),
+        }
     }
 
     fn remove(&mut self, name: &ServiceName) {
-        self.all.remove(name);
+        self.marked.remove(name);
         self.topology.remove(name);
     }
 }
 
 /// `status.nodes` of a NodePool, which are names.
-fn node_pool_members(pool: &DynamicObject) -> BTreeSet<String> {
+fn node_pool_members(pool: &DynamicObject) -> Vec<String> {
     let nodes = pool.data["status"]["nodes"].as_array();
     nodes.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
 /// `nodes[].name` of a NodeBucket.
-fn names(nodes: &serde_json::Value) -> Vec<String> {
-    let nodes = nodes.as_array();
+fn bucket_members(bucket: &DynamicObject) -> Vec<String> {
+    let nodes = bucket.data["nodes"].as_array();
     nodes.into_iter().flatten().filter_map(|node| node["name"].as_str().map(str::to_owned)).collect()
 }

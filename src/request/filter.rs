@@ -25,18 +25,19 @@ mod shown;
 mod testing;
 mod user;
 
+use std::borrow::Cow;
 use std::hash::{Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use tokio::time::Instant;
 
 pub(super) use body::{Beginning, Filtered, OUTDATED, Transform, edit};
 pub(super) use catchup::Source;
 pub use chain::Chain;
 pub(super) use passing::Passing;
-pub(super) use shown::Shown;
 
 use crate::kube::media::Form;
 use crate::kube::message::MessageError;
@@ -46,13 +47,11 @@ use crate::runtime::metrics::{FilterLabel, Metrics};
 use crate::state::filters::Filter;
 use crate::state::inputs::{Inputs, Part};
 use crate::state::rules::{RuleSet, Rules};
+use crate::state::told::Told;
 use crate::state::user_rule::{self, OnError, UserRule};
 
-/// How long a request waits for what its filters go by.
+/// How long a request waits for what all its filters go by, and before that for the ConfigMap that names them.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long a request waits at the hub's first start for the ConfigMap with the users' rules; later it is remembered.
-const SETTLE: Duration = Duration::from_millis(100);
 
 /// Where the hub listens for Pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +79,7 @@ pub struct Filters {
     pub node_name: String,
     pub inputs: Arc<Inputs>,
     pub rules: Arc<Rules>,
+    pub told: Told,
     pub metrics: Arc<Metrics>,
 }
 
@@ -99,6 +99,8 @@ pub struct Ask {
     pub bare_rows: bool,
     /// The users' rules leave it alone.
     pub unruled: bool,
+    /// Whoever lists and then watches from there, as well as it can be told.
+    pub client: u64,
 }
 
 /// What serves one request, in order: the hub's filters, then the users' rules.
@@ -120,17 +122,25 @@ impl Ask {
     }
 }
 
-/// Whether the answer shows objects; that of a status is the whole object too.
+/// Subresources whose answers are the whole object.
+const WHOLE: [&str; 4] = ["status", "ephemeralcontainers", "resize", "approval"];
+
+/// Whether the answer shows objects.
 fn is_read(context: &Context) -> bool {
     let info = &context.info;
-    let status = info.verb == "get" && info.subresource == "status";
-    (info.is_read() || status) && context.method == http::Method::GET
+    let part = info.verb == "get" && WHOLE.contains(&info.subresource.as_str());
+    (info.is_read() || part) && context.method == http::Method::GET
 }
 
 /// Whether the users' rules may look at the answer. The hub itself reads what is so: a rule that hides the ConfigMap it
 /// stands in must not undo itself.
 fn may_be_ruled(context: &Context) -> bool {
     is_read(context) && !context.peer.is_internal()
+}
+
+/// Whether whole objects are asked for, not their metadata or a Table.
+fn wants_whole(context: &Context) -> bool {
+    context.accepts.iter().all(|media| media.form == Form::Full)
 }
 
 /// Whether a watch goes on from a version.
@@ -142,7 +152,8 @@ fn resumes(context: &Context) -> bool {
 /// Whether one of the hub's filters ever looks at the answer to such a request.
 fn is_concerned(context: &Context) -> bool {
     let info = &context.info;
-    let written = matches!(info.verb.as_str(), "patch" | "update") && matches!(info.subresource.as_str(), "" | "status");
+    let whole = info.subresource.is_empty() || WHOLE.contains(&info.subresource.as_str());
+    let written = matches!(info.verb.as_str(), "patch" | "update") && whole;
     // inclusterconfig's ConfigMap is in kube-system; the watches of all others pay for nothing.
     let elsewhere = info.resource == "configmaps" && !matches!(info.namespace.as_str(), "" | "kube-system");
     !elsewhere
@@ -209,7 +220,8 @@ impl Filters {
     pub(super) async fn chain(self: &Arc<Self>, context: &Context) -> Result<Option<Chain>, Refusal> {
         let concerned = is_concerned(context);
         if may_be_ruled(context) {
-            self.rules.settled(SETTLE).await;
+            // Only at the hub's first start; later the ConfigMap is remembered.
+            self.rules.settled(PATIENCE).await;
         }
         if !concerned && (self.rules.current().user.is_empty() || !may_be_ruled(context)) {
             return Ok(None);
@@ -225,30 +237,30 @@ impl Filters {
         })
     }
 
-    /// Notes that the client of a list, or of a watch that begins anew, is told what there is under the users' rules of now.
+    /// Notes that the client of a list, or of a watch that begins anew, is told what there is, and under what.
     pub(super) fn told(&self, context: &Context, chain: Option<&Chain>) {
-        let Some(chain) = chain.filter(|chain| chain.wants_json()) else { return };
         if context.info.verb == "list" || (context.info.verb == "watch" && !resumes(context)) {
-            self.rules
-                .tell(self.client(context), |rules| Self::decide(rules, &self.ask(context)).rules == chain.decision().rules);
+            self.told.note(self.client(context), chain.and_then(Chain::mark));
         }
     }
 
-    /// Refuses a watch that goes on from what its client was told under other rules, with the 410 that makes it list again.
+    /// Refuses a watch that goes on from what its client was told under something else, with the 410 that makes it list
+    /// again.
     pub(super) fn may_resume(&self, context: &Context, chain: Option<&Chain>) -> Result<(), Refusal> {
-        let ruled = chain.is_some_and(Chain::wants_json) && context.info.verb == "watch";
-        if ruled && resumes(context) && !self.rules.was_told(self.client(context)) {
+        let goes_on = context.info.verb == "watch" && resumes(context);
+        if goes_on && !self.told.was(self.client(context), chain.and_then(Chain::mark)) {
             return Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Us, OUTDATED));
         }
         Ok(())
     }
 
-    /// Whoever lists and then watches from there, as well as it can be told.
+    /// A Pod has an address of its own, and comes by it.
     fn client(&self, context: &Context) -> u64 {
-        let (ask, query) = (self.ask(context), &context.info.query);
+        let (info, query) = (&context.info, &context.info.query);
         let mut hasher = std::hash::DefaultHasher::new();
-        (ask.component, ask.user, ask.group, ask.resource, ask.namespace).hash(&mut hasher);
-        (&query.label_selector, &query.field_selector, ask.whole).hash(&mut hasher);
+        (context.peer.remote.ip(), &context.component, self.user(context)).hash(&mut hasher);
+        (&info.api_group, &info.resource, &info.namespace).hash(&mut hasher);
+        (&query.label_selector, &query.field_selector, wants_whole(context)).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -260,21 +272,26 @@ impl Filters {
 
     fn ask(&self, context: &Context) -> Ask {
         let info = &context.info;
-        let user = match &context.caller {
-            Caller::Node => format!("system:node:{}", self.node_name),
-            // Issuer and subject.
-            _ => context.user().and_then(|user| user.split_whitespace().last()).unwrap_or_default().to_owned(),
-        };
         Ask {
             component: context.component.clone(),
-            user,
+            user: self.user(context).into_owned(),
             group: info.api_group.clone(),
             resource: info.resource.clone(),
             namespace: info.namespace.clone(),
             verb: info.verb.clone(),
-            whole: context.accepts.iter().all(|media| media.form == Form::Full),
+            whole: wants_whole(context),
             bare_rows: info.query.bare_rows,
             unruled: !may_be_ruled(context),
+            client: self.client(context),
+        }
+    }
+
+    /// As the kube-apiserver calls the caller; empty: unknown.
+    fn user<'a>(&self, context: &'a Context) -> Cow<'a, str> {
+        match &context.caller {
+            Caller::Node => format!("system:node:{}", self.node_name).into(),
+            // Issuer and subject.
+            _ => context.user().and_then(|user| user.split_whitespace().last()).unwrap_or_default().into(),
         }
     }
 
@@ -283,13 +300,14 @@ impl Filters {
     pub async fn chain_for(self: &Arc<Self>, ask: Ask) -> Result<Chain, String> {
         let decision = Self::decide(&self.rules.current(), &ask);
         let mut ready = Decision::default();
+        let until = Instant::now() + PATIENCE;
         for filter in decision.filters() {
-            if self.is_ready(needs(*filter, ask.whole), filter.name(), filter.is_for_safety()).await? {
+            if self.is_ready(needs(*filter, ask.whole), until, filter.name(), filter.is_for_safety()).await? {
                 ready.filters.push(*filter);
             }
         }
         for rule in decision.rules() {
-            if self.is_ready(user::needs(rule), &label(rule), rule.on_error() != OnError::Keep).await? {
+            if self.is_ready(user::needs(rule), until, &label(rule), rule.on_error() != OnError::Keep).await? {
                 ready.rules.push(rule.clone());
             }
         }
@@ -297,8 +315,8 @@ impl Filters {
     }
 
     /// Whether it is known what a filter or rule goes by; fails if nothing is to pass without it.
-    async fn is_ready(&self, needs: &[Part], name: &str, for_safety: bool) -> Result<bool, String> {
-        if self.inputs.known(needs, PATIENCE).await {
+    async fn is_ready(&self, needs: &[Part], until: Instant, name: &str, for_safety: bool) -> Result<bool, String> {
+        if self.inputs.known(needs, until).await {
             return Ok(true);
         }
         self.count(name);
@@ -324,3 +342,6 @@ fn needs(filter: Filter, whole: bool) -> &'static [Part] {
         _ => &[],
     }
 }
+
+#[cfg(test)]
+mod tests;

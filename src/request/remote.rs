@@ -41,10 +41,11 @@ pub enum Failure {
 
 /// Sends the request to the cloud and answers with what comes back.
 pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Result<Response, Failure> {
-    if request.headers().contains_key(UPGRADE) {
+    let chain = remote.filters.chain(context).await.map_err(Failure::Refusal)?;
+    // What filters look at does not go round them: a server may leave out an upgrade, and a client goes on without.
+    if request.headers().contains_key(UPGRADE) && chain.as_ref().is_none_or(|chain| chain.decision().is_empty()) {
         return Box::pin(upgrade::serve(remote, context, request)).await;
     }
-    let chain = remote.filters.chain(context).await.map_err(Failure::Refusal)?;
     remote.filters.may_resume(context, chain.as_ref()).map_err(Failure::Refusal)?;
     let (parts, body) = request.into_parts();
     let body = (!body.is_end_stream()).then_some(body);

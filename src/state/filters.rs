@@ -48,7 +48,8 @@ impl Filter {
         match self {
             Self::MasterService | Self::InClusterConfig | Self::ServiceEnvUpdater => &["kubelet"],
             Self::DiscardCloudService | Self::NodePortIsolation | Self::ForwardKubeSvcTraffic => &["kube-proxy"],
-            Self::ServiceTopology => &["kube-proxy", "coredns", "nginx-ingress-controller"],
+            // CoreDNS calls itself by its name since 1.11.2, and by that of its program before.
+            Self::ServiceTopology => &["kube-proxy", "coredns", "CoreDNS", "nginx-ingress-controller"],
         }
     }
 

@@ -2,15 +2,15 @@
 //! the pool, what the Services' annotations say.
 //!
 //! Written by background::inputs once somebody asks, read by the filters. Each part is `None` until it is
-//! known; once known, a part is never unknown again: while the cloud is away the last
-//! state stands.
+//! known; once known, a part is never unknown again (but for the members of a pool that the node
+//! has left): while the cloud is away the last state stands.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Annotations of Services.
 pub const TOPOLOGY_KEYS: &str = "openyurt.io/topologyKeys";
@@ -24,9 +24,12 @@ pub struct Facts {
     /// Names of the nodes in this node's pool, from NodePools or NodeBuckets. Empty if there
     /// are none of these in the cluster.
     pub pool: Option<Arc<BTreeSet<String>>>,
+    /// Those that have annotation [`LISTEN`] or [`DISCARD`].
     pub services: Option<Arc<HashMap<ServiceName, Service>>>,
     /// Annotation [`TOPOLOGY_KEYS`] of the Services that have it.
     pub topology: Option<Arc<HashMap<ServiceName, String>>>,
+    /// How often each part has changed; kept by [`Inputs::update`].
+    pub changes: [u64; PARTS.len()],
 }
 
 /// This node.
@@ -61,6 +64,8 @@ pub enum Part {
     Topology,
 }
 
+const PARTS: [Part; 4] = [Part::Node, Part::Pool, Part::Services, Part::Topology];
+
 #[derive(Debug)]
 pub struct Inputs {
     current: ArcSwap<Facts>,
@@ -85,6 +90,11 @@ impl Facts {
         }
     }
 
+    /// Another number for each state of a part, over one life of the hub.
+    pub fn state(&self, part: Part) -> u64 {
+        self.changes[part as usize]
+    }
+
     pub fn knows(&self, part: Part) -> bool {
         match part {
             Part::Node => self.node.is_some(),
@@ -107,9 +117,13 @@ impl Inputs {
 
     /// Changes some parts; whoever follows is told if they are different now.
     pub fn update(&self, change: impl FnOnce(&mut Facts)) {
-        let mut facts = (*self.current()).clone();
+        let before = self.current();
+        let mut facts = (*before).clone();
         change(&mut facts);
-        if facts != **self.current.load() {
+        for part in PARTS {
+            facts.changes[part as usize] += u64::from(!before.agrees(&facts, part));
+        }
+        if facts != *before {
             self.current.store(Arc::new(facts));
             self.changed.send_replace(());
         }
@@ -121,8 +135,8 @@ impl Inputs {
         let _ = self.wanted.subscribe().wait_for(|wanted| *wanted).await.map(drop);
     }
 
-    /// Waits until these parts are known, at most so long; whether they are.
-    pub async fn known(&self, parts: &[Part], at_most: Duration) -> bool {
+    /// Waits for these parts until then at most; whether they are known.
+    pub async fn known(&self, parts: &[Part], until: Instant) -> bool {
         if !parts.is_empty() {
             self.wanted.send_if_modified(|wanted| !std::mem::replace(wanted, true));
         }
@@ -134,26 +148,29 @@ impl Inputs {
                 }
             }
         };
-        tokio::time::timeout(at_most, known).await.is_ok()
+        tokio::time::timeout_at(until, known).await.is_ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_is_told_and_waits_no_longer_than_allowed() {
         let inputs = Arc::new(Inputs::default());
-        assert!(!inputs.known(&[Part::Node], Duration::from_secs(2)).await);
+        let soon = || Instant::now() + Duration::from_secs(2);
+        assert!(!inputs.known(&[Part::Node], soon()).await);
         let waiting = tokio::spawn({
             let inputs = inputs.clone();
-            async move { inputs.known(&[Part::Node, Part::Services], Duration::from_secs(2)).await }
+            async move { inputs.known(&[Part::Node, Part::Services], soon()).await }
         });
         tokio::task::yield_now().await;
         inputs.update(|facts| facts.node = Some(Arc::default()));
         inputs.update(|facts| facts.services = Some(Arc::default()));
         assert!(waiting.await.unwrap());
-        assert!(inputs.known(&[], Duration::ZERO).await, "nothing is always known");
+        assert!(inputs.known(&[], Instant::now()).await, "nothing is always known");
     }
 }

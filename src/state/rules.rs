@@ -1,8 +1,8 @@
 //! Which components are remembered and which filters serve them: what ConfigMap
 //! yurt-hub-cfg changes while the hub runs.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -11,8 +11,9 @@ use tokio::sync::watch;
 use super::filters::Filter;
 use super::user_rule::{self, BadRule, UserRule};
 
-/// Components that yurthub always remembers.
-pub const ALWAYS: [&str; 7] = ["kubelet", "kube-proxy", "flanneld", "coredns", "raven-agent-ds", "yurttunnel-agent", "yurthub"];
+/// Components that yurthub always remembers; CoreDNS by both its names.
+pub const ALWAYS: [&str; 8] =
+    ["kubelet", "kube-proxy", "flanneld", "coredns", "CoreDNS", "raven-agent-ds", "yurttunnel-agent", "yurthub"];
 
 /// The hub's own name as a component.
 pub const SELF: &str = "holdfast";
@@ -72,12 +73,7 @@ pub struct Rules {
     changed: watch::Sender<()>,
     /// Whether it is known what the ConfigMap says, or that it cannot be read now.
     settled: watch::Sender<bool>,
-    /// Clients that were told what there is under the users' rules of now, as hashes.
-    told: Mutex<HashSet<u64>>,
 }
-
-/// More clients than this and all are forgotten: they list once more.
-const TOLD: usize = 4096;
 
 impl Rules {
     pub fn new(default: RuleSet) -> Self {
@@ -86,7 +82,6 @@ impl Rules {
             default,
             changed: watch::Sender::new(()),
             settled: watch::Sender::new(true),
-            told: Mutex::default(),
         }
     }
 
@@ -106,22 +101,6 @@ impl Rules {
             let mut settled = self.settled.subscribe();
             let _ = tokio::time::timeout(patience, settled.wait_for(|settled| *settled)).await;
         }
-    }
-
-    /// Notes that a client was told what there is, if `still` these are the rules.
-    pub fn tell(&self, client: u64, still: impl FnOnce(&RuleSet) -> bool) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if still(&self.current.load()) {
-            if told.len() >= TOLD {
-                told.clear();
-            }
-            told.insert(client);
-        }
-    }
-
-    /// Whether a client was told what there is under the rules of now.
-    pub fn was_told(&self, client: u64) -> bool {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).contains(&client)
     }
 
     pub fn current(&self) -> Arc<RuleSet> {
@@ -157,12 +136,7 @@ impl Rules {
         }
         let before = self.current.load_full();
         let changed = *before != rules;
-        let own_changed = before.user != rules.user;
         self.current.store(Arc::new(rules));
-        // After the new ones hold: whoever is told from now on is told by them.
-        if own_changed {
-            self.told.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        }
         if changed {
             self.changed.send_replace(());
         }

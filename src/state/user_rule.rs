@@ -8,6 +8,7 @@
 mod expression;
 
 use std::collections::{BTreeMap, HashSet};
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use ::kube::core::{Selector, SelectorExt as _};
@@ -24,6 +25,8 @@ const RULES: usize = 64;
 /// Bytes of a value that is set, once or in each element of a list.
 const MAX_VALUE: usize = 16 * 1024;
 const MAX_VALUE_OF_ELEMENTS: usize = 1024;
+/// What one rule removes, sets and annotates.
+const CHANGES: usize = 32;
 
 /// What tells an object from others and its versions apart, which clients rely on.
 const IDENTITY: [&str; 8] = [
@@ -110,6 +113,7 @@ pub struct UserRule {
     selector: Option<Selector>,
     expression: Option<Expression>,
     edits: Vec<Change>,
+    mark: u64,
 }
 
 /// One change of an object.
@@ -209,7 +213,14 @@ impl UserRule {
         if written.drop != edits.is_empty() {
             return Err(fault("drop", "a rule either drops, or has at least one of remove, set and annotate"));
         }
-        Ok(Self { written, selector, expression, edits })
+        let mut hasher = std::hash::DefaultHasher::new();
+        format!("{written:?}").hash(&mut hasher);
+        Ok(Self { written, selector, expression, edits, mark: hasher.finish() })
+    }
+
+    /// A hash of what is written.
+    pub fn mark(&self) -> u64 {
+        self.mark
     }
 
     pub fn name(&self) -> &str {
@@ -288,6 +299,9 @@ fn edits(written: &Written) -> Result<Vec<Change>, Fault> {
     for (key, value) in &written.annotate {
         let path = Path::of(&["metadata", "annotations", key]);
         edits.push(Change { path, value: Some(text(&Value::String(value.clone()))), condition: None });
+    }
+    if edits.len() > CHANGES {
+        return Err(fault("changes", format!("at most {CHANGES} of remove, set and annotate together")));
     }
     Ok(edits)
 }

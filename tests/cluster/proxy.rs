@@ -1,5 +1,5 @@
-//! A real kube-proxy reads Services and EndpointSlices through the hub: its rules have the near endpoints and no other,
-//! follow the annotation, and are made again without the cloud.
+//! A real kube-proxy reads Services and EndpointSlices through the hub: its rules have the endpoints of the node or of
+//! its pool and no other, follow the annotation, and are made again without the cloud.
 
 use std::fs::File;
 use std::process::{Child, Stdio};
@@ -38,11 +38,13 @@ addressType: IPv4
 ports: [{name: '', port: 8080, protocol: TCP}]
 endpoints:
 - {addresses: [10.9.0.1], conditions: {ready: true}, nodeName: NODE}
-- {addresses: [10.9.0.2], conditions: {ready: true}, nodeName: far-away}
+- {addresses: [10.9.0.2], conditions: {ready: true}, nodeName: far-away, zone: elsewhere}
+- {addresses: [10.9.0.3], conditions: {ready: true}, nodeName: neighbour, zone: here}
 ";
 /// Endpoints, as the rules lead to them: a chain that leads nowhere any more keeps its name for a while.
 const NEAR: &str = "dnat to 10.9.0.1:8080";
 const FAR: &str = "dnat to 10.9.0.2:8080";
+const NEIGHBOUR: &str = "dnat to 10.9.0.3:8080";
 const HUB: &str = "dnat to 169.254.2.1:10268";
 const NODE_PORT: &str = "30999";
 const ANNOTATION: &str = "openyurt.io/topologyKeys";
@@ -61,24 +63,27 @@ pub fn play(rig: &Rig) -> Result<()> {
     rig.cluster.apply(&WORKLOAD.replace("NODE", rig.cluster.node_name()))?;
     write_kubeconfig(rig)?;
     let proxy = start(rig)?;
-    rules(rig, "near alone", &[NEAR, HUB], &[FAR, NODE_PORT])?;
+    rules(rig, "near alone", &[NEAR, HUB], &[FAR, NEIGHBOUR, NODE_PORT])?;
     rig.say("kube-proxy", "its rules have this node's endpoint and the hub's, not the far one, and no hidden Service");
     annotate(rig, &format!("{ANNOTATION}-"))?;
-    rules(rig, "far as well", &[NEAR, FAR], &[])?;
+    rules(rig, "far as well", &[NEAR, FAR, NEIGHBOUR], &[])?;
     annotate(rig, &format!("{ANNOTATION}=kubernetes.io/hostname"))?;
-    rules(rig, "near alone again", &[NEAR], &[FAR])?;
-    rig.say("kube-proxy", "its rules follow the Service's annotation both ways");
+    rules(rig, "near alone again", &[NEAR], &[FAR, NEIGHBOUR])?;
+    annotate(rig, &format!("{ANNOTATION}=openyurt.io/nodepool"))?;
+    label(rig, "topology.kubernetes.io/zone=here")?;
+    rules(rig, "the pool's", &[NEAR, NEIGHBOUR, HUB], &[FAR, NODE_PORT])?;
+    rig.say("kube-proxy", "its rules follow the Service's annotation, from none to the node and the pool");
     rig.cut(Cut::SilentDrop)?;
     rig.wait_link(false)?;
     drop(proxy);
     let nft = rig.cluster.edge_command("nft").args(["delete", "table", "ip", "kube-proxy"]).status()?;
     ensure!(nft.success(), "nft: {nft}");
     let proxy = start(rig)?;
-    rules(rig, "near alone, offline", &[NEAR, HUB], &[FAR, NODE_PORT])?;
+    rules(rig, "the pool's, offline", &[NEAR, NEIGHBOUR, HUB], &[FAR, NODE_PORT])?;
     rig.say("kube-proxy restarted offline", "it has made the same rules again");
     rig.restore(Cut::SilentDrop)?;
     drop(proxy);
-    Ok(())
+    label(rig, "topology.kubernetes.io/zone-")
 }
 
 fn write_kubeconfig(rig: &Rig) -> Result<()> {
@@ -112,6 +117,10 @@ fn start(rig: &Rig) -> Result<Proxy> {
 
 fn annotate(rig: &Rig, change: &str) -> Result<()> {
     rig.cluster.kubectl(&["annotate", "service", "near", "-n", "story", "--overwrite", change]).map(drop)
+}
+
+fn label(rig: &Rig, change: &str) -> Result<()> {
+    rig.cluster.kubectl(&["label", "node", rig.cluster.node_name(), "--overwrite", change]).map(drop)
 }
 
 /// Waits until kube-proxy's rules name all of `there` and none of `gone`.

@@ -43,6 +43,7 @@ pub fn play(rig: &Rig) -> Result<()> {
     ensure!(expected.len() + 1 == all, "the cloud's Table has no row of the operator");
     let ruled = rows(&table(rig, "listed/1")?)?;
     ensure!(ruled == expected, "a Table without objects: {ruled:?} instead of {expected:?}");
+    unreadable(rig)?;
     rig.cut(Cut::InterfaceDown)?;
     rig.wait_link(false)?;
     let listed = as_program("listed/1", FOR_LISTED)?;
@@ -53,6 +54,21 @@ pub fn play(rig: &Rig) -> Result<()> {
     rig.say("yurt-hub-cfg", "applied live: offline a listed component gets 200, another one 503");
     rig.say("yurt-hub-cfg", "a rule hides a row of a Table whose rows have no objects, online and offline");
     rig.restore(Cut::InterfaceDown).map(drop)
+}
+
+/// What no filter reads is refused where one is for safety, and passed on where it is for comfort.
+fn unreadable(rig: &Rig) -> Result<()> {
+    let in_yaml = |path: &str| {
+        rig.block_on(async {
+            let edge = Edge::connect(&rig.cluster, Door::Pods(&rig.operator), "kube-proxy/1").await?;
+            edge.ask_for("application/yaml", "GET", path, "").await
+        })
+    };
+    let services = in_yaml("/api/v1/services")?;
+    ensure!(services.status == 406 && services.text.contains("filter"), "Services: {} {}", services.status, services.text);
+    let slices = in_yaml("/apis/discovery.k8s.io/v1/endpointslices")?;
+    ensure!(slices.status == 200 && slices.text.contains("kind: EndpointSliceList"), "slices: {} {}", slices.status, slices.text);
+    Ok(())
 }
 
 /// The service accounts as a Table whose rows have no objects.

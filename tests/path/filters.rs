@@ -6,17 +6,20 @@ use testkit::fake::Fault;
 
 use super::*;
 
-const PROXY: [(&str, &str); 1] = [("user-agent", "kube-proxy/v1.34.4 (linux/amd64)")];
-const SERVICES: &str = "/api/v1/services";
-const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
+pub(super) const PROXY: [(&str, &str); 1] = [("user-agent", "kube-proxy/v1.34.4 (linux/amd64)")];
+pub(super) const SERVICES: &str = "/api/v1/services";
+pub(super) const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
 
-fn service(rig: &Rig, name: &str, kind: &str, annotations: &Value) {
+/// Where the hub listens for Pods here.
+const HUB: &str = "127.0.0.1";
+
+pub(super) fn service(rig: &Rig, name: &str, kind: &str, annotations: &Value) {
     let object = json!({"metadata": {"annotations": annotations}, "spec": {"type": kind, "ports": [{"port": 80}]}});
     rig.fake.put("services", "story", name, object);
 }
 
 /// A node in zone `here`, three Services and the endpoints of one of them on two nodes.
-async fn rig() -> Rig {
+pub(super) async fn rig() -> Rig {
     let rig = Rig::start().await;
     rig.fake.put("nodes", "", "edge-1", json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "here"}}}));
     service(&rig, "plain", "ClusterIP", &json!({}));
@@ -26,7 +29,7 @@ async fn rig() -> Rig {
     rig
 }
 
-fn slice(rig: &Rig, name: &str, service: &str) {
+pub(super) fn slice(rig: &Rig, name: &str, service: &str) {
     let endpoint = |address: &str, node: &str, zone: &str| json!({"addresses": [address], "nodeName": node, "zone": zone});
     let object = json!({
         "metadata": {"labels": {"kubernetes.io/service-name": service}}, "addressType": "IPv4",
@@ -35,17 +38,17 @@ fn slice(rig: &Rig, name: &str, service: &str) {
     rig.fake.put("discovery.k8s.io/v1/endpointslices", "story", name, object);
 }
 
-async fn proxy(client: &Client, path: &str, accept: &str) -> testkit::client::Response {
+pub(super) async fn proxy(client: &Client, path: &str, accept: &str) -> testkit::client::Response {
     client.request("GET", path, &[PROXY[0], ("accept", accept)], "").await.unwrap()
 }
 
-fn names(list: &Value) -> Vec<String> {
+pub(super) fn names(list: &Value) -> Vec<String> {
     let metadata = list["items"].as_array().unwrap().iter().map(|item| &item["metadata"]);
     let own = metadata.filter(|metadata| metadata["namespace"] == "story");
     own.map(|metadata| metadata["name"].as_str().unwrap().to_owned()).collect()
 }
 
-fn addresses(slice: &Value) -> Vec<String> {
+pub(super) fn addresses(slice: &Value) -> Vec<String> {
     let endpoints = slice["endpoints"].as_array().unwrap();
     endpoints.iter().map(|endpoint| endpoint["addresses"][0].as_str().unwrap().to_owned()).collect()
 }
@@ -58,7 +61,7 @@ async fn slices(client: &Client) -> Value {
 }
 
 /// The next event, as type and name; bookmarks are passed over.
-async fn next(watch: &mut Streaming) -> Option<(String, String)> {
+pub(super) async fn next(watch: &mut Streaming) -> Option<(String, String)> {
     let next = async {
         while let Some(event) = watch.event().await.unwrap() {
             if event["type"] != "BOOKMARK" {
@@ -71,7 +74,7 @@ async fn next(watch: &mut Streaming) -> Option<(String, String)> {
     tokio::time::timeout(SECONDS(10), next).await.expect("an event")
 }
 
-fn pair(kind: &str, name: &str) -> Option<(String, String)> {
+pub(super) fn pair(kind: &str, name: &str) -> Option<(String, String)> {
     Some((kind.to_owned(), name.to_owned()))
 }
 
@@ -178,7 +181,7 @@ async fn a_pool_that_cannot_be_read_for_a_while_stays_as_it_was() {
 }
 
 /// Lists, so that it is remembered, and watches from there.
-async fn list_and_watch(rig: &Rig, path: &str, agent: &[(&str, &str)]) -> Streaming {
+pub(super) async fn list_and_watch(rig: &Rig, path: &str, agent: &[(&str, &str)]) -> Streaming {
     let client = rig.hub.kubelet().await.unwrap();
     let lists = rig.hub.metric("holdfast_lists_remembered_total").await.unwrap();
     let list = client.request("GET", path, agent, "").await.unwrap().json();
@@ -288,4 +291,61 @@ async fn a_filter_for_safety_that_does_not_know_its_pool_refuses() {
     eventually("it knows", SECONDS(20), async || Ok(proxy(&client, SERVICES, "application/json").await.status == 200))
         .await
         .unwrap();
+}
+
+/// What kubelet writes of a Pod comes back as it is to see it.
+#[tokio::test]
+async fn the_answer_to_a_write_of_a_pod_is_filtered_too() {
+    let rig = rig().await;
+    let address = |value: &str| json!({"name": "KUBERNETES_SERVICE_HOST", "value": value});
+    let spec = json!({"nodeName": "edge-1", "containers": [{"name": "c", "image": "i", "env": [address("10.0.0.1")]}]});
+    rig.fake.put("pods", "story", "p", json!({"spec": spec}));
+    let client = rig.hub.kubelet().await.unwrap();
+    let host = |pod: &Value| pod["spec"]["containers"][0]["env"][0]["value"].as_str().unwrap_or_default().to_owned();
+    let path = "/api/v1/namespaces/story/pods/p";
+    let own = client.get(path).await.unwrap().json();
+    assert_eq!(host(&own), HUB);
+    let patch = json!({"metadata": {"annotations": {"a": "b"}}}).to_string();
+    for part in ["", "/status"] {
+        let headers = [("content-type", "application/merge-patch+json")];
+        let answer = client.request("PATCH", &format!("{path}{part}"), &headers, patch.clone()).await.unwrap();
+        assert_eq!((answer.status.as_u16(), host(&answer.json())), (200, HUB.to_owned()), "patch {part}");
+        let whole = rig.fake.get("pods", "story", "p").unwrap().to_string();
+        let answer =
+            client.request("PUT", &format!("{path}{part}"), &[("content-type", "application/json")], whole).await.unwrap();
+        assert_eq!((answer.status.as_u16(), host(&answer.json())), (200, HUB.to_owned()), "put {part}");
+    }
+    assert_eq!(host(&rig.fake.get("pods", "story", "p").unwrap()), "10.0.0.1", "the cloud keeps its own");
+    let other = client.request("GET", path, &[("user-agent", "other/v1")], "").await.unwrap().json();
+    assert_eq!(host(&other), "10.0.0.1");
+}
+
+/// The pool of the node, and of the Service.
+#[tokio::test]
+async fn a_watch_is_told_what_another_pool_hides_and_shows() {
+    let rig = rig().await;
+    let pool =
+        |name: &str| rig.fake.put("nodes", "", "edge-1", json!({"metadata": {"labels": {"apps.openyurt.io/nodepool": name}}}));
+    let members = |members: &[&str]| {
+        let object = json!({"status": {"nodes": members}});
+        rig.fake.put_path("/apis/apps.openyurt.io/v1beta2/nodepools/p", object).unwrap();
+    };
+    pool("p");
+    members(&["edge-1"]);
+    service(&rig, "port", "NodePort", &json!({"nodeport.openyurt.io/listen": "p"}));
+    service(&rig, "near", "ClusterIP", &json!({"openyurt.io/topologyKeys": "openyurt.io/nodepool"}));
+    let client = rig.hub.kubelet().await.unwrap();
+    eventually("the pool is known", SECONDS(20), async || Ok(addresses(&slices(&client).await) == ["10.1.0.1"])).await.unwrap();
+    let mut watch = list_and_watch(&rig, SLICES, &PROXY).await;
+    let mut services = list_and_watch(&rig, SERVICES, &PROXY).await;
+    members(&["edge-1", "far-1"]);
+    let event = tokio::time::timeout(SECONDS(10), watch.event()).await.expect("an event").unwrap().unwrap();
+    assert_eq!(
+        (event["type"].as_str(), addresses(&event["object"])),
+        (Some("MODIFIED"), vec!["10.1.0.1".into(), "10.1.0.3".into()])
+    );
+    pool("q");
+    assert_eq!(next(&mut services).await, pair("DELETED", "port"));
+    pool("p");
+    assert_eq!(next(&mut services).await, pair("ADDED", "port"));
 }

@@ -75,3 +75,25 @@ fn flags_go_over_the_file() {
     let raw = flags.over(file);
     assert_eq!((raw.serve_port, raw.proxy_port), (Some(1), Some(3)));
 }
+
+#[test]
+fn which_filters_are_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let on = |spoil: &dyn Fn(&mut Raw)| -> Vec<&'static str> {
+        let mut raw = minimal(folder.path());
+        spoil(&mut raw);
+        check(raw).unwrap().filters.iter().map(|filter| filter.name()).collect()
+    };
+    let all: Vec<&str> = Filter::ALL.iter().map(|filter| filter.name()).collect();
+    assert_eq!(on(&|_| {}), all);
+    assert_eq!(on(&|raw| raw.enable_resource_filter = Some(false)), [""; 0]);
+    let off = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        on(&move |raw| raw.disabled_resource_filters = Some(names.clone()))
+    };
+    assert_eq!(off(&["*"]), [""; 0]);
+    let others: Vec<&str> = all.iter().copied().filter(|name| !["masterservice", "servicetopology"].contains(name)).collect();
+    assert_eq!(off(&["masterservice", "", "servicetopology"]), others);
+    let cloud = on(&|raw| raw.working_mode = Some("cloud".into()));
+    assert_eq!(cloud, ["nodeportisolation", "masterservice", "servicetopology", "inclusterconfig"]);
+}

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http_body::{Body as HttpBody, Frame};
 
 use super::FilterError;
@@ -28,6 +29,9 @@ use crate::runtime::metrics::{FilterLabel, Metrics};
 
 const LIMITS: Limits = Limits { max_item: 8 << 20, max_head: 64 * 1024 };
 
+/// Compressed bytes that are unpacked at once.
+const UNPACK: usize = 1024;
+
 /// Why a watch ends early; client-go and every other reflector lists again then.
 pub(in crate::request) const OUTDATED: &str = "The hub's filters have changed: list again.";
 
@@ -35,8 +39,26 @@ type EditItem = Box<dyn FnMut(&str, &[u8]) -> Result<Edit, FilterError> + Send>;
 
 /// How the bytes of one answer change.
 pub(in crate::request) struct Transform {
-    gzip: Option<flate2::write::GzDecoder<Vec<u8>>>,
+    gzip: Option<Packed>,
     shape: Shape,
+}
+
+/// Compressed bytes, unpacked little by little: gzip can make a thousand times as much of them.
+struct Packed {
+    decoder: flate2::write::GzDecoder<Vec<u8>>,
+    left: Bytes,
+}
+
+impl Packed {
+    /// What the next of them are; `None`: none are left.
+    fn next(&mut self) -> Option<std::io::Result<Bytes>> {
+        let some = self.left.split_to(UNPACK.min(self.left.len()));
+        if some.is_empty() {
+            return None;
+        }
+        let written = self.decoder.write_all(&some);
+        Some(written.map(|()| Bytes::from(std::mem::take(self.decoder.get_mut()))))
+    }
 }
 
 enum Shape {
@@ -48,6 +70,9 @@ struct Watch {
     chain: Arc<Chain>,
     encoding: Encoding,
     framer: Framer,
+    /// To be awaited, for `shown`.
+    earlier: Option<BoxFuture<'static, Shown>>,
+    /// What the client has been shown, if a filter may hide anything.
     shown: Option<Shown>,
     source: Option<Source>,
     /// The version up to which the client has been told.
@@ -58,8 +83,8 @@ struct Watch {
 
 /// How a watch begins.
 pub(in crate::request) struct Beginning {
-    /// What the client has been shown, if a filter may hide anything.
-    pub shown: Option<Shown>,
+    /// What the client has been shown before; nothing is read until it is known. `None`: it has been shown nothing.
+    pub shown: Option<BoxFuture<'static, Shown>>,
     pub source: Option<Source>,
     pub resource_version: String,
     /// All there is comes first, up to a bookmark.
@@ -74,38 +99,48 @@ impl Transform {
     }
 
     pub(in crate::request) fn watch(chain: Chain, encoding: Encoding, gzip: bool, beginning: Beginning) -> Self {
-        let Beginning { shown, source, resource_version, initial_events: initial } = beginning;
+        let Beginning { shown: earlier, source, resource_version, initial_events: initial } = beginning;
+        let shown = chain.hides().then(Shown::default);
         let (chain, framer) = (Arc::new(chain), Framer::new(encoding, LIMITS.max_item));
         let seen = resource_version.parse().unwrap_or(0);
-        Self::new(Shape::Watch(Box::new(Watch { chain, encoding, framer, shown, source, seen, initial })), gzip)
+        Self::new(Shape::Watch(Box::new(Watch { chain, encoding, framer, earlier, shown, source, seen, initial })), gzip)
     }
 
     fn new(shape: Shape, gzip: bool) -> Self {
-        Self { gzip: gzip.then(|| flate2::write::GzDecoder::new(Vec::new())), shape }
+        let packed = || Packed { decoder: flate2::write::GzDecoder::new(Vec::new()), left: Bytes::new() };
+        Self { gzip: gzip.then(packed), shape }
     }
 
     /// A whole body at once.
     pub(in crate::request) fn all(mut self, body: Vec<u8>) -> Result<Vec<u8>, String> {
         let mut out = Vec::new();
         self.feed(Bytes::from(body), &mut out)?;
+        while let Some(result) = self.go_on(&mut out) {
+            result?;
+        }
         self.finish(&mut out)?;
         Ok(out.concat())
     }
 
     fn feed(&mut self, data: Bytes, out: &mut Vec<Bytes>) -> Result<(), String> {
-        let data = match &mut self.gzip {
-            None => data,
-            Some(gzip) => {
-                gzip.write_all(&data).map_err(|error| error.to_string())?;
-                Bytes::from(std::mem::take(gzip.get_mut()))
+        match &mut self.gzip {
+            None => self.shape.feed(data, out),
+            Some(packed) => {
+                packed.left = data;
+                Ok(())
             }
-        };
-        self.shape.feed(data, out)
+        }
+    }
+
+    /// Goes on with what was fed; `None`: all of it has been looked at.
+    fn go_on(&mut self, out: &mut Vec<Bytes>) -> Option<Result<(), String>> {
+        let unpacked = self.gzip.as_mut()?.next()?;
+        Some(unpacked.map_err(|error| error.to_string()).and_then(|data| self.shape.feed(data, out)))
     }
 
     fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), String> {
         if let Some(gzip) = self.gzip.take() {
-            let rest = gzip.finish().map_err(|error| error.to_string())?;
+            let rest = gzip.decoder.finish().map_err(|error| error.to_string())?;
             self.shape.feed(Bytes::from(rest), out)?;
         }
         match &mut self.shape {
@@ -116,6 +151,17 @@ impl Transform {
             // What a cut left of an event is not passed on.
             Shape::Watch(_) => Ok(()),
         }
+    }
+
+    /// Ready once it is known what there was before the answer.
+    fn poll_beginning(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Shape::Watch(watch) = &mut self.shape
+            && let Some(earlier) = &mut watch.earlier
+        {
+            watch.shown = Some(ready!(earlier.as_mut().poll(cx)));
+            watch.earlier = None;
+        }
+        Poll::Ready(())
     }
 
     /// Returns when the answer would be another one now; only a watch ever asks.
@@ -130,10 +176,10 @@ impl Transform {
     }
 
     /// What is to be done about it, if the watch stands between two events.
-    fn catch_up(&self) -> Option<CatchingUp> {
-        match &self.shape {
+    fn catch_up(&mut self) -> Option<CatchingUp> {
+        match &mut self.shape {
             Shape::Watch(watch) if watch.framer.is_between() => Some(match watch.source.clone() {
-                Some(source) if !watch.initial => Box::pin(catch_up(watch.chain.clone(), source, watch.seen)),
+                Some(source) if !watch.initial => Box::pin(catch_up(watch.chain.clone(), source, watch.shown.take(), watch.seen)),
                 _ => Box::pin(std::future::ready(None)),
             }),
             _ => None,
@@ -141,9 +187,10 @@ impl Transform {
     }
 
     /// Goes on with the new chain; returns what the client has to be told.
-    fn go_on(&mut self, caught_up: CaughtUp) -> Vec<Bytes> {
+    fn go_on_with(&mut self, caught_up: CaughtUp) -> Vec<Bytes> {
         if let Shape::Watch(watch) = &mut self.shape {
             (watch.chain, watch.shown) = (Arc::new(caught_up.chain), caught_up.shown);
+            watch.chain.is_told();
         }
         caught_up.frames
     }
@@ -302,6 +349,7 @@ where
             }
             let this = &mut *self;
             let Some(transform) = &mut this.transform else { return Poll::Ready(None) };
+            ready!(transform.poll_beginning(cx));
             if this.outdated.as_mut().is_some_and(|outdated| outdated.as_mut().poll(cx).is_ready()) {
                 (this.outdated, this.is_outdated) = (None, true);
             }
@@ -314,7 +362,7 @@ where
                 (this.catching_up, this.is_outdated) = (None, false);
                 match caught_up {
                     Some(caught_up) => {
-                        this.ready.extend(transform.go_on(caught_up));
+                        this.ready.extend(transform.go_on_with(caught_up));
                         this.outdated = transform.outdated();
                     }
                     None => {
@@ -325,17 +373,20 @@ where
                 continue;
             }
             let mut out = Vec::new();
-            let result = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
-                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => transform.feed(data, &mut out),
-                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            let result = match transform.go_on(&mut out) {
+                Some(result) => result,
+                None => match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => transform.feed(data, &mut out),
+                        Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                    },
+                    None => {
+                        let result = transform.finish(&mut out);
+                        this.transform = None;
+                        result
+                    }
                 },
-                None => {
-                    let result = transform.finish(&mut out);
-                    this.transform = None;
-                    result
-                }
             };
             if let Err(error) = result {
                 return Poll::Ready(Some(Err(this.failed(error))));

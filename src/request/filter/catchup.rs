@@ -1,7 +1,7 @@
 //! The rules or what a filter goes by have changed under an open watch: what its client has to be told.
 //!
-//! Receives the chain as it was, the collection as the node remembers it, and the version up to which the client has
-//! been told. Promises just the difference: what came to light as ADDED, what is hidden now as DELETED, what looks
+//! Receives the chain as it was, what it has shown, the collection as the node remembers it, and the version up to which
+//! the client has been told. Promises just the difference: what came to light as ADDED, what is hidden now as DELETED, what looks
 //! different as MODIFIED, then a bookmark at the client's version if it takes bookmarks, so that it never goes on from
 //! an older one. Where that cannot be said exactly (nothing is remembered, or not yet up to that version, or the
 //! difference is too large), the answer is `None`, and the watch ends with 410.
@@ -41,46 +41,43 @@ pub(super) struct CaughtUp {
     pub frames: Vec<Bytes>,
 }
 
-pub(super) async fn catch_up(old: Arc<Chain>, source: Source, seen: u64) -> Option<CaughtUp> {
+pub(super) async fn catch_up(old: Arc<Chain>, source: Source, shown: Option<Shown>, seen: u64) -> Option<CaughtUp> {
     let chain = old.renewed().await?;
     if chain.wants_json() && source.scope.encoding() != Encoding::Json {
         return None;
     }
-    let view = tokio::time::timeout(PATIENCE, reaches(&source, seen)).await.ok()??;
-    let work = move || difference(&old, chain, &source, &view, seen);
+    source.knowledge.list(&source.scope).ok()??;
+    let view = source.reaching(seen).await?;
+    let work = move || difference(&old, chain, &source, &view, (shown, seen));
     tokio::task::spawn_blocking(work).await.ok()?
 }
 
-/// The collection, once it has everything that the client was told.
-async fn reaches(source: &Source, seen: u64) -> Option<ListView> {
-    loop {
-        source.knowledge.flush().await.ok()?;
-        let view = source.knowledge.list(&source.scope).ok()??;
-        if view.header.version_number() >= seen {
-            return Some(view);
-        }
-        drop(view);
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-fn difference(old: &Chain, chain: Chain, source: &Source, view: &ListView, seen: u64) -> Option<CaughtUp> {
+fn difference(
+    old: &Chain,
+    chain: Chain,
+    source: &Source,
+    view: &ListView,
+    (shown, seen): (Option<Shown>, u64),
+) -> Option<CaughtUp> {
     view.whole().ok()?;
     let (encoding, header) = (source.scope.encoding(), &view.header);
     let types = TypeMeta { api_version: header.api_version.clone(), kind: header.item_kind().to_owned() };
-    let mut shown = chain.hides().then(Shown::default);
+    // Without one, nothing was hidden.
+    let mut shown = shown.or_else(|| chain.hides().then(Shown::default));
     let (mut frames, mut bytes, mut exact) = (Vec::new(), 0, true);
     let visited = view.visit(&source.knowledge, None, &mut |_, item| {
-        let told = told(encoding, &item).is_some_and(|version| version <= seen);
+        if !is_of(encoding, &item, seen) {
+            // The stream itself is yet to tell of it, and until then the client knows what it was told before.
+            return true;
+        }
         let (Ok(before), Ok(now)) = (old.item(encoding, &header.kind, &item), chain.item(encoding, &header.kind, &item)) else {
             exact = false;
             return false;
         };
         if let (Some(shown), Ok(name)) = (&mut shown, name(&Item { encoding, bytes: &item })) {
-            // What the client was not told of yet comes by the stream itself.
-            shown.note(&name, if told { now == Edit::Remove } else { before == Edit::Remove });
+            shown.note(&name, now == Edit::Remove);
         }
-        if told && let Some((kind, item)) = event(before, now, item) {
+        if let Some((kind, item)) = event(before, now, item) {
             let frame = watch::encode(encoding, kind, &object::from_item(encoding, &types, &item));
             bytes += frame.len();
             frames.push(frame);
@@ -96,9 +93,46 @@ fn difference(old: &Chain, chain: Chain, source: &Source, view: &ListView, seen:
     Some(CaughtUp { chain, shown, frames })
 }
 
-/// The item's own version.
-fn told(encoding: Encoding, item: &[u8]) -> Option<u64> {
-    object::meta(encoding, item).ok()?.resource_version.parse().ok()
+/// Whether an item is as it was at that version.
+fn is_of(encoding: Encoding, item: &[u8], seen: u64) -> bool {
+    let version = object::meta(encoding, item).ok().and_then(|meta| meta.resource_version.parse::<u64>().ok());
+    version.is_some_and(|version| version <= seen)
+}
+
+impl Source {
+    /// The collection, once it has everything that a client was told.
+    async fn reaching(&self, seen: u64) -> Option<ListView> {
+        let reached = async {
+            loop {
+                self.knowledge.flush().await.ok()?;
+                let view = self.knowledge.list(&self.scope).ok()?;
+                if let Some(view) = view.filter(|view| view.header.version_number() >= seen) {
+                    return Some(view);
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.ok()?
+    }
+
+    /// What a client has been shown that was told everything up to a version, as far as the node remembers that.
+    pub(in crate::request) async fn shown(self, chain: Chain, seen: u64) -> Shown {
+        let Some(view) = self.reaching(seen).await else { return Shown::default() };
+        let known = tokio::task::spawn_blocking(move || self.shown_of(&view, &chain, seen)).await;
+        known.unwrap_or_default()
+    }
+
+    fn shown_of(&self, view: &ListView, chain: &Chain, seen: u64) -> Shown {
+        let (mut shown, encoding) = (Shown::default(), self.scope.encoding());
+        // What is left out counts as shown.
+        let _ = view.visit(&self.knowledge, None, &mut |_, item| {
+            if is_of(encoding, &item, seen) {
+                chain.note(&mut shown, encoding, &view.header.kind, &item);
+            }
+            true
+        });
+        shown
+    }
 }
 
 fn event(before: Edit, now: Edit, item: Vec<u8>) -> Option<(EventType, Vec<u8>)> {

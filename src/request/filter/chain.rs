@@ -8,6 +8,7 @@
 //! a Table is judged by its object; where a client wants none, the cloud is asked for it and it stays here.
 
 use std::borrow::Cow;
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use super::item::{Item, name};
@@ -20,7 +21,7 @@ use crate::kube::message::{self, Edit};
 use crate::kube::object::TypeMeta;
 use crate::kube::schema::{METADATA, meta, service, table};
 use crate::state::filters::Filter;
-use crate::state::inputs::{DISCARD, Facts, LISTEN, Service};
+use crate::state::inputs::{DISCARD, Facts, LISTEN, Part, Service};
 use crate::state::user_rule::{OnError, Term, UserRule};
 
 /// How the object at hand is presented.
@@ -75,6 +76,32 @@ impl Chain {
 
     pub fn decision(&self) -> &Decision {
         &self.decision
+    }
+
+    /// What a client is told under: the decision, what of it is ready, and the state of what that goes by. `None`:
+    /// nothing serves the client.
+    pub(super) fn mark(&self) -> Option<u64> {
+        if self.decided.is_empty() {
+            return None;
+        }
+        let mut hasher = std::hash::DefaultHasher::new();
+        for decision in [&self.decided, &self.decision] {
+            decision.filters().hash(&mut hasher);
+            decision.rules().iter().for_each(|rule| rule.mark().hash(&mut hasher));
+        }
+        self.needed().for_each(|part| self.facts.state(part).hash(&mut hasher));
+        Some(hasher.finish())
+    }
+
+    /// The client has been told what there is under this chain.
+    pub(super) fn is_told(&self) {
+        self.filters.told.note(self.ask.client, self.mark());
+    }
+
+    /// What the filters go by, those that wait for it as well.
+    fn needed(&self) -> impl Iterator<Item = Part> {
+        let filters = self.decided.filters().iter().flat_map(|filter| needs(*filter, self.ask.whole));
+        filters.chain(self.decided.rules().iter().flat_map(|rule| user::needs(rule))).copied()
     }
 
     /// Whether any of the filters may hide an item.
@@ -151,9 +178,7 @@ impl Chain {
             return true;
         }
         let now = self.filters.inputs.current();
-        let filters = self.decided.filters().iter().flat_map(|filter| needs(*filter, self.ask.whole));
-        let mut needed = filters.chain(self.decided.rules().iter().flat_map(|rule| user::needs(rule)));
-        needed.any(|part| !now.agrees(&self.facts, *part))
+        self.needed().any(|part| !now.agrees(&self.facts, part))
     }
 
     /// What becomes of an item that stands in a list of this kind, or of an object of this kind.

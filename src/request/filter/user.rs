@@ -40,9 +40,8 @@ pub(super) fn node(name: &str, facts: &Facts) -> Term {
 
 /// What becomes of an object; of one that is not `full`, only its metadata changes.
 pub(super) fn apply(rule: &UserRule, node: Option<&Term>, full: bool, item: &Item<'_>) -> Result<Edit, String> {
-    if rule.looks_inside() {
-        bounded(item.bytes)?;
-    }
+    let bound = |object: &[u8]| if rule.looks_inside() { bounded(object) } else { Ok(()) };
+    bound(item.bytes)?;
     if !is_meant(rule, node, item.bytes)? {
         return Ok(Edit::Keep);
     }
@@ -52,6 +51,8 @@ pub(super) fn apply(rule: &UserRule, node: Option<&Term>, full: bool, item: &Ite
     let mut now: Option<Vec<u8>> = None;
     for change in rule.changes().iter().filter(|change| full || change.path.begins_with("metadata")) {
         let object = now.as_deref().unwrap_or(item.bytes);
+        // What the change before has put in counts as well.
+        bound(object)?;
         let changed = change.path.edit(object, &mut Hand { change, node }).map_err(|Fault(why)| why)?;
         now = changed.or(now);
     }

@@ -45,6 +45,7 @@ fn offline(store: Arc<dyn Store>) -> Offline {
         node_name: "n1".into(),
         inputs: Arc::new(Inputs::default()),
         rules: Arc::new(Rules::new(RuleSet::new(Agents::parse("*"), &[]))),
+        told: Default::default(),
         metrics,
     };
     Offline {

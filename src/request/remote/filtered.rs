@@ -4,9 +4,9 @@
 //! in a representation that no filter reads is refused if one of them is for safety.
 
 use std::io::Read as _;
-use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::response::Parts;
 use http_body_util::{BodyExt as _, Limited};
@@ -17,9 +17,8 @@ use crate::kube::list::Encoding;
 use crate::kube::media::{self, Form, Media};
 use crate::kube::message::Edit;
 use crate::request::context::{BodyError, Context, Refusal, Response, Whose, full};
-use crate::request::filter::{self, Beginning, Chain, Filtered, Shown, Source, Transform};
+use crate::request::filter::{self, Beginning, Chain, Filtered, Source, Transform};
 use crate::request::names;
-use crate::store::Knowledge;
 
 /// The largest single object.
 const MAX_OBJECT: usize = 8 << 20;
@@ -51,7 +50,7 @@ pub(super) async fn answer(
     let transform = match verb {
         "list" => Transform::list(chain, encoding, gzip),
         "watch" => {
-            let beginning = beginning(remote, context, &chain, encoding).await;
+            let beginning = beginning(remote, context, &chain, encoding);
             Transform::watch(chain, encoding, gzip, beginning)
         }
         _ => return object(context, &chain, encoding, gzip, parts, body).await,
@@ -85,44 +84,22 @@ async fn object(
     }
 }
 
-async fn beginning(remote: &Remote, context: &Context, chain: &Chain, encoding: Encoding) -> Beginning {
-    let info = &context.info;
-    let whole = context.accepts.iter().all(|media| media.form == Form::Full) && !info.query.other;
-    // Where all there is comes first without a sign of its end, it is never known what the client has been told.
-    let from_somewhere = info.query.send_initial_events || !matches!(info.query.resource_version.as_str(), "" | "0");
-    let remembers = whole && from_somewhere;
-    let source = remote.knowledge.clone().filter(|_| remembers).map(|knowledge| Source {
+fn beginning(remote: &Remote, context: &Context, chain: &Chain, encoding: Encoding) -> Beginning {
+    let (info, query) = (&context.info, &context.info.query);
+    let whole = context.accepts.iter().all(|media| media.form == Form::Full) && !query.other;
+    let goes_on = !query.send_initial_events && !matches!(query.resource_version.as_str(), "" | "0");
+    // By the store's words for whole objects: a Table of the same collection shows and hides the same.
+    let source = remote.knowledge.clone().map(|knowledge| Source {
         knowledge,
         scope: names::scope(info, &Media { encoding, form: Form::Full }),
-        bookmarks: info.query.allow_watch_bookmarks,
+        bookmarks: query.allow_watch_bookmarks,
     });
-    let shown = shown(remote, context, chain, encoding).await;
-    let (resource_version, initial_events) = (info.query.resource_version.clone(), info.query.send_initial_events);
-    Beginning { shown, source, resource_version, initial_events }
-}
-
-/// What the client of a watch has been shown: nothing if it begins anew, else what its list had, as far as the store
-/// remembers that.
-async fn shown(remote: &Remote, context: &Context, chain: &Chain, encoding: Encoding) -> Option<Shown> {
-    if !chain.hides() {
-        return None;
-    }
-    let query = &context.info.query;
-    let anew = query.send_initial_events || matches!(query.resource_version.as_str(), "" | "0");
-    let knowledge = remote.knowledge.clone().filter(|_| !anew);
-    let (chain, scope) = (chain.clone(), names::scope(&context.info, &Media { encoding, form: Form::Full }));
-    let known = move || knowledge.map(|knowledge| from_store(&knowledge, &chain, &scope)).unwrap_or_default();
-    Some(tokio::task::spawn_blocking(known).await.unwrap_or_default())
-}
-
-fn from_store(knowledge: &Arc<Knowledge>, chain: &Chain, scope: &crate::store::Scope) -> Shown {
-    let mut shown = Shown::default();
-    if let Ok(Some(view)) = knowledge.list(scope) {
-        let kind = view.header.kind.clone();
-        let _ = view.visit(knowledge, None, &mut |_, item| {
-            chain.note(&mut shown, scope.encoding(), &kind, &item);
-            true
-        });
-    }
-    shown
+    // Whom nothing is remembered of, nobody waits for.
+    let remembered = remote.rules.current().cache_agents.contains(&context.component);
+    let earlier = source.clone().filter(|_| goes_on && remembered && chain.hides());
+    let seen = query.resource_version.parse().unwrap_or(0);
+    let shown = earlier.map(|source| source.shown(chain.clone(), seen).boxed());
+    // Where all there is comes first without a sign of its end, it is never known what the client has been told.
+    let source = source.filter(|_| whole && (goes_on || query.send_initial_events));
+    Beginning { shown, source, resource_version: query.resource_version.clone(), initial_events: query.send_initial_events }
 }

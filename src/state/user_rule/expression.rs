@@ -46,6 +46,9 @@ const OPERATORS: [&str; 19] = [
     NOT_STRICTLY_FALSE,
 ];
 
+/// What an expression over an element calls it.
+const ELEMENT: &str = "self";
+
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
 /// A JSON value as expressions see it; clones are cheap.
@@ -93,7 +96,7 @@ impl Expression {
 
     /// One that is about an element of a list, `self`.
     pub(super) fn of_element(text: &str) -> Result<Self, String> {
-        Self::new(text, "self")
+        Self::new(text, ELEMENT)
     }
 
     fn new(text: &str, subject: &'static str) -> Result<Self, String> {
@@ -143,7 +146,14 @@ impl<'a> Check<'a> {
         match expr {
             Expr::Literal(_) => Ok(()),
             Expr::Ident(name) => self.name(name),
-            Expr::Select(select) => self.visit(&select.operand.expr),
+            Expr::Select(select) => {
+                let of_node = matches!(&select.operand.expr, Expr::Ident(name) if name == "node");
+                if of_node && self.repeats() && select.field != "neighbours" {
+                    self.uses_node = true;
+                    return Ok(());
+                }
+                self.visit(&select.operand.expr)
+            }
             Expr::List(list) => list.elements.iter().try_for_each(|element| self.visit(&element.expr)),
             Expr::Call(call) => {
                 let name = call.func_name.as_str();
@@ -153,12 +163,21 @@ impl<'a> Check<'a> {
                         FUNCTIONS.join(", ")
                     ));
                 }
+                if name == IN && self.repeats() && call.args.len() == 2 && is_neighbours(&call.args[1].expr) {
+                    self.uses_node = true;
+                    return self.visit(&call.args[0].expr);
+                }
                 let words = call.target.iter().map(|target| &**target).chain(&call.args);
                 words.map(|word| &word.expr).try_for_each(|word| self.visit(word))
             }
             Expr::Comprehension(comprehension) => self.comprehension(comprehension),
             Expr::Map(_) | Expr::Struct(_) | Expr::Unspecified => Err("maps and messages cannot be made here".to_owned()),
         }
+    }
+
+    /// Whether the word at hand is gone through for each element of something.
+    fn repeats(&self) -> bool {
+        !self.loops.is_empty() || self.subject == ELEMENT
     }
 
     fn name(&mut self, name: &str) -> Result<(), String> {
@@ -168,6 +187,10 @@ impl<'a> Check<'a> {
             return Ok(());
         }
         if name == "node" {
+            // It may be as large as its pool, and would be gone through for each element.
+            if self.repeats() {
+                return Err("where each element is asked, of node there are name, pool, zone and `in node.neighbours`".into());
+            }
             self.uses_node = true;
             return Ok(());
         }
@@ -209,6 +232,11 @@ impl<'a> Check<'a> {
         // Of what the macro has added up, and nothing else.
         self.visit(&comprehension.result.expr)
     }
+}
+
+fn is_neighbours(expr: &Expr) -> bool {
+    matches!(expr, Expr::Select(select) if !select.test && select.field == "neighbours"
+        && matches!(&select.operand.expr, Expr::Ident(name) if name == "node"))
 }
 
 /// Whether it is the variable, or a part of it.

@@ -62,6 +62,7 @@ fn a_bad_rule_is_named_with_its_field_and_nothing_of_the_list_is_taken() {
         ("  match: {}\n  drop: true", "fields", "missing field `resources`"),
         ("  match: {resources: [a]}", "drop", "either drops"),
         ("  match: {resources: [a]}\n  drop: true\n  annotate: {a: b}", "drop", "either drops"),
+        ("  match: {resources: [a]}\n  remove: [MANY]", "changes", "at most 32"),
         ("  match: {resources: [a]}\n  drop: maybe", "fields", "bool"),
         ("  match: {resources: [a]}\n  drop: true\n  onError: ignore", "fields", "`keep`"),
         ("  match: {resources: [a], expression: 'object.a =='}\n  drop: true", "match.expression", "Syntax error"),
@@ -81,7 +82,8 @@ fn a_bad_rule_is_named_with_its_field_and_nothing_of_the_list_is_taken() {
         ("  match: {resources: [a]}\n  remove: [{path: /spec, where: 'true'}]", "remove[0].where", "'*'"),
         ("  match: {resources: [a]}\n  remove: [{path: /a/*, where: 'object.a'}]", "remove[0].where", "object is not known"),
     ] {
-        let error = parse(&rule(&rest.replace("LONG", &"x".repeat(1025))), &[]).unwrap_err();
+        let written = rest.replace("LONG", &"x".repeat(1025)).replace("MANY", &"{path: /a}, ".repeat(33));
+        let error = parse(&rule(&written), &[]).unwrap_err();
         assert_eq!((error.rule.as_str(), error.field.as_str()), ("bad", field), "{rest}: {error}");
         assert!(error.why.contains(why), "{rest}: {error}");
     }
@@ -113,6 +115,8 @@ fn what_an_expression_may_cost_is_checked_before_it_is_used() {
         "node.name in node.neighbours",
         "object.metadata.labels['a.b/c'] == 'd'",
         "object.a.exists_one(x, x == 1) || !object.b",
+        "object.a.all(x, x in node.neighbours || x == node.zone || !has(node.pool))",
+        "node.neighbours == object.a",
     ];
     for text in good {
         Expression::of_object(text).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -129,6 +133,10 @@ fn what_an_expression_may_cost_is_checked_before_it_is_used() {
         ("node.neighbours.all(a, node.neighbours.all(b, b != ''))", "something of a"),
         ("object.l.all(a, ['x', 'y'].all(b, b != ''))", "something of a"),
         ("object.l.all(a, [a, a].all(b, b.c == 1))", "something of a"),
+        ("object.l.all(a, node.neighbours == node.neighbours)", "of node there are"),
+        ("object.l.all(a, a == node)", "of node there are"),
+        ("object.l.all(a, a in node['neighbours'])", "of node there are"),
+        ("object.l.all(a, size(node.neighbours) > 3)", "of node there are"),
         ("object.a.matches('(a+)+')", "there is no matches()"),
         ("{'a': object} == {}", "maps and messages"),
         ("a.b.C{}.x", "maps and messages"),
@@ -136,6 +144,9 @@ fn what_an_expression_may_cost_is_checked_before_it_is_used() {
         let error = Expression::of_object(text).unwrap_err();
         assert!(error.contains(why), "{text}: {error}");
     }
+    let error = Expression::of_element("self.a == node.neighbours").unwrap_err();
+    assert!(error.contains("of node there are"), "{error}");
+    Expression::of_element("self.name in node.neighbours").unwrap();
     let many = ["object.l.all(x, x == 1)"; 9].join(" && ");
     assert!(Expression::of_object(&many).unwrap_err().contains("at most 8 macros"));
     Expression::of_object("object.a.exists(c, c.b[0].exists(d, d['e'].exists(f, f == 1)))").unwrap();

@@ -28,6 +28,7 @@ fn chain(group: &str, resource: &str, whole: bool) -> Chain {
         node_name: "n1".into(),
         inputs: Arc::new(inputs),
         rules: Arc::new(Rules::new(rules)),
+        told: Default::default(),
         metrics: Arc::new(Metrics::default()),
     });
     let (component, group, resource, verb) = ("everybody".into(), group.into(), resource.into(), "list".into());
@@ -163,6 +164,7 @@ fn a_custom_resource_called_table_is_an_object() {
         node_name: "n1".into(),
         inputs: Arc::default(),
         rules: Arc::new(Rules::new(rules)),
+        told: Default::default(),
         metrics: Arc::new(Metrics::default()),
     });
     let (group, resource, verb) = ("x.io".into(), "tables".into(), "get".into());

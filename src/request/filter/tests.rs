@@ -1,0 +1,82 @@
+use super::*;
+use crate::state::rules::Agents;
+
+fn decided(rules: &RuleSet, component: &str, (group, resource): (&str, &str), verb: &str) -> Vec<&'static str> {
+    let ask = Ask {
+        component: component.into(),
+        group: group.into(),
+        resource: resource.into(),
+        verb: verb.into(),
+        whole: true,
+        ..Ask::default()
+    };
+    Filters::decide(rules, &ask).filters().iter().map(|filter| filter.name()).collect()
+}
+
+/// Who is served with what, without any configuration.
+#[test]
+fn the_defaults_are_yurthubs() {
+    const NONE: [&str; 0] = [];
+    let rules = RuleSet::new(Agents::parse("*"), &Filter::ALL);
+    let (services, pods, maps) = (("", "services"), ("", "pods"), ("", "configmaps"));
+    let (slices, endpoints) = (("discovery.k8s.io", "endpointslices"), ("", "endpoints"));
+    for verb in ["get", "list", "watch"] {
+        assert_eq!(decided(&rules, "kubelet", services, verb), ["masterservice"], "{verb}");
+        assert_eq!(decided(&rules, "kubelet", pods, verb), ["serviceenvupdater"], "{verb}");
+        assert_eq!(decided(&rules, "kubelet", maps, verb), ["inclusterconfig"], "{verb}");
+        assert_eq!(decided(&rules, "kubelet", slices, verb), NONE, "{verb}");
+        assert_eq!(decided(&rules, "kube-proxy", services, verb), ["discardcloudservice", "nodeportisolation"], "{verb}");
+        assert_eq!(decided(&rules, "kube-proxy", slices, verb), ["servicetopology", "forwardkubesvctraffic"], "{verb}");
+        assert_eq!(decided(&rules, "kube-proxy", endpoints, verb), ["servicetopology"], "{verb}");
+        for other in ["coredns", "CoreDNS", "nginx-ingress-controller"] {
+            assert_eq!(decided(&rules, other, slices, verb), ["servicetopology"], "{other} {verb}");
+            assert_eq!(decided(&rules, other, endpoints, verb), ["servicetopology"], "{other} {verb}");
+            assert_eq!(decided(&rules, other, services, verb), NONE, "{other} {verb}");
+        }
+        assert_eq!(decided(&rules, "sample", services, verb), NONE, "{verb}");
+        assert_eq!(decided(&rules, "kubelet", ("example.com", "services"), verb), NONE, "another group's");
+    }
+    for verb in ["patch", "update"] {
+        assert_eq!(decided(&rules, "kubelet", pods, verb), ["serviceenvupdater"], "{verb}");
+        assert_eq!(decided(&rules, "kubelet", services, verb), NONE, "{verb}");
+        assert_eq!(decided(&rules, "kube-proxy", services, verb), NONE, "{verb}");
+    }
+}
+
+/// What is waited for is waited for once, however many want it.
+#[tokio::test(start_paused = true)]
+async fn all_that_a_request_waits_for_takes_two_seconds_together() {
+    let written =
+        "match: {resources: [endpointslices.discovery.k8s.io], expression: 'object.a == node.zone'}, drop: true, onError: keep";
+    let yaml: String = (0..20).map(|number| format!("- {{name: r{number}, {written}}}\n")).collect();
+    let mut rules = RuleSet::new(Agents::parse("*"), &Filter::ALL);
+    rules.user = crate::state::user_rule::parse(&yaml, &[]).unwrap();
+    let filters = Arc::new(Filters {
+        hub: Hub { address: [169, 254, 2, 1].into(), port: 10268 },
+        node_name: "edge-1".into(),
+        inputs: Arc::default(),
+        rules: Arc::new(Rules::new(rules)),
+        told: Told::default(),
+        metrics: Arc::default(),
+    });
+    let ask = Ask {
+        component: "kube-proxy".into(),
+        group: "discovery.k8s.io".into(),
+        resource: "endpointslices".into(),
+        verb: "list".into(),
+        whole: true,
+        ..Ask::default()
+    };
+    let began = Instant::now();
+    let chain = filters.chain_for(ask).await.unwrap();
+    assert_eq!(began.elapsed(), PATIENCE);
+    assert_eq!(chain.decision().to_string(), "forwardkubesvctraffic", "the others do not know what they go by");
+}
+
+/// The order that users are told is the one that holds.
+#[test]
+fn the_docs_list_the_filters_in_their_order() {
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/filters.md"));
+    let told: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| [")?.split(']').next()).collect();
+    assert_eq!(told, Filter::ALL.map(Filter::name));
+}

@@ -1,0 +1,186 @@
+//! What a client knows when it goes on with a watch, and what the hub knows of that.
+
+use serde_json::json;
+use testkit::client::Streaming;
+use testkit::fake::Fault;
+
+use super::filters::{PROXY, SERVICES, SLICES, addresses, list_and_watch, names, next, pair, proxy, rig, service};
+use super::*;
+
+const MINE: [(&str, &str); 1] = [("user-agent", "my-proxy/v1")];
+
+async fn list(rig: &Rig, path: &str, agent: &[(&str, &str)]) -> (serde_json::Value, String) {
+    let list = rig.hub.kubelet().await.unwrap().request("GET", path, agent, "").await.unwrap().json();
+    let version = list["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    (list, version)
+}
+
+async fn watch_from(rig: &Rig, path: &str, version: &str, agent: &[(&str, &str)]) -> Streaming {
+    let target = format!("{path}?watch=1&allowWatchBookmarks=true&resourceVersion={version}");
+    rig.hub.kubelet().await.unwrap().stream("GET", &target, agent, "").await.unwrap()
+}
+
+/// Sets what ConfigMap yurt-hub-cfg says, and waits until it holds for Services.
+async fn configure(rig: &Rig, data: serde_json::Value, shown: &[&str]) {
+    rig.fake.put("configmaps", "kube-system", "yurt-hub-cfg", json!({"data": data}));
+    eventually("the key holds", SECONDS(10), async || {
+        // Another selector, another client: nobody is told anything by this.
+        let probe = rig.hub.kubelet().await?;
+        let answer = probe.request("GET", &format!("{SERVICES}?labelSelector=!nothing"), &MINE, "").await?;
+        Ok(names(&answer.json()) == shown)
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn what_changed_between_two_watches_makes_the_client_list_again() {
+    let rig = rig().await;
+    let (before, version) = list(&rig, SLICES, &PROXY).await;
+    assert_eq!(addresses(&before["items"][0]).len(), 2, "the zone");
+    assert_eq!(watch_from(&rig, SLICES, &version, &PROXY).await.status, 200, "nothing has changed");
+    service(&rig, "near", "ClusterIP", &json!({"openyurt.io/topologyKeys": "kubernetes.io/hostname"}));
+    let client = rig.hub.kubelet().await.unwrap();
+    eventually("the annotation holds", SECONDS(10), async || {
+        let probe = proxy(&client, &format!("{SLICES}?labelSelector=!nothing"), "application/json").await.json();
+        Ok(addresses(&probe["items"][0]).len() == 1)
+    })
+    .await
+    .unwrap();
+    let refused = watch_from(&rig, SLICES, &version, &PROXY).await;
+    assert_eq!(refused.status, 410, "its list has an endpoint that is hidden now, and no event will tell");
+    let (_, version) = list(&rig, SLICES, &PROXY).await;
+    assert_eq!(watch_from(&rig, SLICES, &version, &PROXY).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_was_told_before_anything_was_known_lists_again() {
+    let rig = rig().await;
+    rig.fake.fault_at("/api/v1/nodes", Fault::Status(500));
+    let (whole, version) = list(&rig, SLICES, &PROXY).await;
+    assert_eq!(addresses(&whole["items"][0]).len(), 3, "for comfort: passed on as it is");
+    rig.fake.heal().unwrap();
+    let client = rig.hub.kubelet().await.unwrap();
+    eventually("it knows", SECONDS(20), async || Ok(proxy(&client, SERVICES, "application/json").await.status == 200))
+        .await
+        .unwrap();
+    assert_eq!(watch_from(&rig, SLICES, &version, &PROXY).await.status, 410);
+}
+
+#[tokio::test]
+async fn after_a_restart_of_the_hub_its_filters_clients_list_again_and_others_go_on() {
+    let mut rig = rig().await;
+    let (_, version) = list(&rig, SERVICES, &PROXY).await;
+    let (_, others) = list(&rig, SERVICES, &[("user-agent", "other/v1")]).await;
+    rig.hub.signal("TERM").unwrap();
+    rig.hub.ended(SECONDS(10)).await.unwrap();
+    rig.hub.run().await.unwrap();
+    assert_eq!(watch_from(&rig, SERVICES, &version, &PROXY).await.status, 410);
+    assert_eq!(watch_from(&rig, SERVICES, &others, &[("user-agent", "other/v1")]).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_is_served_no_more_lists_what_was_hidden() {
+    let rig = rig().await;
+    configure(&rig, json!({"discardcloudservice": "my-proxy"}), &["near", "plain"]).await;
+    let (hidden, version) = list(&rig, SERVICES, &MINE).await;
+    assert_eq!(names(&hidden), ["near", "plain"]);
+    configure(&rig, json!({}), &["cloud", "near", "plain"]).await;
+    assert_eq!(watch_from(&rig, SERVICES, &version, &MINE).await.status, 410, "nothing would ever show it the third");
+}
+
+#[tokio::test]
+async fn who_was_led_over_a_change_goes_on_from_there() {
+    let rig = rig().await;
+    let mut open = list_and_watch(&rig, SERVICES, &MINE).await;
+    rig.fake.put("configmaps", "kube-system", "yurt-hub-cfg", json!({"data": {"discardcloudservice": "my-proxy"}}));
+    assert_eq!(next(&mut open).await, pair("DELETED", "cloud"));
+    let bookmark = tokio::time::timeout(SECONDS(10), open.event()).await.unwrap().unwrap().unwrap();
+    let version = bookmark["object"]["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    drop(open);
+    assert_eq!(watch_from(&rig, SERVICES, &version, &MINE).await.status, 200);
+}
+
+/// What the node remembers may be older than what the client has: then it says nothing of what that was shown.
+#[tokio::test]
+async fn what_is_remembered_from_before_is_not_what_the_client_was_shown() {
+    let rig = rig().await;
+    let all = json!({"discardcloudservice": "my-proxy"});
+    configure(&rig, all, &["near", "plain"]).await;
+    let lists = rig.hub.metric("holdfast_lists_remembered_total").await.unwrap();
+    list(&rig, SERVICES, &MINE).await;
+    rig.remembered(lists + 1.0).await;
+    // From now on nothing of it is remembered; what was stays.
+    configure(&rig, json!({"discardcloudservice": "my-proxy", "cache_agents": "nobody"}), &["near", "plain"]).await;
+    service(&rig, "cloud", "ClusterIP", &json!({}));
+    let (shown, version) = list(&rig, SERVICES, &MINE).await;
+    assert_eq!(names(&shown), ["cloud", "near", "plain"]);
+    let mut watch = watch_from(&rig, SERVICES, &version, &MINE).await;
+    service(&rig, "cloud", "LoadBalancer", &json!({"svc.openyurt.io/discard": "true"}));
+    assert_eq!(next(&mut watch).await, pair("DELETED", "cloud"));
+}
+
+/// No client may go round the filters by its words.
+#[tokio::test]
+async fn an_upgrade_does_not_go_round_the_filters() {
+    let rig = rig().await;
+    let client = rig.hub.kubelet().await.unwrap();
+    let upgrade = [PROXY[0], ("connection", "Upgrade"), ("upgrade", "websocket")];
+    let answer = client.request("GET", SERVICES, &upgrade, "").await.unwrap();
+    assert_eq!((answer.status.as_u16(), names(&answer.json())), (200, vec!["near".to_owned(), "plain".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_compressed_answer_is_filtered_too() {
+    let rig = Rig::with(FakeOptions { gzip: true, ..FakeOptions::default() }, &[]).await;
+    rig.fake.put("nodes", "", "edge-1", json!({"metadata": {}}));
+    let long = "x".repeat(1 << 20);
+    service(&rig, "cloud", "LoadBalancer", &json!({"svc.openyurt.io/discard": "true"}));
+    service(&rig, "plain", "ClusterIP", &json!({"long": long}));
+    let client = rig.hub.kubelet().await.unwrap();
+    let packed = [PROXY[0], ("accept-encoding", "gzip")];
+    let seen = rig.fake.requests().len();
+    for path in [SERVICES, "/api/v1/namespaces/story/services"] {
+        let answer = client.request("GET", path, &packed, "").await.unwrap();
+        assert_eq!((answer.status.as_u16(), names(&answer.json())), (200, vec!["plain".to_owned()]));
+        let list = answer.json();
+        let last = list["items"].as_array().unwrap().last().unwrap();
+        assert_eq!(last["metadata"]["annotations"]["long"].as_str().unwrap().len(), long.len());
+    }
+    let one = client.request("GET", "/api/v1/namespaces/story/services/plain", &packed, "").await.unwrap();
+    assert_eq!(one.json()["metadata"]["annotations"]["long"].as_str().unwrap().len(), long.len());
+    let asked = rig.fake.requests().split_off(seen);
+    assert!(asked.iter().any(|request| request.header("accept-encoding") == "gzip"), "it came compressed");
+}
+
+#[tokio::test]
+async fn a_pool_may_be_made_of_buckets_and_is_another_one_for_a_node_that_moves() {
+    let rig = rig().await;
+    let bucket = |name: &str, pool: &str, members: &[&str]| {
+        let nodes: Vec<_> = members.iter().map(|name| json!({"name": name})).collect();
+        let object = json!({"metadata": {"labels": {"openyurt.io/pool-name": pool}}, "nodes": nodes});
+        rig.fake.put_path(&format!("/apis/apps.openyurt.io/v1alpha1/nodebuckets/{name}"), object).unwrap();
+    };
+    let pool =
+        |name: &str| rig.fake.put("nodes", "", "edge-1", json!({"metadata": {"labels": {"apps.openyurt.io/nodepool": name}}}));
+    bucket("p-1", "p", &["edge-1"]);
+    bucket("q-1", "q", &["edge-1", "edge-2"]);
+    pool("p");
+    service(&rig, "near", "ClusterIP", &json!({"openyurt.io/topologyKeys": "openyurt.io/nodepool"}));
+    let client = rig.hub.kubelet().await.unwrap();
+    let shows = async |what: &str, expected: &[&str]| {
+        eventually(what, SECONDS(20), async || {
+            Ok(addresses(&proxy(&client, SLICES, "application/json").await.json()["items"][0]) == expected)
+        })
+        .await
+        .unwrap();
+    };
+    shows("one bucket", &["10.1.0.1"]).await;
+    let mut watch = list_and_watch(&rig, SLICES, &PROXY).await;
+    bucket("p-2", "p", &["far-1"]);
+    let event = tokio::time::timeout(SECONDS(20), watch.event()).await.expect("a change of a bucket is told").unwrap().unwrap();
+    assert_eq!((event["type"].as_str(), addresses(&event["object"]).len()), (Some("MODIFIED"), 2));
+    shows("two buckets", &["10.1.0.1", "10.1.0.3"]).await;
+    pool("q");
+    shows("the other pool", &["10.1.0.1", "10.1.0.2"]).await;
+}
