@@ -148,3 +148,6 @@ fn event(before: Edit, now: Edit, item: Vec<u8>) -> Option<(EventType, Vec<u8>)>
         (_, Edit::Keep) => (EventType::Modified, item),
     })
 }
+
+#[cfg(test)]
+mod tests;

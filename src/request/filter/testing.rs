@@ -1,11 +1,15 @@
-//! Objects in both encodings, for the filters' tests.
+//! Objects in both encodings, and requests, for the filters' tests.
 
-use super::Hub;
+use std::sync::Arc;
+
+use super::{Ask, Filters, Hub};
 use crate::kube::json;
 use crate::kube::list::Encoding;
 use crate::kube::message::{self, Field, Set};
 use crate::kube::proto::write_bytes;
 use crate::kube::schema::{METADATA, meta};
+use crate::state::rules::{RuleSet, Rules};
+use crate::state::told::Told;
 
 pub const BOTH: [Encoding; 2] = [Encoding::Json, Encoding::Protobuf];
 
@@ -104,4 +108,22 @@ impl Made {
     pub fn item(&self) -> super::item::Item<'_> {
         super::item::Item { encoding: self.encoding, bytes: &self.bytes }
     }
+}
+
+/// Filters that know nothing yet.
+pub fn filters(rules: RuleSet) -> Arc<Filters> {
+    Arc::new(Filters {
+        hub: hub("169.254.2.1"),
+        node_name: "n1".into(),
+        inputs: Arc::default(),
+        rules: Arc::new(Rules::new(rules)),
+        told: Told::default(),
+        metrics: Arc::default(),
+    })
+}
+
+/// Whole objects are asked for.
+pub fn ask(component: &str, (group, resource): (&str, &str), verb: &str) -> Ask {
+    let (component, group, resource, verb) = (component.into(), group.into(), resource.into(), verb.into());
+    Ask { component, group, resource, verb, whole: true, ..Ask::default() }
 }

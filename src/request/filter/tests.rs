@@ -1,16 +1,9 @@
 use super::*;
 use crate::state::rules::Agents;
 
-fn decided(rules: &RuleSet, component: &str, (group, resource): (&str, &str), verb: &str) -> Vec<&'static str> {
-    let ask = Ask {
-        component: component.into(),
-        group: group.into(),
-        resource: resource.into(),
-        verb: verb.into(),
-        whole: true,
-        ..Ask::default()
-    };
-    Filters::decide(rules, &ask).filters().iter().map(|filter| filter.name()).collect()
+fn decided(rules: &RuleSet, component: &str, resource: (&str, &str), verb: &str) -> Vec<&'static str> {
+    let decision = Filters::decide(rules, &testing::ask(component, resource, verb));
+    decision.filters().iter().map(|filter| filter.name()).collect()
 }
 
 /// Who is served with what, without any configuration.
@@ -51,22 +44,8 @@ async fn all_that_a_request_waits_for_takes_two_seconds_together() {
     let yaml: String = (0..20).map(|number| format!("- {{name: r{number}, {written}}}\n")).collect();
     let mut rules = RuleSet::new(Agents::parse("*"), &Filter::ALL);
     rules.user = crate::state::user_rule::parse(&yaml, &[]).unwrap();
-    let filters = Arc::new(Filters {
-        hub: Hub { address: [169, 254, 2, 1].into(), port: 10268 },
-        node_name: "edge-1".into(),
-        inputs: Arc::default(),
-        rules: Arc::new(Rules::new(rules)),
-        told: Told::default(),
-        metrics: Arc::default(),
-    });
-    let ask = Ask {
-        component: "kube-proxy".into(),
-        group: "discovery.k8s.io".into(),
-        resource: "endpointslices".into(),
-        verb: "list".into(),
-        whole: true,
-        ..Ask::default()
-    };
+    let filters = testing::filters(rules);
+    let ask = testing::ask("kube-proxy", ("discovery.k8s.io", "endpointslices"), "list");
     let began = Instant::now();
     let chain = filters.chain_for(ask).await.unwrap();
     assert_eq!(began.elapsed(), PATIENCE);

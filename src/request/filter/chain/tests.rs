@@ -3,36 +3,26 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::request::filter::testing::{BOTH, Made, hub};
-use crate::runtime::metrics::Metrics;
-use crate::state::inputs::{Inputs, Node};
-use crate::state::rules::{Agents, RuleSet, Rules};
+use crate::request::filter::testing::{BOTH, Made, ask, filters};
+use crate::state::inputs::Node;
+use crate::state::rules::{Agents, RuleSet};
 
 /// All filters at once, for one component; a node in pool p.
 fn chain(group: &str, resource: &str, whole: bool) -> Chain {
     let mut rules = RuleSet::new(Agents::parse("*"), &Filter::ALL);
     rules.filters.values_mut().for_each(|components| components.extend(["everybody".to_owned()]));
-    let inputs = Inputs::default();
+    let filters = filters(rules);
     let kinds = [("lb", "LoadBalancer", Some("true")), ("plain", "ClusterIP", Some("true"))].map(|(name, kind, discard)| {
         let service = Service { kind: kind.into(), discard: discard.map(str::to_owned), ..Service::default() };
         (("a".to_owned(), name.to_owned()), service)
     });
-    inputs.update(|facts| {
+    filters.inputs.update(|facts| {
         facts.node = Some(Arc::new(Node { pool: Some("p".into()), zone: None }));
         facts.pool = Some(Arc::default());
         facts.services = Some(Arc::new(HashMap::from(kinds)));
         facts.topology = Some(Arc::new(HashMap::from([(("a".to_owned(), "s".to_owned()), "kubernetes.io/hostname".to_owned())])));
     });
-    let filters = Arc::new(Filters {
-        hub: hub("169.254.2.1"),
-        node_name: "n1".into(),
-        inputs: Arc::new(inputs),
-        rules: Arc::new(Rules::new(rules)),
-        told: Default::default(),
-        metrics: Arc::new(Metrics::default()),
-    });
-    let (component, group, resource, verb) = ("everybody".into(), group.into(), resource.into(), "list".into());
-    let ask = Ask { component, group, resource, verb, whole, ..Ask::default() };
+    let ask = Ask { whole, ..ask("everybody", (group, resource), "list") };
     let decided = Filters::decide(&filters.rules.current(), &ask);
     Chain::new(filters, ask, decided.clone(), decided)
 }
@@ -159,16 +149,8 @@ proptest! {
 fn a_custom_resource_called_table_is_an_object() {
     let mut rules = RuleSet::new(Agents::default(), &[]);
     rules.user = crate::state::user_rule::parse("- {name: r, match: {resources: [tables.x.io]}, drop: true}", &[]).unwrap();
-    let filters = Arc::new(Filters {
-        hub: hub("169.254.2.1"),
-        node_name: "n1".into(),
-        inputs: Arc::default(),
-        rules: Arc::new(Rules::new(rules)),
-        told: Default::default(),
-        metrics: Arc::new(Metrics::default()),
-    });
-    let (group, resource, verb) = ("x.io".into(), "tables".into(), "get".into());
-    let ask = Ask { group, resource, verb, whole: true, ..Ask::default() };
+    let filters = filters(rules);
+    let ask = ask("", ("x.io", "tables"), "get");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let chain = runtime.block_on(filters.chain_for(ask)).unwrap();
     let edited = |object: &str| crate::request::filter::edit(&chain, Encoding::Json, object.as_bytes()).unwrap();

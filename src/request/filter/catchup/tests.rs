@@ -1,0 +1,76 @@
+//! The store may be ahead of the client by what other clients of the same collection were told.
+
+use super::*;
+use crate::request::filter::testing::{ask, filters};
+use crate::state::filters::Filter;
+use crate::state::inputs::Node;
+use crate::state::rules::{Agents, RuleSet};
+use crate::store::record::{ListAsk, Subject};
+use crate::store::{Limits, Memory, Parts, Sealer};
+
+const SERVICE: &str = r#"{"metadata":{"name":"NAME","namespace":"a","resourceVersion":"VERSION","annotations":{"nodeport.openyurt.io/listen":"POOLS"}},"spec":{"type":"NodePort"}}"#;
+
+fn item(name: &str, version: u64, pools: &str) -> String {
+    SERVICE.replace("NAME", name).replace("VERSION", &version.to_string()).replace("POOLS", pools)
+}
+
+async fn source(items: &[String]) -> Source {
+    let parts = Parts {
+        store: Arc::new(Memory::default()),
+        sealer: Sealer::new(&[1; 32]),
+        metrics: Arc::default(),
+        limits: Limits::default(),
+        tasks: tokio::runtime::Handle::current(),
+    };
+    let knowledge = Knowledge::open(parts).unwrap();
+    let scope = Scope { version: "v1".into(), resource: "services".into(), ..Scope::default() };
+    let ask = ListAsk { scope: scope.clone(), continue_token: String::new(), quorum: true, pinned: false, started: 0 };
+    let mut recording = knowledge.record(Subject::List(ask), false);
+    let items = items.join(",");
+    let body = format!(r#"{{"kind":"ServiceList","apiVersion":"v1","metadata":{{"resourceVersion":"9"}},"items":[{items}]}}"#);
+    recording.push(&Bytes::from(body));
+    recording.finish();
+    let source = Source { knowledge, scope, bookmarks: true };
+    source.reaching(9).await.unwrap();
+    source
+}
+
+fn name_of(name: &str) -> (String, String) {
+    ("a".to_owned(), name.to_owned())
+}
+
+/// The node moves from pool p to pool q; the client was told everything up to version 7, the store knows version 9.
+#[tokio::test]
+async fn what_the_client_is_yet_to_be_told_of_stays_as_it_was_told() {
+    let filters = filters(RuleSet::new(Agents::parse("*"), &[Filter::NodePortIsolation]));
+    let moves = |pool: &str| {
+        let node = Node { pool: Some(pool.to_owned()), zone: None };
+        filters.inputs.update(|facts| facts.node = Some(Arc::new(node)));
+    };
+    moves("p");
+    let old = Arc::new(filters.chain_for(ask("kube-proxy", ("", "services"), "watch")).await.unwrap());
+    let source = source(&[
+        item("comes", 5, "q"),
+        item("goes", 6, "p"),
+        // In version 5 the client was shown it; in version 9, which it has not had, both pools hide it.
+        item("late", 9, "r"),
+        item("hidden-late", 9, "p"),
+    ])
+    .await;
+    let mut shown = Shown::default();
+    for (name, hidden) in [("comes", true), ("goes", false), ("late", false), ("hidden-late", true)] {
+        shown.note(&name_of(name), hidden);
+    }
+    moves("q");
+    let caught_up = catch_up(old, source, Some(shown), 7).await.unwrap();
+    let told: Vec<String> = caught_up.frames.iter().map(|frame| String::from_utf8_lossy(frame).into_owned()).collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[0].contains("ADDED") && told[0].contains("comes"), "{told:?}");
+    assert!(told[1].contains("DELETED") && told[1].contains("goes"), "{told:?}");
+    assert!(told[2].contains("BOOKMARK") && told[2].contains("\"7\""), "{told:?}");
+    // Then the stream tells of version 9.
+    let mut shown = caught_up.shown.unwrap();
+    assert_eq!(shown.event(EventType::Modified, &name_of("late"), true), Some(EventType::Deleted));
+    assert_eq!(shown.event(EventType::Deleted, &name_of("hidden-late"), true), None);
+    assert_eq!(shown.event(EventType::Modified, &name_of("comes"), false), Some(EventType::Modified));
+}
