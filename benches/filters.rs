@@ -1,5 +1,6 @@
-//! What a filter costs on one core: lists and watch events of 5,000 objects, in both encodings, beside decoding, filtering
-//! and encoding again, as a program made of client-go does it and as one that goes through `serde_json::Value` does.
+//! What a filter or a rule costs on one core: lists of 5,000 objects and events of an object that it hides or changes, in
+//! both encodings, beside decoding and encoding all of it again, as a program made of client-go does it (which filters in
+//! between) and as one that goes through `serde_json::Value` does (which does not even filter).
 //!
 //! Receives the lab (`HOLDFAST_LAB`), which has client-go; without it that column says so. Prints a table in Markdown with
 //! each target beside its figure. A figure over its target is no failure.
@@ -13,15 +14,20 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use holdfast::kube::list::{Encoding, Limits, Rewriter};
+use holdfast::kube::message::Edit;
 use holdfast::kube::object::{TypeMeta, back_to_full, from_item, into_item};
 use holdfast::kube::proto::{envelop, write_bytes, write_number};
+use holdfast::kube::watch::{self, EventType, Framer};
 use holdfast::request::filter::{Ask, Chain, Filters, Hub};
 use holdfast::runtime::metrics::Metrics;
 use holdfast::state::filters::Filter;
 use holdfast::state::inputs::{Inputs, Node};
 use holdfast::state::rules::{Agents, RuleSet, Rules};
+use holdfast::state::user_rule;
 
 const OBJECTS: usize = 5000;
+/// What is held beyond the list is no more for the long one.
+const FEW: usize = 500;
 const ROUNDS: usize = 7;
 /// Of what takes a second for each.
 const SLOW_ROUNDS: usize = 3;
@@ -35,32 +41,69 @@ fn managed_fields() -> String {
     format!(r#"{{"f:spec":{{{}}}}}"#, fields.join(","))
 }
 
-/// What one filter is measured on.
+/// What one filter is measured on; without one, it is a rule.
 struct Case {
-    filter: Filter,
+    filter: Option<Filter>,
     group: &'static str,
     resource: &'static str,
     kind: &'static str,
 }
 
-const CASES: [Case; 7] = [
-    Case { filter: Filter::DiscardCloudService, group: "", resource: "services", kind: "Service" },
-    Case { filter: Filter::NodePortIsolation, group: "", resource: "services", kind: "Service" },
-    Case { filter: Filter::MasterService, group: "", resource: "services", kind: "Service" },
-    Case { filter: Filter::ServiceTopology, group: "discovery.k8s.io", resource: "endpointslices", kind: "EndpointSlice" },
-    Case { filter: Filter::ForwardKubeSvcTraffic, group: "discovery.k8s.io", resource: "endpointslices", kind: "EndpointSlice" },
-    Case { filter: Filter::InClusterConfig, group: "", resource: "configmaps", kind: "ConfigMap" },
-    Case { filter: Filter::ServiceEnvUpdater, group: "", resource: "pods", kind: "Pod" },
+const fn services(filter: Option<Filter>) -> Case {
+    Case { filter, group: "", resource: "services", kind: "Service" }
+}
+
+const fn slices(filter: Filter) -> Case {
+    Case { filter: Some(filter), group: "discovery.k8s.io", resource: "endpointslices", kind: "EndpointSlice" }
+}
+
+const CASES: [Case; 8] = [
+    services(Some(Filter::DiscardCloudService)),
+    services(Some(Filter::NodePortIsolation)),
+    services(Some(Filter::MasterService)),
+    slices(Filter::ServiceTopology),
+    slices(Filter::ForwardKubeSvcTraffic),
+    Case { filter: Some(Filter::InClusterConfig), group: "", resource: "configmaps", kind: "ConfigMap" },
+    Case { filter: Some(Filter::ServiceEnvUpdater), group: "", resource: "pods", kind: "Pod" },
+    services(None),
 ];
+
+/// Looks at each object with an expression, and changes every second one.
+const RULE: &str = "
+- name: bench
+  match: {resources: [services], expression: 'object.spec.ports.exists(p, p.port == 443) && object.spec.type == \"LoadBalancer\"'}
+  set: [{path: /spec/externalTrafficPolicy, value: Local}]
+";
 
 impl Case {
     fn api_version(&self) -> String {
         if self.group.is_empty() { "v1".to_owned() } else { format!("{}/v1", self.group) }
     }
+
+    fn name(&self) -> &'static str {
+        self.filter.map_or("(a rule in CEL)", Filter::name)
+    }
+
+    /// Namespace and name of an object. The first is the one that the filter looks for.
+    fn names(&self, number: usize) -> (&'static str, String) {
+        match self.filter.filter(|_| number == 0) {
+            Some(Filter::MasterService | Filter::ForwardKubeSvcTraffic) => ("default", "kubernetes".to_owned()),
+            Some(Filter::InClusterConfig) => ("kube-system", "kube-proxy".to_owned()),
+            _ => ("a", format!("o{number}")),
+        }
+    }
+
+    /// What is not for this node is every second object.
+    fn is_far(number: usize) -> bool {
+        number.is_multiple_of(2)
+    }
 }
 
 fn chain(case: &Case) -> Chain {
-    let mut rules = RuleSet::new(Agents::parse("*"), &[case.filter]);
+    let mut rules = RuleSet::new(Agents::parse("*"), case.filter.as_slice());
+    if case.filter.is_none() {
+        rules.user = user_rule::parse(RULE, &[]).unwrap();
+    }
     rules.filters.values_mut().for_each(|components| components.extend(["bench".to_owned()]));
     let inputs = Inputs::default();
     inputs.update(|facts| {
@@ -92,11 +135,13 @@ fn chain(case: &Case) -> Chain {
 /// An object in item form that the filter has something to do with.
 fn item(case: &Case, encoding: Encoding, number: usize) -> Vec<u8> {
     let managed = managed_fields();
+    let (far, (namespace, name)) = (Case::is_far(number), case.names(number));
     match encoding {
         Encoding::Json => {
             let rest = match case.kind {
                 "Service" => {
-                    r#""spec":{"type":"NodePort","clusterIP":"10.0.0.1","ports":[{"name":"https","port":443}]}"#.to_owned()
+                    let kind = if far { "LoadBalancer" } else { "NodePort" };
+                    format!(r#""spec":{{"type":"{kind}","clusterIP":"10.0.0.1","ports":[{{"name":"https","port":443}}]}}"#)
                 }
                 "EndpointSlice" => {
                     let endpoint =
@@ -107,8 +152,9 @@ fn item(case: &Case, encoding: Encoding, number: usize) -> Vec<u8> {
                 _ => r#""spec":{"containers":[{"name":"c","env":[{"name":"KUBERNETES_SERVICE_HOST","value":"10.96.0.1"}]}]}"#
                     .to_owned(),
             };
+            let listen = if far { "-p" } else { "p" };
             format!(
-                r#"{{"metadata":{{"name":"o{number}","namespace":"a","uid":"u","resourceVersion":"{number}","labels":{{"kubernetes.io/service-name":"s"}},"annotations":{{"nodeport.openyurt.io/listen":"p"}},"managedFields":[{{"manager":"m","fieldsV1":{managed}}}]}},{rest}}}"#
+                r#"{{"metadata":{{"name":"{name}","namespace":"{namespace}","uid":"u","resourceVersion":"{number}","labels":{{"kubernetes.io/service-name":"s"}},"annotations":{{"nodeport.openyurt.io/listen":"{listen}","svc.openyurt.io/discard":"{far}"}},"managedFields":[{{"manager":"m","fieldsV1":{managed}}}]}},{rest}}}"#
             )
             .into_bytes()
         }
@@ -124,21 +170,24 @@ fn message(fields: &[(u32, &[u8])]) -> Vec<u8> {
 
 fn proto_item(case: &Case, number: usize, managed: &str) -> Vec<u8> {
     let pair = |key: &str, value: &str| message(&[(1, key.as_bytes()), (2, value.as_bytes())]);
+    let (far, (namespace, name)) = (Case::is_far(number), case.names(number));
     let metadata = message(&[
-        (1, format!("o{number}").as_bytes()),
-        (3, b"a"),
+        (1, name.as_bytes()),
+        (3, namespace.as_bytes()),
         (5, b"u"),
         (6, number.to_string().as_bytes()),
         (11, &pair("kubernetes.io/service-name", "s")),
-        (12, &pair("nodeport.openyurt.io/listen", "p")),
+        (12, &pair("nodeport.openyurt.io/listen", if far { "-p" } else { "p" })),
+        (12, &pair("svc.openyurt.io/discard", if far { "true" } else { "false" })),
         (17, &message(&[(1, b"m"), (7, &message(&[(1, managed.as_bytes())]))])),
     ]);
     let mut out = message(&[(1, &metadata)]);
     match case.kind {
         "Service" => {
+            let kind: &[u8] = if far { b"LoadBalancer" } else { b"NodePort" };
             let mut port = message(&[(1, b"https")]);
             write_number(&mut port, 3, 443);
-            write_bytes(&mut out, 2, &message(&[(1, &port), (3, b"10.0.0.1"), (4, b"NodePort")]));
+            write_bytes(&mut out, 2, &message(&[(1, &port), (3, b"10.0.0.1"), (4, kind)]));
         }
         "EndpointSlice" => {
             for node in ["n1", "n2"] {
@@ -155,8 +204,8 @@ fn proto_item(case: &Case, number: usize, managed: &str) -> Vec<u8> {
     out
 }
 
-fn list(case: &Case, encoding: Encoding) -> Vec<u8> {
-    let items = (0..OBJECTS).map(|number| item(case, encoding, number));
+fn list(case: &Case, encoding: Encoding, objects: usize) -> Vec<u8> {
+    let items = (0..objects).map(|number| item(case, encoding, number));
     match encoding {
         Encoding::Json => {
             let items: Vec<_> = items.map(|item| String::from_utf8(item).unwrap()).collect();
@@ -198,12 +247,19 @@ fn stream(chain: &Chain, encoding: Encoding, body: &Bytes) {
     rewriter.finish().unwrap();
 }
 
-/// An event's object, from full form to full form.
-fn event(chain: &Chain, encoding: Encoding, kind: &str, full: &[u8]) {
+/// An event from the wire, and what the client gets of it.
+fn event(chain: &Chain, encoding: Encoding, wire: &Bytes) {
+    let mut frames = Vec::new();
+    Framer::new(encoding, 8 << 20).feed(wire.clone(), &mut frames).unwrap();
+    let frame = &frames[0];
+    let full = &frame.event.object;
     let (types, item) = into_item(encoding, full).unwrap();
-    if let holdfast::kube::message::Edit::Replace(item) = chain.item(encoding, kind, &item).unwrap() {
-        std::hint::black_box(back_to_full(encoding, &types, item, full));
-    }
+    let told = match chain.item(encoding, &types.kind, &item).unwrap() {
+        Edit::Keep => frame.raw.clone(),
+        Edit::Remove => watch::encode(encoding, EventType::Deleted, full),
+        Edit::Replace(item) => watch::encode(encoding, frame.event.kind, &back_to_full(encoding, &types, item, full)),
+    };
+    std::hint::black_box(told);
 }
 
 /// What `work` gives, and by how many MB it raised the most memory that this process had at once.
@@ -225,32 +281,53 @@ fn peak() -> f64 {
 fn main() {
     let lab = std::env::var("HOLDFAST_LAB").ok();
     println!(
-        "| filter | encoding | list, MB/s | target, at least | | event of 5 KB | target, at most | | memory beyond the list | client-go: list, MB/s | memory beyond the list |"
+        "| filter | encoding | list, MB/s | target, at least | | event of 5 KB | target, at most | | memory beyond a list of {FEW}, of {OBJECTS} | target, at most | | serde_json::Value: list, MB/s | memory | event | client-go: list, MB/s | memory |"
     );
-    println!("|:--|:--|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
+    println!("|:--|:--|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     for case in &CASES {
         let chain = chain(case);
         for (encoding, target) in [(Encoding::Json, 250.0), (Encoding::Protobuf, 1000.0)] {
-            let body = Bytes::from(list(case, encoding));
-            let (took, memory) = with_memory(|| best(ROUNDS, || stream(&chain, encoding, &body)));
-            let rate = rate(&body, took);
-            let types = TypeMeta { api_version: case.api_version(), kind: case.kind.into() };
-            let full = from_item(encoding, &types, &item(case, encoding, 1));
-            let each = best(ROUNDS, || (0..1000).for_each(|_| event(&chain, encoding, case.kind, &full))).as_secs_f64() * 1e3;
-            let ok = |good: bool| if good { "ok" } else { "missed" };
-            println!(
-                "| {} | {encoding:?} | {rate:.0} | {target:.0} | {} | {each:.1} us | 20 us | {} | {memory:.1} MB | {} |",
-                case.filter.name(),
-                ok(rate >= target),
-                ok(each <= 20.0),
-                lab.as_ref().map_or("skipped: needs the lab |".to_owned(), |lab| through_client_go(lab, case, encoding, &body)),
-            );
+            if case.filter.is_some() || encoding == Encoding::Json {
+                println!("{}", row(case, &chain, encoding, target, lab.as_deref()));
+            }
         }
     }
-    let body = list(&CASES[0], Encoding::Json);
-    let (took, memory) = with_memory(|| best(SLOW_ROUNDS, || through_values(&body)));
+}
+
+fn row(case: &Case, chain: &Chain, encoding: Encoding, target: f64, lab: Option<&str>) -> String {
+    let [(_, little), (took, memory)] = [FEW, OBJECTS].map(|objects| {
+        let body = Bytes::from(list(case, encoding, objects));
+        with_memory(|| best(ROUNDS, || stream(chain, encoding, &body)))
+    });
+    let body = Bytes::from(list(case, encoding, OBJECTS));
     let rate = rate(&body, took);
-    println!("| (discardcloudservice by serde_json::Value) | Json | {rate:.0} | | | | | | {memory:.1} MB | | |");
+    let types = TypeMeta { api_version: case.api_version(), kind: case.kind.into() };
+    let full = from_item(encoding, &types, &item(case, encoding, 0));
+    let wire = watch::encode(encoding, EventType::Modified, &full);
+    let thousand = |work: &dyn Fn()| best(ROUNDS, || (0..1000).for_each(|_| work())).as_secs_f64() * 1e3;
+    let each = thousand(&|| event(chain, encoding, &wire));
+    let ok = |good: bool| if good { "ok" } else { "missed" };
+    let values = if encoding == Encoding::Json {
+        let (took, memory) = with_memory(|| best(SLOW_ROUNDS, || through_values(&body)));
+        let each = thousand(&|| through_values(&wire));
+        format!("{:.0} | {memory:.1} MB | {each:.1} us", self::rate(&body, took))
+    } else {
+        "| |".to_owned()
+    };
+    let client_go = match (case.filter, lab) {
+        (None, _) => "|".to_owned(),
+        (_, None) => "skipped: needs the lab |".to_owned(),
+        (Some(filter), Some(lab)) => through_client_go(lab, filter, encoding, &body),
+    };
+    // Memory is read in pages, and what it is read from moves by some of them.
+    let bounded = little.max(memory) <= 1.0;
+    format!(
+        "| {} | {encoding:?} | {rate:.0} | {target:.0} | {} | {each:.1} us | 20 us | {} | {little:.1}, {memory:.1} MB | 1.0 MB | {} | {values} | {client_go} |",
+        case.name(),
+        ok(rate >= target),
+        ok(each <= 20.0),
+        ok(bounded),
+    )
 }
 
 /// In MB/s.
@@ -259,15 +336,14 @@ fn rate(body: &[u8], took: Duration) -> f64 {
 }
 
 fn through_values(body: &[u8]) {
-    let mut list: serde_json::Value = serde_json::from_slice(body).unwrap();
-    list["items"].as_array_mut().unwrap().retain(|item| item["spec"]["type"] != "LoadBalancer");
-    std::hint::black_box(serde_json::to_vec(&list).unwrap());
+    let value: serde_json::Value = serde_json::from_slice(body).unwrap();
+    std::hint::black_box(serde_json::to_vec(&value).unwrap());
 }
 
 /// The lab's `filterbench`: its MB/s and memory, as two columns.
-fn through_client_go(lab: &str, case: &Case, encoding: Encoding, body: &[u8]) -> String {
+fn through_client_go(lab: &str, filter: Filter, encoding: Encoding, body: &[u8]) -> String {
     let mut command = Command::new(lab);
-    command.args(["filterbench", case.filter.name(), &format!("{encoding:?}").to_lowercase()]);
+    command.args(["filterbench", filter.name(), &format!("{encoding:?}").to_lowercase()]);
     command.args([body.len(), SLOW_ROUNDS].map(|number| number.to_string()));
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(body).unwrap();

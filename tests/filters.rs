@@ -14,7 +14,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use holdfast::kube::list::{Encoding, Limits, Rewriter};
-use holdfast::request::filter::{Ask, Chain, Filters, Hub};
+use holdfast::kube::message::Edit;
+use holdfast::request::filter::{Ask, Chain, FilterError, Filters, Hub};
 use holdfast::runtime::metrics::Metrics;
 use holdfast::state::filters::Filter;
 use holdfast::state::inputs::{Inputs, Node};
@@ -63,7 +64,7 @@ impl Drop for Real {
 }
 
 /// The chain of a component that every filter serves.
-fn chain(group: &str, resource: &str) -> Chain {
+fn chain(hub: &str, group: &str, resource: &str) -> Chain {
     let mut rules = RuleSet::new(Agents::parse("*"), &Filter::ALL);
     rules.filters.values_mut().for_each(|components| components.extend(["everybody".to_owned()]));
     let inputs = Inputs::default();
@@ -77,7 +78,7 @@ fn chain(group: &str, resource: &str) -> Chain {
         facts.topology = Some(Arc::new(topology));
     });
     let filters = Arc::new(Filters {
-        hub: Hub { address: "169.254.2.1".parse().unwrap(), port: 10_268 },
+        hub: Hub { address: hub.parse().unwrap(), port: 10_268 },
         node_name: "n1".to_owned(),
         inputs: Arc::new(inputs),
         rules: Arc::new(Rules::new(rules)),
@@ -104,6 +105,44 @@ fn filtered(chain: &Chain, encoding: Encoding, body: &[u8]) -> Vec<u8> {
     }
     rewriter.finish().unwrap();
     out.concat()
+}
+
+/// The items of a list, as they stand in it.
+fn items(encoding: Encoding, body: &[u8]) -> Vec<Vec<u8>> {
+    let limits = Limits { max_item: 1 << 20, max_head: 1 << 16 };
+    let mut items = Vec::new();
+    let mut rewriter = Rewriter::new(
+        encoding,
+        limits,
+        |_| 0,
+        |_: &str, item: &[u8]| {
+            items.push(item.to_vec());
+            Ok::<_, FilterError>(Edit::Keep)
+        },
+    );
+    rewriter.feed(Bytes::copy_from_slice(body), &mut Vec::new()).unwrap();
+    rewriter.finish().unwrap();
+    items
+}
+
+/// What becomes of each item. What is not touched keeps its bytes.
+fn fates(chain: &Chain, encoding: Encoding, kind: &str, body: &[u8], filtered: &[u8]) -> Vec<&'static str> {
+    let (mut left, mut fates) = (items(encoding, filtered).into_iter(), Vec::new());
+    for item in items(encoding, body) {
+        fates.push(match chain.item(encoding, kind, &item).unwrap() {
+            Edit::Keep => {
+                assert_eq!(left.next(), Some(item));
+                "kept"
+            }
+            Edit::Replace(changed) => {
+                assert_eq!(left.next(), Some(changed));
+                "changed"
+            }
+            Edit::Remove => "hidden",
+        });
+    }
+    assert_eq!(left.next(), None);
+    fates
 }
 
 fn one_of(words: &'static [&'static str]) -> impl Strategy<Value = String> {
@@ -212,18 +251,24 @@ fn without_nulls(value: Value) -> Value {
 }
 
 fn check(real: &RefCell<Real>, group: &str, resource: &str, kind: &str, item: BoxedStrategy<Value>) {
-    let chain = chain(group, resource);
-    assert!(!chain.decision().is_empty());
+    let chains = ["169.254.2.1", "fd00::2:1"].map(|hub| chain(hub, group, resource));
+    assert!(!chains[0].decision().is_empty());
     let version = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
     let mut runner = TestRunner::new(Config { cases: 300, failure_persistence: None, ..Config::default() });
     let (changed, all) = (RefCell::new(0), RefCell::new(0));
-    let result = runner.run(&proptest::collection::vec(item, 0..6), |items| {
+    let result = runner.run(&(proptest::collection::vec(item, 0..6), 0_usize..2), |(items, family)| {
+        let chain = &chains[family];
         let list = json!({"kind": kind, "apiVersion": version, "metadata": {"resourceVersion": "9"}, "items": items});
         let mut real = real.borrow_mut();
         let protobuf = real.encode(without_nulls(list).to_string().as_bytes());
         let json = real.decode(&protobuf);
-        let from_json = filtered(&chain, Encoding::Json, json.as_bytes());
-        let from_protobuf = filtered(&chain, Encoding::Protobuf, &protobuf);
+        let from_json = filtered(chain, Encoding::Json, json.as_bytes());
+        let from_protobuf = filtered(chain, Encoding::Protobuf, &protobuf);
+        let fates_of = |encoding, body, filtered| fates(chain, encoding, kind, body, filtered);
+        prop_assert_eq!(
+            fates_of(Encoding::Json, json.as_bytes(), &from_json),
+            fates_of(Encoding::Protobuf, &protobuf, &from_protobuf)
+        );
         // Through the same types once more: what JSON leaves out and protobuf does not is no difference.
         let normal = real.encode(&from_json);
         let expected: Value = serde_json::from_str(&real.decode(&normal)).unwrap();
