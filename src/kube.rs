@@ -3,6 +3,7 @@
 
 pub mod group;
 pub mod json;
+pub mod layout;
 pub mod list;
 pub mod media;
 pub mod message;

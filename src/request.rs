@@ -15,8 +15,10 @@ use std::sync::Arc;
 pub use context::{Bearer, Body, BodyError, Caller, Request, Response};
 use context::{Context, Refusal};
 use dispatch::Route;
+use http::header::{ACCEPT, USER_AGENT};
 
 use crate::kube;
+use crate::kube::layout::Layout;
 use crate::runtime::drain::Ending;
 use crate::runtime::metrics::Metrics;
 use crate::state::link::Link;
@@ -45,6 +47,7 @@ pub async fn serve(path: Arc<Path>, peer: Arc<accept::Peer>, request: Request) -
 async fn answer(path: &Arc<Path>, context: &mut Context, request: Request) -> Result<Response, Refusal> {
     context.info =
         kube::request::parse(request.method(), request.uri()).map_err(|error| Refusal::bad_request(error.to_string()))?;
+    context.layout = layout(request.headers(), context.info.query.pretty);
     context.caller = caller::identify(&path.callers, &context.peer, request.headers()).await?;
     let decision = dispatch::route(&dispatch::Facts {
         info: &context.info,
@@ -63,6 +66,11 @@ async fn answer(path: &Arc<Path>, context: &mut Context, request: Request) -> Re
         Route::Either => either(path, context, request).await,
         Route::Refuse => Err(Refusal::unavailable(format!("the link to the cloud is down: {}", decision.why))),
     }
+}
+
+fn layout(headers: &http::HeaderMap, pretty: Option<bool>) -> Layout {
+    let field = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    Layout::wanted(field(ACCEPT), pretty, field(USER_AGENT))
 }
 
 /// The cloud first; the store if the link is to blame, in the same request.

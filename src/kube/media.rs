@@ -33,7 +33,8 @@ impl Media {
 }
 
 /// The representations an `Accept` header allows, best first. Types Holdfast cannot
-/// answer from its store (YAML, CBOR) are left out; an absent header means JSON.
+/// answer from its store (CBOR) are left out, and YAML but as the first, where it is a
+/// [`Layout`](super::layout::Layout) of JSON; an absent header means JSON.
 pub fn accepted(accept: Option<&str>) -> Vec<Media> {
     let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else {
         return vec![Media { encoding: Encoding::Json, form: Form::Full }];
@@ -44,6 +45,8 @@ pub fn accepted(accept: Option<&str>) -> Vec<Media> {
         let encoding = match kind.trim() {
             "application/json" | "*/*" | "application/*" => Encoding::Json,
             "application/vnd.kubernetes.protobuf" => Encoding::Protobuf,
+            // JSON, laid out otherwise.
+            "application/yaml" if list.is_empty() => Encoding::Json,
             _ => continue,
         };
         list.push(Media { encoding, form: form(parameters) });

@@ -48,7 +48,8 @@ pub struct Query {
     pub send_initial_events: bool,
     pub timeout_seconds: Option<u64>,
     pub follow: bool,
-    pub pretty: bool,
+    /// Whether the answer is to be indented; `None`: that is not said.
+    pub pretty: Option<bool>,
     /// Of a Table: rows without their objects (`includeObject=None`).
     pub bare_rows: bool,
     /// Of a document of /openapi/v3: which one is wanted.
@@ -205,7 +206,8 @@ impl Query {
             "sendInitialEvents" => self.send_initial_events = truthy(&value),
             "timeoutSeconds" => self.timeout_seconds = value.parse().ok(),
             "follow" => self.follow = truthy(&value),
-            "pretty" => self.pretty = truthy(&value),
+            // As Go reads it (strconv.ParseBool).
+            "pretty" => self.pretty = Some(matches!(&*value, "1" | "t" | "T" | "TRUE" | "true" | "True")),
             "includeObject" => (self.bare_rows, self.other) = (value == "None", true),
             "hash" => (self.hash, self.other) = (value, true),
             // `timeout` bounds the request, it does not change the answer.

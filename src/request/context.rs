@@ -8,6 +8,7 @@ use http::StatusCode;
 use http_body_util::{BodyExt as _, Full};
 
 use super::accept::Peer;
+use crate::kube::layout::Layout;
 use crate::kube::media::Media;
 use crate::kube::request::RequestInfo;
 use crate::kube::token::{self, TokenDigest};
@@ -72,6 +73,8 @@ pub struct Context {
     pub info: RequestInfo,
     /// The representations the client accepts, best first.
     pub accepts: Vec<Media>,
+    /// How it wants the text of JSON laid out.
+    pub layout: Layout,
     /// The client asks in somebody else's name: nothing of it is remembered.
     pub impersonated: bool,
     pub caller: Caller,
@@ -148,6 +151,7 @@ impl Context {
             component: "sample".into(),
             info: crate::kube::request::parse(&http::Method::GET, &uri).expect("a test's own target"),
             accepts: crate::kube::media::accepted(None),
+            layout: Layout::Compact,
             impersonated: false,
             caller: Caller::Node,
             route: "",

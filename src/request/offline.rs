@@ -23,6 +23,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 
 use super::context::{Context, Refusal, Request, Response};
 use super::filter::Filters;
+use crate::kube::layout::{Layout, Relayout};
 use crate::runtime::drain::Ending;
 use crate::state::link::Link;
 use crate::store::Knowledge;
@@ -131,16 +132,30 @@ pub async fn serve(offline: &Offline, context: &Context, asked: Asked) -> Result
 async fn answer(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context, asked: &Asked) -> Result<Response, Refusal> {
     authorize::authorize(knowledge, context)?;
     let info = &context.info;
+    let laid_out = |response| laid_out(context.layout, response);
     match info.verb.as_str() {
-        _ if info.is_discovery() => document::serve(knowledge, context, asked),
-        "get" => answer::get(offline, knowledge, context).await,
-        "list" => answer::list(offline, knowledge, context).await,
+        _ if info.is_discovery() => document::serve(knowledge, context, asked).map(laid_out),
+        "get" => answer::get(offline, knowledge, context).await.map(laid_out),
+        "list" => answer::list(offline, knowledge, context).await.map(laid_out),
         "watch" => watch::serve(offline, knowledge, context).await,
         "create" if info.subresource == "token" => token::serve(knowledge, asked),
         "create" => write::event(knowledge, context, asked).await,
         "update" => write::lease(offline, context, asked),
         _ => Err(Refusal::unavailable("the link to the cloud is down")),
     }
+}
+
+/// JSON as the client wants it laid out; anything else as it is.
+fn laid_out(layout: Layout, mut response: Response) -> Response {
+    let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|value| value == "application/json");
+    let Some(mut relayout) = Relayout::new(layout).filter(|_| is_json) else { return response };
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(layout.content_type()));
+    let mut lay_out = move |data: Bytes| {
+        let mut out = Vec::with_capacity(data.len() * 2);
+        relayout.feed(&data, &mut out);
+        Bytes::from(out)
+    };
+    response.map(|body| body.map_frame(move |frame| frame.map_data(&mut lay_out)).boxed_unsync())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use http_body_util::BodyExt as _;
 use super::Path;
 use super::accept::Peer;
 use super::context::{Caller, Context, Refusal, Request, Response, Whose, full};
+use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
 use crate::kube::media;
 use crate::kube::request::RequestInfo;
@@ -34,6 +35,7 @@ pub fn begin(peer: Arc<Peer>, request: &Request) -> Context {
         component: component(agent).to_owned(),
         info: RequestInfo::default(),
         accepts: media::accepted(request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok())),
+        layout: Layout::Compact,
         impersonated: is_impersonated(request.headers()),
         caller: Caller::Nobody,
         route: "refuse",

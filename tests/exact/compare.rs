@@ -2,7 +2,7 @@
 
 use testkit::client::Response;
 
-use crate::requests::Asked;
+use crate::requests::{Asked, YAML};
 
 /// What counts of an answer.
 pub struct Answer {
@@ -17,6 +17,7 @@ impl Answer {
     pub fn of(response: Response) -> Self {
         let continues = match response.header("content-type") {
             "application/json" => response.json()["metadata"]["continue"].as_str().map(str::to_owned),
+            YAML => value(&response.body)["metadata"]["continue"].as_str().map(str::to_owned),
             // Protobuf has it as text behind the resourceVersion.
             _ => token_in(&response.body),
         };
@@ -34,9 +35,13 @@ impl Answer {
     }
 
     fn message(&self) -> String {
-        let status: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        status["message"].as_str().unwrap_or_default().to_owned()
+        value(&self.body)["message"].as_str().unwrap_or_default().to_owned()
     }
+}
+
+/// Of JSON or YAML.
+fn value(text: &[u8]) -> serde_json::Value {
+    serde_json::from_slice(text).or_else(|_| serde_saphyr::from_slice(text)).unwrap_or_default()
 }
 
 /// All tokens are JSON that begins with `{"v":"meta.k8s.io/v1"`.
@@ -45,6 +50,12 @@ fn token_in(body: &[u8]) -> Option<String> {
     let at = body.windows(beginning.len()).take(400).position(|bytes| bytes == beginning)?;
     let length = usize::from(body[at - 1]);
     Some(String::from_utf8(body[at..at + length].to_vec()).unwrap())
+}
+
+/// The values, with one space for any: the kube-apiserver breaks a line at U+2028 as YAML 1.1 has it, and 1.2 reads blanks.
+fn words(text: &[u8]) -> String {
+    let text = value(text).to_string().replace('\u{2028}', " ");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Says how they differ, if they do. A list is compared whole: its items and what it says of itself.
@@ -62,6 +73,11 @@ pub fn difference(asked: &Asked, online: &Answer, offline: &Answer) -> Option<St
         return told(format!("{:?} online, {:?} offline", online.content_type, offline.content_type));
     }
     let (one, other) = (&online.body, &offline.body);
+    // In YAML keys have another order, and strings other quotes.
+    if online.content_type == YAML {
+        let same = words(one) == words(other) && !value(one).is_null();
+        return if same { None } else { told(format!("{}\n  {}", words(one), words(other))) };
+    }
     if one != other {
         let at = one.iter().zip(other).take_while(|(one, other)| one == other).count();
         let near = |body: &[u8]| String::from_utf8_lossy(&body[at.saturating_sub(60)..body.len().min(at + 100)]).into_owned();

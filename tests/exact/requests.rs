@@ -5,6 +5,8 @@ use crate::compare::Answer;
 use crate::objects::{NAMESPACES, RESOURCES, Resource};
 use crate::random::Random;
 
+pub const YAML: &str = "application/yaml";
+
 #[derive(Debug, Clone)]
 pub struct Asked {
     pub target: String,
@@ -66,8 +68,21 @@ pub const FOUND: [&str; 19] = [
     "/api/v1/pods?labelSelector=app%3D%3D%3Dweb&resourceVersionMatch=Exact",
 ];
 
-/// Another request; now and then the next page of the last one.
+/// Another request; now and then the next page of the last one, or an answer that is laid out otherwise.
 pub fn next(random: &mut Random, version: u64, last: Option<&(Asked, Answer)>) -> Asked {
+    let mut asked = of_objects(random, version, last);
+    let mark = if asked.target.contains('?') { '&' } else { '?' };
+    match random.below(16) {
+        0 | 1 if !asked.target.contains("pretty=") => {
+            asked.target = format!("{}{mark}pretty={}", asked.target, random.of(&["true", "1", "no"]))
+        }
+        2 if asked.accept == JSON => asked.accept = YAML,
+        _ => {}
+    }
+    asked
+}
+
+fn of_objects(random: &mut Random, version: u64, last: Option<&(Asked, Answer)>) -> Asked {
     if let Some((asked, answer)) = last
         && let Some(token) = &answer.continues
     {

@@ -113,7 +113,7 @@ pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context:
     let window = Window::of(info).or_else(|refusal| is_selectable(context, &selection).and(Err(refusal)))?;
     let chain = offline.filters.chain(context).await?;
     offline.filters.told(context, chain.as_ref());
-    let asks_for_items = !info.query.other && !info.query.pretty;
+    let asks_for_items = !info.query.other;
     for (media, form) in offered(context, chain.as_ref()).iter().filter(|_| asks_for_items) {
         let allowed = |version| window.allows(version).is_ok();
         if let Some(view) = knowledge.covering(&names::scope(info, media), allowed, window.limit.is_some())? {

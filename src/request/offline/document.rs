@@ -5,6 +5,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::Asked;
 use super::freshness::freshness;
+use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
 use crate::kube::media;
 use crate::kube::message::Edit;
@@ -46,7 +47,8 @@ pub(super) fn serve(knowledge: &Knowledge, context: &Context, asked: &Asked) -> 
     let info = &context.info;
     let known = knowledge.documents(info.path.trim_end_matches('/'))?;
     let there: Vec<&str> = known.iter().map(String::as_str).collect();
-    let Some(content_type) = media::negotiated(asked.accept(), &there) else {
+    let accept = if context.layout == Layout::Yaml { "application/json" } else { asked.accept() };
+    let Some(content_type) = media::negotiated(accept, &there) else {
         let what = if there.is_empty() { String::new() } else { format!(" in this representation, but as {}", there.join(", ")) };
         return Err(Refusal::unavailable(format!("the link to the cloud is down, and this document is not known{what}")));
     };

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -16,10 +17,11 @@ use super::Offline;
 use super::answer::{channel_body, content_type, is_selectable, offered, selection, unknown};
 use super::freshness::freshness;
 use super::presented::{Cursor, Presented};
+use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
 use crate::kube::object::{self, TypeMeta};
 use crate::kube::watch::{self, EventType};
-use crate::request::context::{BodyError, Context, Refusal, Response};
+use crate::request::context::{BodyError, Context, Refusal, Response, Whose};
 use crate::request::filter::{Chain, OUTDATED};
 use crate::request::names;
 use crate::runtime::drain::Ending;
@@ -61,6 +63,10 @@ enum Initial {
 pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
     let info = &context.info;
     let selection = selection(context)?;
+    if context.layout == Layout::Yaml {
+        let message = "a watch is answered in application/json or application/vnd.kubernetes.protobuf";
+        return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", Whose::Client, message));
+    }
     let chain = offline.filters.chain(context).await?;
     offline.filters.may_resume(context, chain.as_ref())?;
     offline.filters.told(context, chain.as_ref());

@@ -8,6 +8,7 @@ use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG};
 use http::response::Parts;
 
+use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
 use crate::kube::media::{self, Form, Media};
 use crate::request::context::{Caller, Context};
@@ -75,8 +76,8 @@ fn subject(knowledge: &Knowledge, context: &Context, chain: Option<&Chain>, part
         let encoding = media::encoding_of(content_type)?;
         return resource_subject(knowledge, context, parts.status, encoding);
     }
-    let once = (info.is_discovery() && !info.query.pretty) || (info.is_read() && info.verb != "watch");
-    if parts.status != StatusCode::OK || !once {
+    let once = info.is_discovery() || (info.is_read() && info.verb != "watch");
+    if parts.status != StatusCode::OK || !once || is_laid_out(context) {
         return None;
     }
     let etag = parts.headers.get(ETAG).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -85,10 +86,15 @@ fn subject(knowledge: &Knowledge, context: &Context, chain: Option<&Chain>, part
     Some(Subject::Document { name, head })
 }
 
+/// Whether the text is laid out for people: it is remembered as programs are told it.
+fn is_laid_out(context: &Context) -> bool {
+    context.info.verb != "watch" && context.layout != Layout::Compact
+}
+
 fn resource_subject(knowledge: &Knowledge, context: &Context, status: StatusCode, encoding: Encoding) -> Option<Subject> {
     let info = &context.info;
     let media = Media { encoding, form: Form::Full };
-    if info.query.other || info.query.pretty {
+    if info.query.other || is_laid_out(context) {
         return None;
     }
     let scope = || names::scope(info, &media);
