@@ -81,7 +81,7 @@ fn is_meant(rule: &UserRule, node: Option<&Term>, object: &[u8]) -> Result<bool,
     }
     match rule.expression() {
         None => Ok(true),
-        Some(expression) => expression.holds(&term(object)?, node).map_err(|why| format!("match.expression: {why}")),
+        Some(expression) => expression.holds(object, node).map_err(|why| format!("match.expression: {why}")),
     }
 }
 
@@ -106,11 +106,6 @@ fn bounded(json: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-fn term(json: &[u8]) -> Result<Term, String> {
-    let value: Value = serde_json::from_slice(json).map_err(|_| "the object cannot be read")?;
-    Ok(Term::from(&value))
-}
-
 /// Makes one change.
 struct Hand<'a> {
     change: &'a Change,
@@ -128,8 +123,7 @@ impl From<MessageError> for Fault {
 impl Editor<Fault> for Hand<'_> {
     fn enters(&mut self, element: &[u8]) -> Result<bool, Fault> {
         let Some(condition) = &self.change.condition else { return Ok(true) };
-        let subject = term(element).map_err(Fault)?;
-        condition.holds(&subject, self.node).map_err(|why| Fault(format!("where: {why}")))
+        condition.holds(element, self.node).map_err(|why| Fault(format!("where: {why}")))
     }
 
     fn value(&mut self, value: Option<&[u8]>) -> Edit {

@@ -8,7 +8,7 @@
 //!
 //! Source: github.com/google/cel-spec, doc/langdef.md.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock};
 
 use cel::common::ast::operators::*;
@@ -17,6 +17,8 @@ use cel::objects::Key;
 use cel::parser::PrattParser;
 use cel::{Context, Env, ExecutionError, Value as CelValue};
 use serde_json::Value;
+
+use crate::kube::json;
 
 const MAX_TEXT: usize = 1024;
 const MAX_NESTED: usize = 3;
@@ -62,6 +64,62 @@ pub struct Expression {
     parsed: IdedExpr,
     subject: &'static str,
     uses_node: bool,
+    asks_for: Parts,
+}
+
+/// The parts of its subject that an expression asks for, so that nothing else is taken apart: an object's managedFields
+/// are often most of it.
+#[derive(Debug, Default)]
+struct Parts {
+    /// It asks for the subject itself.
+    whole: bool,
+    /// By the name of a member those of its own members; none of them: all of it.
+    members: BTreeMap<String, Option<BTreeSet<String>>>,
+}
+
+impl Parts {
+    /// `names`: from the subject inwards.
+    fn note(&mut self, names: &[&str]) {
+        match names {
+            [] => self.whole = true,
+            [member] => drop(self.members.insert((*member).to_owned(), None)),
+            [member, inner, ..] => {
+                let some = self.members.entry((*member).to_owned()).or_insert_with(|| Some(BTreeSet::new()));
+                if let Some(some) = some {
+                    some.insert((*inner).to_owned());
+                }
+            }
+        }
+    }
+
+    fn of(&self, json: &[u8]) -> Option<Value> {
+        if self.whole || !json.starts_with(b"{") {
+            return serde_json::from_slice(json).ok();
+        }
+        let mut value = serde_json::Map::new();
+        for member in json::members(json) {
+            let member = member.ok()?;
+            let Some((name, inner)) = self.members.iter().find(|(name, _)| member.is(name)) else { continue };
+            let text = json.get(member.value.clone())?;
+            let part = match inner {
+                Some(inner) if text.starts_with(b"{") => some_members(text, inner)?,
+                _ => serde_json::from_slice(text).ok()?,
+            };
+            value.insert(name.clone(), part);
+        }
+        Some(Value::Object(value))
+    }
+}
+
+fn some_members(json: &[u8], wanted: &BTreeSet<String>) -> Option<Value> {
+    let mut value = serde_json::Map::new();
+    for member in json::members(json) {
+        let member = member.ok()?;
+        if let Some(name) = wanted.iter().find(|name| member.is(name)) {
+            value.insert(name.clone(), serde_json::from_slice(json.get(member.value.clone())?).ok()?);
+        }
+    }
+    Some(Value::Object(value))
 }
 
 impl From<&Value> for Term {
@@ -104,20 +162,27 @@ impl Expression {
             return Err(format!("at most {MAX_TEXT} bytes"));
         }
         let parsed = PrattParser::new().max_recursion_depth(64).parse(text).map_err(|error| error.to_string())?;
-        let mut check = Check { subject, loops: Vec::new(), macros: 0, uses_node: false };
+        let mut check = Check { subject, loops: Vec::new(), macros: 0, uses_node: false, asks_for: Parts::default() };
         check.visit(&parsed.expr)?;
-        let uses_node = check.uses_node;
-        Ok(Self { text: text.to_owned(), parsed, subject, uses_node })
+        let Check { uses_node, asks_for, .. } = check;
+        Ok(Self { text: text.to_owned(), parsed, subject, uses_node, asks_for })
     }
 
     pub fn uses_node(&self) -> bool {
         self.uses_node
     }
 
-    /// Whether it holds. The error says why it has no value, and nothing of what is in the object.
-    pub fn holds(&self, subject: &Term, node: Option<&Term>) -> Result<bool, String> {
+    #[cfg(test)]
+    pub fn taking_all_apart(mut self) -> Self {
+        self.asks_for.whole = true;
+        self
+    }
+
+    /// Whether it holds for a JSON value. The error says why it has no value, and nothing of what is in the object.
+    pub fn holds(&self, subject: &[u8], node: Option<&Term>) -> Result<bool, String> {
+        let subject = self.asks_for.of(subject).ok_or("the object cannot be read")?;
         let mut context = Context::with_env(ENV.clone());
-        context.add_variable_from_value(self.subject, subject.0.clone());
+        context.add_variable_from_value(self.subject, term(&subject));
         if let Some(node) = node {
             context.add_variable_from_value("node", node.0.clone());
         }
@@ -139,20 +204,39 @@ struct Check<'a> {
     loops: Vec<&'a str>,
     macros: usize,
     uses_node: bool,
+    asks_for: Parts,
 }
 
 impl<'a> Check<'a> {
     fn visit(&mut self, expr: &'a Expr) -> Result<(), String> {
         match expr {
             Expr::Literal(_) => Ok(()),
-            Expr::Ident(name) => self.name(name),
+            Expr::Ident(name) => {
+                if name == self.subject {
+                    self.asks_for.note(&[]);
+                }
+                self.name(name)
+            }
             Expr::Select(select) => {
                 let of_node = matches!(&select.operand.expr, Expr::Ident(name) if name == "node");
                 if of_node && self.repeats() && select.field != "neighbours" {
                     self.uses_node = true;
                     return Ok(());
                 }
-                self.visit(&select.operand.expr)
+                let mut names = vec![select.field.as_str()];
+                let mut root = &select.operand.expr;
+                while let Expr::Select(select) = root {
+                    names.push(&select.field);
+                    root = &select.operand.expr;
+                }
+                match root {
+                    Expr::Ident(name) if name == self.subject => {
+                        names.reverse();
+                        self.asks_for.note(&names);
+                        self.name(name)
+                    }
+                    _ => self.visit(&select.operand.expr),
+                }
             }
             Expr::List(list) => list.elements.iter().try_for_each(|element| self.visit(&element.expr)),
             Expr::Call(call) => {

@@ -1,3 +1,6 @@
+use proptest::prelude::*;
+use serde_json::json;
+
 use super::*;
 
 const GOOD: &str = r#"
@@ -161,8 +164,8 @@ fn what_an_expression_may_cost_is_checked_before_it_is_used() {
 #[test]
 fn an_expression_without_a_value_says_why_and_tells_no_secrets() {
     let secret = serde_json::json!({"data": {"password": "c2VjcmV0"}, "n": 3, "f": 1.5, "big": u64::MAX, "no": null});
-    let term = Term::from(&secret);
-    let holds = |text: &str| Expression::of_object(text).unwrap().holds(&term, None);
+    let secret = secret.to_string();
+    let holds = |text: &str| Expression::of_object(text).unwrap().holds(secret.as_bytes(), None);
     for text in ["object.n == 3", "object.f > 1", "object.no == null", "!has(object.missing)", "object.big > 5u"] {
         assert_eq!(holds(text), Ok(true), "{text}");
     }
@@ -179,6 +182,41 @@ fn an_expression_without_a_value_says_why_and_tells_no_secrets() {
         assert!(!format!("{result:?}").contains("c2VjcmV0"), "{text}: {result:?}");
         if text != "object.data.password == object" {
             assert!(result.is_err(), "{text}: {result:?}");
+        }
+    }
+}
+
+fn objects() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![Just(json!(null)), (0_i64..4).prop_map(Value::from), "[ab]{0,2}".prop_map(Value::from)];
+    let value = leaf.prop_recursive(3, 20, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::btree_map("[abc]", inner, 0..4).prop_map(|map| json!(map)),
+        ]
+    });
+    proptest::collection::btree_map("[abc]", value, 0..4).prop_map(|map| json!(map))
+}
+
+proptest! {
+    /// What is not taken apart is what nobody asks for.
+    #[test]
+    fn an_expression_says_the_same_of_the_parts_as_of_the_whole(object in objects()) {
+        let object = object.to_string();
+        for text in [
+            "object.a == 1",
+            "object.a.b == 'a' || object.a.c.a == 2",
+            "has(object.a.b) && !has(object.c)",
+            "object.a.exists(x, x == 1) && size(object.b) > 1",
+            "object.a['b'] == 1",
+            "object['a'].b == object.c",
+            "size(object) == 2",
+            "object.b in object.a.c",
+            "object.a == object.b.a",
+            "has(object.a) ? object.a.a == 1 : object.b.exists(x, x.a == object.c)",
+        ] {
+            let Ok(parts) = Expression::of_object(text) else { continue };
+            let whole = Expression::of_object(text).unwrap().taking_all_apart();
+            prop_assert_eq!(parts.holds(object.as_bytes(), None), whole.holds(object.as_bytes(), None), "{} of {}", text, object);
         }
     }
 }
