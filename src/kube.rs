@@ -9,6 +9,7 @@ pub mod media;
 pub mod message;
 pub mod metadata;
 pub mod object;
+pub mod openapi;
 pub mod path;
 pub mod proto;
 pub mod request;

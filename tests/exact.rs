@@ -48,6 +48,11 @@ async fn offline_a_read_is_answered_as_the_kube_apiserver_would() {
     objects::create(&cloud, &mut random).await;
 
     let hub = hub(&server).await;
+    eventually("the API's description is known", Duration::from_secs(60), async || {
+        Ok(hub.log().contains("description is known"))
+    })
+    .await
+    .unwrap();
     let asked = of_one_state(&cloud, &hub, &mut random, count).await;
     cut(&mut server, &hub).await;
     let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();

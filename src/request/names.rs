@@ -39,6 +39,11 @@ pub fn discovery(info: &RequestInfo, content_type: &str) -> String {
     format!("{}\0{content_type}", info.path.trim_end_matches('/'))
 }
 
+/// The document of `/openapi/v3` that describes the resource.
+pub fn openapi(info: &RequestInfo) -> String {
+    format!("/openapi/v3/apis/{}/{}\0application/json", info.api_group, info.api_version)
+}
+
 /// Any other document is known by its whole target, as the cloud is asked for it, and what the client accepts.
 pub fn document(context: &Context, chain: Option<&Chain>) -> String {
     let accepts: Vec<String> = context.accepts.iter().map(|media| format!("{media:?}")).collect();

@@ -6,6 +6,7 @@
 mod answer;
 mod authorize;
 mod document;
+mod fields;
 mod freshness;
 mod presented;
 mod token;

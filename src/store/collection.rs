@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Knowledge, Snapshot, StoreError, keys};
 use crate::kube::list::{Encoding, Envelope};
-use crate::kube::selector::Selection;
+use crate::kube::selector::{Fields, Selection};
 
 /// What a LIST or WATCH asks for, and in which form.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -98,17 +98,20 @@ pub struct ListView {
     prefix: Vec<u8>,
     /// What a wanted item has to be beside.
     selection: Selection,
+    fields: Fields,
 }
 
 impl ListView {
     pub(super) fn of(header: Header, snapshot: Box<dyn Snapshot>) -> Self {
-        Self { prefix: keys::items(header.id), header, snapshot, selection: Selection::default() }
+        let Scope { group, version, resource, .. } = &header.scope;
+        let fields = Fields::of(group, version, resource);
+        Self { prefix: keys::items(header.id), header, snapshot, selection: Selection::default(), fields }
     }
 
-    /// The items of one namespace, or of all if it is empty, that are selected.
-    pub(super) fn narrowed(self, namespace: &str, selection: Selection) -> Self {
+    /// The items of one namespace, or of all if it is empty, that are selected, by these fields among others.
+    pub(super) fn narrowed(self, namespace: &str, selection: Selection, fields: Fields) -> Self {
         let prefix = if namespace.is_empty() { self.prefix } else { keys::item(self.header.id, namespace, "") };
-        Self { prefix, selection, ..self }
+        Self { prefix, selection, fields, ..self }
     }
 
     /// Where an item stands in the order of all, as the kube-apiserver writes it in a continue token: relative to the
@@ -191,8 +194,7 @@ impl ListView {
         value: &[u8],
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let item = knowledge.sealer().open_row(key, value.to_vec())?;
-        let scope = &self.header.scope;
-        let matches = selection.matches(&scope.fields(), scope.encoding(), &item);
+        let matches = selection.matches(&self.fields, self.header.scope.encoding(), &item);
         let matches = matches.map_err(|error| StoreError::Backend(format!("{}: {error}", keys::printable(key))))?;
         Ok(matches.then_some(item))
     }

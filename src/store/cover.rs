@@ -12,11 +12,6 @@ impl Scope {
         Selection::parse(&self.label_selector, &self.field_selector).ok()
     }
 
-    /// The fields by which the kube-apiserver selects such objects.
-    pub fn fields(&self) -> Fields {
-        Fields::of(&self.group, &self.version, &self.resource)
-    }
-
     /// Whether it is about the same kind of objects, in the same representation, and in no other namespace.
     fn may_hold(&self, other: &Self) -> bool {
         (&self.group, &self.version, &self.resource) == (&other.group, &other.version, &other.resource)
@@ -26,7 +21,7 @@ impl Scope {
 
     /// What has to be asked of this collection's items for `wanted`; `None`: it does not cover it, or it cannot be told
     /// here which of them are wanted.
-    fn left_for(&self, wanted: &Self) -> Option<Selection> {
+    fn left_for(&self, wanted: &Self, fields: &Fields) -> Option<Selection> {
         if !self.may_hold(wanted) {
             return None;
         }
@@ -34,7 +29,6 @@ impl Scope {
             return Some(Selection::default());
         }
         let left = wanted.selection()?.beyond(&self.selection()?)?;
-        let fields = wanted.fields();
         let known = left.fields.fields().all(|field| fields.knows(field));
         known.then_some(left)
     }
@@ -56,13 +50,15 @@ impl Knowledge {
     /// A consistent state of the newest complete collection that has all of `wanted`, of one whose version is `allowed`
     /// if there is any. Of several of one version the smallest, or with `in_whole` one that has what is not wanted as
     /// well: only there it shows what lies between the wanted ones, and behind them.
+    /// `fields`: by which such objects are selected.
     pub fn covering(
         &self,
         wanted: &Scope,
+        fields: &Fields,
         allowed: impl Fn(u64) -> bool,
         in_whole: bool,
     ) -> Result<Option<ListView>, StoreError> {
-        let mut found = self.headers(|header| header.scope.left_for(wanted).is_some());
+        let mut found = self.headers(|header| header.scope.left_for(wanted, fields).is_some());
         found.sort_by_key(|header| {
             let version = header.version_number();
             let whole = header.scope.label_selector.is_empty() && header.scope.field_selector.is_empty();
@@ -71,10 +67,10 @@ impl Knowledge {
         let snapshot = self.snapshot()?;
         // What is visible counts, not what is on its way.
         for scope in found.into_iter().rev().map(|header| header.scope) {
-            let left = scope.left_for(wanted).unwrap_or_default();
+            let left = scope.left_for(wanted, fields).unwrap_or_default();
             if let Some(header) = self.header_in(&*snapshot, &scope)? {
                 self.touch(&scope);
-                return Ok(Some(ListView::of(header, snapshot).narrowed(&wanted.namespace, left)));
+                return Ok(Some(ListView::of(header, snapshot).narrowed(&wanted.namespace, left, fields.clone())));
             }
         }
         Ok(None)

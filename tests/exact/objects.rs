@@ -31,7 +31,7 @@ const fn namespaced(
     Resource { group, name, namespaced: true, kind, count, fields }
 }
 
-pub const RESOURCES: [Resource; 10] = [
+pub const RESOURCES: [Resource; 11] = [
     namespaced("/api/v1", "configmaps", "ConfigMap", 40, &["metadata.namespace=a", "data.x=y"]),
     namespaced(
         "/api/v1",
@@ -71,7 +71,21 @@ pub const RESOURCES: [Resource; 10] = [
     ),
     namespaced("/apis/batch/v1", "jobs", "Job", 12, &["status.successful=1", "status.successful=0", "status.failed=0"]),
     namespaced("/apis/apps/v1", "replicasets", "ReplicaSet", 12, &["status.replicas=0", "metadata.namespace!=a"]),
-    namespaced("/apis/example.com/v1", "widgets", "Widget", 20, &["metadata.namespace=c"]),
+    namespaced(
+        "/apis/example.com/v1",
+        "widgets",
+        "Widget",
+        20,
+        &["metadata.namespace=c", "spec.color=red", "spec.color!=red,spec.count=1", "spec.count=", "spec.on=true", "spec.text=x"],
+    ),
+    Resource {
+        group: "/apis/example.com/v1",
+        name: "gadgets",
+        namespaced: false,
+        kind: "Gadget",
+        count: 6,
+        fields: &["metadata.namespace=", "spec.color=red"],
+    },
     Resource {
         group: "/api/v1",
         name: "nodes",
@@ -91,7 +105,7 @@ pub const RESOURCES: [Resource; 10] = [
 ];
 
 pub const NAMESPACES: [&str; 3] = ["a", "b", "c"];
-const WIDGETS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
 impl Resource {
     /// Empty: of all namespaces, or the collection.
@@ -102,7 +116,11 @@ impl Resource {
     }
 
     pub fn accepts(&self) -> &'static [&'static str] {
-        if self.kind == "Widget" { &[JSON] } else { &[JSON, PROTOBUF] }
+        if self.is_custom() { &[JSON] } else { &[JSON, PROTOBUF] }
+    }
+
+    fn is_custom(&self) -> bool {
+        self.group.contains("example.com")
     }
 
     /// Where the object of this number is; some sort between each other's namespaces.
@@ -121,7 +139,7 @@ pub async fn create(cloud: &Client, random: &mut Random) {
         let object = json!({"metadata": {"name": namespace, "labels": labels(random)}});
         post(cloud, "/api/v1/namespaces", &object).await;
     }
-    define_widgets(cloud).await;
+    define_custom_resources(cloud).await;
     for resource in &RESOURCES {
         for number in 0..resource.count {
             let (namespace, name) = resource.place(number);
@@ -184,12 +202,15 @@ fn object(resource: &Resource, random: &mut Random, number: usize) -> Value {
             "selector": {"matchLabels": {"r": "s"}},
             "template": {"metadata": {"labels": {"r": "s"}}, "spec": {"containers": containers}},
         }}),
-        "Widget" => json!({"apiVersion": "example.com/v1", "spec": {"color": random.of(&["red", "blue"]), "text": text}}),
+        "Widget" | "Gadget" => {
+            let mut spec = json!({"color": random.of(&["red", "blue"]), "text": text, "on": random.one_in(2)});
+            if random.one_in(2) {
+                spec["count"] = random.below(2).into();
+            }
+            json!({"apiVersion": "example.com/v1", "kind": resource.kind, "spec": spec})
+        }
         _ => json!({"spec": {"unschedulable": random.one_in(2)}}),
     };
-    if resource.kind == "Widget" {
-        object["kind"] = "Widget".into();
-    }
     object["metadata"] = json!({"annotations": {"text": text}});
     if random.one_in(3) {
         let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": true});
@@ -210,24 +231,28 @@ fn status(resource: &Resource, random: &mut Random) -> Option<Value> {
     }
 }
 
-async fn define_widgets(cloud: &Client) {
-    let schema =
-        json!({"type": "object", "properties": {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}});
-    let definition = json!({
-        "metadata": {"name": "widgets.example.com"},
-        "spec": {
-            "group": "example.com",
-            "names": {"plural": "widgets", "kind": "Widget"},
-            "scope": "Namespaced",
-            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}],
-        },
-    });
-    post(cloud, WIDGETS, &definition).await;
-    eventually("widgets are served", Duration::from_secs(30), async || {
-        Ok(cloud.get("/apis/example.com/v1/widgets").await?.status == 200)
-    })
-    .await
-    .unwrap();
+/// Widgets are selected by fields of their own, Gadgets are in no namespace.
+async fn define_custom_resources(cloud: &Client) {
+    let properties =
+        json!({"color": {"type": "string"}, "text": {"type": "string"}, "count": {"type": "integer"}, "on": {"type": "boolean"}});
+    let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": properties}}});
+    let fields = json!([{"jsonPath": ".spec.color"}, {"jsonPath": ".spec.count"}, {"jsonPath": ".spec.on"}]);
+    for (plural, kind, scope, fields) in
+        [("widgets", "Widget", "Namespaced", fields), ("gadgets", "Gadget", "Cluster", json!([]))]
+    {
+        let version = json!({"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}, "selectableFields": fields});
+        let definition = json!({
+            "metadata": {"name": format!("{plural}.example.com")},
+            "spec": {"group": "example.com", "names": {"plural": plural, "kind": kind}, "scope": scope, "versions": [version]},
+        });
+        post(cloud, DEFINITIONS, &definition).await;
+        eventually("custom resources are served and described", Duration::from_secs(30), async || {
+            let described = cloud.get("/openapi/v3/apis/example.com/v1").await?.text().contains(&format!("/{plural}/"));
+            Ok(described && cloud.get(&format!("/apis/example.com/v1/{plural}")).await?.status == 200)
+        })
+        .await
+        .unwrap();
+    }
 }
 
 async fn post(cloud: &Client, path: &str, object: &Value) -> Value {

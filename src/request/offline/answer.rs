@@ -9,6 +9,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::mpsc;
 
+use super::fields::fields;
 use super::freshness::freshness;
 use super::presented::{Cursor, Form, Measured, Presented, checked, filtered};
 use super::window::{self, Window};
@@ -87,7 +88,10 @@ pub(super) fn unknown(knowledge: &Knowledge, context: &Context) -> Refusal {
         let media = Media { encoding: *encoding, form: media::Form::Full };
         match info.verb.as_str() {
             "get" => matches!(knowledge.object(&names::object(info, &media)), Ok(Found::Object { .. })),
-            _ => matches!(knowledge.covering(&names::scope(info, &media), |_| true, false), Ok(Some(_))),
+            _ => {
+                let fields = Fields::of(&info.api_group, &info.api_version, &info.resource);
+                matches!(knowledge.covering(&names::scope(info, &media), &fields, |_| true, false), Ok(Some(_)))
+            }
         }
     });
     let what = format!("{} {}", info.resource, info.name);
@@ -109,19 +113,20 @@ pub(super) fn content_type(response: &mut Response, media: &Media, watch: bool) 
 pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
     let info = &context.info;
     let selection = selection(context)?;
+    let fields = fields(knowledge, info, &selection).await;
     window::is_allowed(&info.query)?;
-    let window = Window::of(info).or_else(|refusal| is_selectable(context, &selection).and(Err(refusal)))?;
+    let window = Window::of(info).or_else(|refusal| is_selectable(&fields, &selection).and(Err(refusal)))?;
     let chain = offline.filters.chain(context).await?;
     offline.filters.told(context, chain.as_ref());
     let asks_for_items = !info.query.other;
     for (media, form) in offered(context, chain.as_ref()).iter().filter(|_| asks_for_items) {
         let allowed = |version| window.allows(version).is_ok();
-        if let Some(view) = knowledge.covering(&names::scope(info, media), allowed, window.limit.is_some())? {
+        if let Some(view) = knowledge.covering(&names::scope(info, media), &fields, allowed, window.limit.is_some())? {
             window.allows(view.header.version_number())?;
             return items(knowledge, context, media, Presented { view, chain, form: *form }, (&window, &selection)).await;
         }
     }
-    is_selectable(context, &selection)?;
+    is_selectable(&fields, &selection)?;
     document::serve_filtered(knowledge, context, chain).map_err(|refusal| refusal.unwrap_or_else(|| unknown(knowledge, context)))
 }
 
@@ -132,9 +137,7 @@ pub(super) fn selection(context: &Context) -> Result<Selection, Refusal> {
 }
 
 /// Refuses to select by a field by which the kube-apiserver does not.
-pub(super) fn is_selectable(context: &Context, selection: &Selection) -> Result<(), Refusal> {
-    let info = &context.info;
-    let fields = Fields::of(&info.api_group, &info.api_version, &info.resource);
+pub(super) fn is_selectable(fields: &Fields, selection: &Selection) -> Result<(), Refusal> {
     match selection.fields.fields().find_map(|field| fields.refusal(field)) {
         Some(refusal) => Err(Refusal::bad_request(refusal)),
         None => Ok(()),

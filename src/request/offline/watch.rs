@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Offline;
 use super::answer::{channel_body, content_type, is_selectable, offered, selection, unknown};
+use super::fields::fields;
 use super::freshness::freshness;
 use super::presented::{Cursor, Presented};
 use crate::kube::layout::Layout;
@@ -67,15 +68,17 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
         let message = "a watch is answered in application/json or application/vnd.kubernetes.protobuf";
         return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", Whose::Client, message));
     }
+    let fields = fields(knowledge, info, &selection).await;
     let chain = offline.filters.chain(context).await?;
     offline.filters.may_resume(context, chain.as_ref())?;
     offline.filters.told(context, chain.as_ref());
     let found = offered(context, chain.as_ref()).into_iter().filter(|_| !info.query.other).find_map(|(media, form)| {
-        let view = knowledge.covering(&names::scope(info, &media), |known| known <= version(context), false).transpose()?;
+        let view =
+            knowledge.covering(&names::scope(info, &media), &fields, |known| known <= version(context), false).transpose()?;
         Some(view.map(|view| (media, form, view)))
     });
     let Some(found) = found else {
-        is_selectable(context, &selection)?;
+        is_selectable(&fields, &selection)?;
         return Err(unknown(knowledge, context));
     };
     let (media, form, view) = found?;

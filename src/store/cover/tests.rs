@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::super::tests::{ask, item, list_body, open, record, scope};
 use crate::kube::list::Encoding;
 use crate::kube::object;
+use crate::kube::selector::Fields;
 use crate::store::{Found, Knowledge, ListView, Memory, ObjectKey, Scope, Store};
 
 fn labelled(name: &str, app: &str, version: u64) -> String {
@@ -31,12 +32,16 @@ async fn two_collections(store: Arc<dyn Store>) -> Arc<Knowledge> {
     knowledge
 }
 
+fn configmaps() -> Fields {
+    Fields::of("", "v1", "configmaps")
+}
+
 #[tokio::test]
 async fn what_covers_a_scope_answers_for_it_and_the_newest_first() {
     let knowledge = two_collections(Arc::new(Memory::default())).await;
     let covering = |labels: &str, fields: &str, allowed: &dyn Fn(u64) -> bool| {
         let wanted = Scope { label_selector: labels.into(), field_selector: fields.into(), ..scope() };
-        let view = knowledge.covering(&wanted, allowed, false).unwrap()?;
+        let view = knowledge.covering(&wanted, &configmaps(), allowed, false).unwrap()?;
         Some((view.header.version_number(), shown(&view, &knowledge)))
     };
     let any = |_: u64| true;
@@ -48,7 +53,7 @@ async fn what_covers_a_scope_answers_for_it_and_the_newest_first() {
     assert_eq!(covering("app=web", "", &|version| version <= 10), Some((10, names(&["x", "z"]))), "of the state asked for");
     assert_eq!(covering("", "spec.unknown=x", &any), None, "nobody here can tell which these are");
     let elsewhere = Scope { namespace: String::new(), ..scope() };
-    assert!(knowledge.covering(&elsewhere, any, false).unwrap().is_none(), "one namespace is not all");
+    assert!(knowledge.covering(&elsewhere, &configmaps(), any, false).unwrap().is_none(), "one namespace is not all");
 }
 
 #[tokio::test]

@@ -1,18 +1,23 @@
-//! The fields by which the kube-apiserver selects, for each resource.
+//! The fields by which the kube-apiserver selects, for each resource. Custom resources say themselves by which
+//! ([`Selectable`]).
 //!
 //! Source: `AddFieldLabelConversionFunc` in pkg/apis and the fields sets in pkg/registry of Kubernetes 1.34.
 
 use std::borrow::Cow;
 
 use crate::kube::group;
+use crate::kube::json;
 use crate::kube::list::Encoding;
 use crate::kube::message::{self, Field, MessageError};
+use crate::kube::openapi::Selectable;
 use crate::kube::schema::METADATA;
 
 /// The fields of one resource.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Fields {
     known: &'static [Known],
+    /// A custom resource's own, as paths with dots.
+    custom: Vec<String>,
     /// What is said of others, if there are none.
     unsupported: Unsupported,
 }
@@ -147,7 +152,18 @@ impl Fields {
             (group, _) if group::is_built_in(group) => (ANY, Default),
             _ => (ANY, Perhaps),
         };
-        Self { known, unsupported }
+        Self { known, custom: Vec::new(), unsupported }
+    }
+
+    /// Those of a custom resource.
+    pub fn custom(selectable: Selectable) -> Self {
+        let known = if selectable.namespaced { ANY } else { &[NAME] };
+        Self { known, custom: selectable.fields, unsupported: Unsupported::Plain }
+    }
+
+    /// Whether it may have more of them than are known here.
+    pub fn may_be_more(&self) -> bool {
+        matches!(self.unsupported, Unsupported::Perhaps)
     }
 
     fn find(&self, field: &str) -> Option<&Known> {
@@ -156,7 +172,11 @@ impl Fields {
 
     /// Whether it can be told here what this field of an object is.
     pub fn knows(&self, field: &str) -> bool {
-        self.find(field).is_some()
+        self.find(field).is_some() || self.is_custom(field)
+    }
+
+    fn is_custom(&self, field: &str) -> bool {
+        self.custom.iter().any(|custom| custom == field)
     }
 
     /// What the kube-apiserver says where it does not select by this field; `None`: it may well do.
@@ -179,7 +199,9 @@ impl Fields {
 
     /// The field of an object in item form, as selectors write it; `None` if it is not known.
     pub fn value<'a>(&self, field: &str, encoding: Encoding, item: &'a [u8]) -> Result<Option<Cow<'a, str>>, MessageError> {
-        let Some(known) = self.find(field) else { return Ok(None) };
+        let Some(known) = self.find(field) else {
+            return if self.is_custom(field) { custom(item, field).map(Some) } else { Ok(None) };
+        };
         let value = match known.kind {
             Kind::Nothing => Cow::Borrowed(""),
             Kind::Text => at(encoding, item, known.path)?,
@@ -192,6 +214,25 @@ impl Fields {
         };
         Ok(Some(value))
     }
+}
+
+/// A field of a custom resource, which is always JSON; empty if it is not there.
+fn custom<'a>(item: &'a [u8], path: &str) -> Result<Cow<'a, str>, MessageError> {
+    let mut value = item;
+    for name in path.split('.') {
+        let mut found = None;
+        for member in json::members(value) {
+            let member = member?;
+            if member.is(name) {
+                found = value.get(member.value.clone());
+            }
+        }
+        match found.filter(|found| *found != b"null") {
+            Some(found) => value = found,
+            None => return Ok(Cow::Borrowed("")),
+        }
+    }
+    Ok(json::string_value(value).unwrap_or_else(|| String::from_utf8_lossy(value)))
 }
 
 /// The message that a path's last field stands in.
