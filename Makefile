@@ -64,10 +64,10 @@ cluster: ## the story on a real cluster
 soak: ## many more random reads, offline against a real kube-apiserver
 	@$(WITH_LAB); HOLDFAST_REQUESTS=$${HOLDFAST_REQUESTS:-50000} cargo test --locked --test exact -- --nocapture
 
-# client-go's figures come from the lab; without Go their column says so.
+# The kube-apiserver's and client-go's figures come from the lab; without Go there it says so.
 bench:
 	@scripts/need bench
 	@cargo build --release --locked -p holdfast
 	@cargo build --release --locked -p testkit
-	@$(TARGET)/release/bench --hub $(TARGET)/release/holdfast
-	@if command -v go >/dev/null; then $(WITH_LAB); fi; cargo bench --locked --bench filters
+	@if command -v go >/dev/null; then $(WITH_LAB); fi; \
+		$(TARGET)/release/bench --hub $(TARGET)/release/holdfast && cargo bench --locked --bench filters

@@ -7,9 +7,11 @@
 
 mod cloud;
 mod cut;
+mod disk;
 mod footprint;
 mod list;
 mod load;
+mod offline;
 mod process;
 mod rig;
 mod rivals;
@@ -31,11 +33,11 @@ bench [--hub FILE] [--cloud FILE] [--only PART[,PART..]] [--quick]
 
 --hub FILE    the binary to measure [holdfast, beside this program]
 --cloud FILE  the fake API server [fake-apiserver, beside this program]
---only PARTS  small, list, footprint, start, cut [all of them]
+--only PARTS  small, list, footprint, start, cut, offline, disk [all of them]
 --quick       fewer rounds: a look, not a measurement
 ";
 
-const PARTS: [&str; 5] = ["small", "list", "footprint", "start", "cut"];
+const PARTS: [&str; 7] = ["small", "list", "footprint", "start", "cut", "offline", "disk"];
 
 /// What is measured, and how thoroughly.
 pub(crate) struct Arguments {
@@ -72,6 +74,14 @@ async fn main() -> anyhow::Result<()> {
     if wanted("cut") {
         eprintln!("bench: a read that meets the cut");
         cut::measure(&mut rig, &mut report).await?;
+    }
+    if wanted("offline") {
+        eprintln!("bench: reads without the cloud");
+        offline::measure(&rig, &mut report).await?;
+    }
+    if wanted("disk") {
+        eprintln!("bench: what the disk is written");
+        disk::measure(&mut rig, &mut report).await?;
     }
     std::io::stdout().lock().write_all(report.finish().as_bytes())?;
     Ok(())

@@ -60,6 +60,13 @@ pub(crate) fn anonymous(pid: u32) -> anyhow::Result<u64> {
     status(pid, "RssAnon:")
 }
 
+/// Bytes sent to the storage layer, counted where a page is dirtied (proc(5), `io`).
+pub(crate) fn written(pid: u32) -> anyhow::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/io"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("write_bytes:")).context("write_bytes")?;
+    Ok(line.trim().parse()?)
+}
+
 pub(crate) fn reset_peak(pid: u32) -> anyhow::Result<()> {
     let path = PathBuf::from(format!("/proc/{pid}/clear_refs"));
     fs::write(&path, "5").with_context(|| path.display().to_string())

@@ -61,6 +61,8 @@ pub(crate) async fn measure(rig: &Rig, report: &mut Report) -> anyhow::Result<()
             );
         }
     }
+    let rate = |name| result(&h2, name).rate;
+    report.at_most("throughput of small GETs passed on, times that of remembered ones", rate(PASSED) / rate(KEPT), 1.0 / 0.9, "");
     Ok(())
 }
 
