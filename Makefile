@@ -2,21 +2,23 @@
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lab build fmt lint unit path cluster soak
+.PHONY: help demo test bench lab build fmt lint unit path clients cluster soak
 
 CLOUD ?= small
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Sets HOLDFAST_LAB and HOLDFAST_SAMPLE, building them if need be.
 WITH_LAB = lab=$$(scripts/build-lab); export $$lab
+# Sets HOLDFAST_CLIENT_GO and so on, building them if need be.
+WITH_CLIENTS = clients=$$(scripts/build-clients); export $$clients
 
 help: ## this list
 	@echo "make demo              the story on this machine: no root, no Go, half a minute"
 	@echo "make demo CLOUD=real   the same with a real control plane, kubelet and containerd (root, Go)"
-	@echo "make test              everything that must hold before a change lands (root, Go)"
+	@echo "make test              everything that must hold before a change lands (root, Go, registries)"
 	@echo "make bench             the figures, beside nginx and haproxy in the same run"
 	@echo "make soak              many more random reads, compared with a real kube-apiserver (Go)"
 	@echo "make build             the release binary, $(TARGET)/release/holdfast"
-	@echo "parts of make test:    fmt  lint  unit  path  cluster"
+	@echo "parts of make test:    fmt  lint  unit  path  clients  cluster"
 	@echo "make lab               the real servers for the cluster tests, and the lines that name them"
 
 build:
@@ -41,12 +43,12 @@ lab:
 # In this order, so that what is wrong shows early.
 test:
 	@scripts/need test
-	@$(MAKE) --no-print-directory fmt lint unit path cluster
+	@$(MAKE) --no-print-directory fmt lint unit path clients cluster
 	@echo "make test: all parts passed"
 
 fmt:
 	cargo fmt --all --check
-	test -z "$$(gofmt -l lab | tee /dev/stderr)"
+	test -z "$$(gofmt -l lab tests/clients/go | tee /dev/stderr)"
 
 lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -57,6 +59,9 @@ unit: ## pure functions, stages, the store, recorded answers, the fuzz targets' 
 
 path: ## the real binary against the small API server, faults included
 	cargo test --locked --test path
+
+clients: ## programs in Go, Python, Node, Java and Rust, cold and offline
+	@$(WITH_LAB); $(WITH_CLIENTS); cargo test --locked --test clients -- --nocapture
 
 cluster: ## the story on a real cluster
 	@$(WITH_LAB); cargo test --locked --test filters --test exact --test cluster -- --nocapture

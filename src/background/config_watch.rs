@@ -23,7 +23,11 @@ pub async fn follow(client: Client, namespace: String, rules: Arc<Rules>) {
     let mut listed = None;
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Init) => listed = None,
+            // Only that it is about to ask: what comes of it is still to be seen.
+            Ok(Event::Init) => {
+                listed = None;
+                continue;
+            }
             Ok(Event::InitApply(map)) => listed = Some(map),
             Ok(Event::InitDone) => {
                 apply(&rules, listed.take().as_ref());
@@ -75,5 +79,32 @@ fn apply(rules: &Rules, map: Option<&ConfigMap>) {
         let rules = rules.current();
         let own: Vec<&str> = rules.user.iter().map(|rule| rule.name()).collect();
         tracing::info!(cache_agents = ?rules.cache_agents, filters = ?rules.filters, rules = ?own, "rules of ConfigMap {NAME} applied");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::state::rules::{Agents, RuleSet};
+
+    #[tokio::test(start_paused = true)]
+    async fn who_may_not_read_it_asks_ever_more_seldom() {
+        let asked = Arc::new(AtomicU32::new(0));
+        let counted = asked.clone();
+        let refusing = tower::service_fn(move |_: http::Request<::kube::client::Body>| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let refusal = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403}"#;
+            let refusal = http_body_util::Full::new(bytes::Bytes::from(refusal));
+            std::future::ready(http::Response::builder().status(403).body(refusal))
+        });
+        let rules = Arc::new(Rules::new(RuleSet::new(Agents::parse("*"), &[])));
+        let followed = follow(Client::new(refusing, "default"), "kube-system".to_owned(), rules);
+        assert!(tokio::time::timeout(Duration::from_secs(600), followed).await.is_err(), "it goes on");
+        // After 0.5, 1, 2, 4, 8 and 16 seconds, and then every 30.
+        let asked = asked.load(Ordering::Relaxed);
+        assert!((20..30).contains(&asked), "{asked} in ten minutes");
     }
 }

@@ -31,8 +31,13 @@ pub struct Apiserver {
 }
 
 impl Apiserver {
-    /// `lab` is the program with all of Kubernetes in it.
+    /// `lab` is the program with all of Kubernetes in it. Everybody may do everything.
     pub async fn start(lab: &Path) -> Result<Self> {
+        Self::with(lab, &[]).await
+    }
+
+    /// The same with more flags of the kube-apiserver.
+    pub async fn with(lab: &Path, flags: &[&str]) -> Result<Self> {
         let free = || -> Result<u16> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
         let (port, etcd, peers) = (free()?, free()?, free()?);
         let (pki, folder) = (Pki::new(), tempfile::tempdir()?);
@@ -50,7 +55,7 @@ impl Apiserver {
             "--unsafe-no-fsync".to_owned(),
             "--log-level=warn".to_owned(),
         ];
-        let server_flags = vec![
+        let mut server_flags = vec![
             format!("--etcd-servers={etcd_url}"),
             "--bind-address=127.0.0.1".to_owned(),
             format!("--secure-port={port}"),
@@ -68,6 +73,7 @@ impl Apiserver {
             "--endpoint-reconciler-type=none".to_owned(),
             "--feature-gates=APIServerIdentity=false".to_owned(),
         ];
+        server_flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let lab = lab.to_owned();
         let mut server = Self { address, pki, folder, lab, etcd_flags, server_flags, servers: Vec::new() };

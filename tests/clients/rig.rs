@@ -1,0 +1,134 @@
+//! A real kube-apiserver that asks for rights, the hub before it, and namespaces with Pods in them.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testkit::apiserver::Apiserver;
+use testkit::client::Client;
+use testkit::hub::{Hub, HubOptions, eventually};
+
+use crate::pod::Pod;
+use crate::skipped;
+
+const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+const CREATED: u16 = 201;
+/// For what happens by itself.
+const SOON: Duration = Duration::from_secs(30);
+
+pub struct Rig {
+    pub hub: Hub,
+    /// The program with all of Kubernetes in it.
+    lab: PathBuf,
+    server: Apiserver,
+    cloud: Client,
+    /// Where the hub's log was at the cut.
+    cut_at: usize,
+}
+
+impl Rig {
+    /// None where it cannot run.
+    pub async fn start() -> Option<Self> {
+        let Some(lab) = std::env::var_os("HOLDFAST_LAB").map(PathBuf::from) else {
+            skipped("HOLDFAST_LAB (make lab)");
+            return None;
+        };
+        if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+            skipped("root, to mount a Pod's token");
+            return None;
+        }
+        let server = Apiserver::with(&lab, &["--authorization-mode=Node,RBAC"]).await.unwrap();
+        let cloud = server.client().await.unwrap();
+        let servers = vec![server.url()];
+        let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: &server.pki, flags: Vec::new() };
+        let hub = Hub::start(options).await.unwrap();
+        eventually("the API's description is known", SOON, async || Ok(hub.log().contains("the API's description is known")))
+            .await
+            .unwrap();
+        Some(Self { hub, lab, server, cloud, cut_at: 0 })
+    }
+
+    /// A new namespace with three ConfigMaps that each of its ServiceAccounts may read; returns a Pod in it.
+    pub async fn namespace(&self, name: &str) -> Pod {
+        self.create("/api/v1/namespaces", &json!({"metadata": {"name": name}})).await;
+        for letter in ["a", "b", "c"] {
+            let object = json!({"metadata": {"name": format!("{name}-{letter}")}, "data": {"text": letter}});
+            self.create(&format!("/api/v1/namespaces/{name}/configmaps"), &object).await;
+        }
+        let rules = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}]);
+        let role = json!({"metadata": {"name": "reader"}, "rules": rules});
+        self.create(&format!("{RBAC}/namespaces/{name}/roles"), &role).await;
+        let group = "rbac.authorization.k8s.io";
+        let binding = json!({
+            "metadata": {"name": "reader"},
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": "reader"},
+            "subjects": [{"apiGroup": group, "kind": "Group", "name": format!("system:serviceaccounts:{name}")}],
+        });
+        self.create(&format!("{RBAC}/namespaces/{name}/rolebindings"), &binding).await;
+        self.pod(name, "sample").await
+    }
+
+    /// A Pod in a namespace, with a ServiceAccount of its own.
+    pub async fn pod(&self, namespace: &str, account: &str) -> Pod {
+        let accounts = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
+        self.create(&accounts, &json!({"metadata": {"name": account}})).await;
+        let request = json!({"spec": {"expirationSeconds": 3600}});
+        let token = self.create(&format!("{accounts}/{account}/token"), &request).await;
+        let token = token["status"]["token"].as_str().unwrap();
+        Pod::new(self.hub.secure, self.server.pki.ca_pem(), namespace, token)
+    }
+
+    async fn create(&self, path: &str, object: &Value) -> Value {
+        let headers = [("content-type", "application/json")];
+        let answer = self.cloud.request("POST", path, &headers, object.to_string()).await.unwrap();
+        assert_eq!(answer.status, CREATED, "{path}: {}", answer.text());
+        answer.json()
+    }
+
+    /// Ends the cloud, and waits until the hub has noticed.
+    pub async fn cut(&mut self) {
+        self.server.kill();
+        eventually("the link is down", SOON, async || Ok(self.hub.metric("node_yurthub_server_healthy_status").await? == 0.0))
+            .await
+            .unwrap();
+        self.cut_at = self.hub.log().len();
+    }
+
+    /// Ends the hub and starts it again, as a node's restart does.
+    pub async fn restart(&mut self) {
+        self.hub.signal("TERM").unwrap();
+        self.hub.ended(SOON).await.unwrap();
+        self.hub.run().await.unwrap();
+    }
+
+    /// Runs kubectl in a Pod, without any memory of its own.
+    pub fn kubectl(&self, pod: &Pod, arguments: &str) -> Result<String, String> {
+        pod.output(&self.lab, &format!("kubectl {arguments}"))
+    }
+
+    /// Waits until this many watches of ConfigMaps are open, the hub's own left out.
+    pub async fn watches(&self, count: usize) {
+        eventually(&format!("{count} watches are open"), SOON, async || {
+            let text = Client::http1(self.hub.admin).await?.get("/metrics").await?.text();
+            let open = text.lines().filter(|line| {
+                line.starts_with("node_yurthub_in_flight_requests_collector{")
+                    && line.contains(r#"verb="watch",resource="configmaps""#)
+                    && !line.contains(r#"client="holdfast""#)
+                    && !line.ends_with(" 0")
+            });
+            Ok(open.count() == count)
+        })
+        .await
+        .unwrap();
+    }
+
+    /// The verbs of the reads of this namespace's ConfigMaps that the node has answered with 200, in order.
+    pub fn answered_offline(&self, namespace: &str) -> Vec<String> {
+        let log = self.hub.log()[self.cut_at..].to_owned();
+        let path = format!("/namespaces/{namespace}/configmaps");
+        let lines =
+            log.lines().filter(|line| line.contains(&path) && line.contains(r#"route="offline""#) && line.contains("status=200"));
+        lines.filter_map(|line| line.split_once("verb=\"")?.1.split_once('"')).map(|(verb, _)| verb.to_owned()).collect()
+    }
+}
