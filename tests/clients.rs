@@ -99,12 +99,6 @@ async fn who_starts_offline_for_the_first_time_is_in_sync_by_what_others_have_re
     others_sync("first", vec![protobuf, json]).await;
 }
 
-#[tokio::test]
-#[ignore = "the hub does not translate: what it knows as protobuf alone it refuses to who takes JSON, with 503"]
-async fn who_takes_json_is_in_sync_by_what_was_read_as_protobuf() {
-    others_sync("translated", vec![(CLIENT_GO, vec![PYTHON])]).await;
-}
-
 /// Online only the first of each runs; the node starts anew offline, and the others are in sync as well.
 async fn others_sync(name: &str, readers: Vec<(Client, Vec<Client>)>) {
     let Some(mut rig) = Rig::start().await else { return };

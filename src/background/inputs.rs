@@ -64,6 +64,8 @@ impl Sources {
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::InitApply(node) | Event::Apply(node)) => self.publish_node(&node.metadata.labels.unwrap_or_default()),
+                // Only that it is about to ask.
+                Ok(Event::Init) => continue,
                 Ok(_) => {}
                 Err(error) => {
                     wait("Node", &error, &mut pause).await;
@@ -103,8 +105,8 @@ impl Sources {
                     continue;
                 }
             }
-            pause = RETRY;
             if settled {
+                pause = RETRY;
                 let (marked, topology) = (services.marked.clone(), services.topology.clone());
                 self.inputs.update(|facts| {
                     (facts.services, facts.topology) = (Some(Arc::new(marked)), Some(Arc::new(topology)));
@@ -204,11 +206,11 @@ impl Sources {
                     continue;
                 }
             }
-            pause = RETRY;
             if settled && known.is_empty() {
                 return;
             }
             if settled {
+                pause = RETRY;
                 self.publish_pool(Some(pool), known.values().flatten().cloned().collect());
             }
         }

@@ -1,8 +1,9 @@
 //! The one writer: batches in, commits out.
 //!
 //! Receives batches through a bounded queue: few large ones wait at a time, and as many
-//! single rows as a busy start brings while the disk is slow. Each group of waiting batches becomes
-//! one commit, visible to readers at once; a commit is made durable for a batch that
+//! small changes as a busy start brings while the disk is slow. Each group of waiting batches becomes
+//! one commit, visible to readers at once; small ones that nobody waits for are gathered a little, for
+//! each commit writes the pages above its rows anew. A commit is made durable for a batch that
 //! asks for it, and otherwise every second, so flash is written sparingly. A commit
 //! that fails takes back what was not durable yet and begins a new epoch: what was
 //! queued for an older one is dropped, so that nothing half-applied is ever completed by
@@ -18,10 +19,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::{Op, Store, StoreError};
 
-/// Batches of lists and watches that may wait.
+/// Large batches that may wait.
 const BATCHES: usize = 4;
-/// Bytes of single rows that may wait.
+/// Bytes of small batches that may wait.
 const SINGLES: usize = 8 << 20;
+/// Bytes of the largest of them.
+const SMALL: usize = 32 * 1024;
+/// How long they are gathered.
+const LINGER: Duration = Duration::from_millis(100);
 /// All that may wait.
 const QUEUE: usize = 4096;
 const DURABLE_EVERY: Duration = Duration::from_secs(1);
@@ -75,7 +80,11 @@ impl Writer {
 
     /// Queues a batch; waits while too many wait.
     pub async fn send(&self, batch: Batch) -> Result<(), StoreError> {
-        let room = self.batches.clone().acquire_owned().await.map_err(|_| StoreError::Ended)?;
+        let room = match u32::try_from(size(&batch.ops)) {
+            Ok(bytes) if bytes as usize <= SMALL => self.singles.clone().acquire_many_owned(bytes).await,
+            _ => self.batches.clone().acquire_owned().await,
+        };
+        let room = room.map_err(|_| StoreError::Ended)?;
         self.queue.send(Queued { batch, room }).await.map_err(|_| StoreError::Ended)
     }
 
@@ -127,8 +136,8 @@ impl Thread {
                 Ok(None) => break,
                 Ok(Some(first)) => {
                     let group;
-                    (group, next) = gather(first, &mut batches);
-                    let due = self.pending && self.last_durable.elapsed() >= DURABLE_EVERY;
+                    (group, next) = runtime.block_on(gather(first, &mut batches));
+                    let due = self.pending && self.last_durable.elapsed() + LINGER >= DURABLE_EVERY;
                     let durable = due || group.iter().any(|queued| queued.batch.durable);
                     self.commit(group, durable);
                 }
@@ -178,15 +187,28 @@ impl Thread {
     }
 }
 
-/// `first` and what waits behind it and may share its commit; and the batch that may not.
-fn gather(first: Queued, batches: &mut mpsc::Receiver<Queued>) -> (Vec<Queued>, Option<Queued>) {
-    let mut group = vec![first];
-    while group.iter().map(|queued| queued.batch.ops.len()).sum::<usize>() < GROUP {
-        match batches.try_recv() {
-            Ok(queued) if queued.batch.epoch == group[0].batch.epoch => group.push(queued),
-            Ok(other) => return (group, Some(other)),
-            Err(_) => break,
+/// `first` and what comes behind it and may share its commit; and the batch that may not.
+async fn gather(first: Queued, batches: &mut mpsc::Receiver<Queued>) -> (Vec<Queued>, Option<Queued>) {
+    let until = tokio::time::Instant::now() + LINGER;
+    let (mut ops, mut bytes, mut urgent) = (0, 0, false);
+    let mut group: Vec<Queued> = Vec::new();
+    let mut next = Some(first);
+    while let Some(queued) = next.take() {
+        if group.first().is_some_and(|first| first.batch.epoch != queued.batch.epoch) {
+            return (group, Some(queued));
         }
+        (ops, bytes) = (ops + queued.batch.ops.len(), bytes + size(&queued.batch.ops));
+        // What is large is so by itself: a list waits for its next part.
+        urgent |= queued.batch.done.is_some() || queued.batch.durable || size(&queued.batch.ops) > SMALL;
+        group.push(queued);
+        if ops >= GROUP {
+            break;
+        }
+        next = if urgent || bytes > SINGLES / 2 {
+            batches.try_recv().ok()
+        } else {
+            tokio::time::timeout_at(until, batches.recv()).await.ok().flatten()
+        };
     }
     (group, None)
 }

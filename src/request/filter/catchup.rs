@@ -46,7 +46,6 @@ pub(super) async fn catch_up(old: Arc<Chain>, source: Source, shown: Option<Show
     if chain.wants_json() && source.scope.encoding() != Encoding::Json {
         return None;
     }
-    source.knowledge.list(&source.scope).ok()??;
     let view = source.reaching(seen).await?;
     let work = move || difference(&old, chain, &source, &view, (shown, seen));
     tokio::task::spawn_blocking(work).await.ok()?

@@ -96,7 +96,8 @@ fn beginning(remote: &Remote, context: &Context, chain: &Chain, encoding: Encodi
     });
     // Whom nothing is remembered of, nobody waits for.
     let remembered = remote.rules.current().cache_agents.contains(&context.component);
-    let earlier = source.clone().filter(|_| goes_on && remembered && chain.hides());
+    let source = source.filter(|_| remembered);
+    let earlier = source.clone().filter(|_| goes_on && chain.hides());
     let seen = query.resource_version.parse().unwrap_or(0);
     let shown = earlier.map(|source| source.shown(chain.clone(), seen).boxed());
     // Where all there is comes first without a sign of its end, it is never known what the client has been told.
