@@ -92,16 +92,9 @@ impl Knowledge {
     pub fn open(parts: Parts) -> Result<Arc<Self>, StoreError> {
         let Parts { store, sealer, metrics, limits, tasks } = parts;
         let snapshot = store.snapshot()?;
-        match snapshot.read(keys::VERSION)? {
-            None => {
-                let row = sealer.seal(keys::VERSION, FORMAT);
-                store.apply(&[Op::DeletePrefix(Vec::new()), Op::Put(keys::VERSION.to_vec(), row)], true)?;
-            }
-            Some(row) => {
-                if sealer.open_row(keys::VERSION, row)? != FORMAT {
-                    return Err(StoreError::Damaged { key: "format version".into() });
-                }
-            }
+        if !Self::is_begun(&*snapshot, &sealer)? {
+            let row = sealer.seal(keys::VERSION, FORMAT);
+            store.apply(&[Op::DeletePrefix(Vec::new()), Op::Put(keys::VERSION.to_vec(), row)], true)?;
         }
         let writer = Writer::start(store.clone());
         let knowledge = Self {
@@ -125,6 +118,15 @@ impl Knowledge {
         };
         knowledge.load()?;
         Ok(Arc::new(knowledge))
+    }
+
+    /// Whether there are rows of ours; fails as [`Knowledge::open`] does.
+    pub fn is_begun(rows: &dyn Snapshot, sealer: &Sealer) -> Result<bool, StoreError> {
+        let Some(row) = rows.read(keys::VERSION)? else { return Ok(false) };
+        if sealer.open_row(keys::VERSION, row)? != FORMAT {
+            return Err(StoreError::Damaged { key: "format version".into() });
+        }
+        Ok(true)
     }
 
     /// Reads catalogue and journal from disk.
