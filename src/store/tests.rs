@@ -176,6 +176,20 @@ async fn events_apply_once_in_order_and_only_without_a_gap() {
 }
 
 #[tokio::test]
+async fn error_events_and_versions_out_of_order_do_no_harm() {
+    let knowledge = open(Arc::new(Memory::default()));
+    record(&knowledge, ask(""), &list_body(10, &["x", "y"], ""), true).await;
+    let error = r#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"code":410}}"#;
+    let events = event("ADDED", "z", 12) + &event("DELETED", "y", 11) + error + "\n" + &event("DELETED", "x", 13);
+    let expected = Some(("12".into(), names(&["x", "y", "z"])));
+    watch(&knowledge, "10", false, &events).await;
+    assert_eq!(known(&knowledge), expected, "11 is behind 12, and nothing follows an error");
+    watch(&knowledge, "12", false, &(error.to_owned() + "\n")).await;
+    watch(&knowledge, "", true, &(event("ADDED", "w", 20) + error + "\n")).await;
+    assert_eq!(known(&knowledge), expected, "initial events that end in an error never were");
+}
+
+#[tokio::test]
 async fn initial_events_count_from_their_bookmark_on() {
     let knowledge = open(Arc::new(Memory::default()));
     let added = event("ADDED", "x", 3) + &event("ADDED", "y", 4);
