@@ -13,6 +13,7 @@ use super::collection::{Header, ListView, Scope};
 use super::grant::now;
 use super::journal::Journal;
 use super::page::Pages;
+use super::record::Works;
 use super::repeats::Repeats;
 use super::sweep::Singles;
 use super::writer::{Batch, Writer};
@@ -59,6 +60,8 @@ pub struct Knowledge {
     pub(super) singles: Singles,
     /// Bytes of answers that wait to be remembered.
     pub(super) queued: AtomicUsize,
+    /// Answers that are being taken apart.
+    pub(super) works: Works,
     pub(super) recent: Recent,
     pub(super) repeats: Repeats,
     pub(super) pages: Pages,
@@ -108,6 +111,7 @@ impl Knowledge {
             first_id: AtomicU64::new(1),
             singles: Singles::default(),
             queued: AtomicUsize::new(0),
+            works: Works::default(),
             recent: Recent::default(),
             repeats: Repeats::default(),
             pages: Pages::default(),
@@ -196,6 +200,12 @@ impl Knowledge {
         let Some(header) = self.header_in(&*snapshot, scope)? else { return Ok(None) };
         self.touch(scope);
         Ok(Some(ListView::of(header, snapshot)))
+    }
+
+    /// Makes everything visible to readers that has come, that of answers which are still being taken apart too.
+    pub async fn catch_up(&self) -> Result<(), StoreError> {
+        self.works.rest().await;
+        self.flush().await
     }
 
     /// Makes everything that was queued visible to readers.

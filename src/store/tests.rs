@@ -113,6 +113,24 @@ async fn a_list_that_ends_early_leaves_the_earlier_collection() {
     assert_eq!(known(&knowledge).unwrap(), ("20".into(), names(&["x", "y", "z"])));
 }
 
+/// A client that has its answer may ask again at once, with the link cut in between.
+#[tokio::test]
+async fn what_was_seen_a_moment_ago_is_known_after_catching_up() {
+    let knowledge = open(Arc::new(Memory::default()));
+    let mut recording = knowledge.record(Subject::List(ask("")), false);
+    recording.push(&Bytes::from(list_body(10, &["x"], "")));
+    recording.finish();
+    knowledge.catch_up().await.unwrap();
+    assert_eq!(known(&knowledge).unwrap(), ("10".into(), names(&["x"])));
+    let from = WatchAsk { scope: scope(), resource_version: "10".into(), send_initial_events: false, pinned: false };
+    let mut watch = knowledge.record(Subject::Watch(from), false);
+    for version in 11..14 {
+        watch.push(&Bytes::from(event("MODIFIED", "x", version)));
+        knowledge.catch_up().await.unwrap();
+        assert_eq!(known(&knowledge).unwrap().0, version.to_string(), "while the watch goes on");
+    }
+}
+
 #[tokio::test]
 async fn pages_count_only_together() {
     let knowledge = open(Arc::new(Memory::default()));
