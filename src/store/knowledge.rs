@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::collection::{Header, ListView, Scope};
 use super::grant::now;
@@ -43,6 +43,8 @@ impl Default for Limits {
 
 /// Lists that may be on their way at once; older ones without an end are remains.
 const LISTS_AT_ONCE: u64 = 64;
+
+const TAKEN_APART: Duration = Duration::from_secs(1);
 
 /// The format of the rows; docs/store-format.md.
 const FORMAT: &[u8] = b"holdfast store 1";
@@ -213,8 +215,10 @@ impl Knowledge {
         self.writer.flush().await
     }
 
-    /// Makes everything durable that was queued: the last thing a hub does.
+    /// Makes everything durable that has come: the last thing a hub does.
     pub async fn settle_disk(&self) {
+        // An answer that is being taken apart is soon done; one that is not is worth no wait.
+        let _ = tokio::time::timeout(TAKEN_APART, self.works.rest()).await;
         let batch = Batch { durable: true, ..Batch::default() };
         if let Err(error) = self.writer.apply(batch).await {
             tracing::warn!(%error, "the last second of what was remembered may be lost");
