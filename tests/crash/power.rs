@@ -78,7 +78,7 @@ async fn a_power_loss_leaves_a_state_that_was_and_all_that_was_promised() {
     let mut random = Random::new(seed ^ 1);
     let (mut synced, mut since, mut images) = (story.begin.clone(), 0, 0);
     let one_in = (story.trace.len() / IMAGES).max(1);
-    let each = (IMAGES / story.trace.len()).max(1);
+    let each = IMAGES.div_ceil(story.trace.len());
     for cut in 0..=story.trace.len() {
         if cut > 0 && matches!(story.trace[cut - 1], Change::Sync) {
             story.trace[since..cut].iter().for_each(|change| apply(&mut synced, change));

@@ -4,7 +4,7 @@
 //! set aside as its own version left it.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::Result;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -21,7 +21,10 @@ impl Disk {
     /// What `look` finds in the file; `None`: there is no file, or it cannot be read, or is in use.
     pub fn look<T>(path: &Path, look: impl FnOnce(&dyn Snapshot) -> T) -> Option<T> {
         let file = File::open(path).ok()?;
-        file.try_lock().ok()?;
+        // Where there are no locks there is no telling; redb goes on without them as well.
+        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            return None;
+        }
         let len = file.metadata().ok().map(|metadata| metadata.len()).filter(|len| *len > 0)?;
         let shadow = Shadow { file, changes: Mutex::new(Changes { len, blocks: HashMap::new() }) };
         let database = builder().create_with_backend(shadow).ok()?;
