@@ -16,7 +16,7 @@ help: ## this list
 	@echo "make demo CLOUD=real   the same with a real control plane, kubelet and containerd (root, Go)"
 	@echo "make test              everything that must hold before a change lands (root, Go, registries)"
 	@echo "make bench             the figures, beside nginx and haproxy in the same run"
-	@echo "make soak              many more random reads, compared with a real kube-apiserver (Go)"
+	@echo "make soak              many more random reads, compared with a real kube-apiserver, and power losses (Go)"
 	@echo "make build             the release binary, $(TARGET)/release/holdfast"
 	@echo "parts of make test:    fmt  lint  unit  path  clients  cluster"
 	@echo "make lab               the real servers for the cluster tests, and the lines that name them"
@@ -53,12 +53,12 @@ fmt:
 lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-unit: ## pure functions, stages, the store, recorded answers, the fuzz targets' corpus, testkit's own
+unit: ## pure functions, stages, the store, its power losses, recorded answers, the fuzz targets' corpus, testkit's own
 	cargo test --workspace --lib --bins --locked
-	cargo test --locked --test architecture --test docs --test filter_fixtures --test fuzz
+	cargo test --locked --test architecture --test docs --test filter_fixtures --test fuzz --test crash
 
 path: ## the real binary against the small API server, faults included
-	cargo test --locked --test path
+	cargo test --locked --test path --test promises
 
 clients: ## programs in Go, Python, Node, Java and Rust, cold and offline
 	@$(WITH_LAB); $(WITH_CLIENTS); cargo test --locked --test clients -- --nocapture
@@ -66,7 +66,8 @@ clients: ## programs in Go, Python, Node, Java and Rust, cold and offline
 cluster: ## the story on a real cluster
 	@$(WITH_LAB); cargo test --locked --test filters --test exact --test cluster -- --nocapture
 
-soak: ## many more random reads, offline against a real kube-apiserver
+soak: ## many more random reads, offline against a real kube-apiserver, and all that a power loss can leave
+	HOLDFAST_SOAK=1 cargo test --locked --test crash -- --nocapture
 	@$(WITH_LAB); HOLDFAST_REQUESTS=$${HOLDFAST_REQUESTS:-50000} cargo test --locked --test exact -- --nocapture
 
 # The kube-apiserver's and client-go's figures come from the lab; without Go there it says so.

@@ -76,5 +76,18 @@ pub trait Snapshot: Send + Sync {
     fn scan_after(&self, prefix: &[u8], after: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError>;
 }
 
+/// Makes a file that is there as a whole or not at all, whatever happens meanwhile: `write` makes it under another name.
+fn whole_file(path: &std::path::Path, write: impl FnOnce(&std::path::Path) -> std::io::Result<()>) -> std::io::Result<()> {
+    let new = path.with_added_extension("new");
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => write(&new)?,
+    }
+    std::fs::rename(new, path)?;
+    // Else the name may be lost with the power, and all that is promised later with it.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+    std::fs::File::open(folder)?.sync_all()
+}
+
 #[cfg(test)]
 mod tests;

@@ -32,23 +32,16 @@ pub(super) fn files(settings: &Settings) -> Result<Files, BadConfiguration> {
 
 /// What this node knows. A store that is not ours to read is kept beside an empty one.
 pub(super) fn knowledge(settings: &Settings, metrics: Arc<Metrics>, tasks: Handle) -> anyhow::Result<Arc<Knowledge>> {
-    let key = settings.root_dir.join("store.key");
-    let open = || Sealer::open(&key).context("the store's key");
+    let sealer = Sealer::open(&settings.root_dir.join("store.key")).context("the store's key")?;
     let path = settings.store_dir.join("holdfast.redb");
+    if let Some(Err(StoreError::Damaged { key: row })) = Disk::look(&path, |rows| Knowledge::is_begun(rows, &sealer)) {
+        let aside = Disk::set_aside(&path)?;
+        tracing::error!(row, kept = %aside.display(), "the store was sealed with another key or has a newer format: it is kept, and an empty one begun");
+    }
     let (disk, aside) = Disk::open(&path)?;
     if let Some(aside) = aside {
         tracing::error!(kept = %aside.display(), "the store's file could not be read: it is kept, and an empty one begun");
     }
     let limits = Limits { cache_max_bytes: settings.cache_max_bytes, ..Limits::default() };
-    let disk = Arc::new(disk);
-    let parts = Parts { store: disk.clone(), sealer: open()?, metrics: metrics.clone(), limits, tasks: tasks.clone() };
-    match Knowledge::open(parts) {
-        Err(StoreError::Damaged { key: row }) => {
-            let disk = Arc::into_inner(disk).context("the store is open twice")?;
-            let (disk, aside) = disk.replace()?;
-            tracing::error!(row, kept = %aside.display(), "the store was sealed with another key or has a newer format: it is kept, and an empty one begun");
-            Ok(Knowledge::open(Parts { store: Arc::new(disk), sealer: open()?, metrics, limits, tasks })?)
-        }
-        opened => Ok(opened?),
-    }
+    Ok(Knowledge::open(Parts { store: Arc::new(disk), sealer, metrics, limits, tasks })?)
 }

@@ -42,7 +42,7 @@ pub struct Offline {
     pub min_request_timeout: u64,
 }
 
-/// What was queued for the store has this long to become visible: what was seen a moment
+/// What has come has this long to become visible: what was seen a moment
 /// ago must be answered from as well, but a disk that hangs costs the last second, not
 /// the answer.
 const FLUSH: Duration = Duration::from_millis(300);
@@ -115,7 +115,7 @@ pub async fn serve(offline: &Offline, context: &Context, asked: Asked) -> Result
     let Some(knowledge) = &offline.knowledge else {
         return Err(Refusal::unavailable("the link to the cloud is down, and nothing is remembered in this working mode"));
     };
-    let mut flush = std::pin::pin!(knowledge.flush());
+    let mut flush = std::pin::pin!(knowledge.catch_up());
     let visible = tokio::time::timeout(FLUSH, flush.as_mut()).await.is_ok();
     let began = tokio::time::Instant::now();
     let answer = answer(offline, knowledge, context, &asked).await;

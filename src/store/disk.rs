@@ -1,24 +1,28 @@
 //! The store on disk: one redb file.
 //!
 //! An I/O error (a full disk) fails the batch at hand and leaves the file as the last
-//! commit left it; the file is opened again for the next batch. A file that is not
-//! ours, or of a format this version does not know, is kept beside a fresh one.
+//! durable commit left it; the file is opened again for the next batch. A file that is not
+//! ours is kept beside a fresh one. A crash alone never makes one unreadable, at its
+//! beginning neither.
+
+mod look;
 
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use redb::{Database, Durability, ReadTransaction, ReadableDatabase, TableDefinition};
+use redb::{Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition};
 
-use super::{Op, Snapshot, Store, StoreError};
+use super::{Op, Snapshot, Store, StoreError, whole_file};
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 /// Pages that redb keeps in memory.
 const PAGE_CACHE: usize = 2 << 20;
 
 pub struct Disk {
-    path: PathBuf,
-    database: Mutex<Option<std::sync::Arc<Database>>>,
+    /// At the start, and again after a write that failed.
+    opening: Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>,
+    database: Mutex<Option<Arc<Database>>>,
 }
 
 fn backend(error: impl std::fmt::Display) -> StoreError {
@@ -29,41 +33,41 @@ impl Disk {
     /// Opens or creates the file. One that cannot be read as ours is set aside under a
     /// name that is returned too, so that it can be said.
     pub fn open(path: &Path) -> Result<(Self, Option<PathBuf>), StoreError> {
-        let file = |why: &dyn std::fmt::Display| StoreError::File { path: path.display().to_string(), why: why.to_string() };
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| file(&error))?;
+            std::fs::create_dir_all(folder).map_err(|error| failed(path, &error))?;
         }
-        match open(path) {
-            Ok(database) => Ok((Self::over(path, database), None)),
+        let file = path.to_owned();
+        let opening = move || open(&file);
+        let (database, aside) = match opening() {
+            Ok(database) => (database, None),
             Err(error) if is_foreign(&error) => {
-                let aside = set_aside(path).map_err(|error| file(&error))?;
-                let database = open(path).map_err(|error| file(&error))?;
-                Ok((Self::over(path, database), Some(aside)))
+                let aside = Self::set_aside(path)?;
+                (opening().map_err(|error| failed(path, &error))?, Some(aside))
             }
-            Err(error) => Err(file(&error)),
-        }
+            Err(error) => return Err(failed(path, &error)),
+        };
+        Ok((Self { opening: Box::new(opening), database: Mutex::new(Some(Arc::new(database))) }, aside))
     }
 
-    /// Begins an empty file, the present one is set aside.
-    pub fn replace(self) -> Result<(Self, PathBuf), StoreError> {
-        drop(self.database);
-        let failed =
-            |error: &dyn std::fmt::Display| StoreError::File { path: self.path.display().to_string(), why: error.to_string() };
-        let aside = set_aside(&self.path).map_err(|error| failed(&error))?;
-        let database = open(&self.path).map_err(|error| failed(&error))?;
-        Ok((Self::over(&self.path, database), aside))
+    /// A store on another medium than a file, which is asked for at the start and after a write that failed: for tests of
+    /// what a crash leaves.
+    pub fn on<B: StorageBackend>(medium: impl Fn() -> B + Send + Sync + 'static) -> Result<Self, StoreError> {
+        let opening = move || builder().create_with_backend(medium());
+        let database = opening().map_err(backend)?;
+        Ok(Self { opening: Box::new(opening), database: Mutex::new(Some(Arc::new(database))) })
     }
 
-    fn over(path: &Path, database: Database) -> Self {
-        Self { path: path.to_owned(), database: Mutex::new(Some(std::sync::Arc::new(database))) }
+    /// Keeps a file under another name, which is returned.
+    pub fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
+        set_aside(path).map_err(|error| failed(path, &error))
     }
 
-    fn database(&self) -> Result<std::sync::Arc<Database>, StoreError> {
+    fn database(&self) -> Result<Arc<Database>, StoreError> {
         let mut slot = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(database) = &*slot {
             return Ok(database.clone());
         }
-        let database = std::sync::Arc::new(open(&self.path).map_err(backend)?);
+        let database = Arc::new((self.opening)().map_err(backend)?);
         *slot = Some(database.clone());
         Ok(database)
     }
@@ -73,8 +77,23 @@ impl Disk {
     }
 }
 
-fn open(path: &Path) -> Result<Database, redb::DatabaseError> {
-    let database = Database::builder().set_cache_size(PAGE_CACHE).create(path)?;
+fn failed(path: &Path, why: &dyn std::fmt::Display) -> StoreError {
+    StoreError::File { path: path.display().to_string(), why: why.to_string() }
+}
+
+fn builder() -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(PAGE_CACHE);
+    builder
+}
+
+/// redb takes a file of some length without its mark, as a power loss in its first moment leaves one, for somebody else's.
+fn open(path: &Path) -> Result<Database, DatabaseError> {
+    if !path.exists() {
+        let begin = |new: &Path| builder().create(new).map(|_| restrict(new)).map_err(std::io::Error::other);
+        whole_file(path, begin).map_err(redb::StorageError::Io)?;
+    }
+    let database = builder().create(path)?;
     restrict(path);
     Ok(database)
 }
@@ -85,8 +104,8 @@ fn restrict(path: &Path) {
     let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600));
 }
 
-fn is_foreign(error: &redb::DatabaseError) -> bool {
-    use redb::{DatabaseError, StorageError};
+fn is_foreign(error: &DatabaseError) -> bool {
+    use redb::StorageError;
     match error {
         DatabaseError::UpgradeRequired(_) | DatabaseError::RepairAborted => true,
         DatabaseError::Storage(StorageError::Corrupted(_)) => true,
@@ -205,6 +224,39 @@ impl Snapshot for DiskSnapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// redb takes a file with a length and without its mark for somebody else's: so a power loss leaves one that has just
+    /// been begun.
+    #[test]
+    fn a_file_that_was_not_begun_to_the_end_is_begun_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.redb");
+        std::fs::write(path.with_added_extension("new"), vec![0; 1 << 20]).unwrap();
+        let (disk, aside) = Disk::open(&path).unwrap();
+        assert_eq!(aside, None);
+        disk.apply(&[Op::Put(b"k".to_vec(), b"v".to_vec())], true).unwrap();
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["s.redb"]);
+    }
+
+    #[test]
+    fn a_look_changes_nothing_and_sees_what_an_open_would() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.redb");
+        let (disk, _) = Disk::open(&path).unwrap();
+        disk.apply(&[Op::Put(b"k".to_vec(), b"v".to_vec())], true).unwrap();
+        disk.apply(&[Op::Put(b"k".to_vec(), b"lost".to_vec())], false).unwrap();
+        let read = |rows: &dyn Snapshot| rows.read(b"k").unwrap().unwrap();
+        assert_eq!(Disk::look(&path, read), None, "in use");
+        let killed = folder.path().join("killed.redb");
+        std::fs::copy(&path, &killed).unwrap();
+        drop(disk);
+        for (path, value) in [(path, b"lost".to_vec()), (killed, b"v".to_vec())] {
+            let before = std::fs::read(&path).unwrap();
+            assert_eq!(Disk::look(&path, read), Some(value));
+            assert!(std::fs::read(&path).unwrap() == before);
+        }
+    }
 
     #[test]
     fn a_prefix_is_deleted_and_its_neighbours_stay() {

@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::collection::{Header, ListView, Scope};
 use super::grant::now;
 use super::journal::Journal;
 use super::page::Pages;
+use super::record::Works;
 use super::repeats::Repeats;
 use super::sweep::Singles;
 use super::writer::{Batch, Writer};
@@ -43,6 +44,8 @@ impl Default for Limits {
 /// Lists that may be on their way at once; older ones without an end are remains.
 const LISTS_AT_ONCE: u64 = 64;
 
+const TAKEN_APART: Duration = Duration::from_secs(1);
+
 /// The format of the rows; docs/store-format.md.
 const FORMAT: &[u8] = b"holdfast store 1";
 
@@ -59,6 +62,8 @@ pub struct Knowledge {
     pub(super) singles: Singles,
     /// Bytes of answers that wait to be remembered.
     pub(super) queued: AtomicUsize,
+    /// Answers that are being taken apart.
+    pub(super) works: Works,
     pub(super) recent: Recent,
     pub(super) repeats: Repeats,
     pub(super) pages: Pages,
@@ -92,16 +97,9 @@ impl Knowledge {
     pub fn open(parts: Parts) -> Result<Arc<Self>, StoreError> {
         let Parts { store, sealer, metrics, limits, tasks } = parts;
         let snapshot = store.snapshot()?;
-        match snapshot.read(keys::VERSION)? {
-            None => {
-                let row = sealer.seal(keys::VERSION, FORMAT);
-                store.apply(&[Op::DeletePrefix(Vec::new()), Op::Put(keys::VERSION.to_vec(), row)], true)?;
-            }
-            Some(row) => {
-                if sealer.open_row(keys::VERSION, row)? != FORMAT {
-                    return Err(StoreError::Damaged { key: "format version".into() });
-                }
-            }
+        if !Self::is_begun(&*snapshot, &sealer)? {
+            let row = sealer.seal(keys::VERSION, FORMAT);
+            store.apply(&[Op::DeletePrefix(Vec::new()), Op::Put(keys::VERSION.to_vec(), row)], true)?;
         }
         let writer = Writer::start(store.clone());
         let knowledge = Self {
@@ -115,6 +113,7 @@ impl Knowledge {
             first_id: AtomicU64::new(1),
             singles: Singles::default(),
             queued: AtomicUsize::new(0),
+            works: Works::default(),
             recent: Recent::default(),
             repeats: Repeats::default(),
             pages: Pages::default(),
@@ -125,6 +124,15 @@ impl Knowledge {
         };
         knowledge.load()?;
         Ok(Arc::new(knowledge))
+    }
+
+    /// Whether there are rows of ours; fails as [`Knowledge::open`] does.
+    pub fn is_begun(rows: &dyn Snapshot, sealer: &Sealer) -> Result<bool, StoreError> {
+        let Some(row) = rows.read(keys::VERSION)? else { return Ok(false) };
+        if sealer.open_row(keys::VERSION, row)? != FORMAT {
+            return Err(StoreError::Damaged { key: "format version".into() });
+        }
+        Ok(true)
     }
 
     /// Reads catalogue and journal from disk.
@@ -196,13 +204,21 @@ impl Knowledge {
         Ok(Some(ListView::of(header, snapshot)))
     }
 
+    /// Makes everything visible to readers that has come, that of answers which are still being taken apart too.
+    pub async fn catch_up(&self) -> Result<(), StoreError> {
+        self.works.rest().await;
+        self.flush().await
+    }
+
     /// Makes everything that was queued visible to readers.
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.writer.flush().await
     }
 
-    /// Makes everything durable that was queued: the last thing a hub does.
+    /// Makes everything durable that has come: the last thing a hub does.
     pub async fn settle_disk(&self) {
+        // An answer that is being taken apart is soon done; one that is not is worth no wait.
+        let _ = tokio::time::timeout(TAKEN_APART, self.works.rest()).await;
         let batch = Batch { durable: true, ..Batch::default() };
         if let Err(error) = self.writer.apply(batch).await {
             tracing::warn!(%error, "the last second of what was remembered may be lost");

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use super::{Document, Knowledge, ObjectKey, Scope, keys};
 use crate::runtime::metrics::Why;
 use gather::Gathered;
+pub(super) use queue::Works;
 use queue::{End, Next};
 
 /// Frames of one answer that may wait; the bytes of all answers are bounded together.
@@ -106,7 +107,7 @@ impl Knowledge {
 
     /// Starts the background's end.
     fn begin(self: &Arc<Self>, subject: Subject, gzip: bool, frames: usize) -> queue::Sender {
-        let (sender, queue) = queue::queue(frames);
+        let (sender, queue) = queue::queue(frames, self.works.clone());
         let gzip = gzip.then(|| Box::new(flate2::write::GzDecoder::new(Vec::new())));
         let parts = Parts { queue, knowledge: self.clone(), gzip, compressed: Bytes::new(), ended: false };
         self.tasks.spawn(run(Box::new(subject), parts, self.clone()));

@@ -70,15 +70,26 @@ fn create(path: &Path) -> std::io::Result<Vec<u8>> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(&key)?;
-    file.sync_all()?;
+    super::whole_file(path, |new| {
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
+        file.write_all(&key)?;
+        file.sync_all()
+    })?;
     Ok(key)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_was_not_made_to_the_end_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.key");
+        std::fs::write(path.with_added_extension("new"), "half").unwrap();
+        let row = Sealer::open(&path).unwrap().seal(b"k", b"v");
+        assert_eq!(Sealer::open(&path).unwrap().open_row(b"k", row).unwrap(), b"v", "the same key");
+    }
 
     #[test]
     fn a_row_opens_only_as_it_was_sealed() {

@@ -113,6 +113,24 @@ async fn a_list_that_ends_early_leaves_the_earlier_collection() {
     assert_eq!(known(&knowledge).unwrap(), ("20".into(), names(&["x", "y", "z"])));
 }
 
+/// A client that has its answer may ask again at once, with the link cut in between.
+#[tokio::test]
+async fn what_was_seen_a_moment_ago_is_known_after_catching_up() {
+    let knowledge = open(Arc::new(Memory::default()));
+    let mut recording = knowledge.record(Subject::List(ask("")), false);
+    recording.push(&Bytes::from(list_body(10, &["x"], "")));
+    recording.finish();
+    knowledge.catch_up().await.unwrap();
+    assert_eq!(known(&knowledge).unwrap(), ("10".into(), names(&["x"])));
+    let from = WatchAsk { scope: scope(), resource_version: "10".into(), send_initial_events: false, pinned: false };
+    let mut watch = knowledge.record(Subject::Watch(from), false);
+    for version in 11..14 {
+        watch.push(&Bytes::from(event("MODIFIED", "x", version)));
+        knowledge.catch_up().await.unwrap();
+        assert_eq!(known(&knowledge).unwrap().0, version.to_string(), "while the watch goes on");
+    }
+}
+
 #[tokio::test]
 async fn pages_count_only_together() {
     let knowledge = open(Arc::new(Memory::default()));
@@ -173,6 +191,20 @@ async fn events_apply_once_in_order_and_only_without_a_gap() {
     assert_eq!(known(&knowledge).unwrap().0, "15", "from nowhere in particular");
     watch(&knowledge, "15", false, &(event("ADDED", "w", 16) + "{\"type\":\"ADDED\",\"obj")).await;
     assert_eq!(known(&knowledge).unwrap(), ("16".into(), names(&["w", "y", "z"])), "what came before a cut counts");
+}
+
+#[tokio::test]
+async fn error_events_and_versions_out_of_order_do_no_harm() {
+    let knowledge = open(Arc::new(Memory::default()));
+    record(&knowledge, ask(""), &list_body(10, &["x", "y"], ""), true).await;
+    let error = r#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"code":410}}"#;
+    let events = event("ADDED", "z", 12) + &event("DELETED", "y", 11) + error + "\n" + &event("DELETED", "x", 13);
+    let expected = Some(("12".into(), names(&["x", "y", "z"])));
+    watch(&knowledge, "10", false, &events).await;
+    assert_eq!(known(&knowledge), expected, "11 is behind 12, and nothing follows an error");
+    watch(&knowledge, "12", false, &(error.to_owned() + "\n")).await;
+    watch(&knowledge, "", true, &(event("ADDED", "w", 20) + error + "\n")).await;
+    assert_eq!(known(&knowledge), expected, "initial events that end in an error never were");
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! From the path to the background: the bytes of one answer, in order, and how it ended.
 //!
 //! Most queues belong to watches at rest, so one that is empty holds nothing: a channel
-//! of tokio would keep a block of slots for each.
+//! of tokio would keep a block of slots for each. Those that are not at rest are counted, so
+//! that a reader can wait for what was seen a moment ago.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 /// How the sender's end came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,18 +36,38 @@ pub(super) struct Sender {
 
 pub(super) struct Receiver(Arc<Mutex<Shared>>);
 
-#[derive(Default)]
 struct Shared {
     data: VecDeque<Bytes>,
     end: Option<End>,
     receiver: Option<Waker>,
     /// Nobody receives any more.
     closed: bool,
+    /// Something was sent beyond which the receiver has not asked yet.
+    at_work: bool,
+    works: Works,
+}
+
+/// The queues that are not at rest: what came through them has not become rows on their way to the disk yet.
+#[derive(Clone)]
+pub struct Works(Arc<watch::Sender<usize>>);
+
+impl Default for Works {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+}
+
+impl Works {
+    /// Returns when all of them are at rest.
+    pub async fn rest(&self) {
+        let _ = self.0.subscribe().wait_for(|works| *works == 0).await;
+    }
 }
 
 /// A queue of at most so many frames.
-pub(super) fn queue(frames: usize) -> (Sender, Receiver) {
-    let shared = Arc::<Mutex<Shared>>::default();
+pub(super) fn queue(frames: usize, works: Works) -> (Sender, Receiver) {
+    let (data, end, receiver, closed, at_work) = (VecDeque::new(), None, None, false, false);
+    let shared = Arc::new(Mutex::new(Shared { data, end, receiver, closed, at_work, works }));
     (Sender { shared: shared.clone(), frames }, Receiver(shared))
 }
 
@@ -61,6 +83,7 @@ impl Sender {
             return false;
         }
         shared.data.push_back(data);
+        shared.set_at_work(true);
         wake(shared);
         true
     }
@@ -81,7 +104,19 @@ impl Drop for Sender {
 fn set_end(shared: &Mutex<Shared>, end: End) {
     let mut shared = lock(shared);
     shared.end.get_or_insert(end);
+    if !shared.closed {
+        shared.set_at_work(true);
+    }
     wake(shared);
+}
+
+impl Shared {
+    fn set_at_work(&mut self, at_work: bool) {
+        if std::mem::replace(&mut self.at_work, at_work) == at_work {
+            return;
+        }
+        self.works.0.send_modify(|works| if at_work { *works += 1 } else { *works -= 1 });
+    }
 }
 
 fn wake(mut shared: MutexGuard<'_, Shared>) {
@@ -106,6 +141,7 @@ impl Receiver {
             if let Some(end) = shared.end {
                 return Poll::Ready(Next::End(end));
             }
+            shared.set_at_work(false);
             shared.receiver = Some(cx.waker().clone());
             Poll::Pending
         })
@@ -120,13 +156,20 @@ impl Receiver {
     }
 }
 
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.close();
+        lock(&self.0).set_at_work(false);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
     async fn bytes_come_in_order_and_then_the_first_end() {
-        let (sender, mut receiver) = queue(2);
+        let (sender, mut receiver) = queue(2, Works::default());
         let task = tokio::spawn(async move {
             let mut all = Vec::new();
             loop {
@@ -146,7 +189,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_takes_no_more_and_a_dropped_sender_is_an_early_end() {
-        let (sender, mut receiver) = queue(1);
+        let (sender, mut receiver) = queue(1, Works::default());
         assert!(sender.push(Bytes::from("a")));
         assert!(!sender.push(Bytes::from("b")));
         drop(sender);
@@ -155,8 +198,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_queue_is_at_work_until_its_receiver_asks_for_more() {
+        let works = Works::default();
+        let (sender, mut receiver) = queue(4, works.clone());
+        let at_work = || *works.0.borrow();
+        works.rest().await;
+        assert!(sender.push(Bytes::from("a")) && sender.push(Bytes::from("b")));
+        for _ in 0..2 {
+            receiver.next().await;
+            assert_eq!(at_work(), 1, "the receiver has it in its hands");
+        }
+        assert!(futures_util::poll!(std::pin::pin!(receiver.next())).is_pending());
+        works.rest().await;
+        sender.end(End::Whole);
+        assert_eq!((receiver.next().await, at_work()), (Next::End(End::Whole), 1));
+        drop(receiver);
+        works.rest().await;
+    }
+
+    #[tokio::test]
     async fn a_closed_queue_gives_back_what_waited() {
-        let (sender, mut receiver) = queue(4);
+        let (sender, mut receiver) = queue(4, Works::default());
         assert!(sender.push(Bytes::from("a")));
         assert_eq!(receiver.close().len(), 1);
         assert!(!sender.push(Bytes::from("b")));

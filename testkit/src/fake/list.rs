@@ -118,7 +118,8 @@ fn cut(table: Table, rv: u64, after: Option<String>, selector: &Selector, limit:
         }
     }
     let left = rest.count();
-    let resume = if left > 0 { token_of(rv as i64, last) } else { String::new() };
+    // The first key that may follow.
+    let resume = if left > 0 { token_of(rv as i64, &format!("{last}\0")) } else { String::new() };
     let remaining = (left > 0 && selector.is_empty()).then_some(left);
     Page { rv, items, resume, remaining }
 }

@@ -1,7 +1,8 @@
 //! The protobuf encoding of a few types, written by hand.
 //!
 //! Field numbers are those of `k8s.io/api/core/v1/generated.proto` and
-//! `k8s.io/apimachinery/pkg/apis/meta/v1/generated.proto`. Pods carry their metadata only.
+//! `k8s.io/apimachinery/pkg/apis/meta/v1/generated.proto`. Pods carry their metadata and
+//! their node only.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -87,6 +88,9 @@ pub(crate) fn object(resource: &Resource, value: &Value) -> Vec<u8> {
         }
         "services" => {
             message.bytes(2, &service_spec(&value["spec"]));
+        }
+        "pods" => {
+            message.bytes(2, &Message::default().text_if(10, &value["spec"]["nodeName"]).finish());
         }
         _ => {}
     }

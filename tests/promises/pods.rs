@@ -1,0 +1,297 @@
+//! Kubelet's Pods never become fewer by a fault: it kills what is missing from its list.
+//!
+//! Pods come and go at random, and so do the link, the hub (kill -9) and the cloud's history; lists come whole, in pages,
+//! and broken in every way. Each list that kubelet gets must be what the cloud had at the version it names, and that must
+//! not be older than the last complete answer; anything else is to be an error. The seed is printed; `HOLDFAST_SEED`
+//! plays it again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use bytes::Bytes;
+use holdfast::kube::list::{Encoding, Limits, Piece, Splitter};
+use holdfast::kube::object;
+use holdfast::kube::watch::{EventType, Framer};
+use testkit::client::{Client, Response};
+use testkit::fake::Fault;
+
+use super::*;
+use crate::random::Random;
+
+const PODS: &str = "/api/v1/pods?fieldSelector=spec.nodeName%3Dedge-1";
+const STEPS: usize = 60;
+/// Stories that were lost once: a list that had just been told was not yet known when the link broke.
+const REGRESSIONS: [u64; 1] = [1_795_668_052_567];
+/// What a client waits for a whole answer while a server misbehaves, and while the link is cut.
+const SHORT: Duration = Duration::from_millis(200);
+const LONG: Duration = Duration::from_secs(5);
+/// What was remembered longer ago survives kill -9 without a promise; docs/store-format.md.
+const DURABLE_WITHIN: Duration = Duration::from_millis(1500);
+
+#[tokio::test]
+async fn kubelets_pods_never_become_fewer_by_a_fault_in_json() {
+    tell(Encoding::Json).await;
+}
+
+#[tokio::test]
+async fn kubelets_pods_never_become_fewer_by_a_fault_in_protobuf() {
+    tell(Encoding::Protobuf).await;
+}
+
+async fn tell(encoding: Encoding) {
+    let given = std::env::var("HOLDFAST_SEED").ok().map(|text| text.parse().expect("HOLDFAST_SEED is a number"));
+    let seeds = given.map_or_else(|| REGRESSIONS.into_iter().chain([random::seed()]).collect(), |seed| vec![seed]);
+    for seed in seeds {
+        Story::play(encoding, seed).await;
+    }
+}
+
+struct Story {
+    rig: Rig,
+    encoding: Encoding,
+    random: Random,
+    /// The cloud's Pods at each version at which they changed.
+    history: BTreeMap<u64, BTreeSet<String>>,
+    /// The versions of complete answers, and when they came.
+    told: Vec<(Instant, u64)>,
+    cut: bool,
+    lists: usize,
+    events: usize,
+    refused: usize,
+    log: Vec<String>,
+}
+
+impl Story {
+    async fn play(encoding: Encoding, seed: u64) {
+        println!("HOLDFAST_SEED={seed} {encoding:?}");
+        let rig = Rig::start(FakeOptions { http2: !seed.is_multiple_of(3), ..FakeOptions::default() }).await;
+        let history = BTreeMap::from([(0, BTreeSet::new())]);
+        let (told, log, random) = (Vec::new(), vec![format!("HOLDFAST_SEED={seed} {encoding:?}")], Random::new(seed));
+        let mut story = Self { rig, encoding, random, history, told, cut: false, lists: 0, events: 0, refused: 0, log };
+        (0..4).for_each(|_| story.change());
+        story.rig.post_event("online").await;
+        story.list(LONG).await;
+        for step in 0..STEPS {
+            story.step(step).await;
+        }
+        println!("{} lists were complete, {} events, {} errors", story.lists, story.events, story.refused);
+        assert!(story.lists > STEPS / 8, "too few answers for a test: {:#?}", story.log);
+    }
+
+    async fn step(&mut self, step: usize) {
+        match self.random.below(12) {
+            0 | 1 => self.change(),
+            2 | 3 if !self.cut => self.spoiled().await,
+            4 | 5 if self.cut => self.restore().await,
+            4 if !self.cut => self.cut(),
+            5 | 6 if !self.cut => self.watch().await,
+            7 if self.random.one_in(2) => self.kill(step).await,
+            8 => self.somebody_lists().await,
+            _ => self.list(LONG).await,
+        }
+    }
+
+    fn note(&mut self, what: impl std::fmt::Debug) {
+        self.log.push(format!("{what:?}"));
+    }
+
+    /// A Pod comes, or one goes.
+    fn change(&mut self) {
+        let mut pods = self.history.values().next_back().unwrap().clone();
+        let name = format!("p-{}", self.random.below(8));
+        let version = if pods.contains(&name) && self.random.one_in(2) {
+            pods.remove(&name);
+            self.rig.fake.delete("pods", "story", &name).unwrap()
+        } else {
+            pods.insert(name.clone());
+            self.rig.put_pod(&name)
+        };
+        self.note(("the cloud has", version, &pods));
+        self.history.insert(version, pods);
+    }
+
+    fn cut(&mut self) {
+        let fault = *self.random.of(&[&Fault::Refuse, &Fault::Reset, &Fault::Silence]);
+        self.note(("cut", fault));
+        self.rig.fake.fault(fault);
+        self.cut = true;
+    }
+
+    async fn restore(&mut self) {
+        self.note("restored");
+        self.rig.fake.heal().unwrap();
+        self.rig.link_is(1.0).await;
+        self.cut = false;
+    }
+
+    /// A list that meets a server's fault.
+    async fn spoiled(&mut self) {
+        let at = self.random.below(600);
+        let faults = [
+            Fault::TruncateBody(at),
+            Fault::StallBody(at),
+            Fault::WrongContentLength,
+            Fault::BadChunk,
+            Fault::StallHeaders,
+            Fault::Reset,
+            Fault::GoAway,
+            Fault::Garbage,
+            Fault::Status([403, 410, 429, 500, 503][self.random.below(5)]),
+        ];
+        let fault = *self.random.of(&faults.each_ref());
+        self.note(fault);
+        self.rig.fake.fault_at("/api/v1/pods", fault);
+        self.list(SHORT).await;
+        self.rig.fake.heal().unwrap();
+    }
+
+    /// Somebody else's list, of which kubelet's is a part.
+    async fn somebody_lists(&mut self) {
+        let client = self.rig.hub.kubelet().await.unwrap();
+        let headers = [("user-agent", "flanneld/v1"), ("accept", accept(self.encoding))];
+        let asked = client.request("GET", "/api/v1/pods", &headers, "");
+        let _ = tokio::time::timeout(LONG, asked).await;
+    }
+
+    /// kill -9, and a new start.
+    async fn kill(&mut self, step: usize) {
+        let promised = self.cut && self.random.one_in(2) && {
+            let answer = self.rig.try_event(&format!("e-{step}")).await;
+            answer.status == 201
+        };
+        let killed = Instant::now();
+        self.rig.hub.kill();
+        if !promised {
+            // The last second may be lost.
+            self.told.retain(|(at, _)| *at + DURABLE_WITHIN < killed);
+        }
+        self.note(("killed", promised, self.least()));
+        self.rig.hub.run().await.unwrap();
+    }
+
+    /// The version that no list may be older than.
+    fn least(&self) -> u64 {
+        self.told.iter().map(|(_, version)| *version).max().unwrap_or(0)
+    }
+
+    /// Kubelet lists, in one piece or in pages.
+    async fn list(&mut self, patience: Duration) {
+        let client = self.rig.hub.kubelet().await.unwrap();
+        let query = self.random.of(&["", "", "&resourceVersion=0", "&limit=2"]);
+        let (mut names, mut versions, mut token) = (BTreeSet::new(), BTreeSet::new(), String::new());
+        loop {
+            let path = format!("{PODS}{query}{}", if token.is_empty() { String::new() } else { format!("&continue={token}") });
+            let headers = [("accept", accept(self.encoding))];
+            let answer = tokio::time::timeout(patience, client.request("GET", &path, &headers, "")).await;
+            let Some(answer) = self.accepted(answer.map_err(anyhow::Error::from).flatten()) else {
+                self.refused += 1;
+                return;
+            };
+            let page = Page::of(self.encoding, &answer);
+            let page = page.unwrap_or_else(|error| panic!("{error}: {answer:?}\n{:#?}", self.log));
+            names.extend(page.names);
+            versions.insert(page.version);
+            token = page.token;
+            if token.is_empty() {
+                break;
+            }
+            match self.random.below(4) {
+                0 => self.change(),
+                1 => self.rig.fake.compact(),
+                2 if !self.cut => self.cut(),
+                _ => {}
+            }
+        }
+        self.lists += 1;
+        self.note(("listed", query, &versions, &names));
+        let version = *versions.first().unwrap();
+        assert_eq!(versions.len(), 1, "pages of one version: {:#?}", self.log);
+        let (_, truth) = self.history.range(..=version).next_back().unwrap();
+        assert_eq!(&names, truth, "as the cloud had it at {version}: {:#?}", self.log);
+        assert!(version >= self.least(), "{version} is older than what was told, {}: {:#?}", self.least(), self.log);
+        self.told.push((Instant::now(), version));
+    }
+
+    /// The answer, unless it is an error and says so.
+    fn accepted(&mut self, answer: anyhow::Result<Response>) -> Option<Response> {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.note(error);
+                return None;
+            }
+        };
+        let status = answer.status.as_u16();
+        if status != 200 {
+            self.note((status, answer.text()));
+            assert!(matches!(status, 401 | 403 | 410 | 429 | 500..), "absent is what the cloud has not: {:#?}", self.log);
+            return None;
+        }
+        Some(answer)
+    }
+
+    /// Kubelet lists, and follows what changes from there on.
+    async fn watch(&mut self) {
+        self.list(LONG).await;
+        let client = self.rig.hub.kubelet().await.unwrap();
+        let path = format!("{PODS}&watch=1&resourceVersion={}", self.least());
+        let headers = [("accept", accept(self.encoding))];
+        if let Err(error) = self.follow(&client, &path, &headers).await {
+            self.note(("the watch was of no use", error));
+        }
+    }
+
+    async fn follow(&mut self, client: &Client, path: &str, headers: &[(&str, &str)]) -> anyhow::Result<()> {
+        let mut watch = tokio::time::timeout(LONG, client.stream("GET", path, headers, "")).await??;
+        anyhow::ensure!(watch.status == 200, "{}", watch.status);
+        self.change();
+        let newest = *self.history.keys().next_back().unwrap();
+        let mut framer = Framer::new(self.encoding, 1 << 20);
+        while self.least() < newest {
+            let data = tokio::time::timeout(LONG, watch.chunk()).await??.unwrap_or_default();
+            anyhow::ensure!(!data.is_empty(), "ended");
+            let mut frames = Vec::new();
+            framer.feed(data, &mut frames)?;
+            for event in frames.into_iter().map(|frame| frame.event) {
+                anyhow::ensure!(matches!(event.kind, EventType::Added | EventType::Modified | EventType::Deleted));
+                let (_, item) = object::into_item(self.encoding, &event.object)?;
+                let meta = object::meta(self.encoding, &item)?;
+                self.note((event.kind.as_str(), &meta.name, &meta.resource_version));
+                self.events += 1;
+                self.told.push((Instant::now(), meta.resource_version.parse()?));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn accept(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Json => "application/json",
+        Encoding::Protobuf => "application/vnd.kubernetes.protobuf",
+    }
+}
+
+/// A list, or a part of one, as kubelet reads it.
+struct Page {
+    names: BTreeSet<String>,
+    version: u64,
+    token: String,
+}
+
+impl Page {
+    fn of(encoding: Encoding, answer: &Response) -> anyhow::Result<Self> {
+        let mut splitter = Splitter::new(encoding, Limits { max_item: 1 << 20, max_head: 1 << 16 });
+        let mut pieces = Vec::new();
+        splitter.feed(Bytes::clone(&answer.body), &mut pieces)?;
+        let envelope = splitter.finish()?;
+        let mut names = BTreeSet::new();
+        for piece in pieces {
+            if let Piece::Item(item) = piece {
+                names.insert(object::meta(encoding, &item)?.name);
+            }
+        }
+        let (version, token) = (envelope.resource_version.parse()?, envelope.continue_token.unwrap_or_default());
+        Ok(Self { names, version, token })
+    }
+}
