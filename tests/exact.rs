@@ -146,6 +146,9 @@ async fn read_everything(hub: &Hub, random: &mut Random) {
             client.request("GET", &resource.path(&namespace, &name), &[("accept", accept)], "").await.unwrap();
         }
     }
+    for target in requests::TABLES.iter().filter(|target| target.contains("watch=")) {
+        client.request("GET", target, &[("accept", requests::TABLE)], "").await.unwrap();
+    }
     eventually("the lists are remembered", Duration::from_secs(20), async || {
         Ok(hub.metric("holdfast_lists_remembered_total").await? >= lists)
     })

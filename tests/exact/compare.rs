@@ -16,7 +16,7 @@ pub struct Answer {
 impl Answer {
     pub fn of(response: Response) -> Self {
         let continues = match response.header("content-type") {
-            "application/json" => response.json()["metadata"]["continue"].as_str().map(str::to_owned),
+            "application/json" => value(&response.body)["metadata"]["continue"].as_str().map(str::to_owned),
             YAML => value(&response.body)["metadata"]["continue"].as_str().map(str::to_owned),
             // Protobuf has it as text behind the resourceVersion.
             _ => token_in(&response.body),

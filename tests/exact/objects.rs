@@ -31,7 +31,7 @@ const fn namespaced(
     Resource { group, name, namespaced: true, kind, count, fields }
 }
 
-pub const RESOURCES: [Resource; 23] = [
+pub const RESOURCES: [Resource; 26] = [
     namespaced("/api/v1", "configmaps", "ConfigMap", 40, &["metadata.namespace=a", "data.x=y"]),
     namespaced(
         "/api/v1",
@@ -82,6 +82,16 @@ pub const RESOURCES: [Resource; 23] = [
     namespaced("/apis/networking.k8s.io/v1", "ingresses", "Ingress", 6, &["metadata.namespace=a"]),
     namespaced("/apis/coordination.k8s.io/v1", "leases", "Lease", 6, &["metadata.namespace=a"]),
     namespaced("/apis/events.k8s.io/v1", "events", "Event", 0, &["type=Warning"]),
+    namespaced("/api/v1", "limitranges", "LimitRange", 3, &["metadata.namespace=a"]),
+    namespaced("/apis/rbac.authorization.k8s.io/v1", "roles", "Role", 3, &["metadata.namespace=a"]),
+    Resource {
+        group: "/apis/rbac.authorization.k8s.io/v1",
+        name: "clusterroles",
+        namespaced: false,
+        kind: "ClusterRole",
+        count: 3,
+        fields: &["metadata.namespace="],
+    },
     Resource {
         group: "/api/v1",
         name: "persistentvolumes",
@@ -262,6 +272,8 @@ fn object(resource: &Resource, random: &mut Random, number: usize) -> Value {
             }
             json!({"spec": spec})
         }
+        "LimitRange" => json!({"spec": {"limits": []}}),
+        "Role" | "ClusterRole" => json!({"rules": []}),
         "Lease" => json!({"spec": {"holderIdentity": random.of(&["one", "<two>"])}}),
         "PersistentVolume" => json!({"spec": {
             "capacity": {"storage": random.of(&["1024Mi", "5Gi"])},

@@ -73,12 +73,17 @@ pub const FOUND: [&str; 19] = [
 ];
 
 /// Tables of what is always there, or never.
-pub const TABLES: [&str; 4] = [
+pub const TABLES: [&str; 8] = [
     "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
     // Where there are no columns of its own and nothing is there, there are no rows at all.
     "/apis/apiextensions.k8s.io/v1/customresourcedefinitions?labelSelector=no%3Done",
     "/api/v1/namespaces/nowhere/pods",
     "/apis/example.com/v1/namespaces/nowhere/widgets",
+    // The columns come once.
+    "/api/v1/namespaces/a/pods?watch=1&resourceVersion=0&timeoutSeconds=1",
+    "/api/v1/nodes?watch=1&resourceVersion=0&timeoutSeconds=1&includeObject=Object",
+    "/apis/example.com/v1/widgets?watch=1&resourceVersion=0&timeoutSeconds=1&includeObject=None",
+    "/api/v1/namespaces/a/configmaps?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=1",
 ];
 
 /// Another request; now and then the next page of the last one, or an answer that is laid out otherwise.
