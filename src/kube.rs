@@ -15,5 +15,6 @@ pub mod proto;
 pub mod request;
 pub mod schema;
 pub mod selector;
+pub mod table;
 pub mod token;
 pub mod watch;

@@ -100,10 +100,11 @@ async fn of_one_state(cloud: &Client, hub: &Hub, random: &mut Random, count: usi
         let version = version(cloud).await;
         read_everything(hub, random).await;
         let mut asked = Vec::new();
-        let mut found = requests::FOUND.into_iter();
+        let found = requests::FOUND.map(|target| (target, JSON)).into_iter();
+        let mut found = found.chain(requests::TABLES.map(|target| (target, requests::TABLE)));
         while asked.len() < count {
             let request = match found.next() {
-                Some(target) => requests::Asked { target: target.to_owned(), accept: JSON },
+                Some((target, accept)) => requests::Asked { target: target.to_owned(), accept },
                 None => requests::next(random, version, asked.last()),
             };
             let answer = Answer::of(cloud.request("GET", &request.target, &[("accept", request.accept)], "").await.unwrap());
@@ -126,6 +127,9 @@ async fn version(cloud: &Client) -> u64 {
 async fn read_everything(hub: &Hub, random: &mut Random) {
     let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
     let mut lists = hub.metric("holdfast_lists_remembered_total").await.unwrap();
+    // The columns of custom resources.
+    client.request("GET", objects::DEFINITIONS, &[("accept", JSON)], "").await.unwrap();
+    lists += 1.0;
     for resource in &RESOURCES {
         for accept in resource.accepts() {
             let narrow = resource.namespaced && random.one_in(2);
@@ -141,6 +145,9 @@ async fn read_everything(hub: &Hub, random: &mut Random) {
             let accept = "application/json;as=Table;g=meta.k8s.io;v=v1";
             client.request("GET", &resource.path(&namespace, &name), &[("accept", accept)], "").await.unwrap();
         }
+    }
+    for target in requests::TABLES.iter().filter(|target| target.contains("watch=")) {
+        client.request("GET", target, &[("accept", requests::TABLE)], "").await.unwrap();
     }
     eventually("the lists are remembered", Duration::from_secs(20), async || {
         Ok(hub.metric("holdfast_lists_remembered_total").await? >= lists)

@@ -17,7 +17,8 @@ mod proto;
 mod rewrite;
 
 pub use envelope::{
-    Envelope, envelope_json_head, envelope_json_tail, envelope_proto_head, envelope_proto_tail, proto_item_frame,
+    Envelope, envelope_json_head, envelope_json_tail, envelope_proto_head, envelope_proto_tail, envelope_table_head,
+    proto_item_frame,
 };
 pub use rewrite::{Reserve, RewriteError, Rewriter};
 

@@ -418,6 +418,23 @@ pub fn replace_entry(encoding: Encoding, message: &[u8], field: Field, key: &str
     Ok(changed.unwrap_or_else(|| message.to_vec()))
 }
 
+/// `message` without `key` in a field that maps strings to strings, and without the field where nothing else is in it.
+pub fn remove_entry(
+    encoding: Encoding,
+    message: &[u8],
+    field: Field,
+    key: &'static str,
+) -> Result<Option<Vec<u8>>, MessageError> {
+    edit(encoding, message, field, |part| match encoding {
+        Encoding::Json => Ok(match without_member(part, Field::new(key, 0))? {
+            map if map == b"{}" => Edit::Remove,
+            map => Edit::Replace(map),
+        }),
+        Encoding::Protobuf if text(encoding, part, KEY)? == key => Ok(Edit::Remove),
+        Encoding::Protobuf => Ok(Edit::Keep),
+    })
+}
+
 /// `message` with the ranges of `edits`, which are in order, replaced.
 pub(super) fn splice(message: &[u8], edits: &[(Range<usize>, Vec<u8>)]) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.len() + 64);

@@ -12,6 +12,7 @@ use super::message::{self, MessageError};
 use super::object::TypeMeta;
 use super::proto::write_bytes;
 use super::schema::METADATA;
+use super::schema::meta::ANNOTATIONS;
 
 /// The parameters of the form, as [`Form::As`](super::media::Form::As) has them.
 const OF_ONE: &str = "PartialObjectMetadata;meta.k8s.io;v1";
@@ -46,9 +47,21 @@ pub fn types() -> TypeMeta {
     TypeMeta { api_version: "meta.k8s.io/v1".to_owned(), kind: "PartialObjectMetadata".to_owned() }
 }
 
+/// The annotation that stands for a field which the version of these types has no more: no metadata of the object itself.
+/// Source: pkg/apis/apps/v1/conversion.go of k8s.io/kubernetes.
+fn added(types: &TypeMeta) -> Option<&'static str> {
+    match (&*types.api_version, &*types.kind) {
+        ("apps/v1", "DaemonSet") => Some("deprecated.daemonset.template.generation"),
+        ("apps/v1", "Deployment") => Some("deprecated.deployment.rollback.to"),
+        _ => None,
+    }
+}
+
 /// The metadata of an object; JSON with its kind, as it stands in lists as well.
-pub fn of_item(encoding: Encoding, item: &[u8]) -> Result<Vec<u8>, MessageError> {
+pub fn of_item(encoding: Encoding, types: &TypeMeta, item: &[u8]) -> Result<Vec<u8>, MessageError> {
     let metadata = message::part(encoding, item, METADATA)?.ok_or(MessageError::Shape(METADATA.json))?;
+    let own = added(types).map(|key| message::remove_entry(encoding, metadata, ANNOTATIONS, key)).transpose()?.flatten();
+    let metadata = own.as_deref().unwrap_or(metadata);
     Ok(match encoding {
         Encoding::Protobuf => {
             let mut out = Vec::with_capacity(metadata.len() + 4);
@@ -111,7 +124,7 @@ mod tests {
     use super::*;
 
     fn json(item: &str) -> String {
-        String::from_utf8(of_item(Encoding::Json, item.as_bytes()).unwrap()).unwrap()
+        String::from_utf8(of_item(Encoding::Json, &TypeMeta::default(), item.as_bytes()).unwrap()).unwrap()
     }
 
     #[test]
@@ -125,7 +138,7 @@ mod tests {
         write_bytes(&mut item, 1, b"meta");
         let metadata = item.clone();
         write_bytes(&mut item, 2, b"spec");
-        assert_eq!(of_item(Encoding::Protobuf, &item).unwrap(), metadata);
+        assert_eq!(of_item(Encoding::Protobuf, &TypeMeta::default(), &item).unwrap(), metadata);
     }
 
     #[test]
@@ -138,10 +151,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_version_of_the_api_adds_is_no_metadata() {
+        let types = TypeMeta { api_version: "apps/v1".to_owned(), kind: "DaemonSet".to_owned() };
+        let made = |annotations: &str| {
+            let item = format!(r#"{{"metadata":{{"name":"n","annotations":{annotations}}}}}"#);
+            let made = String::from_utf8(of_item(Encoding::Json, &types, item.as_bytes()).unwrap()).unwrap();
+            made.split_once(r#""metadata":"#).unwrap().1.to_owned()
+        };
+        assert_eq!(
+            made(r#"{"deprecated.daemonset.template.generation":"1","a":"b"}"#),
+            r#"{"name":"n","annotations":{"a":"b"}}}"#
+        );
+        assert_eq!(made(r#"{"deprecated.daemonset.template.generation":"1"}"#), r#"{"name":"n"}}"#);
+    }
+
+    #[test]
     fn what_has_none_is_an_error() {
         for item in [r#"{"spec":{}}"#, "{}", "x", r#"{"metadata":[]}"#, ""] {
-            assert!(of_item(Encoding::Json, item.as_bytes()).is_err(), "{item}");
+            assert!(of_item(Encoding::Json, &TypeMeta::default(), item.as_bytes()).is_err(), "{item}");
         }
-        assert!(of_item(Encoding::Protobuf, b"").is_err());
+        assert!(of_item(Encoding::Protobuf, &TypeMeta::default(), b"").is_err());
     }
 }

@@ -50,11 +50,11 @@ pub struct Query {
     pub follow: bool,
     /// Whether the answer is to be indented; `None`: that is not said.
     pub pretty: Option<bool>,
-    /// Of a Table: rows without their objects (`includeObject=None`).
-    pub bare_rows: bool,
+    /// Of a Table: what its rows have of their objects.
+    pub include_object: String,
     /// Of a document of /openapi/v3: which one is wanted.
     pub hash: String,
-    /// Any parameter that changes an answer in a way Holdfast does not evaluate.
+    /// Any parameter that changes an answer to something else than what is remembered of objects.
     pub other: bool,
 }
 
@@ -208,7 +208,7 @@ impl Query {
             "follow" => self.follow = truthy(&value),
             // As Go reads it (strconv.ParseBool).
             "pretty" => self.pretty = Some(matches!(&*value, "1" | "t" | "T" | "TRUE" | "true" | "True")),
-            "includeObject" => (self.bare_rows, self.other) = (value == "None", true),
+            "includeObject" => self.include_object = value,
             "hash" => (self.hash, self.other) = (value, true),
             // `timeout` bounds the request, it does not change the answer.
             "timeout" => {}

@@ -280,7 +280,7 @@ impl Filters {
             namespace: info.namespace.clone(),
             verb: info.verb.clone(),
             whole: wants_whole(context),
-            bare_rows: info.query.bare_rows,
+            bare_rows: info.query.include_object == "None",
             unruled: !may_be_ruled(context),
             client: self.client(context),
         }

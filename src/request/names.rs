@@ -34,6 +34,17 @@ pub fn object(info: &RequestInfo, media: &Media) -> ObjectKey {
     ObjectKey { scope: scope(info, media), name: info.name.clone() }
 }
 
+/// The CustomResourceDefinition of the resource.
+pub fn definition(info: &RequestInfo) -> ObjectKey {
+    let scope = Scope {
+        group: "apiextensions.k8s.io".to_owned(),
+        version: "v1".to_owned(),
+        resource: "customresourcedefinitions".to_owned(),
+        ..Scope::default()
+    };
+    ObjectKey { scope, name: format!("{}.{}", info.resource, info.api_group) }
+}
+
 /// A document of discovery is known by its path and by what it is: parameters (`timeout`, `hash`) do not change it.
 pub fn discovery(info: &RequestInfo, content_type: &str) -> String {
     format!("{}\0{content_type}", info.path.trim_end_matches('/'))

@@ -9,6 +9,7 @@ mod document;
 mod fields;
 mod freshness;
 mod presented;
+mod table;
 mod token;
 mod watch;
 mod window;

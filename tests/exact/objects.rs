@@ -31,7 +31,7 @@ const fn namespaced(
     Resource { group, name, namespaced: true, kind, count, fields }
 }
 
-pub const RESOURCES: [Resource; 11] = [
+pub const RESOURCES: [Resource; 26] = [
     namespaced("/api/v1", "configmaps", "ConfigMap", 40, &["metadata.namespace=a", "data.x=y"]),
     namespaced(
         "/api/v1",
@@ -71,6 +71,35 @@ pub const RESOURCES: [Resource; 11] = [
     ),
     namespaced("/apis/batch/v1", "jobs", "Job", 12, &["status.successful=1", "status.successful=0", "status.failed=0"]),
     namespaced("/apis/apps/v1", "replicasets", "ReplicaSet", 12, &["status.replicas=0", "metadata.namespace!=a"]),
+    namespaced("/apis/apps/v1", "deployments", "Deployment", 6, &["metadata.namespace=a"]),
+    namespaced("/apis/apps/v1", "daemonsets", "DaemonSet", 6, &["metadata.namespace=a"]),
+    namespaced("/apis/apps/v1", "statefulsets", "StatefulSet", 6, &["metadata.namespace=a"]),
+    namespaced("/apis/batch/v1", "cronjobs", "CronJob", 6, &["metadata.namespace=a"]),
+    namespaced("/api/v1", "serviceaccounts", "ServiceAccount", 6, &["metadata.namespace=a"]),
+    namespaced("/api/v1", "endpoints", "Endpoints", 9, &["metadata.namespace=a"]),
+    namespaced("/api/v1", "persistentvolumeclaims", "PersistentVolumeClaim", 6, &["metadata.namespace=a"]),
+    namespaced("/apis/discovery.k8s.io/v1", "endpointslices", "EndpointSlice", 9, &["metadata.namespace=a"]),
+    namespaced("/apis/networking.k8s.io/v1", "ingresses", "Ingress", 6, &["metadata.namespace=a"]),
+    namespaced("/apis/coordination.k8s.io/v1", "leases", "Lease", 6, &["metadata.namespace=a"]),
+    namespaced("/apis/events.k8s.io/v1", "events", "Event", 0, &["type=Warning"]),
+    namespaced("/api/v1", "limitranges", "LimitRange", 3, &["metadata.namespace=a"]),
+    namespaced("/apis/rbac.authorization.k8s.io/v1", "roles", "Role", 3, &["metadata.namespace=a"]),
+    Resource {
+        group: "/apis/rbac.authorization.k8s.io/v1",
+        name: "clusterroles",
+        namespaced: false,
+        kind: "ClusterRole",
+        count: 3,
+        fields: &["metadata.namespace="],
+    },
+    Resource {
+        group: "/api/v1",
+        name: "persistentvolumes",
+        namespaced: false,
+        kind: "PersistentVolume",
+        count: 6,
+        fields: &["metadata.namespace="],
+    },
     namespaced(
         "/apis/example.com/v1",
         "widgets",
@@ -105,7 +134,7 @@ pub const RESOURCES: [Resource; 11] = [
 ];
 
 pub const NAMESPACES: [&str; 3] = ["a", "b", "c"];
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
 impl Resource {
     /// Empty: of all namespaces, or the collection.
@@ -151,7 +180,7 @@ pub async fn create(cloud: &Client, random: &mut Random) {
             }
             let made = post(cloud, &resource.path(&namespace, ""), &object).await;
             let path = resource.path(&namespace, &name);
-            if let Some(status) = status(resource, random) {
+            if let Some(status) = status(resource, random, &made) {
                 let mut object = made;
                 object["status"] = status;
                 send(cloud, "PUT", &format!("{path}/status"), &object, 200).await;
@@ -178,34 +207,94 @@ fn labels(random: &mut Random) -> Value {
 
 fn object(resource: &Resource, random: &mut Random, number: usize) -> Value {
     let text = random.of(&["plain", "\u{e9}\u{1F980}", "<&>\u{2028}\"\\", ""]);
-    let containers = json!([{"name": "c", "image": format!("image-{number}")}]);
+    let containers = json!([{"name": "c", "image": format!("image-{number}")}, {"name": "d", "image": "<d>"}]);
+    let template =
+        json!({"metadata": {"labels": {"r": "s"}}, "spec": {"containers": containers, "nodeSelector": {"z": "1", "a": "2"}}});
+    let expressions = json!([
+        {"key": "r", "operator": "In", "values": ["t", "s"]},
+        {"key": "q", "operator": "NotIn", "values": ["s"]},
+        {"key": "r", "operator": "Exists"},
+        {"key": "p", "operator": "DoesNotExist"},
+    ]);
+    let mut selector = json!({"matchLabels": {"r": "s"}});
+    if random.one_in(2) {
+        selector["matchExpressions"] = expressions;
+    }
+    let addresses: Vec<String> = (0..random.below(5)).map(|number| format!("10.9.{number}.1")).collect();
     let mut object = match resource.kind {
+        "ConfigMap" if random.one_in(4) => json!({"binaryData": {"b": "AAEC"}}),
         "ConfigMap" => json!({"data": {"text": text, "number": number.to_string()}, "immutable": random.one_in(2)}),
         "Secret" => json!({"type": random.of(&["Opaque", "example.com/other"]), "data": {"v": "c2VjcmV0"}}),
-        "Service" if random.one_in(3) => json!({"spec": {"clusterIP": "None", "ports": [{"port": 80}]}}),
-        "Service" => json!({"spec": {"type": random.of(&["ClusterIP", "NodePort"]), "ports": [{"port": 80}]}}),
-        "Pod" => json!({"spec": {
-            "nodeName": random.of(&["n-1", "n-2", ""]),
-            "hostNetwork": random.one_in(2),
-            "restartPolicy": random.of(&["Always", "Never"]),
-            "containers": containers,
+        "Service" => service(random),
+        "Pod" => pod(random, &containers),
+        "Event" => event(resource, random, number, text),
+        "Job" => {
+            let mut spec = json!({"template": {"spec": {"restartPolicy": "Never", "containers": containers}}});
+            let others = [json!({}), json!({"parallelism": 3}), json!({"completions": 4}), json!({"suspend": true})];
+            for (name, value) in others[random.below(4)].as_object().unwrap() {
+                spec[name] = value.clone();
+            }
+            json!({"spec": spec})
+        }
+        "CronJob" => {
+            let template = json!({"spec": {"restartPolicy": "Never", "containers": containers}});
+            let mut spec =
+                json!({"schedule": "5 * * * *", "suspend": random.one_in(2), "jobTemplate": {"spec": {"template": template}}});
+            if random.one_in(2) {
+                spec["timeZone"] = "Europe/Berlin".into();
+            }
+            json!({"spec": spec})
+        }
+        "ReplicaSet" | "Deployment" => json!({"spec": {"replicas": random.below(3), "selector": selector, "template": template}}),
+        "DaemonSet" => json!({"spec": {"selector": selector, "template": template}}),
+        "StatefulSet" => json!({"spec": {"serviceName": "s", "selector": selector, "template": template}}),
+        "ServiceAccount" => json!({"secrets": [{"name": "x"}]}),
+        "Endpoints" => {
+            let addresses: Vec<_> = addresses.iter().map(|ip| json!({"ip": ip})).chain([json!({"ip": "fd00::1"})]).collect();
+            let ports = if random.one_in(2) { json!([{"name": "a", "port": 1}, {"name": "b", "port": 2}]) } else { json!([]) };
+            json!({"subsets": if random.one_in(4) { json!([]) } else { json!([{"addresses": addresses, "ports": ports}]) }})
+        }
+        "EndpointSlice" => {
+            let ports = [json!([]), json!([{"name": "a", "port": 1}, {"name": "b"}]), json!([{"name": "", "port": null}])];
+            let four = json!([{"name": "a", "port": 1}, {"name": "b", "port": 2}, {"name": "c"}, {"name": "d", "port": 4}]);
+            let ports = if random.one_in(4) { four } else { ports[random.below(3)].clone() };
+            let endpoints: Vec<_> = addresses.iter().map(|ip| json!({"addresses": [ip]})).collect();
+            json!({"addressType": "IPv4", "ports": ports, "endpoints": endpoints})
+        }
+        "Ingress" => {
+            let backend = json!({"service": {"name": "s", "port": {"number": 80}}});
+            let hosts = ["a.example", "", "b.example", "c.example", "d.example"].into_iter().take(random.below(6));
+            let rules: Vec<_> = hosts.map(|host| json!({"host": host})).collect();
+            let mut spec = json!({"defaultBackend": backend, "rules": rules});
+            if random.one_in(2) {
+                spec["ingressClassName"] = "class".into();
+                spec["tls"] = json!([{"hosts": ["a.example"]}]);
+            }
+            json!({"spec": spec})
+        }
+        "LimitRange" => json!({"spec": {"limits": []}}),
+        "Role" | "ClusterRole" => json!({"rules": []}),
+        "Lease" => json!({"spec": {"holderIdentity": random.of(&["one", "<two>"])}}),
+        "PersistentVolume" => json!({"spec": {
+            "capacity": {"storage": random.of(&["1024Mi", "5Gi"])},
+            "accessModes": random.of(&[&["ReadWriteMany", "ReadWriteOnce"][..], &["ReadOnlyMany"][..]]),
+            "storageClassName": random.of(&["", "fast"]),
+            "hostPath": {"path": "/x"},
         }}),
-        "Event" => json!({
-            "involvedObject": {"kind": random.of(&["Pod", "Node"]), "name": random.of(&["p-1", "p-2"]), "namespace": resource.place(number).0},
-            "type": random.of(&["Normal", "Warning"]),
-            "reason": random.of(&["Started", "Killed"]),
-            "message": text,
-            "source": {"component": random.of(&["kubelet", "", "scheduler"])},
-        }),
-        "Job" => json!({"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": containers}}}}),
-        "ReplicaSet" => json!({"spec": {
-            "selector": {"matchLabels": {"r": "s"}},
-            "template": {"metadata": {"labels": {"r": "s"}}, "spec": {"containers": containers}},
+        "PersistentVolumeClaim" => json!({"spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}},
+            "storageClassName": random.of(&["", "fast"]),
+            "volumeName": random.of(&["", "volume"]),
         }}),
         "Widget" | "Gadget" => {
             let mut spec = json!({"color": random.of(&["red", "blue"]), "text": text, "on": random.one_in(2)});
             if random.one_in(2) {
                 spec["count"] = random.below(2).into();
+                spec["size"] =
+                    [json!(1), json!(1.5), json!(1e9), json!(0.000_001), json!(123_456_789.5)][random.below(5)].clone();
+                spec["parts"] = json!([{"type": "A", "value": text}, {"type": "B", "value": "b"}]);
+                spec["at"] = random.of(&["2026-01-01T00:00:00Z", "no time"]).into();
             }
             json!({"apiVersion": "example.com/v1", "kind": resource.kind, "spec": spec})
         }
@@ -219,11 +308,132 @@ fn object(resource: &Resource, random: &mut Random, number: usize) -> Value {
     object
 }
 
-fn status(resource: &Resource, random: &mut Random) -> Option<Value> {
+fn service(random: &mut Random) -> Value {
+    let mut spec = match random.below(5) {
+        0 => json!({"clusterIP": "None"}),
+        1 => json!({"type": "ExternalName", "externalName": "example.com"}),
+        2 => json!({"type": "LoadBalancer"}),
+        _ => json!({"type": random.of(&["ClusterIP", "NodePort"])}),
+    };
+    if spec["type"] != "ExternalName" {
+        spec["ports"] = json!([{"name": "a", "port": 80}, {"name": "b", "port": 53, "protocol": "UDP"}]);
+    }
+    if random.one_in(3) {
+        spec["externalIPs"] = json!(["192.0.2.1", "192.0.2.2"]);
+    }
+    if random.one_in(2) {
+        spec["selector"] = json!({"b": "1", "a": "2"});
+    }
+    json!({"spec": spec})
+}
+
+fn pod(random: &mut Random, containers: &Value) -> Value {
+    let mut spec = json!({
+        "nodeName": random.of(&["n-1", "n-2", ""]),
+        "hostNetwork": random.one_in(2),
+        "restartPolicy": random.of(&["Always", "Never"]),
+        "containers": containers,
+    });
+    if random.one_in(3) {
+        spec["initContainers"] = json!([{"name": "i", "image": "i"}, {"name": "s", "image": "s", "restartPolicy": "Always"}]);
+    }
+    if random.one_in(3) {
+        spec["readinessGates"] = json!([{"conditionType": "example.com/a"}, {"conditionType": "example.com/b"}]);
+    }
+    json!({"spec": spec})
+}
+
+fn event(resource: &Resource, random: &mut Random, number: usize, text: &str) -> Value {
+    let mut event = json!({
+        "involvedObject": {"kind": random.of(&["Pod", "Node"]), "name": random.of(&["p-1", "p-2", ""]), "namespace": resource.place(number).0},
+        "type": random.of(&["Normal", "Warning"]),
+        "reason": random.of(&["Started", "Killed"]),
+        "message": format!(" {text}"),
+        "source": {"component": random.of(&["kubelet", "", "scheduler"]), "host": random.of(&["", "n-1"])},
+    });
+    if random.one_in(2) {
+        event["firstTimestamp"] = "2026-01-01T00:00:00Z".into();
+        event["count"] = random.below(3).into();
+        event["involvedObject"]["fieldPath"] = "spec.containers{c}".into();
+    }
+    match random.below(3) {
+        0 => event["lastTimestamp"] = "2026-01-02T00:00:00Z".into(),
+        1 => {
+            event["eventTime"] = "2026-01-02T00:00:00.123456Z".into();
+            event["reportingComponent"] = "example.com/reporter".into();
+            event["reportingInstance"] = "instance".into();
+            event["action"] = "Acting".into();
+            event["series"] = json!({"count": 5, "lastObservedTime": "2026-01-03T00:00:00.500000Z"});
+        }
+        _ => {}
+    }
+    event
+}
+
+/// What a container may say of itself.
+fn container_status(name: &str, random: &mut Random) -> Value {
+    let ended = json!({"exitCode": random.below(3), "signal": random.below(2), "reason": random.of(&["", "Completed", "Error"]),
+        "startedAt": "2026-01-01T00:00:00Z", "finishedAt": random.of(&["2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z"])});
+    let states = [
+        json!({}),
+        json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}),
+        json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}),
+        json!({"waiting": {"reason": random.of(&["CrashLoopBackOff", "PodInitializing", ""])}}),
+        json!({"terminated": ended}),
+    ];
+    json!({
+        "name": name, "image": "i", "imageID": "i", "ready": random.one_in(2), "started": random.one_in(2),
+        "restartCount": random.below(3),
+        "state": states[random.below(5)],
+        "lastState": if random.one_in(2) { json!({"terminated": ended}) } else { json!({}) },
+    })
+}
+
+fn conditions(random: &mut Random, kinds: &[&str]) -> Value {
+    let some = kinds.iter().filter_map(|kind| {
+        let status = random.of(&["True", "False", "Unknown"]);
+        random.one_in(2).then(|| json!({"type": kind, "status": status, "reason": "R"}))
+    });
+    some.collect()
+}
+
+/// What has come of an object.
+fn status(resource: &Resource, random: &mut Random, made: &Value) -> Option<Value> {
     match resource.kind {
+        "Node" => Some(json!({
+            "conditions": conditions(random, &["Ready", "DiskPressure"]),
+            "addresses": [{"type": random.of(&["InternalIP", "ExternalIP"]), "address": "192.0.2.9"}],
+            "nodeInfo": {"machineID": "", "systemUUID": "", "bootID": "", "kernelVersion": "", "osImage": "<os>",
+                "containerRuntimeVersion": "c://1", "kubeletVersion": "v1.34.4", "kubeProxyVersion": "", "operatingSystem": "linux", "architecture": "amd64"},
+        })),
+        "Deployment" => Some(
+            json!({"replicas": 3, "updatedReplicas": random.below(3), "readyReplicas": 2, "availableReplicas": random.below(3)}),
+        ),
+        "DaemonSet" => Some(json!({"desiredNumberScheduled": 5, "currentNumberScheduled": random.below(3), "numberReady": 3,
+            "updatedNumberScheduled": random.below(3), "numberAvailable": 1, "numberMisscheduled": 0})),
+        "StatefulSet" => Some(json!({"replicas": 1, "readyReplicas": random.below(2)})),
+        "CronJob" if random.one_in(2) => {
+            Some(json!({"lastScheduleTime": "2026-01-01T00:00:00Z", "active": [{"kind": "Job", "name": "j"}]}))
+        }
+        "Service" if made["spec"]["type"] != "LoadBalancer" => None,
+        "Ingress" | "Service" if random.one_in(2) => {
+            let points = json!([{"ip": "192.0.2.7"}, {"hostname": "balancer.example.com"}, {"ip": "192.0.2.10"}]);
+            Some(json!({"loadBalancer": {"ingress": points}}))
+        }
+        "PersistentVolumeClaim" if random.one_in(2) => {
+            Some(json!({"phase": "Bound", "accessModes": ["ReadWriteOnce", "ReadWriteMany"], "capacity": {"storage": "2048Mi"}}))
+        }
         "Pod" => {
             let ip = random.of(&["10.1.0.1", "10.1.0.2"]);
-            Some(json!({"phase": random.of(&["Running", "Pending", "Failed"]), "podIP": ip, "podIPs": [{"ip": ip}]}))
+            let mut status =
+                json!({"phase": random.of(&["Running", "Pending", "Failed", "Succeeded"]), "podIP": ip, "podIPs": [{"ip": ip}]});
+            if random.one_in(2) {
+                status["containerStatuses"] = json!([container_status("c", random), container_status("d", random)]);
+                status["initContainerStatuses"] = json!([container_status("i", random), container_status("s", random)]);
+                status["conditions"] = conditions(random, &["Ready", "Initialized", "example.com/a", "example.com/b"]);
+                status["reason"] = random.of(&["", "", "Evicted", "NodeLost"]).into();
+            }
+            Some(status)
         }
         "Job" => Some(json!({"startTime": "2026-01-01T00:00:00Z", "succeeded": random.below(2)})),
         "ReplicaSet" => Some(json!({"replicas": random.below(2)})),
@@ -233,14 +443,32 @@ fn status(resource: &Resource, random: &mut Random) -> Option<Value> {
 
 /// Widgets are selected by fields of their own, Gadgets are in no namespace.
 async fn define_custom_resources(cloud: &Client) {
-    let properties =
-        json!({"color": {"type": "string"}, "text": {"type": "string"}, "count": {"type": "integer"}, "on": {"type": "boolean"}});
+    let properties = json!({"color": {"type": "string"}, "text": {"type": "string"}, "count": {"type": "integer"}, "on": {"type": "boolean"},
+            "size": {"type": "number"}, "at": {"type": "string"},
+            "parts": {"type": "array", "items": {"type": "object", "properties": {"type": {"type": "string"}, "value": {"type": "string"}}}}});
+    let columns = json!([
+        {"name": "Color", "type": "string", "jsonPath": ".spec.color", "description": "its <color>"},
+        {"name": "Text", "type": "string", "jsonPath": ".spec['text']", "priority": 1},
+        {"name": "Count", "type": "integer", "jsonPath": ".spec.count", "format": "int32"},
+        {"name": "As text", "type": "string", "jsonPath": ".spec.count"},
+        {"name": "Size", "type": "number", "jsonPath": ".spec.size"},
+        {"name": "Size as text", "type": "string", "jsonPath": ".spec.size"},
+        {"name": "On", "type": "boolean", "jsonPath": ".spec.on"},
+        {"name": "On as text", "type": "string", "jsonPath": ".spec.on"},
+        {"name": "Part", "type": "string", "jsonPath": ".spec.parts[?(@.type==\"B\")].value"},
+        {"name": "First", "type": "string", "jsonPath": ".spec.parts[0].value"},
+        {"name": "Parts", "type": "string", "jsonPath": ".spec.parts"},
+        {"name": "Wrong", "type": "integer", "jsonPath": ".spec.color"},
+        {"name": "Owner", "type": "string", "jsonPath": ".metadata.labels.example\\.com/owner"},
+        {"name": "At", "type": "date", "jsonPath": ".spec.at"},
+    ]);
     let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": properties}}});
     let fields = json!([{"jsonPath": ".spec.color"}, {"jsonPath": ".spec.count"}, {"jsonPath": ".spec.on"}]);
-    for (plural, kind, scope, fields) in
-        [("widgets", "Widget", "Namespaced", fields), ("gadgets", "Gadget", "Cluster", json!([]))]
+    for (plural, kind, scope, fields, columns) in
+        [("widgets", "Widget", "Namespaced", fields, columns), ("gadgets", "Gadget", "Cluster", json!([]), json!([]))]
     {
-        let version = json!({"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}, "selectableFields": fields});
+        let version = json!({"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}, "selectableFields": fields,
+            "additionalPrinterColumns": columns});
         let definition = json!({
             "metadata": {"name": format!("{plural}.example.com")},
             "spec": {"group": "example.com", "names": {"plural": plural, "kind": kind}, "scope": scope, "versions": [version]},

@@ -39,6 +39,10 @@ const METADATA_LIST: [&str; 2] = [
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
 ];
 
+/// What kubectl asks for.
+pub const TABLE: &str =
+    "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+
 /// What was answered otherwise once: always asked.
 pub const FOUND: [&str; 19] = [
     // The limit was not reached, and a token came all the same.
@@ -68,6 +72,20 @@ pub const FOUND: [&str; 19] = [
     "/api/v1/pods?labelSelector=app%3D%3D%3Dweb&resourceVersionMatch=Exact",
 ];
 
+/// Tables of what is always there, or never.
+pub const TABLES: [&str; 8] = [
+    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+    // Where there are no columns of its own and nothing is there, there are no rows at all.
+    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions?labelSelector=no%3Done",
+    "/api/v1/namespaces/nowhere/pods",
+    "/apis/example.com/v1/namespaces/nowhere/widgets",
+    // The columns come once.
+    "/api/v1/namespaces/a/pods?watch=1&resourceVersion=0&timeoutSeconds=1",
+    "/api/v1/nodes?watch=1&resourceVersion=0&timeoutSeconds=1&includeObject=Object",
+    "/apis/example.com/v1/widgets?watch=1&resourceVersion=0&timeoutSeconds=1&includeObject=None",
+    "/api/v1/namespaces/a/configmaps?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=1",
+];
+
 /// Another request; now and then the next page of the last one, or an answer that is laid out otherwise.
 pub fn next(random: &mut Random, version: u64, last: Option<&(Asked, Answer)>) -> Asked {
     let mut asked = of_objects(random, version, last);
@@ -91,14 +109,19 @@ fn of_objects(random: &mut Random, version: u64, last: Option<&(Asked, Answer)>)
     }
     let resource = &RESOURCES[random.below(RESOURCES.len())];
     let accept = resource.accepts()[random.below(resource.accepts().len())];
-    let metadata = random.one_in(4);
+    let (metadata, table) = (random.one_in(4), random.one_in(3));
+    let included = random.of(&["", "includeObject=None", "includeObject=Metadata", "includeObject=Object"]);
+    let included = Some(included).filter(|text| table && !text.is_empty()).map(str::to_owned);
     if random.one_in(4) {
         let accept = if metadata { METADATA[usize::from(accept == JSON)] } else { accept };
+        let accept = if table { TABLE } else { accept };
         let names = names(resource);
         let (namespace, name) = &names[random.below(names.len())];
-        return Asked { target: resource.path(namespace, name), accept };
+        let query = included.map_or_else(String::new, |included| format!("?{included}"));
+        return Asked { target: resource.path(namespace, name) + &query, accept };
     }
     let accept = if metadata { METADATA_LIST[usize::from(accept == JSON)] } else { accept };
+    let accept = if table { TABLE } else { accept };
     let namespace = if resource.namespaced && !random.one_in(3) { random.of(&["a", "b", "c", "nowhere"]) } else { "" };
     let mut query: Vec<String> = Vec::new();
     if random.one_in(2) {
@@ -112,6 +135,7 @@ fn of_objects(random: &mut Random, version: u64, last: Option<&(Asked, Answer)>)
     if !by_field && random.one_in(3) {
         query.push(format!("limit={}", random.of(&["1", "3", "7", "500", "0"])));
     }
+    query.extend(included);
     query.extend(version_wanted(random, version).map(str::to_owned));
     Asked { target: format!("{}?{}", resource.path(namespace, ""), query.join("&")), accept }
 }

@@ -70,27 +70,43 @@ pub fn envelope_json_head(envelope: &Envelope) -> Vec<u8> {
         out.extend_from_slice(b",\"items\":[");
         return out;
     }
+    write_json_start(&mut out, envelope);
+    out.extend_from_slice(b",\"items\":[");
+    out
+}
+
+/// What a Table has before its first row; `columns` is JSON.
+pub fn envelope_table_head(envelope: &Envelope, columns: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(128 + columns.len());
+    write_json_start(&mut out, envelope);
+    out.extend_from_slice(b",\"columnDefinitions\":");
+    out.extend_from_slice(columns);
+    out.extend_from_slice(b",\"rows\":[");
+    out
+}
+
+/// Up to the metadata, in the order of built-in types.
+fn write_json_start(out: &mut Vec<u8>, envelope: &Envelope) {
     out.extend_from_slice(b"{\"kind\":");
-    json::write_string(&mut out, &envelope.kind);
+    json::write_string(out, &envelope.kind);
     out.extend_from_slice(b",\"apiVersion\":");
-    json::write_string(&mut out, &envelope.api_version);
+    json::write_string(out, &envelope.api_version);
     out.extend_from_slice(b",\"metadata\":{");
     let mut comma = "";
     if !envelope.resource_version.is_empty() {
         out.extend_from_slice(b"\"resourceVersion\":");
-        json::write_string(&mut out, &envelope.resource_version);
+        json::write_string(out, &envelope.resource_version);
         comma = ",";
     }
     if let Some(token) = &envelope.continue_token {
         out.extend_from_slice(format!("{comma}\"continue\":").as_bytes());
-        json::write_string(&mut out, token);
+        json::write_string(out, token);
         comma = ",";
     }
     if let Some(count) = envelope.remaining_item_count {
         out.extend_from_slice(format!("{comma}\"remainingItemCount\":{count}").as_bytes());
     }
-    out.extend_from_slice(b"},\"items\":[");
-    out
+    out.push(b'}');
 }
 
 /// What a JSON list has after its last item, newline included.

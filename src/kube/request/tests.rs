@@ -107,7 +107,7 @@ fn a_table_without_objects_is_asked_for_with_their_metadata() {
     ] {
         assert_eq!(with_metadata(target), asked);
     }
-    let bare = |target: &str| parse(&Method::GET, &target.parse().unwrap()).unwrap().query.bare_rows;
-    assert!(bare("/api/v1/pods?includeObject=None"));
-    assert!(!bare("/api/v1/pods?includeObject=Object&includeObject=None"), "the first counts");
+    let query = |target: &str| parse(&Method::GET, &target.parse().unwrap()).unwrap().query;
+    assert_eq!(query("/api/v1/pods?includeObject=None").include_object, "None");
+    assert_eq!(query("/api/v1/pods?includeObject=Object&includeObject=None").include_object, "Object", "the first counts");
 }

@@ -38,15 +38,19 @@ pub fn encode(encoding: Encoding, kind: EventType, object: &[u8]) -> Bytes {
 /// A BOOKMARK frame for the type. It has metadata only: what a type's empty spec or status would add is left out,
 /// which decodes the same. `initial_end` marks the end of the initial events of a streaming list.
 pub fn bookmark(encoding: Encoding, type_meta: &TypeMeta, resource_version: &str, initial_end: bool) -> Bytes {
-    let object = match encoding {
+    encode(encoding, EventType::Bookmark, &bookmark_object(encoding, type_meta, resource_version, initial_end))
+}
+
+/// The object of such a frame, in full form.
+pub fn bookmark_object(encoding: Encoding, type_meta: &TypeMeta, resource_version: &str, initial_end: bool) -> Vec<u8> {
+    match encoding {
         Encoding::Json => json_bookmark(type_meta, resource_version, initial_end),
         Encoding::Protobuf => {
             let mut message = Vec::with_capacity(96);
             write_bytes(&mut message, 1, &bookmark_meta(resource_version, initial_end));
             proto::envelop(&type_meta.api_version, &type_meta.kind, &message)
         }
-    };
-    encode(encoding, EventType::Bookmark, &object)
+    }
 }
 
 /// An ERROR frame with a Status of failure.

@@ -11,14 +11,15 @@ use tokio::sync::mpsc;
 
 use super::fields::fields;
 use super::freshness::freshness;
-use super::presented::{Cursor, Form, Measured, Presented, checked, filtered};
+use super::presented::{Cursor, Form, Measured, Presented, checked};
+use super::table::table;
 use super::window::{self, Window};
 use super::{Offline, document};
 use crate::kube::list::{self, Encoding, Envelope};
 use crate::kube::media::{self, Media};
-use crate::kube::metadata;
 use crate::kube::object::{self, TypeMeta};
 use crate::kube::selector::{Fields, Selection};
+use crate::kube::{metadata, table as tables};
 use crate::request::context::{Body, BodyError, Context, Refusal, Response, Whose, full};
 use crate::request::filter::{Chain, FilterError};
 use crate::request::names;
@@ -29,12 +30,18 @@ fn unfiltered(error: &FilterError) -> Refusal {
 }
 
 /// The representations that the client takes, its filters read, and whole objects have all of, best first.
-pub(super) fn offered(context: &Context, chain: Option<&Chain>) -> Vec<(Media, Form)> {
+pub(super) fn offered(knowledge: &Knowledge, context: &Context, chain: Option<&Chain>) -> Vec<(Media, Form)> {
     let json_alone = chain.is_some_and(Chain::wants_json);
     let of_list = context.info.verb == "list";
     let form = |media: &Media| match &media.form {
         media::Form::Full => Some(Form::Whole),
-        media::Form::As(form) => metadata::is_form(form, of_list).then_some(Form::Metadata),
+        media::Form::As(form) if metadata::is_form(form, of_list) => Some(Form::Metadata),
+        // There are no Tables in protobuf.
+        media::Form::As(form) if tables::is_form(form) && media.encoding == Encoding::Json => {
+            let table = table(knowledge, &context.info)?;
+            Some(if of_list { Form::Rows(table) } else { Form::Tables(table) })
+        }
+        media::Form::As(_) => None,
     };
     let reads = |media: &&Media| !json_alone || media.encoding == Encoding::Json;
     let offered = context.accepts.iter().filter(reads).filter_map(|media| Some((media.encoding, form(media)?)));
@@ -45,16 +52,14 @@ pub(super) async fn get(offline: &Offline, knowledge: &Arc<Knowledge>, context: 
     let info = &context.info;
     let chain = offline.filters.chain(context).await?;
     let mut absent = false;
-    for (media, form) in &offered(context, chain.as_ref()) {
+    for (media, form) in &offered(knowledge, context, chain.as_ref()) {
         match knowledge.object(&names::object(info, media))? {
             Found::Object { record, item } => {
-                // A whole object is whole, whatever it is called.
-                let types = form.types(TypeMeta { api_version: record.api_version, kind: record.kind });
-                let kind = if *form == Form::Whole { "" } else { &types.kind };
-                let item = form.of(media.encoding, item).map_err(FilterError::from);
-                let item = item.and_then(|item| filtered(chain.as_ref(), media.encoding, kind, item));
-                let item = item.map_err(|error| unfiltered(&error))?.ok_or_else(|| Refusal::no_such(info))?;
-                let mut body = object::from_item(media.encoding, &types, &item);
+                let types = TypeMeta { api_version: record.api_version, kind: record.kind };
+                let item = form.of(chain.as_ref(), media.encoding, &types, item).map_err(|error| unfiltered(&error))?;
+                let item = item.ok_or_else(|| Refusal::no_such(info))?;
+                let item = form.first(item).map_err(|error| unfiltered(&error.into()))?;
+                let mut body = object::from_item(media.encoding, &form.types(types), &item);
                 if media.encoding == Encoding::Json {
                     body.push(b'\n');
                 }
@@ -119,11 +124,11 @@ pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context:
     let chain = offline.filters.chain(context).await?;
     offline.filters.told(context, chain.as_ref());
     let asks_for_items = !info.query.other;
-    for (media, form) in offered(context, chain.as_ref()).iter().filter(|_| asks_for_items) {
+    for (media, form) in offered(knowledge, context, chain.as_ref()).into_iter().filter(|_| asks_for_items) {
         let allowed = |version| window.allows(version).is_ok();
-        if let Some(view) = knowledge.covering(&names::scope(info, media), &fields, allowed, window.limit.is_some())? {
+        if let Some(view) = knowledge.covering(&names::scope(info, &media), &fields, allowed, window.limit.is_some())? {
             window.allows(view.header.version_number())?;
-            return items(knowledge, context, media, Presented { view, chain, form: *form }, (&window, &selection)).await;
+            return items(knowledge, context, &media, Presented { view, chain, form }, (&window, &selection)).await;
         }
     }
     is_selectable(&fields, &selection)?;
@@ -161,8 +166,8 @@ fn looked_among(view: &ListView, window: &Window, selection: &Selection) -> Sele
 fn envelope(knowledge: &Knowledge, measured: &Measured, window: &Window, selection: &Selection) -> Result<Envelope, StoreError> {
     let view = &measured.shown.view;
     let TypeMeta { api_version, kind } = measured.shown.list_types();
-    // Metadata is a built-in type, whatever it is of.
-    let sorted_keys = view.header.sorted_keys && measured.shown.form == Form::Whole;
+    // Metadata and Tables are built-in types, whatever they are of.
+    let sorted_keys = view.header.sorted_keys && matches!(measured.shown.form, Form::Whole);
     let mut envelope = Envelope { api_version, kind, sorted_keys, ..view.header.envelope() };
     let full = window.limit == Some(measured.items);
     if let Some(last) = measured.last.as_deref().filter(|_| full) {
@@ -192,11 +197,12 @@ async fn items(
     let measured = shown.measure(knowledge, from.clone()).await?;
     let envelope = envelope(knowledge, &measured, window, selection)?;
     let Measured { shown, bytes, items, .. } = measured;
-    let ends = match media.encoding {
-        // As Go writes a list that nobody has put anything in.
-        Encoding::Json if items == 0 && shown.form == Form::Metadata => Ends::around(&envelope, b"null"),
-        Encoding::Json => Ends { head: list::envelope_json_head(&envelope), tail: list::envelope_json_tail(&envelope) },
-        Encoding::Protobuf => Ends { head: list::envelope_proto_head(&envelope, bytes), tail: list::envelope_proto_tail() },
+    let ends = Ends::of(&shown.form, media.encoding, &envelope, bytes);
+    // As Go writes a list that nobody has put anything in.
+    let ends = if items == 0 && media.encoding == Encoding::Json && shown.form.is_null_without_items() {
+        ends.around_null()
+    } else {
+        ends
     };
     let (sender, receiver) = mpsc::channel(2);
     tokio::spawn(stream(knowledge.clone(), shown, from, ends, sender));
@@ -213,13 +219,24 @@ struct Ends {
 }
 
 impl Ends {
-    /// Of a JSON list with something else than an array for its items.
-    fn around(envelope: &Envelope, items: &[u8]) -> Self {
-        let (mut head, mut tail) = (list::envelope_json_head(envelope), list::envelope_json_tail(envelope));
-        head.pop();
-        head.extend_from_slice(items);
-        tail.remove(0);
+    /// `bytes`: of the items in protobuf with their frames.
+    fn of(form: &Form, encoding: Encoding, envelope: &Envelope, bytes: u64) -> Self {
+        let (head, tail) = match (encoding, form) {
+            (Encoding::Json, Form::Rows(table)) => {
+                (list::envelope_table_head(envelope, &table.columns()), list::envelope_json_tail(envelope))
+            }
+            (Encoding::Json, _) => (list::envelope_json_head(envelope), list::envelope_json_tail(envelope)),
+            (Encoding::Protobuf, _) => (list::envelope_proto_head(envelope, bytes), list::envelope_proto_tail()),
+        };
         Self { head, tail }
+    }
+
+    /// The same of a JSON list with `null` for an array of items.
+    fn around_null(mut self) -> Self {
+        self.head.pop();
+        self.head.extend_from_slice(b"null");
+        self.tail.remove(0);
+        self
     }
 }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::kube::list::{self, Encoding};
 use crate::kube::message::{Edit, MessageError};
-use crate::kube::metadata;
 use crate::kube::object::TypeMeta;
+use crate::kube::table::Table;
+use crate::kube::{metadata, table};
 use crate::request::filter::{Chain, FilterError};
 use crate::store::{Knowledge, ListView, StoreError};
 
@@ -19,10 +20,14 @@ pub(super) struct Presented {
 }
 
 /// Of what is made of each item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum Form {
     Whole,
     Metadata,
+    /// Rows of one Table.
+    Rows(Arc<Table>),
+    /// A Table each, the columns left out.
+    Tables(Arc<Table>),
 }
 
 /// Where to go on.
@@ -62,30 +67,53 @@ impl Cursor {
 }
 
 impl Form {
-    /// Of an item in item form.
-    pub(super) fn of(self, encoding: Encoding, item: Vec<u8>) -> Result<Vec<u8>, MessageError> {
+    /// An item that is a `types` as a whole, as the client is to see it; `None`: it is hidden.
+    pub(super) fn of(
+        &self,
+        chain: Option<&Chain>,
+        encoding: Encoding,
+        types: &TypeMeta,
+        item: Vec<u8>,
+    ) -> Result<Option<Vec<u8>>, FilterError> {
+        // A whole object is whole, whatever it is called. Rows are made of what has been filtered.
+        let whole = |item| filtered(chain, encoding, "", item);
         match self {
-            Self::Whole => Ok(item),
-            Self::Metadata => metadata::of_item(encoding, &item),
+            Self::Whole => whole(item),
+            Self::Metadata => filtered(chain, encoding, &metadata::types().kind, metadata::of_item(encoding, types, &item)?),
+            Self::Rows(table) => Ok(whole(item)?.map(|item| table.row(types, &item)).transpose()?),
+            Self::Tables(table) => Ok(whole(item)?.map(|item| table.of_one(types, &item)).transpose()?),
+        }
+    }
+
+    /// The first of several that come one by one: with the columns that all of them have.
+    pub(super) fn first(&self, item: Vec<u8>) -> Result<Vec<u8>, MessageError> {
+        match self {
+            Self::Tables(table) => table.headed(&item),
+            _ => Ok(item),
+        }
+    }
+
+    /// Whether its list has no array where there is nothing.
+    pub(super) fn is_null_without_items(&self) -> bool {
+        match self {
+            Self::Metadata => true,
+            Self::Rows(table) => table.is_null_without_rows(),
+            _ => false,
         }
     }
 
     /// What an item calls itself that is a `types` as a whole.
-    pub(super) fn types(self, types: TypeMeta) -> TypeMeta {
+    pub(super) fn types(&self, types: TypeMeta) -> TypeMeta {
         match self {
             Self::Whole => types,
             Self::Metadata => metadata::types(),
+            Self::Rows(_) | Self::Tables(_) => table::types(),
         }
     }
 }
 
-/// The item as the client is to see it; `None`: it is hidden.
-pub(super) fn filtered(
-    chain: Option<&Chain>,
-    encoding: Encoding,
-    kind: &str,
-    item: Vec<u8>,
-) -> Result<Option<Vec<u8>>, FilterError> {
+/// The item as the filters leave it; `None`: it is hidden.
+fn filtered(chain: Option<&Chain>, encoding: Encoding, kind: &str, item: Vec<u8>) -> Result<Option<Vec<u8>>, FilterError> {
     Ok(match chain.map_or(Ok(Edit::Keep), |chain| chain.item(encoding, kind, &item))? {
         Edit::Keep => Some(item),
         Edit::Replace(item) => Some(item),
@@ -115,7 +143,14 @@ impl Presented {
                 let types = metadata::types();
                 TypeMeta { kind: format!("{}List", types.kind), ..types }
             }
+            Form::Rows(_) | Form::Tables(_) => table::types(),
         }
+    }
+
+    /// What its items are as a whole.
+    pub(super) fn item_types(&self) -> TypeMeta {
+        let header = &self.view.header;
+        TypeMeta { api_version: header.api_version.clone(), kind: header.item_kind().to_owned() }
     }
 
     /// The next items; runs where it may block.
@@ -127,14 +162,13 @@ impl Presented {
 
     fn read(self, knowledge: &Knowledge, from: Cursor) -> Result<Page, StoreError> {
         let encoding = self.view.header.scope.encoding();
-        let kind = self.list_types().kind;
+        let types = self.item_types();
         let Cursor { after, left: before } = from;
         let mut left = before;
         let (mut items, mut bytes, mut last, mut failed) = (Vec::new(), 0, None, None);
         let mut each = |key: &[u8], item: Vec<u8>| {
             (bytes, left, last) = (bytes + item.len(), left - 1, Some(key.to_vec()));
-            let shown = self.form.of(encoding, item).map_err(FilterError::from);
-            match shown.and_then(|item| filtered(self.chain.as_ref(), encoding, &kind, item)) {
+            match self.form.of(self.chain.as_ref(), encoding, &types, item) {
                 Ok(item) => items.extend(item),
                 Err(error) => failed = Some(StoreError::Backend(format!("filter: {error}"))),
             }

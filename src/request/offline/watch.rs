@@ -17,7 +17,7 @@ use super::Offline;
 use super::answer::{channel_body, content_type, is_selectable, offered, selection, unknown};
 use super::fields::fields;
 use super::freshness::freshness;
-use super::presented::{Cursor, Presented};
+use super::presented::{Cursor, Form, Presented};
 use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
 use crate::kube::object::{self, TypeMeta};
@@ -38,7 +38,11 @@ struct Watcher {
     knowledge: Arc<Knowledge>,
     sender: mpsc::Sender<Result<Bytes, BodyError>>,
     encoding: Encoding,
+    /// Of the whole objects, and of what is made of them.
     types: TypeMeta,
+    form: Form,
+    /// Whether something has come already.
+    begun: bool,
     version: String,
     initial: Initial,
     bookmarks: bool,
@@ -72,18 +76,20 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
     let chain = offline.filters.chain(context).await?;
     offline.filters.may_resume(context, chain.as_ref())?;
     offline.filters.told(context, chain.as_ref());
-    let found = offered(context, chain.as_ref()).into_iter().filter(|_| !info.query.other).find_map(|(media, form)| {
-        let view =
-            knowledge.covering(&names::scope(info, &media), &fields, |known| known <= version(context), false).transpose()?;
-        Some(view.map(|view| (media, form, view)))
-    });
+    let found =
+        offered(knowledge, context, chain.as_ref()).into_iter().filter(|_| !info.query.other).find_map(|(media, form)| {
+            let view =
+                knowledge.covering(&names::scope(info, &media), &fields, |known| known <= version(context), false).transpose()?;
+            Some(view.map(|view| (media, form, view)))
+        });
     let Some(found) = found else {
         is_selectable(&fields, &selection)?;
         return Err(unknown(knowledge, context));
     };
     let (media, form, view) = found?;
     let header = view.header.clone();
-    let initial = match initial(context, Presented { view, chain: chain.clone(), form }) {
+    let types = TypeMeta { api_version: header.api_version.clone(), kind: header.item_kind().to_owned() };
+    let initial = match initial(context, Presented { view, chain: chain.clone(), form: form.clone() }) {
         Initial::Items { shown, bookmark } => {
             let shown = shown.measure(knowledge, Cursor::ALL).await?.shown;
             Initial::Items { shown: Box::new(shown), bookmark }
@@ -99,7 +105,9 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
         knowledge: knowledge.clone(),
         sender,
         encoding: media.encoding,
-        types: form.types(TypeMeta { api_version: header.api_version.clone(), kind: header.item_kind().to_owned() }),
+        types,
+        form,
+        begun: false,
         initial,
         bookmarks: info.query.allow_watch_bookmarks && version(context) <= header.version_number(),
         version: header.resource_version.clone(),
@@ -151,7 +159,7 @@ impl Watcher {
         self.hold().await;
     }
 
-    async fn items(&self, shown: Presented) -> Result<(), ()> {
+    async fn items(&mut self, shown: Presented) -> Result<(), ()> {
         let (mut shown, mut cursor) = (shown, Cursor::ALL);
         loop {
             let page = match shown.page(&self.knowledge, cursor).await {
@@ -161,9 +169,8 @@ impl Watcher {
                     return Err(());
                 }
             };
-            for item in &page.items {
-                let full = object::from_item(self.encoding, &self.types, item);
-                self.send(watch::encode(self.encoding, EventType::Added, &full)).await?;
+            for item in page.items {
+                self.event(EventType::Added, item).await?;
             }
             shown = page.shown;
             match page.next {
@@ -174,10 +181,11 @@ impl Watcher {
     }
 
     /// Stays open until there is a reason to end.
-    async fn hold(&self) {
+    async fn hold(mut self) {
         let mut ending = self.ending.clone();
+        let chain = self.chain.clone();
         let mut outdated = std::pin::pin!(async {
-            match &self.chain {
+            match &chain {
                 Some(chain) => chain.outdated().await,
                 None => std::future::pending().await,
             }
@@ -206,8 +214,21 @@ impl Watcher {
         }
     }
 
-    async fn bookmark(&self, initial_end: bool) -> Result<(), ()> {
-        self.send(watch::bookmark(self.encoding, &self.types, &self.version, initial_end)).await
+    async fn event(&mut self, kind: EventType, item: Vec<u8>) -> Result<(), ()> {
+        let item = if std::mem::replace(&mut self.begun, true) { item } else { self.form.first(item).map_err(drop)? };
+        let full = object::from_item(self.encoding, &self.form.types(self.types.clone()), &item);
+        self.send(watch::encode(self.encoding, kind, &full)).await
+    }
+
+    async fn bookmark(&mut self, initial_end: bool) -> Result<(), ()> {
+        let types = self.form.types(self.types.clone());
+        let Form::Tables(table) = &self.form else {
+            return self.send(watch::bookmark(self.encoding, &types, &self.version, initial_end)).await;
+        };
+        // A row of an object that has a version and nothing else.
+        let object = watch::bookmark_object(self.encoding, &self.types, &self.version, initial_end);
+        let table = table.of_one(&self.types, &object).map_err(drop)?;
+        self.event(EventType::Bookmark, table).await
     }
 
     async fn send(&self, frame: Bytes) -> Result<(), ()> {
