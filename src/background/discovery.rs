@@ -25,7 +25,9 @@ const RETRY: Duration = Duration::from_secs(15);
 
 const JSON: &str = "application/json";
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-const OPENAPI_V2: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+/// Each document as whoever asks for it may want it.
+const OPENAPI_V2: [&str; 2] = ["application/com.github.proto-openapi.spec.v2.v1.0+protobuf", JSON];
+const OPENAPI_V3: [&str; 2] = ["application/com.github.proto-openapi.spec.v3.v1.0+protobuf", JSON];
 
 pub struct Discovery {
     pub client: Client,
@@ -97,8 +99,10 @@ impl Discovery {
         if all || changed {
             self.groups().await?;
         }
-        let schemas = self.refresh("/openapi/v2", OPENAPI_V2).await;
+        let [protobuf, json] = OPENAPI_V2;
+        let schemas = self.refresh("/openapi/v2", protobuf).await;
         if all || changed || matches!(schemas, Ok(true)) {
+            self.refresh("/openapi/v2", json).await?;
             self.documents().await?;
         }
         schemas.map(drop)
@@ -124,19 +128,21 @@ impl Discovery {
         let openapi: OpenApi = serde_json::from_slice(&self.read("/openapi/v3", JSON).await?).context("/openapi/v3")?;
         let mut missing = None;
         for path in openapi.paths.into_values() {
-            missing = self.openapi(&path.url).await.err().or(missing);
+            for form in OPENAPI_V3 {
+                missing = self.openapi(&path.url, form).await.err().or(missing);
+            }
         }
         missing.map_or(Ok(()), Err)
     }
 
     /// One document of `/openapi/v3`, unless it is known.
-    async fn openapi(&self, url: &str) -> anyhow::Result<()> {
+    async fn openapi(&self, url: &str, form: &str) -> anyhow::Result<()> {
         let (path, hash) = url.split_once("?hash=").unwrap_or((url, ""));
-        let etag = self.etag(path, JSON);
+        let etag = self.etag(path, form);
         if !hash.is_empty() && etag.is_some_and(|etag| etag.trim_matches('"') == hash) {
             return Ok(());
         }
-        self.refresh(url, JSON).await.map(drop)
+        self.refresh(url, form).await.map(drop)
     }
 
     /// Reads what is of use here, too.

@@ -14,6 +14,7 @@ use crate::{JSON, cut, hub, lab};
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
                           application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
 const OPENAPI_V2: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+const OPENAPI_V3: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
 
 async fn get(client: &Client, target: &str, headers: &[(&str, &str)]) -> Response {
     client.request("GET", target, headers, "").await.unwrap()
@@ -32,11 +33,13 @@ async fn asked(cloud: &Client) -> Vec<(String, &'static str, Response)> {
         ("/apis/apps/v1".to_owned(), JSON),
         ("/apis/apiextensions.k8s.io/v1".to_owned(), ""),
         ("/openapi/v2?timeout=32s".to_owned(), OPENAPI_V2),
+        ("/openapi/v2".to_owned(), JSON),
         ("/openapi/v3".to_owned(), JSON),
     ];
     let openapi = get(cloud, "/openapi/v3", &[("accept", JSON)]).await.json();
     for path in openapi["paths"].as_object().unwrap().values() {
-        targets.push((path["serverRelativeURL"].as_str().unwrap().to_owned(), JSON));
+        let url = path["serverRelativeURL"].as_str().unwrap();
+        targets.extend([JSON, OPENAPI_V3].map(|form| (url.to_owned(), form)));
     }
     let mut all = Vec::new();
     for (target, accept) in targets {
@@ -67,7 +70,7 @@ async fn who_starts_cold_offline_finds_the_api() {
     .await
     .unwrap();
     let online = asked(&cloud).await;
-    assert!(online.len() > 40, "{}", online.len());
+    assert!(online.len() > 70, "{}", online.len());
     // What the hub asks again and again costs no body while nothing changes.
     for target in ["/api?timeout=32s", "/apis?timeout=32s", "/openapi/v2?timeout=32s"] {
         let (_, accept, answer) = online.iter().find(|(asked, ..)| asked == target).unwrap();
