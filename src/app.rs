@@ -21,6 +21,7 @@ use crate::ops::{Admin, Readiness};
 use crate::request::accept::{Listener, Peer};
 use crate::request::filter::{self, Filters};
 use crate::request::{self, Path, caller, offline, remote};
+pub use crate::runtime::allocator::keep_little;
 use crate::runtime::drain;
 use crate::runtime::metrics::Metrics;
 use crate::state::credentials::{Credentials, Serving};

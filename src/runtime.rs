@@ -1,4 +1,5 @@
-//! What everything else runs on: draining, metrics, time. Knows nothing of ours.
+//! What everything else runs on: memory, draining, metrics, time. Knows nothing of ours.
 
+pub mod allocator;
 pub mod drain;
 pub mod metrics;

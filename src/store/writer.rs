@@ -26,7 +26,7 @@ const SINGLES: usize = 8 << 20;
 /// Bytes of the largest of them.
 const SMALL: usize = 32 * 1024;
 /// How long they are gathered.
-const LINGER: Duration = Duration::from_millis(100);
+const LINGER: Duration = Duration::from_millis(250);
 /// All that may wait.
 const QUEUE: usize = 4096;
 const DURABLE_EVERY: Duration = Duration::from_secs(1);

@@ -125,7 +125,7 @@ async fn changes(rig: &mut Rig, hub: &Hub, watch: &mut Watch, count: usize, pace
     let mut content = 0;
     for index in 0..count {
         // What is as it was is no change.
-        let text = format!("change {index} of {count}, ").repeat(80);
+        let text = format!("change {index:05} of {count:05}, ").repeat(190);
         let object = json!({"metadata": {"labels": {"change": index.to_string()}}, "data": {"text": text}}).to_string();
         rig.cloud.tell(&format!("put {WATCHED}/bench-{:06} {object}", index * 7919 % OBJECTS))?;
         content += object.len() as u64;
