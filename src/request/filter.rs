@@ -249,7 +249,7 @@ impl Filters {
     pub(super) fn may_resume(&self, context: &Context, chain: Option<&Chain>) -> Result<(), Refusal> {
         let goes_on = context.info.verb == "watch" && resumes(context);
         if goes_on && !self.told.was(self.client(context), chain.and_then(Chain::mark)) {
-            return Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Us, OUTDATED));
+            return Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Client, OUTDATED));
         }
         Ok(())
     }
