@@ -52,6 +52,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     let Command::Hub(hub) = cli.command;
+    app::keep_little();
     let settings = match read(hub, arguments.defaults) {
         Ok(settings) => settings,
         Err(why) => {
@@ -59,7 +60,6 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(EX_CONFIG);
         }
     };
-    app::keep_little();
     app::log::start(settings.verbosity);
     if !arguments.ignored.is_empty() {
         tracing::warn!(flags = ?arguments.ignored, "these flags of yurthub have no effect here");

@@ -136,14 +136,20 @@ impl Thread {
                 Ok(None) => break,
                 Ok(Some(first)) => {
                     let group;
-                    (group, next) = runtime.block_on(gather(first, &mut batches));
-                    let due = self.pending && self.last_durable.elapsed() + LINGER >= DURABLE_EVERY;
+                    (group, next) = runtime.block_on(gather(first, &mut batches, self.patience()));
+                    let due = self.pending && self.last_durable.elapsed() >= DURABLE_EVERY;
                     let durable = due || group.iter().any(|queued| queued.batch.durable);
                     self.commit(group, durable);
                 }
             }
         }
         self.commit(Vec::new(), true);
+    }
+
+    /// How long a group may be gathered: what waits to be made durable does not wait for it.
+    fn patience(&self) -> Duration {
+        let left = DURABLE_EVERY.saturating_sub(self.last_durable.elapsed());
+        if self.pending { LINGER.min(left) } else { LINGER }
     }
 
     fn commit(&mut self, group: Vec<Queued>, durable: bool) {
@@ -187,9 +193,9 @@ impl Thread {
     }
 }
 
-/// `first` and what comes behind it and may share its commit; and the batch that may not.
-async fn gather(first: Queued, batches: &mut mpsc::Receiver<Queued>) -> (Vec<Queued>, Option<Queued>) {
-    let until = tokio::time::Instant::now() + LINGER;
+/// `first` and what comes behind it within `patience` and may share its commit; and the batch that may not.
+async fn gather(first: Queued, batches: &mut mpsc::Receiver<Queued>, patience: Duration) -> (Vec<Queued>, Option<Queued>) {
+    let until = tokio::time::Instant::now() + patience;
     let (mut ops, mut bytes, mut urgent) = (0, 0, false);
     let mut group: Vec<Queued> = Vec::new();
     let mut next = Some(first);

@@ -14,6 +14,8 @@ use holdfast::store::{
 
 use super::*;
 
+/// Of the format that is written now.
+const VERSION: u32 = 1;
 /// The key of the fixtures.
 const KEY: [u8; 32] = *b"tests/fixtures/store, every file";
 const LIST: &str = r#"{"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"10"},"items":[{"metadata":{"name":"a","namespace":"n"}},{"metadata":{"name":"b","namespace":"n"}}]}"#;
@@ -67,7 +69,28 @@ async fn every_row_of_version_1_is_read() {
     let mut bytes = Vec::new();
     flate2::read::GzDecoder::new(std::fs::File::open(fixture(1)).unwrap()).read_to_end(&mut bytes).unwrap();
     std::fs::write(&path, bytes).unwrap();
-    let knowledge = knowledge(&path);
+    has_every_row(&knowledge(&path));
+}
+
+/// With `HOLDFAST_WRITE_FIXTURES` what is written becomes the fixture of this version, if it has none yet.
+#[tokio::test]
+async fn every_row_that_this_version_writes_it_reads_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("holdfast.redb");
+    write_every_row(&knowledge(&path)).await;
+    if std::env::var_os("HOLDFAST_WRITE_FIXTURES").is_some() {
+        let file = std::fs::File::create_new(fixture(VERSION)).expect("a fixture is made once");
+        let mut gzip = flate2::write::GzEncoder::new(file, flate2::Compression::best());
+        std::io::copy(&mut std::fs::File::open(&path).unwrap(), &mut gzip).unwrap();
+        gzip.finish().unwrap();
+    }
+    // As after kill -9: the writer is not asked to end.
+    let copy = folder.path().join("copy.redb");
+    std::fs::copy(&path, &copy).unwrap();
+    has_every_row(&knowledge(&copy));
+}
+
+fn has_every_row(knowledge: &Knowledge) {
     let view = knowledge.list(&scope("configmaps")).unwrap().unwrap();
     view.whole().unwrap();
     let mut items = Vec::new();
@@ -75,7 +98,7 @@ async fn every_row_of_version_1_is_read() {
         items.push(String::from_utf8(item).unwrap());
         true
     };
-    view.visit(&knowledge, None, &mut each).unwrap();
+    view.visit(knowledge, None, &mut each).unwrap();
     let header = &view.header;
     assert_eq!((header.kind.as_str(), header.resource_version.as_str(), header.pinned), ("ConfigMapList", "10", true));
     assert_eq!(items, [r#"{"metadata":{"name":"a","namespace":"n"}}"#, r#"{"metadata":{"name":"b","namespace":"n"}}"#]);
@@ -95,14 +118,7 @@ async fn every_row_of_version_1_is_read() {
     assert_eq!(found.body, b"{}");
 }
 
-/// Makes the fixture of a version that is to be released:
-/// `cargo test --test promises -- --ignored writes_the_fixture`.
-#[tokio::test]
-#[ignore = "writes tests/fixtures/store"]
-async fn writes_the_fixture_of_version_1() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("holdfast.redb");
-    let knowledge = knowledge(&path);
+async fn write_every_row(knowledge: &Arc<Knowledge>) {
     let list = ListAsk { scope: scope("configmaps"), continue_token: String::new(), quorum: true, pinned: true, started: 0 };
     let answers = [
         (Subject::List(list), LIST),
@@ -121,10 +137,6 @@ async fn writes_the_fixture_of_version_1() {
     let list = async || Ok(knowledge.list(&scope("configmaps"))?.is_some() && knowledge.document("/api")?.is_some());
     eventually("it is remembered", SECONDS(10), list).await.unwrap();
     knowledge.accept(entry()).await.unwrap();
-    let file = std::fs::File::create(fixture(1)).unwrap();
-    let mut gzip = flate2::write::GzEncoder::new(file, flate2::Compression::best());
-    std::io::copy(&mut std::fs::File::open(path).unwrap(), &mut gzip).unwrap();
-    gzip.finish().unwrap();
 }
 
 #[tokio::test]
