@@ -4,6 +4,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::value::at;
@@ -61,47 +62,12 @@ pub(super) fn human(micros: i64) -> String {
     }
 }
 
-/// A time of RFC 3339, `2026-01-31T23:59:59Z` with or without a fraction, in microseconds since 1970.
+/// A time of RFC 3339, `2026-01-31T23:59:59Z` with or without a fraction, in microseconds since 1970. (ISO 8601, which
+/// jiff reads as well, may leave out more.)
 pub(super) fn time(text: &str) -> Option<i64> {
-    let (local, offset) = match text.strip_suffix('Z') {
-        Some(local) => (local, 0),
-        None => {
-            let (local, zone) = text.split_at_checked(text.len().checked_sub("+00:00".len())?)?;
-            let sign = [('+', 1), ('-', -1)].into_iter().find_map(|(sign, factor)| Some((zone.strip_prefix(sign)?, factor)));
-            let ([hours, minutes], factor) = (numbers(sign?.0, ':', [2, 2])?, sign?.1);
-            (local, factor * (hours * 60 + minutes) * 60)
-        }
-    };
-    let (date, clock) = local.split_once('T')?;
-    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
-    let ([year, month, day], [hour, minute, second]) = (numbers(date, '-', [4, 2, 2])?, numbers(clock, ':', [2, 2, 2])?);
-    let [micros] = numbers(&format!("{fraction:0<6.6}"), '.', [6])?;
-    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let last = match month {
-        2 => 28 + i64::from(is_leap),
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    };
-    if fraction.is_empty() || !(1..=12).contains(&month) || !(1..=last).contains(&day) || hour > 23 || minute > 59 || second > 59
-    {
-        return None;
-    }
-    // Years that begin in March have their leap day at their end.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    let days = 365 * year + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468;
-    Some((((days * 24 + hour) * 60 + minute) * 60 + second - offset) * SECOND + micros)
-}
-
-/// Numbers of so many digits each.
-fn numbers<const N: usize>(text: &str, by: char, digits: [usize; N]) -> Option<[i64; N]> {
-    let mut parts = text.split(by);
-    let mut read = [0; N];
-    for (number, digits) in read.iter_mut().zip(digits) {
-        let part = parts.next().filter(|part| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit()))?;
-        *number = part.parse().ok()?;
-    }
-    parts.next().is_none().then_some(read)
+    let has = |(place, mark): (usize, u8)| text.as_bytes().get(place) == Some(&mark);
+    let is_whole = [(10, b'T'), (13, b':'), (16, b':')].into_iter().all(has);
+    is_whole.then(|| text.parse::<Timestamp>().ok()).flatten().map(Timestamp::as_microsecond)
 }
 
 #[cfg(test)]

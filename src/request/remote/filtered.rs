@@ -72,6 +72,8 @@ async fn object(
         let mut plain = Vec::new();
         let unpacked = flate2::read::GzDecoder::new(&*body).take(MAX_OBJECT as u64 + 1).read_to_end(&mut plain);
         if unpacked.is_err() || plain.len() > MAX_OBJECT {
+            // Nobody can look at it: that counts for every filter.
+            let _ = chain.unreadable();
             return Err(Refusal::bad_gateway("the object is no gzip, or too large"));
         }
         body = Bytes::from(plain);

@@ -54,33 +54,32 @@ async fn main() -> anyhow::Result<()> {
     let mut report = Report::default();
     let mut rig = Rig::start(&arguments).await?;
     report.text(&rig.describe()?);
-    let wanted = |part: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == part);
-    if wanted("small") {
-        eprintln!("bench: small GETs");
+    let wanted = |part: &str, what: &str| {
+        let wanted = arguments.only.is_empty() || arguments.only.iter().any(|only| only == part);
+        if wanted {
+            eprintln!("bench: {what}");
+        }
+        wanted
+    };
+    if wanted("small", "small GETs") {
         small::measure(&rig, &mut report).await?;
     }
-    if wanted("list") {
-        eprintln!("bench: large lists");
+    if wanted("list", "large lists") {
         list::measure(&mut rig, &mut report).await?;
     }
-    if wanted("footprint") {
-        eprintln!("bench: memory and size");
+    if wanted("footprint", "memory and size") {
         footprint::measure(&mut rig, &mut report).await?;
     }
-    if wanted("start") {
-        eprintln!("bench: start");
+    if wanted("start", "start") {
         start::measure(&mut rig, &mut report).await?;
     }
-    if wanted("cut") {
-        eprintln!("bench: a read that meets the cut");
+    if wanted("cut", "a read that meets the cut") {
         cut::measure(&mut rig, &mut report).await?;
     }
-    if wanted("offline") {
-        eprintln!("bench: reads without the cloud");
+    if wanted("offline", "reads without the cloud") {
         offline::measure(&rig, &mut report).await?;
     }
-    if wanted("disk") {
-        eprintln!("bench: what the disk is written");
+    if wanted("disk", "what the disk is written") {
         disk::measure(&mut rig, &mut report).await?;
     }
     std::io::stdout().lock().write_all(report.finish().as_bytes())?;
