@@ -19,12 +19,12 @@ mod random;
 #[path = "exact/requests.rs"]
 mod requests;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use testkit::apiserver::{Apiserver, TOKEN};
 use testkit::client::{Alpn, Client};
 use testkit::hub::{Hub, HubOptions, eventually};
+use testkit::lab;
 
 use compare::{Answer, difference};
 use objects::RESOURCES;
@@ -66,16 +66,6 @@ async fn offline_a_read_is_answered_as_the_kube_apiserver_would() {
     let same = by_code.iter().filter(|((online, offline), _)| online == offline).map(|(_, count)| count).sum::<usize>();
     assert!(different.is_empty(), "{} of {count} differ:\n{}", different.len(), different[..different.len().min(12)].join("\n"));
     assert!(same * 10 > count * 9, "only {same} of {count} are answered offline as online");
-}
-
-/// The program with all of Kubernetes in it; where everything must run, its absence is a failure.
-fn lab() -> Option<PathBuf> {
-    let lab = std::env::var_os("HOLDFAST_LAB").map(PathBuf::from);
-    if lab.is_none() {
-        assert_ne!(std::env::var("HOLDFAST_REQUIRE_ALL").as_deref(), Ok("1"), "needs HOLDFAST_LAB");
-        println!("skipped: needs HOLDFAST_LAB (make lab)");
-    }
-    lab
 }
 
 async fn hub(server: &Apiserver) -> Hub {

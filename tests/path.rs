@@ -1,6 +1,6 @@
 //! What a client receives through the hub, with the fake API server as the cloud: the
 //! real binary, real sockets.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "path/faults.rs"]
 mod faults;
@@ -25,6 +25,7 @@ use serde_json::json;
 use testkit::client::{Alpn, Client};
 use testkit::fake::{Fake, FakeOptions};
 use testkit::hub::{Hub, HubOptions, eventually};
+use testkit::skipped;
 
 const TOKEN: &str = "sample-token";
 const SECONDS: fn(u64) -> Duration = Duration::from_secs;
@@ -93,9 +94,3 @@ impl Rig {
 }
 
 const CONFIGMAPS: &str = "/api/v1/namespaces/story/configmaps";
-
-/// What a test says that cannot run here; where everything must run it fails instead.
-fn skipped(needs: &str) {
-    assert_ne!(std::env::var("HOLDFAST_REQUIRE_ALL").as_deref(), Ok("1"), "needs {needs}");
-    println!("skipped: needs {needs}");
-}

@@ -7,3 +7,21 @@ pub mod cluster;
 pub mod fake;
 pub mod hub;
 pub mod pki;
+
+use std::path::PathBuf;
+
+/// The program with all of Kubernetes in it, if it is built; else the test that asks says that it is skipped.
+pub fn lab() -> Option<PathBuf> {
+    let lab = std::env::var_os("HOLDFAST_LAB").map(PathBuf::from);
+    if lab.is_none() {
+        skipped("HOLDFAST_LAB (make lab)");
+    }
+    lab
+}
+
+/// What a test says that cannot run here. Where everything must run (`HOLDFAST_REQUIRE_ALL=1`) it panics instead.
+#[expect(clippy::print_stdout, reason = "a test's own words")]
+pub fn skipped(needs: &str) {
+    assert_ne!(std::env::var("HOLDFAST_REQUIRE_ALL").as_deref(), Ok("1"), "needs {needs}");
+    println!("skipped: needs {needs}");
+}

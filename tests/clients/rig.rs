@@ -10,7 +10,6 @@ use testkit::client::Client;
 use testkit::hub::{Hub, HubOptions, eventually};
 
 use crate::pod::Pod;
-use crate::skipped;
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const CREATED: u16 = 201;
@@ -30,12 +29,9 @@ pub struct Rig {
 impl Rig {
     /// None where it cannot run.
     pub async fn start() -> Option<Self> {
-        let Some(lab) = std::env::var_os("HOLDFAST_LAB").map(PathBuf::from) else {
-            skipped("HOLDFAST_LAB (make lab)");
-            return None;
-        };
+        let lab = testkit::lab()?;
         if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-            skipped("root, to mount a Pod's token");
+            testkit::skipped("root, to mount a Pod's token");
             return None;
         }
         let server = Apiserver::with(&lab, &["--authorization-mode=Node,RBAC"]).await.unwrap();

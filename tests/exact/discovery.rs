@@ -7,8 +7,9 @@ use std::time::Duration;
 use testkit::apiserver::{Apiserver, TOKEN};
 use testkit::client::{Alpn, Client, Response};
 use testkit::hub::{Hub, eventually};
+use testkit::lab;
 
-use crate::{JSON, cut, hub, lab};
+use crate::{JSON, cut, hub};
 
 /// What client-go asks for first.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\

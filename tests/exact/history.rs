@@ -6,8 +6,9 @@ use serde_json::json;
 use testkit::apiserver::{Apiserver, TOKEN};
 use testkit::client::{Alpn, Client};
 use testkit::hub::eventually;
+use testkit::lab;
 
-use crate::{cut, hub, lab};
+use crate::{cut, hub};
 
 const CONFIGMAPS: &str = "/api/v1/namespaces/default/configmaps";
 
