@@ -82,7 +82,8 @@ impl Hub {
     /// The command that starts it, for tests of its start.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
-        command.args(&self.arguments).stdin(Stdio::null());
+        // A developer's wish for backtraces is not what a service manager starts it with, and costs memory.
+        command.args(&self.arguments).stdin(Stdio::null()).env_remove("RUST_BACKTRACE");
         command
     }
 

@@ -155,3 +155,10 @@ async fn settings_may_come_from_a_file() {
     eventually("the hub is ready", SECONDS(10), ready).await.unwrap_or_else(|error| panic!("{error:#}\n{text}"));
     child.kill().await.unwrap();
 }
+
+#[tokio::test]
+async fn ps_and_pkill_know_the_hub_by_the_name_it_was_started_under() {
+    let rig = Rig::start().await;
+    let comm = std::fs::read_to_string(format!("/proc/{}/comm", rig.hub.pid().unwrap())).unwrap();
+    assert_eq!(comm.trim_end(), "holdfast");
+}

@@ -68,7 +68,7 @@ fn row(rows: &mut Vec<Vec<String>>, name: &str, pid: Option<u32>) -> anyhow::Res
 
 /// Lists and watches as kubelet does: HTTP/1.1 on the loopback port, protobuf first, a connection
 /// for each watch.
-async fn attach(hub: &Hub) -> anyhow::Result<Vec<(Client, Streaming)>> {
+pub(crate) async fn attach(hub: &Hub) -> anyhow::Result<Vec<(Client, Streaming)>> {
     let accept = [("accept", "application/vnd.kubernetes.protobuf,application/json")];
     let mut open = Vec::new();
     for path in KUBELET {

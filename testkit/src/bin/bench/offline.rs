@@ -11,6 +11,7 @@ use testkit::apiserver::{Apiserver, TOKEN};
 use testkit::client::{Alpn, Client};
 use testkit::hub::{Hub, HubOptions, eventually};
 
+use crate::footprint::attach;
 use crate::load::{download, gets, median};
 use crate::process;
 use crate::rig::Rig;
@@ -21,6 +22,8 @@ const WORKERS: usize = 8;
 const GETS: usize = 1000;
 /// Until what came is remembered.
 const SETTLE: Duration = Duration::from_secs(2);
+/// Until the hub has read discovery and OpenAPI, and is quiet.
+const READ: Duration = Duration::from_secs(15);
 /// From the kube-apiserver's memory, as informers ask.
 const LIST: &str = "/api/v1/namespaces/default/pods?resourceVersion=0";
 const ONE: &str = "/api/v1/namespaces/default/pods/pod-00000";
@@ -36,6 +39,11 @@ pub(crate) async fn measure(rig: &Rig, report: &mut Report) -> anyhow::Result<()
     let binary = &rig.binary.display().to_string();
     let flags = vec!["--v=1".to_owned()];
     let mut hub = Hub::start(HubOptions { binary, servers: vec![cloud.url()], pki: &cloud.pki, flags }).await?;
+    let kubelet = attach(&hub).await?;
+    tokio::time::sleep(READ).await;
+    let attached = process::resident(hub.pid().unwrap_or_default())?;
+    report.at_most("memory, kubelet attached, beside a real kube-apiserver", megabytes(attached), 12.0, "MB");
+    drop(kubelet);
     let rounds = if rig.quick { 2 } else { 7 };
     let mut direct = Vec::new();
     for (_, accept) in FORMS {

@@ -28,6 +28,21 @@ impl Report {
         self.targets.push([what.to_owned(), format!("{figure:.2} {unit}"), format!("{target:.2} {unit}"), verdict.to_owned()]);
     }
 
+    /// Multiples of a rival's figure, one for each round, that are to be at most 1: their median, in brackets where
+    /// it lies for 95 of 100 such runs. `even` where this includes 1 and the median is above.
+    pub(crate) fn no_more_than(&mut self, what: &str, ratios: &[f64]) {
+        let (low, middle, high) = interval(ratios);
+        let verdict = if middle <= 1.0 {
+            "ok"
+        } else if low <= 1.0 {
+            "even"
+        } else {
+            "over"
+        };
+        let measured = format!("{middle:.2} ({low:.2}-{high:.2})");
+        self.targets.push([what.to_owned(), measured, "1.00".to_owned(), verdict.to_owned()]);
+    }
+
     /// The whole report.
     pub(crate) fn finish(mut self) -> String {
         let mut rows = vec![["figure", "measured", "target, at most", ""].map(str::to_owned).to_vec()];
@@ -35,6 +50,16 @@ impl Report {
         self.table("Targets", &rows);
         self.text
     }
+}
+
+/// The median, between the ends of its interval of confidence: the values whose ranks lie 0.98 times the root of
+/// their number away from the middle (the sign test's, at 95 %).
+fn interval(values: &[f64]) -> (f64, f64, f64) {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let Some(last) = sorted.len().checked_sub(1) else { return (f64::NAN, f64::NAN, f64::NAN) };
+    let low = (sorted.len() as f64 / 2.0 - 0.98 * (sorted.len() as f64).sqrt()).max(0.0) as usize;
+    (sorted[low], sorted[sorted.len() / 2], sorted[last - low])
 }
 
 fn render(rows: &[Vec<String>]) -> String {
