@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::background::{cert, cluster, config_watch, discovery, gc, history, inputs, network, reconcile};
+use crate::background::{cert, cluster, config_watch, discovery, gc, history, inputs, network, reconcile, told};
 use crate::config::{Settings, WorkingMode};
 use crate::ops::{Admin, Readiness};
 use crate::request::accept::{Listener, Peer};
@@ -27,7 +27,6 @@ use crate::runtime::metrics::Metrics;
 use crate::state::credentials::{Credentials, Serving};
 use crate::state::link::Link;
 use crate::state::rules::{RuleSet, Rules};
-use crate::state::told::Told;
 use crate::store::Knowledge;
 use crate::upstream::{Means, Server, Timing};
 
@@ -84,13 +83,14 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
     signals.next().await;
     tracing::info!("draining: a second signal ends at once");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    let knowledge = parts.knowledge.clone();
+    let (knowledge, told) = (parts.knowledge.clone(), path.remote.filters.told.clone());
     drop((path, parts));
     tokio::select! {
         () = drain.drained() => {}
         () = tokio::time::sleep(DRAIN) => tracing::warn!("connections are still open: cut"),
         () = signals.next() => return Ok(()),
     }
+    told::File::within(&settings.root_dir).write(&told);
     if let Some(knowledge) = knowledge {
         knowledge.settle_disk().await;
     }
@@ -174,7 +174,7 @@ impl Parts {
             node_name: settings.node_name.clone(),
             inputs: Arc::default(),
             rules: rules.clone(),
-            told: Told::default(),
+            told: Arc::new(told::File::within(&settings.root_dir).read()),
             metrics: self.metrics.clone(),
         });
         Arc::new(Path {
@@ -222,6 +222,7 @@ impl Parts {
             inputs: path.remote.filters.inputs.clone(),
         };
         loops.spawn(sources.follow());
+        loops.spawn(told::File::within(&settings.root_dir).keep(path.remote.filters.told.clone()));
         if let Some(knowledge) = &self.knowledge {
             loops.spawn(gc::run(knowledge.clone(), settings.gc_frequency));
             let shared = || (knowledge.clone(), path.link.clone());

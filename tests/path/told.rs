@@ -79,6 +79,49 @@ async fn after_a_restart_of_the_hub_its_filters_clients_list_again_and_others_go
     assert_eq!(watch_from(&rig, SERVICES, &others, &[("user-agent", "other/v1")]).await.status, 200);
 }
 
+async fn again(rig: &mut Rig) {
+    rig.hub.signal("TERM").unwrap();
+    rig.hub.ended(SECONDS(10)).await.unwrap();
+    rig.hub.run().await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_restart_without_filters_who_was_served_by_one_lists_again_and_once() {
+    for flag in ["--disabled-resource-filters=*", "--enable-resource-filter=false", "--working-mode=cloud"] {
+        let mut rig = rig().await;
+        let (hidden, version) = list(&rig, SERVICES, &PROXY).await;
+        assert_eq!(names(&hidden), ["near", "plain"]);
+        let (_, others) = list(&rig, SERVICES, &MINE).await;
+        rig.hub.add_flag(flag);
+        if flag.contains("mode") {
+            // Where another filter would still serve it, it lists in any case.
+            rig.hub.add_flag("--disabled-resource-filters=nodeportisolation");
+        }
+        again(&mut rig).await;
+        assert_eq!(watch_from(&rig, SERVICES, &others, &MINE).await.status, 200, "{flag}: nothing has changed for it");
+        assert_eq!(watch_from(&rig, SERVICES, &version, &PROXY).await.status, 410, "{flag}");
+        again(&mut rig).await;
+        assert_eq!(watch_from(&rig, SERVICES, &version, &PROXY).await.status, 410, "{flag}: it has still to list");
+        let (all, version) = list(&rig, SERVICES, &PROXY).await;
+        assert_eq!(names(&all), ["cloud", "near", "plain"], "{flag}");
+        again(&mut rig).await;
+        assert_eq!(watch_from(&rig, SERVICES, &version, &PROXY).await.status, 200, "{flag}: it has listed");
+    }
+}
+
+#[tokio::test]
+async fn who_is_served_no_more_since_the_hub_was_away_lists_again() {
+    let mut rig = rig().await;
+    configure(&rig, json!({"discardcloudservice": "my-proxy"}), &["near", "plain"]).await;
+    let (_, version) = list(&rig, SERVICES, &MINE).await;
+    rig.hub.signal("TERM").unwrap();
+    rig.hub.ended(SECONDS(10)).await.unwrap();
+    rig.fake.put("configmaps", "kube-system", "yurt-hub-cfg", json!({"data": {}}));
+    rig.hub.run().await.unwrap();
+    configure(&rig, json!({}), &["cloud", "near", "plain"]).await;
+    assert_eq!(watch_from(&rig, SERVICES, &version, &MINE).await.status, 410);
+}
+
 #[tokio::test]
 async fn who_is_served_no_more_lists_what_was_hidden() {
     let rig = rig().await;
