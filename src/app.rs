@@ -214,7 +214,8 @@ impl Parts {
                 cluster::Prober { server: server.clone(), link: path.link.clone(), metrics: self.metrics.clone(), probing };
             loops.spawn(prober.run());
         }
-        loops.spawn(config_watch::follow(own_client(path), settings.namespace.clone(), path.rules.clone()));
+        let (client, namespace) = (own_client(path), settings.namespace.clone());
+        loops.spawn(config_watch::follow(client, namespace, path.rules.clone(), self.metrics.clone()));
         let sources = inputs::Sources {
             client: own_client(path),
             node_name: settings.node_name.clone(),

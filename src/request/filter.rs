@@ -194,15 +194,10 @@ impl Decision {
 impl std::fmt::Display for Decision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let filters = self.filters.iter().map(|filter| filter.name().to_owned());
-        let names: Vec<String> = filters.chain(self.rules.iter().map(|rule| label(rule))).collect();
+        let names: Vec<String> = filters.chain(self.rules.iter().map(|rule| rule.label())).collect();
         f.write_str(if names.is_empty() { "no filter" } else { "" })?;
         f.write_str(&names.join(", "))
     }
-}
-
-/// What a rule is called beside the filters.
-fn label(rule: &UserRule) -> String {
-    format!("rule/{}", rule.name())
 }
 
 impl Filters {
@@ -309,7 +304,7 @@ impl Filters {
             }
         }
         for rule in decision.rules() {
-            if self.is_ready(user::needs(rule), until, &label(rule), rule.on_error() != OnError::Keep).await? {
+            if self.is_ready(user::needs(rule), until, &rule.label(), rule.on_error() != OnError::Keep).await? {
                 ready.rules.push(rule.clone());
             }
         }
@@ -329,8 +324,14 @@ impl Filters {
         Ok(false)
     }
 
-    fn count(&self, name: &str) {
-        self.metrics.filter_errors.get_or_create(&FilterLabel { filter: name.to_owned() }).inc();
+    fn count(&self, label: &str) {
+        let figure = FilterLabel { filter: label.to_owned() };
+        self.metrics.filter_errors.get_or_create(&figure).inc();
+        // A rule that is gone may still serve an answer. Looked at last: background::config_watch, which takes the figures
+        // of such rules away, does so after it has changed the rules.
+        if !self.rules.current().counts(label) {
+            self.metrics.filter_errors.remove(&figure);
+        }
     }
 }
 

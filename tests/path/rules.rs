@@ -240,6 +240,9 @@ async fn an_object_on_which_a_rule_fails_follows_its_on_error() {
     let client = rig.hub.kubelet().await.unwrap();
     let one = client.request("GET", &format!("{SERVICES}/open"), &[INGRESS], "").await.unwrap();
     assert_eq!(one.status, 502, "{}", one.text());
+    let metrics = Client::http1(rig.hub.admin).await.unwrap().get("/metrics").await.unwrap().text();
+    let figures: Vec<&str> = metrics.lines().filter(|line| line.contains("\"rule/")).collect();
+    assert!(matches!(figures[..], [one] if one.contains("rule/fails-refuse")), "of rules that are gone: {figures:?}");
     assert!(one.text().contains("rule/fails-refuse"), "{}", one.text());
 }
 
