@@ -220,6 +220,7 @@ impl Parts {
             client: own_client(path),
             node_name: settings.node_name.clone(),
             nodepool_name: settings.nodepool_name.clone(),
+            membership: settings.membership,
             inputs: path.remote.filters.inputs.clone(),
         };
         loops.spawn(sources.follow());
