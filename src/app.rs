@@ -65,7 +65,9 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
         WorkingMode::Edge => Some(open::knowledge(&settings, metrics.clone(), loops.clone())?),
     };
     let (drain, draining) = drain::channel();
-    let parts = Parts { credentials: Arc::new(Credentials::new(node, anonymous)), metrics, knowledge, draining };
+    let credentials = Arc::new(Credentials::new(node, anonymous));
+    let told_file = Arc::new(told::File::within(&settings.root_dir));
+    let parts = Parts { credentials, metrics, knowledge, told_file: told_file.clone(), draining };
     let readiness = Readiness::not_yet("the hub is starting");
     let path = parts.path(&settings);
     parts.spawn_loops(&settings, &path, loops);
@@ -90,7 +92,7 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
         () = tokio::time::sleep(DRAIN) => tracing::warn!("connections are still open: cut"),
         () = signals.next() => return Ok(()),
     }
-    told::File::within(&settings.root_dir).write(&told);
+    told_file.write(&told);
     if let Some(knowledge) = knowledge {
         knowledge.settle_disk().await;
     }
@@ -148,6 +150,7 @@ struct Parts {
     credentials: Arc<Credentials>,
     metrics: Arc<Metrics>,
     knowledge: Option<Arc<Knowledge>>,
+    told_file: Arc<told::File>,
     draining: drain::Draining,
 }
 
@@ -174,7 +177,7 @@ impl Parts {
             node_name: settings.node_name.clone(),
             inputs: Arc::default(),
             rules: rules.clone(),
-            told: Arc::new(told::File::within(&settings.root_dir).read()),
+            told: Arc::new(self.told_file.read()),
             metrics: self.metrics.clone(),
         });
         Arc::new(Path {
@@ -224,7 +227,7 @@ impl Parts {
             inputs: path.remote.filters.inputs.clone(),
         };
         loops.spawn(sources.follow());
-        loops.spawn(told::File::within(&settings.root_dir).keep(path.remote.filters.told.clone()));
+        loops.spawn(self.told_file.clone().keep(path.remote.filters.told.clone()));
         if let Some(knowledge) = &self.knowledge {
             loops.spawn(gc::run(knowledge.clone(), settings.gc_frequency));
             let shared = || (knowledge.clone(), path.link.clone());

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::state::told::Told;
@@ -15,35 +15,40 @@ use crate::state::told::Told;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Where it is kept.
-#[derive(Debug, Clone)]
-pub struct File(PathBuf);
+#[derive(Debug)]
+pub struct File {
+    path: PathBuf,
+    /// Whoever holds it writes: each change, and all of it once more at the hub's end.
+    writing: Mutex<()>,
+}
 
 impl File {
     pub fn within(root_dir: &Path) -> Self {
-        Self(root_dir.join("told"))
+        Self { path: root_dir.join("told"), writing: Mutex::default() }
     }
 
     pub fn read(&self) -> Told {
-        Told::earlier(&std::fs::read(&self.0).unwrap_or_default())
+        Told::earlier(&std::fs::read(&self.path).unwrap_or_default())
     }
 
     pub fn write(&self, told: &Told) {
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = self.try_write(&told.kept()) {
-            tracing::warn!(%error, file = %self.0.display(), "who was told what cannot be kept");
+            tracing::warn!(%error, file = %self.path.display(), "who was told what cannot be kept");
         }
     }
 
     fn try_write(&self, kept: &[u8]) -> io::Result<()> {
-        if let Some(folder) = self.0.parent() {
+        if let Some(folder) = self.path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let new = self.0.with_extension("new");
+        let new = self.path.with_extension("new");
         std::fs::write(&new, kept)?;
-        std::fs::rename(new, &self.0)
+        std::fs::rename(new, &self.path)
     }
 
     /// Writes each change, for ever.
-    pub async fn keep(self, told: Arc<Told>) {
+    pub async fn keep(self: Arc<Self>, told: Arc<Told>) {
         loop {
             told.changed().await;
             let (file, now) = (self.clone(), told.clone());
