@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::background::{cert, cluster, config_watch, discovery, gc, history, inputs, network, reconcile};
+use crate::background::{cert, cluster, config_watch, discovery, gc, history, inputs, network, reconcile, told};
 use crate::config::{Settings, WorkingMode};
 use crate::ops::{Admin, Readiness};
 use crate::request::accept::{Listener, Peer};
@@ -27,7 +27,6 @@ use crate::runtime::metrics::Metrics;
 use crate::state::credentials::{Credentials, Serving};
 use crate::state::link::Link;
 use crate::state::rules::{RuleSet, Rules};
-use crate::state::told::Told;
 use crate::store::Knowledge;
 use crate::upstream::{Means, Server, Timing};
 
@@ -66,7 +65,9 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
         WorkingMode::Edge => Some(open::knowledge(&settings, metrics.clone(), loops.clone())?),
     };
     let (drain, draining) = drain::channel();
-    let parts = Parts { credentials: Arc::new(Credentials::new(node, anonymous)), metrics, knowledge, draining };
+    let credentials = Arc::new(Credentials::new(node, anonymous));
+    let told_file = Arc::new(told::File::within(&settings.root_dir));
+    let parts = Parts { credentials, metrics, knowledge, told_file: told_file.clone(), draining };
     let readiness = Readiness::not_yet("the hub is starting");
     let path = parts.path(&settings);
     parts.spawn_loops(&settings, &path, loops);
@@ -84,13 +85,14 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
     signals.next().await;
     tracing::info!("draining: a second signal ends at once");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    let knowledge = parts.knowledge.clone();
+    let (knowledge, told) = (parts.knowledge.clone(), path.remote.filters.told.clone());
     drop((path, parts));
     tokio::select! {
         () = drain.drained() => {}
         () = tokio::time::sleep(DRAIN) => tracing::warn!("connections are still open: cut"),
         () = signals.next() => return Ok(()),
     }
+    told_file.write(&told);
     if let Some(knowledge) = knowledge {
         knowledge.settle_disk().await;
     }
@@ -148,6 +150,7 @@ struct Parts {
     credentials: Arc<Credentials>,
     metrics: Arc<Metrics>,
     knowledge: Option<Arc<Knowledge>>,
+    told_file: Arc<told::File>,
     draining: drain::Draining,
 }
 
@@ -174,7 +177,7 @@ impl Parts {
             node_name: settings.node_name.clone(),
             inputs: Arc::default(),
             rules: rules.clone(),
-            told: Told::default(),
+            told: Arc::new(self.told_file.read()),
             metrics: self.metrics.clone(),
         });
         Arc::new(Path {
@@ -214,14 +217,17 @@ impl Parts {
                 cluster::Prober { server: server.clone(), link: path.link.clone(), metrics: self.metrics.clone(), probing };
             loops.spawn(prober.run());
         }
-        loops.spawn(config_watch::follow(own_client(path), settings.namespace.clone(), path.rules.clone()));
+        let (client, namespace) = (own_client(path), settings.namespace.clone());
+        loops.spawn(config_watch::follow(client, namespace, path.rules.clone(), self.metrics.clone()));
         let sources = inputs::Sources {
             client: own_client(path),
             node_name: settings.node_name.clone(),
             nodepool_name: settings.nodepool_name.clone(),
+            membership: settings.membership,
             inputs: path.remote.filters.inputs.clone(),
         };
         loops.spawn(sources.follow());
+        loops.spawn(self.told_file.clone().keep(path.remote.filters.told.clone()));
         if let Some(knowledge) = &self.knowledge {
             loops.spawn(gc::run(knowledge.clone(), settings.gc_frequency));
             let shared = || (knowledge.clone(), path.link.clone());

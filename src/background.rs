@@ -11,3 +11,4 @@ pub mod history;
 pub mod inputs;
 pub mod network;
 pub mod reconcile;
+pub mod told;

@@ -8,19 +8,25 @@ use ::kube::{Api, Client};
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 
-use crate::state::rules::Rules;
+use crate::runtime::metrics::{FilterLabel, Metrics};
+use crate::state::rules::{RuleSet, Rules};
 use crate::store::{Knowledge, Scope};
 
 const NAME: &str = "yurt-hub-cfg";
 
 /// Follows the ConfigMap in `namespace` for ever.
-pub async fn follow(client: Client, namespace: String, rules: Arc<Rules>) {
+pub async fn follow(client: Client, namespace: String, rules: Arc<Rules>, metrics: Arc<Metrics>) {
     let api: Api<ConfigMap> = Api::namespaced(client, &namespace);
     let config = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
     let mut events = std::pin::pin!(watcher(api, config));
     let mut backoff = std::time::Duration::from_millis(500);
     // A list without it is a deletion, but only once the list is whole.
     let mut listed = None;
+    let follow_to = |map: Option<&ConfigMap>| {
+        let before = rules.current();
+        apply(&rules, map);
+        forget_gone(&before, &rules.current(), &metrics);
+    };
     while let Some(event) = events.next().await {
         match event {
             // Only that it is about to ask: what comes of it is still to be seen.
@@ -30,11 +36,11 @@ pub async fn follow(client: Client, namespace: String, rules: Arc<Rules>) {
             }
             Ok(Event::InitApply(map)) => listed = Some(map),
             Ok(Event::InitDone) => {
-                apply(&rules, listed.take().as_ref());
+                follow_to(listed.take().as_ref());
                 rules.settle();
             }
-            Ok(Event::Apply(map)) => apply(&rules, Some(&map)),
-            Ok(Event::Delete(_)) => apply(&rules, None),
+            Ok(Event::Apply(map)) => follow_to(Some(&map)),
+            Ok(Event::Delete(_)) => follow_to(None),
             Err(error) => {
                 tracing::debug!(%error, "ConfigMap {namespace}/{NAME} cannot be read, the rules stay as they are");
                 rules.settle();
@@ -69,6 +75,13 @@ pub fn remembered(knowledge: &Knowledge, namespace: &str, rules: &Rules) {
     }
 }
 
+/// Names of rules come and go as long as the hub lives; the figures of those that are gone go with them.
+fn forget_gone(before: &RuleSet, now: &RuleSet, metrics: &Metrics) {
+    for label in before.user.iter().map(|rule| rule.label()).filter(|label| !now.counts(label)) {
+        metrics.filter_errors.remove(&FilterLabel { filter: label });
+    }
+}
+
 fn apply(rules: &Rules, map: Option<&ConfigMap>) {
     let empty = std::collections::BTreeMap::new();
     let (changed, bad) = rules.apply(map.map(|map| map.data.as_ref().unwrap_or(&empty)));
@@ -88,7 +101,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::state::rules::{Agents, RuleSet};
+    use crate::state::rules::Agents;
 
     #[tokio::test(start_paused = true)]
     async fn who_may_not_read_it_asks_ever_more_seldom() {
@@ -101,7 +114,7 @@ mod tests {
             std::future::ready(http::Response::builder().status(403).body(refusal))
         });
         let rules = Arc::new(Rules::new(RuleSet::new(Agents::parse("*"), &[])));
-        let followed = follow(Client::new(refusing, "default"), "kube-system".to_owned(), rules);
+        let followed = follow(Client::new(refusing, "default"), "kube-system".to_owned(), rules, Arc::default());
         assert!(tokio::time::timeout(Duration::from_secs(600), followed).await.is_err(), "it goes on");
         // After 0.5, 1, 2, 4, 8 and 16 seconds, and then every 30.
         let asked = asked.load(Ordering::Relaxed);

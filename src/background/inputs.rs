@@ -4,7 +4,7 @@
 //! the cloud. Begins when a filter first wants any of it. What cannot be read now is tried again; what was read stands
 //! until then.
 //!
-//! The pool's members come from the NodePool; where there is none, or it may not be read, from its NodeBuckets; else from the
+//! The pool's members come from the NodePool, if the configuration does not leave that out; where there is none, or it may not be read, from its NodeBuckets; else from the
 //! Nodes that carry its label. The kube-apiserver may let a node read none of these: then the members are nobody, and filters go by
 //! the zone.
 
@@ -19,7 +19,7 @@ use ::kube::{Api, Client};
 use futures_util::StreamExt as _;
 use serde::Deserialize;
 
-use crate::state::inputs::{DISCARD, Inputs, LISTEN, Node, Service, ServiceName, TOPOLOGY_KEYS};
+use crate::state::inputs::{DISCARD, HOSTNAME, Inputs, LISTEN, Membership, Node, Service, ServiceName, TOPOLOGY_KEYS};
 
 /// Between tries of what cannot be read.
 const RETRY: Duration = Duration::from_secs(1);
@@ -37,6 +37,7 @@ pub struct Sources {
     pub node_name: String,
     /// Wins over the Node's label.
     pub nodepool_name: Option<String>,
+    pub membership: Membership,
     pub inputs: Arc<Inputs>,
 }
 
@@ -107,7 +108,8 @@ impl Sources {
             }
             if settled {
                 pause = RETRY;
-                let (marked, topology) = (services.marked.clone(), services.topology.clone());
+                let (marked, mut topology) = (services.marked.clone(), services.topology.clone());
+                topology.retain(|_, keys| self.membership != Membership::Nobody || keys == HOSTNAME);
                 self.inputs.update(|facts| {
                     (facts.services, facts.topology) = (Some(Arc::new(marked)), Some(Arc::new(topology)));
                 });
@@ -125,9 +127,9 @@ impl Sources {
             };
             let members = async {
                 match &node.pool {
-                    Some(pool) => self.members(pool).await,
-                    None => {
-                        self.publish_pool(None, BTreeSet::new());
+                    Some(pool) if self.membership != Membership::Nobody => self.members(pool).await,
+                    pool => {
+                        self.publish_pool(pool.as_deref(), BTreeSet::new());
                         std::future::pending().await
                     }
                 }
@@ -162,7 +164,8 @@ impl Sources {
         };
         let pools = api("v1beta2", "NodePool", "nodepools");
         // By name: that there is none is remembered, and known without the cloud.
-        match pools.get_opt(pool).await {
+        let found = if self.membership == Membership::Buckets { Ok(None) } else { pools.get_opt(pool).await };
+        match found {
             Ok(Some(_)) => {
                 let config = watcher::Config::default().fields(&format!("metadata.name={pool}"));
                 self.follow_members(pool, pools, config, node_pool_members).await;

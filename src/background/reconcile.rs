@@ -7,13 +7,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use tokio::time::Instant;
 
 use crate::kube::token;
 use crate::runtime::metrics::Why;
@@ -34,6 +35,31 @@ pub struct Delivery {
     pub link: Arc<Link>,
 }
 
+/// Entries whose tokens the cloud does not accept.
+#[derive(Debug, Default)]
+struct LockedOut {
+    since: HashMap<u64, Instant>,
+    /// Those that wait on, of the ones that this round has come by.
+    still: HashSet<u64>,
+}
+
+impl LockedOut {
+    /// Whether the entry is to wait on for another token.
+    fn waits(&mut self, sequence: u64) -> bool {
+        let since = self.since.entry(sequence).or_insert_with(Instant::now);
+        let waits = since.elapsed() < GRACE;
+        if waits {
+            self.still.insert(sequence);
+        }
+        waits
+    }
+
+    /// The round has come by all entries: what was pushed out of the journal meanwhile is forgotten here too.
+    fn end_of_round(&mut self) {
+        self.since.retain(|sequence, _| self.still.contains(sequence));
+    }
+}
+
 /// What became of one entry.
 enum Fate {
     Settled,
@@ -47,7 +73,7 @@ impl Delivery {
     /// Delivers whenever the link is up, for ever.
     pub async fn run(self) {
         let mut link = self.link.watch();
-        let mut locked_out = HashMap::new();
+        let mut locked_out = LockedOut::default();
         loop {
             if link.wait_for(|up| *up).await.is_err() {
                 return;
@@ -59,29 +85,22 @@ impl Delivery {
         }
     }
 
-    /// Delivers what can be delivered now. `locked_out` says since when an entry waits for
-    /// a token.
-    async fn round(&self, locked_out: &mut HashMap<u64, Instant>) -> Result<(), StoreError> {
-        let (mut after, mut useless, mut still) = (0, HashSet::new(), HashMap::new());
+    /// Delivers what can be delivered now.
+    async fn round(&self, locked_out: &mut LockedOut) -> Result<(), StoreError> {
+        let (mut after, mut useless) = (0, HashSet::new());
+        locked_out.still.clear();
         loop {
             let entries = self.knowledge.entries(after, AT_A_TIME)?;
             if entries.is_empty() {
-                // What was pushed out of the journal meanwhile is forgotten here too.
-                *locked_out = still;
+                locked_out.end_of_round();
                 return Ok(());
             }
             for (sequence, entry) in entries {
                 after = sequence;
                 match self.deliver(&entry, &mut useless).await {
                     Fate::Later => return Ok(()),
-                    Fate::LockedOut => {
-                        let since = *locked_out.entry(sequence).or_insert_with(Instant::now);
-                        if since.elapsed() < GRACE {
-                            still.insert(sequence, since);
-                            continue;
-                        }
-                        self.drop_refused(&entry, StatusCode::UNAUTHORIZED);
-                    }
+                    Fate::LockedOut if locked_out.waits(sequence) => continue,
+                    Fate::LockedOut => self.drop_refused(&entry, StatusCode::UNAUTHORIZED),
                     Fate::Refused(status) => self.drop_refused(&entry, status),
                     Fate::Settled => drop(self.knowledge.metrics().events_delivered.inc()),
                 }
@@ -152,4 +171,48 @@ fn head(entry: &Entry, credential: &Credential) -> Option<Parts> {
         request = request.header(AUTHORIZATION, value);
     }
     Some(request.body(()).ok()?.into_parts().0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A round in which these are locked out, and all that there is.
+    fn round(locked_out: &mut LockedOut, entries: &[u64]) -> Vec<bool> {
+        locked_out.still.clear();
+        let waits = entries.iter().map(|sequence| locked_out.waits(*sequence)).collect();
+        locked_out.end_of_round();
+        waits
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_entry_waits_an_hour_for_another_token_and_no_longer() {
+        let mut locked_out = LockedOut::default();
+        assert_eq!(round(&mut locked_out, &[1]), [true]);
+        tokio::time::advance(GRACE - RETRY).await;
+        assert_eq!(round(&mut locked_out, &[1, 2]), [true, true], "each has an hour of its own");
+        tokio::time::advance(RETRY).await;
+        assert_eq!(round(&mut locked_out, &[1, 2]), [false, true]);
+        assert_eq!(locked_out.since.into_keys().collect::<Vec<_>>(), [2], "what has been given up is forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_there_any_more_is_forgotten() {
+        let mut locked_out = LockedOut::default();
+        round(&mut locked_out, &[1, 2, 3]);
+        assert_eq!(round(&mut locked_out, &[3]), [true]);
+        assert_eq!(locked_out.since.into_keys().collect::<Vec<_>>(), [3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_round_that_does_not_come_by_all_forgets_none() {
+        let mut locked_out = LockedOut::default();
+        round(&mut locked_out, &[1, 2]);
+        tokio::time::advance(GRACE).await;
+        // The cloud fails behind the first one.
+        locked_out.still.clear();
+        assert!(!locked_out.waits(1));
+        locked_out.still.clear();
+        assert!(!locked_out.waits(2), "its hour has been counted from the first round on");
+    }
 }

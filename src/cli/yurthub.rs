@@ -14,7 +14,7 @@ pub(super) struct Arguments {
 }
 
 /// yurthub's flags without a meaning here.
-const IGNORED: [&str; 21] = [
+const IGNORED: [&str; 19] = [
     "multiplexer-port",
     "node-ip",
     "lb-mode",
@@ -25,8 +25,6 @@ const IGNORED: [&str; 21] = [
     "discovery-token-ca-cert-hash",
     "discovery-token-unsafe-skip-ca-verification",
     "hub-cert-organizations",
-    "enable-node-pool",
-    "enable-pool-service-topology",
     "pool-scope-resources",
     "profiling",
     "vmodule",
@@ -39,14 +37,7 @@ const IGNORED: [&str; 21] = [
 ];
 
 /// Flags that take no value of their own.
-const SWITCHES: [&str; 6] = [
-    "discovery-token-unsafe-skip-ca-verification",
-    "enable-node-pool",
-    "enable-pool-service-topology",
-    "profiling",
-    "enable-iptables",
-    "logtostderr",
-];
+const SWITCHES: [&str; 4] = ["discovery-token-unsafe-skip-ca-verification", "profiling", "enable-iptables", "logtostderr"];
 
 pub(super) fn translate(list: Vec<OsString>) -> Arguments {
     let is_yurthub = list.first().is_some_and(|name| Path::new(name).file_name().is_some_and(|name| name == "yurthub"));
@@ -100,10 +91,10 @@ mod tests {
         assert_eq!(
             arguments.list,
             words(
-                "holdfast hub --v=2 --bind-address=127.0.0.1 --server-addr=https://a:6443 --node-name=n --nodepool-name=p --working-mode=edge --v=3"
+                "holdfast hub --v=2 --bind-address=127.0.0.1 --server-addr=https://a:6443 --node-name=n --nodepool-name=p --enable-node-pool --working-mode=edge --v=3"
             )
         );
-        assert_eq!(arguments.ignored, ["--bootstrap-file", "--enable-node-pool"]);
+        assert_eq!(arguments.ignored, ["--bootstrap-file"]);
         assert_eq!(arguments.defaults.disk_cache_path, Some(PathBuf::from("/etc/kubernetes/cache/")));
     }
 

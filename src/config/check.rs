@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Raw;
 use crate::state::filters::Filter;
+use crate::state::inputs::Membership;
 use crate::state::rules::Agents;
 use crate::state::user_rule::{self, UserRule};
 use crate::upstream::Address;
@@ -59,6 +60,7 @@ pub struct Settings {
     /// The users' own rules.
     pub rules: Vec<Arc<UserRule>>,
     pub nodepool_name: Option<String>,
+    pub membership: Membership,
     pub probe_interval: Duration,
     pub probe_timeout: Duration,
     pub probe_failures: u32,
@@ -137,6 +139,7 @@ pub fn check(raw: Raw) -> Result<Settings, BadSetting> {
         filters: filters(&raw, working_mode)?,
         rules: user_rule::check(raw.filters.clone(), &[]).map_err(|error| bad("config", "filters", error.to_string()))?,
         nodepool_name: raw.nodepool_name.clone().filter(|name| !name.is_empty()),
+        membership: membership(&raw),
         probe_interval: seconds("heartbeat-interval-seconds", raw.heartbeat_interval_seconds, 10)?,
         probe_timeout: seconds("heartbeat-timeout-seconds", raw.heartbeat_timeout_seconds, 2)?,
         probe_failures: count("heartbeat-failed-retry", raw.heartbeat_failed_retry, 3)?,
@@ -233,6 +236,15 @@ fn working_mode(mode: &str) -> Result<WorkingMode, BadSetting> {
         "edge" => Ok(WorkingMode::Edge),
         "cloud" => Ok(WorkingMode::Cloud),
         _ => Err(bad("working-mode", mode, "edge or cloud")),
+    }
+}
+
+/// As yurthub decides it.
+fn membership(raw: &Raw) -> Membership {
+    match (raw.enable_pool_service_topology, raw.enable_node_pool) {
+        (Some(true), _) => Membership::Buckets,
+        (_, Some(false)) => Membership::Nobody,
+        _ => Membership::Any,
     }
 }
 

@@ -66,6 +66,10 @@ raw! {
     #[arg(value_delimiter = ',')]
     disabled_resource_filters: Vec<String> = "Filters to switch off, * is all",
     nodepool_name: String = "Pool of this node [label apps.openyurt.io/nodepool of the Node]",
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    enable_node_pool: bool = "Topology by pool and zone; false: only by node, unless --enable-pool-service-topology is on [true]",
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    enable_pool_service_topology: bool = "The pool's members are not those of the NodePool but of its NodeBuckets [false]",
     heartbeat_interval_seconds: i64 = "Seconds between probes of a server [10]",
     heartbeat_timeout_seconds: i64 = "Seconds a probe may take [2]",
     heartbeat_failed_retry: i64 = "Failed probes in a row that mean down [3]",

@@ -358,16 +358,22 @@ fn json_set(message: &[u8], name: &str, value: &[u8]) -> Result<Vec<u8>, Message
             edits.push((member.value, value.to_vec()));
         }
     }
-    if edits.is_empty() {
-        let end = message.iter().rposition(|byte| *byte == b'}').ok_or(MessageError::Shape("an object"))?;
-        let is_empty = json::members(message).next().is_none();
-        let mut member = if is_empty { Vec::new() } else { b",".to_vec() };
-        json::write_string(&mut member, name);
-        member.push(b':');
-        member.extend_from_slice(value);
-        edits.push((end..end, member));
+    if edits.is_empty() { with_member(message, name, value) } else { Ok(splice(message, &edits)) }
+}
+
+/// The JSON object with one more member at its end; what follows the object stays behind it.
+pub(super) fn with_member(object: &[u8], name: &str, value: &[u8]) -> Result<Vec<u8>, MessageError> {
+    let (mut members, mut member) = (json::members(object), Vec::new());
+    for other in members.by_ref() {
+        other?;
+        member = b",".to_vec();
     }
-    Ok(splice(message, &edits))
+    json::write_string(&mut member, name);
+    member.push(b':');
+    member.extend_from_slice(value);
+    // Before the bracket with which the walk has ended.
+    let end = object.len() - members.rest().len() - 1;
+    Ok(splice(object, &[(end..end, member)]))
 }
 
 fn proto_set(message: &[u8], field: Field, value: &[u8]) -> Result<Vec<u8>, MessageError> {

@@ -6,6 +6,7 @@
 //! Promises to read what identifies the object, and to turn one form into the other so that there and back gives
 //! the same bytes. Damaged objects are an [`ObjectError`].
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -69,6 +70,12 @@ pub fn sent_meta(encoding: Encoding, sent: &[u8]) -> Result<Meta, ObjectError> {
             proto_meta(sent.get(raw).unwrap_or_default())
         }
     }
+}
+
+/// What an object in item form calls its kind, as only custom resources do.
+pub fn own_kind(encoding: Encoding, item: &[u8]) -> Option<String> {
+    let value = json::top_level_field(item, "kind").filter(|_| encoding == Encoding::Json)?;
+    json::string_value(&item[value]).map(Cow::into_owned)
 }
 
 /// Turns full form into item form. White space after the object is dropped.

@@ -1,6 +1,6 @@
 //! What the documents of `/openapi/v3` say of custom resources beyond their schema.
 //!
-//! Pure. Source: `buildSelectableFields` in pkg/controller/openapi/builder of k8s.io/apiextensions-apiserver.
+//! Pure. Source: `buildSelectableFields` and `buildListSchema` in pkg/controller/openapi/builder of k8s.io/apiextensions-apiserver.
 
 use std::collections::HashMap;
 
@@ -30,6 +30,27 @@ struct PathItem {
 struct Operation {
     #[serde(rename = "x-kubernetes-group-version-kind")]
     kind: Option<Kind>,
+    /// By status code.
+    #[serde(default)]
+    responses: HashMap<String, Answer>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    /// By media type.
+    #[serde(default)]
+    content: HashMap<String, Content>,
+}
+
+#[derive(Deserialize)]
+struct Content {
+    schema: Option<Reference>,
+}
+
+#[derive(Deserialize)]
+struct Reference {
+    #[serde(rename = "$ref", default)]
+    to: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -58,17 +79,41 @@ struct FieldPath {
     field_path: String,
 }
 
+impl Document {
+    /// How the resource of that plural name is listed, and whether it is in namespaces.
+    fn list(&self, group: &str, version: &str, resource: &str) -> Option<(bool, &Operation)> {
+        let place = |scope: &str| self.paths.get(&format!("/apis/{group}/{version}/{scope}{resource}"));
+        let (namespaced, path) = match place("namespaces/{namespace}/") {
+            Some(path) => (true, path),
+            None => (false, place("")?),
+        };
+        Some((namespaced, path.get.as_ref()?))
+    }
+}
+
+/// What the lists of a resource and the objects in them are called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kinds {
+    pub list: String,
+    pub item: String,
+}
+
+/// Of the resource of that plural name in the document of its group and version; `None`: it does not say.
+pub fn kinds(document: &[u8], group: &str, version: &str, resource: &str) -> Option<Kinds> {
+    let document: Document = serde_json::from_slice(document).ok()?;
+    let (_, operation) = document.list(group, version, resource)?;
+    let answer = operation.responses.get("200")?.content.get("application/json")?;
+    let schema = document.components.schemas.get(answer.schema.as_ref()?.to.strip_prefix("#/components/schemas/")?)?;
+    Some(Kinds { list: schema.kinds.first()?.kind.clone(), item: operation.kind.as_ref()?.kind.clone() })
+}
+
 /// Of the resource of that plural name in the document of its group and version; `None`: it does not say.
 pub fn selectable(document: &[u8], group: &str, version: &str, resource: &str) -> Option<Selectable> {
     let document: Document = serde_json::from_slice(document).ok()?;
-    let place = |scope: &str| document.paths.get(&format!("/apis/{group}/{version}/{scope}{resource}"));
-    let (namespaced, path) = match place("namespaces/{namespace}/") {
-        Some(path) => (true, path),
-        None => (false, place("")?),
-    };
-    let kind = path.get.as_ref()?.kind.as_ref()?;
-    let schema = document.components.schemas.into_values().find(|schema| schema.kinds.contains(kind))?;
-    Some(Selectable { namespaced, fields: schema.fields.into_iter().map(|field| field.field_path).collect() })
+    let (namespaced, operation) = document.list(group, version, resource)?;
+    let kind = operation.kind.as_ref()?;
+    let schema = document.components.schemas.values().find(|schema| schema.kinds.contains(kind))?;
+    Some(Selectable { namespaced, fields: schema.fields.iter().map(|field| field.field_path.clone()).collect() })
 }
 
 #[cfg(test)]
@@ -86,12 +131,16 @@ mod tests {
                 "/apis/x.io/v1/": {"get": {}},
                 "/apis/x.io/v1/namespaces/{namespace}/shirts": {"get": {"x-kubernetes-group-version-kind": kind("Shirt")}, "parameters": []},
                 "/apis/x.io/v1/shirts": {"get": {"x-kubernetes-group-version-kind": kind("Shirt")}},
-                "/apis/x.io/v1/drawers": {"get": {"x-kubernetes-group-version-kind": kind("Drawer")}},
+                "/apis/x.io/v1/drawers": {"get": {"x-kubernetes-group-version-kind": kind("Drawer"), "responses": {"200": {
+                    "description": "OK",
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/io.x.v1.DrawerList"}}},
+                }}}},
             },
             "components": {"schemas": {
                 "io.x.v1.Shirt": {"type": "object", "x-kubernetes-group-version-kind": [kind("Shirt")],
                     "x-kubernetes-selectable-fields": [{"fieldPath": "spec.color"}, {"fieldPath": "spec.size"}]},
                 "io.x.v1.Drawer": {"x-kubernetes-group-version-kind": [kind("Drawer")]},
+                "io.x.v1.DrawerList": {"x-kubernetes-group-version-kind": [kind("Chest")]},
                 "other": {"type": "string"},
             }},
         })
@@ -101,6 +150,9 @@ mod tests {
         assert_eq!(of("shirts"), Some(shirts));
         assert_eq!(of("drawers"), Some(Selectable { namespaced: false, fields: Vec::new() }));
         assert_eq!(of("socks"), None);
+        let kinds = |resource| kinds(document.as_bytes(), "x.io", "v1", resource);
+        assert_eq!(kinds("drawers"), Some(Kinds { list: "Chest".into(), item: "Drawer".into() }));
+        assert_eq!((kinds("shirts"), kinds("socks")), (None, None));
         assert_eq!(selectable(b"no document", "x.io", "v1", "shirts"), None);
     }
 }

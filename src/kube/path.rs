@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::json;
-use super::message::{Edit, MessageError, splice};
+use super::message::{Edit, MessageError, splice, with_member};
 
 /// One step from a value into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,9 +95,10 @@ fn member<E: From<MessageError>>(object: &[u8], name: &str, rest: &[Step], edito
         members.push(member.map_err(MessageError::from)?);
     }
     let Some(place) = members.iter().position(|member| member.is(name)) else {
-        return Ok(
-            missing(rest, editor).map_or(Edit::Keep, |value| Edit::Replace(added(object, members.is_empty(), name, &value)))
-        );
+        return Ok(match missing(rest, editor) {
+            Some(value) => Edit::Replace(with_member(object, name, &value)?),
+            None => Edit::Keep,
+        });
     };
     let at = members[place].value.clone();
     Ok(match within(&object[at.clone()], rest, editor)? {
@@ -141,20 +142,12 @@ fn missing<E>(steps: &[Step], editor: &mut dyn Editor<E>) -> Option<Vec<u8>> {
     let Edit::Replace(mut value) = editor.value(None) else { return None };
     for step in steps.iter().rev() {
         if let Step::Member(name) = step {
-            value = added(b"{}", true, name, &value);
+            let mut object = b"{".to_vec();
+            json::write_string(&mut object, name);
+            value = [object.as_slice(), b":", &value, b"}"].concat();
         }
     }
     Some(value)
-}
-
-/// `object` with one more member at its end.
-fn added(object: &[u8], is_empty: bool, name: &str, value: &[u8]) -> Vec<u8> {
-    let end = object.iter().rposition(|byte| *byte == b'}').unwrap_or(object.len());
-    let mut member = if is_empty { Vec::new() } else { b",".to_vec() };
-    json::write_string(&mut member, name);
-    member.push(b':');
-    member.extend_from_slice(value);
-    splice(object, &[(end..end, member)])
 }
 
 #[cfg(test)]

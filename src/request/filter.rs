@@ -26,11 +26,11 @@ mod testing;
 mod user;
 
 use std::borrow::Cow;
-use std::hash::{Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use http::StatusCode;
 use tokio::time::Instant;
 
@@ -79,7 +79,7 @@ pub struct Filters {
     pub node_name: String,
     pub inputs: Arc<Inputs>,
     pub rules: Arc<Rules>,
-    pub told: Told,
+    pub told: Arc<Told>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -194,15 +194,10 @@ impl Decision {
 impl std::fmt::Display for Decision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let filters = self.filters.iter().map(|filter| filter.name().to_owned());
-        let names: Vec<String> = filters.chain(self.rules.iter().map(|rule| label(rule))).collect();
+        let names: Vec<String> = filters.chain(self.rules.iter().map(|rule| rule.label())).collect();
         f.write_str(if names.is_empty() { "no filter" } else { "" })?;
         f.write_str(&names.join(", "))
     }
-}
-
-/// What a rule is called beside the filters.
-fn label(rule: &UserRule) -> String {
-    format!("rule/{}", rule.name())
 }
 
 impl Filters {
@@ -257,11 +252,13 @@ impl Filters {
     /// A Pod has an address of its own, and comes by it.
     fn client(&self, context: &Context) -> u64 {
         let (info, query) = (&context.info, &context.info.query);
-        let mut hasher = std::hash::DefaultHasher::new();
-        (context.peer.remote.ip(), &context.component, self.user(context)).hash(&mut hasher);
-        (&info.api_group, &info.resource, &info.namespace).hash(&mut hasher);
-        (&query.label_selector, &query.field_selector, wants_whole(context)).hash(&mut hasher);
-        hasher.finish()
+        let (address, whole) = (context.peer.remote.ip().to_string(), if wants_whole(context) { "whole" } else { "" });
+        let asker = [&*address, &context.component, &self.user(context)];
+        let asked = [&*info.api_group, &info.resource, &info.namespace, &query.label_selector, &query.field_selector, whole];
+        // Kept for other versions of the hub to read: std's hashes may be others there.
+        let digest = digest(&SHA256, [asker.join("\0"), asked.join("\0")].join("\0").as_bytes());
+        let (first, _) = digest.as_ref().split_first_chunk().expect("32 bytes");
+        u64::from_be_bytes(*first)
     }
 
     /// Returns once a rule serves a request that nothing serves now; `None`: such a one is never looked at.
@@ -307,7 +304,7 @@ impl Filters {
             }
         }
         for rule in decision.rules() {
-            if self.is_ready(user::needs(rule), until, &label(rule), rule.on_error() != OnError::Keep).await? {
+            if self.is_ready(user::needs(rule), until, &rule.label(), rule.on_error() != OnError::Keep).await? {
                 ready.rules.push(rule.clone());
             }
         }
@@ -327,8 +324,14 @@ impl Filters {
         Ok(false)
     }
 
-    fn count(&self, name: &str) {
-        self.metrics.filter_errors.get_or_create(&FilterLabel { filter: name.to_owned() }).inc();
+    fn count(&self, label: &str) {
+        let figure = FilterLabel { filter: label.to_owned() };
+        self.metrics.filter_errors.get_or_create(&figure).inc();
+        // A rule that is gone may still serve an answer. Looked at last: background::config_watch, which takes the figures
+        // of such rules away, does so after it has changed the rules.
+        if !self.rules.current().counts(label) {
+            self.metrics.filter_errors.remove(&figure);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod authorize;
 mod document;
 mod fields;
 mod freshness;
+mod kinds;
 mod presented;
 mod table;
 mod token;

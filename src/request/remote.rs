@@ -9,7 +9,7 @@ mod upgrade;
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_TYPE, UPGRADE};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, UPGRADE};
 use http_body_util::BodyExt as _;
 
 use super::context::{BodyError, Context, Refusal, Request, Response, Whose};
@@ -81,9 +81,9 @@ fn ask_for_what_it_reads(chain: &Chain, head: &mut http::request::Parts) -> Resu
 /// An answer that no filter looks at; a watch may come to be looked at while it is open.
 fn passed_on(remote: &Remote, context: &Context, parts: http::response::Parts, body: tee::Tee) -> Response {
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let encoding = media::encoding_of(content_type).filter(|_| parts.status.is_success());
-    let body = match encoding.zip(remote.filters.later(context)) {
-        Some((encoding, served)) => Passing::new(body, encoding, Box::pin(served)).boxed_unsync(),
+    let encoding = media::encoding_of(content_type).filter(|_| !parts.headers.contains_key(CONTENT_ENCODING));
+    let body = match remote.filters.later(context).filter(|_| parts.status.is_success()) {
+        Some(served) => Passing::new(body, encoding, Box::pin(served)).boxed_unsync(),
         None => body.map_err(BodyError::from).boxed_unsync(),
     };
     Response::from_parts(parts, body)

@@ -1,7 +1,7 @@
 //! The counters of the hub. Names of yurthub are kept where it has the figure.
 //!
 //! Labels come from what clients send, so they are bounded: components and kinds of
-//! request beyond a fixed number count as `other`.
+//! request beyond a fixed number count as `other`. A rule's figure is there as long as the rule.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -141,7 +141,7 @@ figures! {
     counter link_transitions "holdfast_link_transitions" "Changes of the link's verdict by reason",
     counter lists_remembered "holdfast_lists_remembered" "Complete lists that replaced what was known",
     counter lists_not_remembered "holdfast_lists_not_remembered" "Lists that were passed on and not remembered",
-    counter filter_errors "holdfast_filter_errors" "Items that a filter could not read, or requests whose filter did not know what it goes by",
+    counter filter_errors "holdfast_filter_errors" "Items that a filter could not read, or requests whose filter did not know what it goes by; of a rule, `rule/NAME`, as long as there is one",
     counter damaged_records "holdfast_store_damaged_records" "Records that failed their seal and were taken out",
     gauge store_bytes "holdfast_store_bytes" "Bytes of remembered items",
     gauge journal_entries "holdfast_journal_entries" "Events that wait for delivery",

@@ -14,6 +14,8 @@ use tokio::time::Instant;
 
 /// Annotations of Services.
 pub const TOPOLOGY_KEYS: &str = "openyurt.io/topologyKeys";
+/// The value of it that asks for no pool.
+pub const HOSTNAME: &str = "kubernetes.io/hostname";
 pub const LISTEN: &str = "nodeport.openyurt.io/listen";
 pub const DISCARD: &str = "svc.openyurt.io/discard";
 
@@ -39,6 +41,18 @@ pub struct Node {
     pub pool: Option<String>,
     /// Of label `topology.kubernetes.io/zone`.
     pub zone: Option<String>,
+}
+
+/// Who names the members of the node's pool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Membership {
+    /// Whoever does: the NodePool, its NodeBuckets, the Nodes by their label.
+    #[default]
+    Any,
+    /// Not the NodePool.
+    Buckets,
+    /// Nobody: Services keep traffic on their node, or nowhere.
+    Nobody,
 }
 
 /// Namespace and name.

@@ -61,6 +61,11 @@ impl RuleSet {
         Self { cache_agents, filters, user: Vec::new() }
     }
 
+    /// Whether errors are counted under this label: a filter's, or that of a rule that is there.
+    pub fn counts(&self, label: &str) -> bool {
+        user_rule::labelled(label).is_none_or(|name| self.user.iter().any(|rule| rule.name() == name))
+    }
+
     /// Whether a filter is on and serves a component.
     pub fn serves(&self, filter: Filter, component: &str) -> bool {
         self.filters.get(&filter).is_some_and(|components| components.contains(component))

@@ -3,34 +3,100 @@
 //! Written when a client lists, begins a watch anew, or is led over a change while its watch is open. A watch that goes
 //! on from a version may do so only if nothing of that has changed since; else nobody would ever tell its client what
 //! looks different now.
+//!
+//! Over the hub's end only that a client was told under something is kept, not under what: facts are counted anew in each
+//! life, so whom something serves lists again in any case. Whom nothing serves goes on, unless it was told under something
+//! before, in whatever life that was: flags, rules and working mode may all be others then, and the hub need not know
+//! which they were. What is kept are eight bytes a client (background::told), and clients are processes of this node.
+//!
+//! Bounded: who has not been heard of while [`MOST`] / 2 others were is forgotten. It lists once more if something serves
+//! it, and goes on untold if nothing does any more.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// More clients than this and all are forgotten: they list once more.
+use tokio::sync::Notify;
+
 const MOST: usize = 4096;
 
-/// By the hash of a client the hash of what it was told under. Whom nothing serves is not noted.
+/// Whom nothing serves is not noted.
 #[derive(Debug, Default)]
-pub struct Told(Mutex<HashMap<u64, u64>>);
+pub struct Told {
+    clients: Mutex<Clients>,
+    changed: Notify,
+}
+
+/// By the hash of a client the hash of what it was told under; `None`: in an earlier life of the hub.
+type Generation = HashMap<u64, Option<u64>>;
+
+/// Those heard of lately, and those heard of before them.
+#[derive(Debug, Default)]
+struct Clients {
+    young: Generation,
+    old: Generation,
+}
+
+impl Clients {
+    /// Whether it is new.
+    fn put(&mut self, client: u64, under: Option<u64>) -> bool {
+        let before = self.old.remove(&client);
+        if self.young.len() >= MOST / 2 && !self.young.contains_key(&client) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(client, under).or(before).is_none()
+    }
+
+    fn remove(&mut self, client: u64) -> bool {
+        self.young.remove(&client).or(self.old.remove(&client)).is_some()
+    }
+}
 
 impl Told {
+    /// What [`Told::kept`] was in an earlier life.
+    pub fn earlier(kept: &[u8]) -> Self {
+        let (whole, _) = kept.as_chunks();
+        let mut clients = Clients::default();
+        for client in whole {
+            clients.put(u64::from_be_bytes(*client), None);
+        }
+        Self { clients: Mutex::new(clients), changed: Notify::new() }
+    }
+
+    /// Who was told under something.
+    pub fn kept(&self) -> Vec<u8> {
+        let clients = self.clients();
+        clients.old.keys().chain(clients.young.keys()).flat_map(|client| client.to_be_bytes()).collect()
+    }
+
+    /// Returns once that is different.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
     /// `under`: `None` if nothing serves the client.
     pub fn note(&self, client: u64, under: Option<u64>) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(under) = under else {
-            told.remove(&client);
-            return;
+        let changed = match under {
+            Some(_) => self.clients().put(client, under),
+            None => self.clients().remove(client),
         };
-        if told.len() >= MOST && !told.contains_key(&client) {
-            told.clear();
+        if changed {
+            self.changed.notify_one();
         }
-        told.insert(client, under);
     }
 
     /// Whether the client was told under just this.
     pub fn was(&self, client: u64, under: Option<u64>) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&client).copied() == under
+        let mut clients = self.clients();
+        let told = clients.young.get(&client).or(clients.old.get(&client)).copied();
+        let was = told == under.map(Some);
+        if was && under.is_some() {
+            clients.put(client, under);
+        }
+        was
+    }
+
+    fn clients(&self) -> MutexGuard<'_, Clients> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -51,9 +117,46 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded() {
+    fn in_another_life_it_is_known_who_was_told_and_not_under_what() {
         let told = Told::default();
-        (0..10_000).for_each(|client| told.note(client, Some(1)));
-        assert!(told.0.lock().unwrap().len() <= MOST);
+        for client in [1, 2, 3] {
+            told.note(client, Some(7));
+        }
+        told.note(2, None);
+        let mut kept = told.kept();
+        assert_eq!(kept.len(), 16);
+        // What was cut off of one is nobody.
+        kept.push(0);
+        let told = Told::earlier(&kept);
+        assert!(!told.was(1, Some(7)) && !told.was(1, None));
+        assert!(told.was(2, None));
+        told.note(1, None);
+        assert!(told.was(1, None));
+        assert_eq!(told.kept(), 3_u64.to_be_bytes());
+    }
+
+    #[test]
+    fn it_is_bounded_and_who_is_heard_of_stays() {
+        let told = Told::default();
+        told.note(0, Some(1));
+        for client in 1..10_000 {
+            told.note(client, Some(1));
+            assert!(told.was(0, Some(1)));
+        }
+        assert!(told.kept().len() <= MOST * 8);
+        assert!(told.was(1, None), "forgotten");
+    }
+
+    #[tokio::test]
+    async fn who_keeps_it_hears_of_what_is_new_alone() {
+        let told = Told::default();
+        let has_changed = async || futures_util::FutureExt::now_or_never(told.changed()).is_some();
+        told.note(1, Some(7));
+        assert!(has_changed().await);
+        told.note(1, Some(8));
+        told.note(2, None);
+        assert!(!has_changed().await);
+        told.note(1, None);
+        assert!(has_changed().await);
     }
 }

@@ -22,6 +22,14 @@ use crate::kube::path::Path;
 
 /// Rules in one list.
 const RULES: usize = 64;
+
+/// What tells a rule from a filter.
+const LABEL: &str = "rule/";
+
+/// The name of the rule whose label this is; `None`: it is not one's.
+pub fn labelled(label: &str) -> Option<&str> {
+    label.strip_prefix(LABEL)
+}
 /// Bytes of a value that is set, once or in each element of a list.
 const MAX_VALUE: usize = 16 * 1024;
 const MAX_VALUE_OF_ELEMENTS: usize = 1024;
@@ -225,6 +233,11 @@ impl UserRule {
 
     pub fn name(&self) -> &str {
         &self.written.name
+    }
+
+    /// What it is called beside the filters, in metrics as well.
+    pub fn label(&self) -> String {
+        format!("{LABEL}{}", self.name())
     }
 
     pub fn on_error(&self) -> OnError {

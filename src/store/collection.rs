@@ -49,6 +49,12 @@ pub struct Header {
     pub id: u64,
     pub scope: Scope,
     pub kind: String,
+    /// The list has not said its kind itself: it was made of a watch.
+    #[serde(default)]
+    pub kind_is_guess: bool,
+    /// The kind that an item has called itself by; empty: none has.
+    #[serde(default)]
+    pub item_kind: String,
     pub api_version: String,
     /// Keys of the envelope are sorted (custom resources) or in struct order.
     pub sorted_keys: bool,
@@ -75,9 +81,10 @@ impl Header {
         }
     }
 
-    /// The kind of an item: the list's without `List`.
-    pub fn item_kind(&self) -> &str {
-        self.kind.strip_suffix("List").unwrap_or(&self.kind)
+    /// The kind of an item: what one has said, else the list's without `List`. `None`: a definition has given the list a
+    /// name of its own.
+    pub fn item_kind(&self) -> Option<&str> {
+        if self.item_kind.is_empty() { self.kind.strip_suffix("List") } else { Some(&self.item_kind) }
     }
 
     pub fn version_number(&self) -> u64 {

@@ -106,7 +106,7 @@ impl Knowledge {
                 Some(row) => {
                     let item = self.sealer().open_row(&key, row)?;
                     let record = ObjectRecord {
-                        kind: header.item_kind().to_owned(),
+                        kind: header.item_kind().unwrap_or_default().to_owned(),
                         api_version: header.api_version.clone(),
                         resource_version: header.resource_version.clone(),
                         at: header.updated,

@@ -14,6 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 #[derive(Debug, Clone)]
 pub struct Partial {
     pub scope: Scope,
+    /// As in the collection's header.
+    pub item_kind: String,
     pub id: u64,
     pub epoch: u64,
     pub items: u64,

@@ -79,6 +79,11 @@ impl Hub {
         Ok(hub)
     }
 
+    /// One more flag, from its next start on.
+    pub fn add_flag(&mut self, flag: &str) {
+        self.arguments.push(flag.to_owned());
+    }
+
     /// The command that starts it, for tests of its start.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);

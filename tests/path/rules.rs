@@ -211,6 +211,34 @@ async fn a_protobuf_watch_that_a_rule_comes_to_serve_loses_nothing() {
     assert_eq!(status.status, 404, "nor by its status: {}", status.text());
 }
 
+/// Where its events end is not known, and so it is ended without a word.
+#[tokio::test]
+async fn a_watch_that_is_not_read_ends_when_a_rule_comes_to_serve_it() {
+    let rig = rig().await;
+    let secrets = "/api/v1/namespaces/story/secrets";
+    let cbor = [INGRESS, ("accept", "application/cbor-seq")];
+    let watch = async |path: &str, version: &str| {
+        let client = rig.hub.kubelet().await.unwrap();
+        client.stream("GET", &format!("{path}?watch=1&resourceVersion={version}"), &cbor, "").await.unwrap()
+    };
+    let list = ask(&rig.hub.kubelet().await.unwrap(), SERVICES, INGRESS, "application/json").await.json();
+    let version = list["metadata"]["resourceVersion"].as_str().unwrap();
+    // A filter may look at Services, though not for this client; none ever looks at Secrets.
+    let mut open = [watch(SERVICES, version).await, watch(secrets, version).await];
+    rig.fake.put("services", "story", "inside", json!({}));
+    rig.fake.put("secrets", "story", "new", json!({}));
+    for watch in &mut open {
+        assert_eq!((watch.status.as_u16(), &watch.headers["content-type"]), (200, &"application/cbor-seq".parse().unwrap()));
+        assert!(watch.chunk().await.unwrap().is_some(), "it is passed on");
+    }
+    rules(&rig, &format!("{HIDE}\n- {{name: secrets, match: {{resources: [secrets]}}, drop: true}}"));
+    for watch in &mut open {
+        let end = tokio::time::timeout(SECONDS(10), watch.chunk()).await.expect("it ends").unwrap();
+        assert_eq!(end, None);
+    }
+    assert_eq!(watch(SERVICES, version).await.status, 410, "it comes again and is told to list");
+}
+
 #[tokio::test]
 async fn an_object_on_which_a_rule_fails_follows_its_on_error() {
     let rig = rig().await;
@@ -240,6 +268,9 @@ async fn an_object_on_which_a_rule_fails_follows_its_on_error() {
     let client = rig.hub.kubelet().await.unwrap();
     let one = client.request("GET", &format!("{SERVICES}/open"), &[INGRESS], "").await.unwrap();
     assert_eq!(one.status, 502, "{}", one.text());
+    let metrics = Client::http1(rig.hub.admin).await.unwrap().get("/metrics").await.unwrap().text();
+    let figures: Vec<&str> = metrics.lines().filter(|line| line.contains("\"rule/")).collect();
+    assert!(matches!(figures[..], [one] if one.contains("rule/fails-refuse")), "of rules that are gone: {figures:?}");
     assert!(one.text().contains("rule/fails-refuse"), "{}", one.text());
 }
 

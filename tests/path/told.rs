@@ -4,7 +4,7 @@ use serde_json::json;
 use testkit::client::Streaming;
 use testkit::fake::Fault;
 
-use super::filters::{PROXY, SERVICES, SLICES, addresses, list_and_watch, names, next, pair, proxy, rig, service};
+use super::filters::{PROXY, SERVICES, SLICES, addresses, list_and_watch, names, next, pair, proxy, rig, service, slice};
 use super::*;
 
 const MINE: [(&str, &str); 1] = [("user-agent", "my-proxy/v1")];
@@ -79,6 +79,49 @@ async fn after_a_restart_of_the_hub_its_filters_clients_list_again_and_others_go
     assert_eq!(watch_from(&rig, SERVICES, &others, &[("user-agent", "other/v1")]).await.status, 200);
 }
 
+async fn again(rig: &mut Rig) {
+    rig.hub.signal("TERM").unwrap();
+    rig.hub.ended(SECONDS(10)).await.unwrap();
+    rig.hub.run().await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_restart_without_filters_who_was_served_by_one_lists_again_and_once() {
+    for flag in ["--disabled-resource-filters=*", "--enable-resource-filter=false", "--working-mode=cloud"] {
+        let mut rig = rig().await;
+        let (hidden, version) = list(&rig, SERVICES, &PROXY).await;
+        assert_eq!(names(&hidden), ["near", "plain"]);
+        let (_, others) = list(&rig, SERVICES, &MINE).await;
+        rig.hub.add_flag(flag);
+        if flag.contains("mode") {
+            // Where another filter would still serve it, it lists in any case.
+            rig.hub.add_flag("--disabled-resource-filters=nodeportisolation");
+        }
+        again(&mut rig).await;
+        assert_eq!(watch_from(&rig, SERVICES, &others, &MINE).await.status, 200, "{flag}: nothing has changed for it");
+        assert_eq!(watch_from(&rig, SERVICES, &version, &PROXY).await.status, 410, "{flag}");
+        again(&mut rig).await;
+        assert_eq!(watch_from(&rig, SERVICES, &version, &PROXY).await.status, 410, "{flag}: it has still to list");
+        let (all, version) = list(&rig, SERVICES, &PROXY).await;
+        assert_eq!(names(&all), ["cloud", "near", "plain"], "{flag}");
+        again(&mut rig).await;
+        assert_eq!(watch_from(&rig, SERVICES, &version, &PROXY).await.status, 200, "{flag}: it has listed");
+    }
+}
+
+#[tokio::test]
+async fn who_is_served_no_more_since_the_hub_was_away_lists_again() {
+    let mut rig = rig().await;
+    configure(&rig, json!({"discardcloudservice": "my-proxy"}), &["near", "plain"]).await;
+    let (_, version) = list(&rig, SERVICES, &MINE).await;
+    rig.hub.signal("TERM").unwrap();
+    rig.hub.ended(SECONDS(10)).await.unwrap();
+    rig.fake.put("configmaps", "kube-system", "yurt-hub-cfg", json!({"data": {}}));
+    rig.hub.run().await.unwrap();
+    configure(&rig, json!({}), &["cloud", "near", "plain"]).await;
+    assert_eq!(watch_from(&rig, SERVICES, &version, &MINE).await.status, 410);
+}
+
 #[tokio::test]
 async fn who_is_served_no_more_lists_what_was_hidden() {
     let rig = rig().await;
@@ -151,6 +194,35 @@ async fn a_compressed_answer_is_filtered_too() {
     assert_eq!(one.json()["metadata"]["annotations"]["long"].as_str().unwrap().len(), long.len());
     let asked = rig.fake.requests().split_off(seen);
     assert!(asked.iter().any(|request| request.header("accept-encoding") == "gzip"), "it came compressed");
+}
+
+/// yurthub's two flags.
+#[tokio::test]
+async fn who_names_the_members_of_a_pool_may_be_chosen() {
+    for (flag, near) in [
+        ("--enable-node-pool", &["10.1.0.1"][..]),
+        ("--enable-pool-service-topology", &["10.1.0.1", "10.1.0.2"]),
+        ("--enable-node-pool=false", &["10.1.0.1", "10.1.0.2", "10.1.0.3"]),
+    ] {
+        let rig = Rig::with(FakeOptions::default(), &[flag, "--nodepool-name=p"]).await;
+        rig.fake.put("nodes", "", "edge-1", json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "here"}}}));
+        let put = |path: &str, object| rig.fake.put_path(&format!("/apis/apps.openyurt.io/{path}"), object).unwrap();
+        put("v1beta2/nodepools/p", json!({"status": {"nodes": ["edge-1"]}}));
+        let labels = json!({"openyurt.io/pool-name": "p"});
+        put(
+            "v1alpha1/nodebuckets/p-1",
+            json!({"metadata": {"labels": labels}, "nodes": [{"name": "edge-1"}, {"name": "edge-2"}]}),
+        );
+        service(&rig, "near", "ClusterIP", &json!({"openyurt.io/topologyKeys": "openyurt.io/nodepool"}));
+        service(&rig, "own", "ClusterIP", &json!({"openyurt.io/topologyKeys": "kubernetes.io/hostname"}));
+        slice(&rig, "near-1", "near");
+        slice(&rig, "own-1", "own");
+        let (list, _) = list(&rig, SLICES, &PROXY).await;
+        let items = list["items"].as_array().unwrap();
+        let of = |name: &str| addresses(items.iter().find(|item| item["metadata"]["name"] == name).unwrap());
+        assert_eq!(of("near-1"), near, "{flag}");
+        assert_eq!(of("own-1"), ["10.1.0.1"], "{flag}");
+    }
 }
 
 #[tokio::test]

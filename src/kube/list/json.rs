@@ -1,6 +1,6 @@
 //! The JSON side of the splitter.
 //!
-//! Receives chunks of `{"kind":"...List",...,"items":[{...},...]}` with the members in any order and any white space.
+//! Receives chunks of `{"kind":"...",...,"items":[{...},...]}` with the members in any order and any white space.
 //! Promises the pieces as they complete. It holds the beginning of an item that goes on in the next chunk, and one
 //! member of the list itself while it is read; nothing else.
 
@@ -129,12 +129,17 @@ impl JsonSplitter {
         if self.state != State::End {
             return Err(error(ListFault::Truncated));
         }
-        for (found, name) in [(self.found.kind, "kind"), (self.found.api_version, "apiVersion"), (self.found.items, "items")] {
+        // A CustomResourceDefinition may call its list anything (`listKind`): what has items is one.
+        let Found { envelope, kind, api_version, items, .. } = self.found;
+        if !items && kind && !envelope.kind.ends_with("List") {
+            return Err(error(ListFault::NotAList(envelope.kind)));
+        }
+        for (found, name) in [(kind, "kind"), (api_version, "apiVersion"), (items, "items")] {
             if !found {
                 return Err(error(ListFault::Missing(name)));
             }
         }
-        Ok(self.found.envelope)
+        Ok(envelope)
     }
 
     /// One byte that is neither white space nor within a value.
@@ -263,11 +268,7 @@ impl Found {
         let string = || string_value(text).map(|text| text.into_owned());
         match name {
             Name::Kind => {
-                let kind = string().ok_or(ListFault::Expected("a string as kind"))?;
-                self.envelope.kind = kind;
-                if !self.envelope.kind.ends_with("List") && !self.is_table() {
-                    return Err(ListFault::NotAList(std::mem::take(&mut self.envelope.kind)));
-                }
+                self.envelope.kind = string().ok_or(ListFault::Expected("a string as kind"))?;
             }
             Name::ApiVersion => {
                 self.envelope.api_version = string().ok_or(ListFault::Expected("a string as apiVersion"))?;

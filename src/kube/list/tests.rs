@@ -144,6 +144,8 @@ fn unusual_json_lists_are_lists() {
         ),
         (r#"{"\u006bind":"XList","apiVersion":"v1","metadata":{"resourceVersion":"","continue":""},"y":-1,"items":[]}"#, 0),
         (r#"{"kind":"XList","apiVersion":"v1","metadata":{},"items":[{"deep":[[[[]]]]}],"z":true}"#, 1),
+        (r#"{"apiVersion":"x.io/v1","items":[{"kind":"Fish"}],"kind":"Shoal","metadata":{}}"#, 1),
+        (r#"{"kind":"Shoal","apiVersion":"x.io/v1","items":[{"kind":"Fish"},{}]}"#, 2),
     ] {
         let (items, end) = whole(Encoding::Json, body.as_bytes());
         let end = end.expect("a list");
@@ -156,7 +158,8 @@ fn json_that_is_no_list_is_refused() {
     use ListFault::*;
     let deep = format!("{{\"kind\":\"XList\",\"items\":[{{\"a\":{}", "[".repeat(10_000));
     let table = [
-        (r#"{"kind":"Status","apiVersion":"v1"}"#, NotAList("Status".into()), 16),
+        (r#"{"kind":"Status","apiVersion":"v1"}"#, NotAList("Status".into()), 35),
+        (r#"{"kind":"Table","apiVersion":"v1","rows":[]}"#, NotAList("Table".into()), 44),
         (r#"{"kind":"XList","apiVersion":"v1"}"#, Missing("items"), 34),
         (r#"{"items":[],"apiVersion":"v1"}"#, Missing("kind"), 30),
         (r#"{"items":[],"kind":"XList"}"#, Missing("apiVersion"), 27),

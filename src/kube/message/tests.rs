@@ -138,6 +138,22 @@ fn what_is_set_is_read_again_wherever_it_was() {
 }
 
 #[test]
+fn what_follows_an_object_is_not_taken_for_its_end() {
+    for (before, after) in [
+        ("{} }", r#"{"name":"n"} }"#),
+        (" {\"a\":\"}\"}\n", " {\"a\":\"}\",\"name\":\"n\"}\n"),
+        ("{\"a\":{} }{\"b\":{}}", "{\"a\":{} ,\"name\":\"n\"}{\"b\":{}}"),
+        ("{\"name\":1}}", "{\"name\":\"n\"}}"),
+    ] {
+        let made = set(Encoding::Json, before.as_bytes(), NAME, Set::Text("n")).unwrap();
+        assert_eq!(String::from_utf8(made).unwrap(), after);
+    }
+    for none in ["", " ", "}", "[]", "null", "{\"a\":1"] {
+        assert!(set(Encoding::Json, none.as_bytes(), NAME, Set::Text("n")).is_err(), "{none}");
+    }
+}
+
+#[test]
 fn an_entry_is_replaced_and_its_neighbours_stay() {
     for encoding in BOTH {
         let before = message(encoding, "n", &[], &[("a", "1"), ("b", "2")]);

@@ -60,7 +60,7 @@ fn difference(
 ) -> Option<CaughtUp> {
     view.whole().ok()?;
     let (encoding, header) = (source.scope.encoding(), &view.header);
-    let types = TypeMeta { api_version: header.api_version.clone(), kind: header.item_kind().to_owned() };
+    let types = TypeMeta { api_version: header.api_version.clone(), kind: header.item_kind()?.to_owned() };
     // Without one, nothing was hidden.
     let mut shown = shown.or_else(|| chain.hides().then(Shown::default));
     let (mut frames, mut bytes, mut exact) = (Vec::new(), 0, true);

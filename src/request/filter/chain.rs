@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::item::{Item, name};
 use super::shown::Shown;
-use super::{Ask, Decision, FilterError, Filters, label, needs, user};
+use super::{Ask, Decision, FilterError, Filters, needs, user};
 use super::{discardcloudservice, forwardkubesvctraffic, inclusterconfig, masterservice, nodeportisolation};
 use super::{serviceenvupdater, servicetopology};
 use crate::kube::list::{Encoding, Reserve};
@@ -132,7 +132,7 @@ impl Chain {
     /// counted for every filter.
     pub(in crate::request) fn unreadable(&self) -> Option<String> {
         let filters = self.decision.filters().iter().map(|filter| (filter.name().to_owned(), filter.is_for_safety()));
-        let rules = self.decision.rules().iter().map(|rule| (label(rule), rule.on_error() != OnError::Keep));
+        let rules = self.decision.rules().iter().map(|rule| (rule.label(), rule.on_error() != OnError::Keep));
         let all: Vec<(String, bool)> = filters.chain(rules).collect();
         all.iter().for_each(|(name, _)| self.filters.count(name));
         all.into_iter().find(|(_, for_safety)| *for_safety).map(|(name, _)| name)
@@ -224,14 +224,14 @@ impl Chain {
     fn by_rule(&self, rule: &UserRule, shape: Shape, item: &Item<'_>) -> Result<Edit, FilterError> {
         if item.encoding != Encoding::Json {
             // That says nothing of the object: whatever the rule wants where it fails, it is not this.
-            return Err(FilterError::Rule(format!("{} reads JSON", label(rule))));
+            return Err(FilterError::Rule(format!("{} reads JSON", rule.label())));
         }
         user::apply(rule, self.node.as_ref(), shape == Shape::Full, item).or_else(|why| {
-            self.filters.count(&label(rule));
+            self.filters.count(&rule.label());
             match rule.on_error() {
                 OnError::Keep => Ok(Edit::Keep),
                 OnError::Drop => Ok(Edit::Remove),
-                OnError::Refuse => Err(FilterError::Rule(format!("{}: {why}", label(rule)))),
+                OnError::Refuse => Err(FilterError::Rule(format!("{}: {why}", rule.label()))),
             }
         })
     }

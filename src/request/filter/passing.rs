@@ -1,7 +1,10 @@
-//! A watch that no filter looks at, and that one of the users' rules may come to look at while it is open.
+//! A watch that no filter looks at, and that one may come to look at while it is open.
 //!
-//! Receives the watch's bytes and passes them on as they are. When the rules change so that one serves the watch, it is
-//! ended with 410 between two events, so that its client lists again.
+//! Receives the watch's bytes and passes them on as they are. When the configuration changes so that the watch is served,
+//! it is ended with 410 between two events, so that its client lists again. Where events end is not known in other
+//! encodings (CBOR, or what is compressed), and there is no way to write a 410: such a watch ends with the piece at hand.
+//! An event that is cut by that is none to its client, as at any other end of a connection; it comes again from the
+//! version before, and is then told to list.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,15 +24,16 @@ type Served = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(in crate::request) struct Passing<B> {
     body: B,
-    events: Events,
-    /// Returns once a rule serves the watch; `None`: one does.
+    /// `None`: in an encoding that is not read here.
+    events: Option<Events>,
+    /// Returns once the watch is served; `None`: it is.
     served: Option<Served>,
     ended: bool,
 }
 
 impl<B> Passing<B> {
-    pub(in crate::request) fn new(body: B, encoding: Encoding, served: Served) -> Self {
-        Self { body, events: Events::new(encoding), served: Some(served), ended: false }
+    pub(in crate::request) fn new(body: B, encoding: Option<Encoding>, served: Served) -> Self {
+        Self { body, events: encoding.map(Events::new), served: Some(served), ended: false }
     }
 }
 
@@ -77,16 +81,16 @@ where
         if this.served.as_mut().is_some_and(|served| served.as_mut().poll(cx).is_ready()) {
             this.served = None;
         }
-        if this.served.is_none() && this.events.is_between() {
+        if this.served.is_none() && this.events.as_ref().is_none_or(Events::is_between) {
             this.ended = true;
-            let farewell = watch::error_status(this.events.encoding, 410, "Expired", OUTDATED);
-            return Poll::Ready(Some(Ok(Frame::data(farewell))));
+            let farewell = |events: &Events| watch::error_status(events.encoding, 410, "Expired", OUTDATED);
+            return Poll::Ready(this.events.as_ref().map(|events| Ok(Frame::data(farewell(events)))));
         }
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
+            && let (Some(events), Some(data)) = (&mut this.events, frame.data_ref())
         {
-            this.events.pass(data);
+            events.pass(data);
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
     }
@@ -134,9 +138,50 @@ impl Events {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::{BodyExt as _, StreamBody};
     use proptest::prelude::*;
+    use tokio::sync::{mpsc, oneshot};
 
     use super::*;
+
+    type Sent = Result<Frame<Bytes>, crate::upstream::Error>;
+
+    /// A watch that is served as soon as that is said, and what the cloud sends.
+    fn passing(
+        encoding: Option<Encoding>,
+    ) -> (impl HttpBody<Data = Bytes, Error = BodyError> + Unpin, mpsc::Sender<Sent>, oneshot::Sender<()>) {
+        let (cloud, mut sent) = mpsc::channel(8);
+        let body = StreamBody::new(futures_util::stream::poll_fn(move |cx| sent.poll_recv(cx)));
+        let (serve, served) = oneshot::channel();
+        (Passing::new(body, encoding, Box::pin(async { drop(served.await) })), cloud, serve)
+    }
+
+    async fn next(body: &mut (impl HttpBody<Data = Bytes, Error = BodyError> + Unpin)) -> Option<String> {
+        let frame = body.frame().await?.unwrap();
+        Some(String::from_utf8_lossy(frame.data_ref().unwrap()).into_owned())
+    }
+
+    #[tokio::test]
+    async fn what_is_not_read_here_ends_with_the_piece_at_hand() {
+        let (mut body, cloud, serve) = passing(None);
+        cloud.send(Ok(Frame::data("half".into()))).await.unwrap();
+        assert_eq!(next(&mut body).await.as_deref(), Some("half"));
+        serve.send(()).unwrap();
+        assert_eq!(next(&mut body).await, None, "the cloud says nothing, and the watch ends all the same");
+        assert_eq!(next(&mut body).await, None);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_has_begun_is_waited_for() {
+        let (mut body, cloud, serve) = passing(Some(Encoding::Json));
+        cloud.send(Ok(Frame::data("{\"half\"".into()))).await.unwrap();
+        assert_eq!(next(&mut body).await.as_deref(), Some("{\"half\""));
+        serve.send(()).unwrap();
+        cloud.send(Ok(Frame::data(":1}\n".into()))).await.unwrap();
+        assert_eq!(next(&mut body).await.as_deref(), Some(":1}\n"));
+        assert!(next(&mut body).await.unwrap().contains("Expired"));
+        assert_eq!(next(&mut body).await, None);
+    }
 
     proptest! {
         /// However the stream is cut, it is between events where one has ended.

@@ -16,7 +16,7 @@ use super::item::{Item, name};
 use crate::kube::list::Encoding;
 use crate::kube::message::{self, Edit, Field};
 use crate::kube::schema::{METADATA, endpoint_slice, endpoints, meta};
-use crate::state::inputs::Facts;
+use crate::state::inputs::{Facts, HOSTNAME};
 
 /// Which endpoints stay.
 enum Near<'a> {
@@ -26,7 +26,7 @@ enum Near<'a> {
 
 pub(super) fn apply(facts: &Facts, node_name: &str, slices: bool, item: &Item<'_>) -> Result<Edit, FilterError> {
     let near = match topology_keys(facts, slices, item)? {
-        Some("kubernetes.io/hostname") => Near::Node(node_name),
+        Some(HOSTNAME) => Near::Node(node_name),
         Some("openyurt.io/nodepool" | "kubernetes.io/zone") => Near::Pool { facts, node_name },
         _ => return Ok(Edit::Keep),
     };

@@ -9,7 +9,6 @@ use crate::kube::message::{self, Field, Set};
 use crate::kube::proto::write_bytes;
 use crate::kube::schema::{METADATA, meta};
 use crate::state::rules::{RuleSet, Rules};
-use crate::state::told::Told;
 
 pub const BOTH: [Encoding; 2] = [Encoding::Json, Encoding::Protobuf];
 
@@ -117,7 +116,7 @@ pub fn filters(rules: RuleSet) -> Arc<Filters> {
         node_name: "n1".into(),
         inputs: Arc::default(),
         rules: Arc::new(Rules::new(rules)),
-        told: Told::default(),
+        told: Arc::default(),
         metrics: Arc::default(),
     })
 }

@@ -52,6 +52,18 @@ async fn all_that_a_request_waits_for_takes_two_seconds_together() {
     assert_eq!(chain.decision().to_string(), "forwardkubesvctraffic", "the others do not know what they go by");
 }
 
+#[test]
+fn a_rule_that_is_gone_has_no_figure() {
+    let mut rules = RuleSet::new(Agents::parse("*"), &[]);
+    rules.user = user_rule::parse("- {name: there, match: {resources: [pods]}, drop: true}", &[]).unwrap();
+    let filters = testing::filters(rules);
+    let counted = ["rule/there", "rule/gone", "servicetopology"].map(|label| {
+        filters.count(label);
+        filters.metrics.filter_errors.get(&FilterLabel { filter: label.to_owned() }).is_some()
+    });
+    assert_eq!(counted, [true, false, true]);
+}
+
 /// The order that users are told is the one that holds.
 #[test]
 fn the_docs_list_the_filters_in_their_order() {

@@ -14,7 +14,7 @@ use super::freshness::freshness;
 use super::presented::{Cursor, Form, Measured, Presented, checked};
 use super::table::table;
 use super::window::{self, Window};
-use super::{Offline, document};
+use super::{Offline, document, kinds};
 use crate::kube::list::{self, Encoding, Envelope};
 use crate::kube::media::{self, Media};
 use crate::kube::object::{self, TypeMeta};
@@ -126,8 +126,9 @@ pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context:
     let asks_for_items = !info.query.other;
     for (media, form) in offered(knowledge, context, chain.as_ref()).into_iter().filter(|_| asks_for_items) {
         let allowed = |version| window.allows(version).is_ok();
-        if let Some(view) = knowledge.covering(&names::scope(info, &media), &fields, allowed, window.limit.is_some())? {
+        if let Some(mut view) = knowledge.covering(&names::scope(info, &media), &fields, allowed, window.limit.is_some())? {
             window.allows(view.header.version_number())?;
+            view.header.kind = kinds::list_kind(knowledge, info, &view.header).await;
             return items(knowledge, context, &media, Presented { view, chain, form }, (&window, &selection)).await;
         }
     }

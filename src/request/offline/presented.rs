@@ -147,10 +147,10 @@ impl Presented {
         }
     }
 
-    /// What its items are as a whole.
+    /// What its items are as a whole. Where that is not known, either there are none or they say it themselves.
     pub(super) fn item_types(&self) -> TypeMeta {
         let header = &self.view.header;
-        TypeMeta { api_version: header.api_version.clone(), kind: header.item_kind().to_owned() }
+        TypeMeta { api_version: header.api_version.clone(), kind: header.item_kind().unwrap_or_default().to_owned() }
     }
 
     /// The next items; runs where it may block.

@@ -10,8 +10,8 @@ use crate::runtime::drain;
 use crate::runtime::metrics::Metrics;
 use crate::state::inputs::Inputs;
 use crate::state::rules::{Agents, RuleSet, Rules};
-use crate::store::record::{ListAsk, Subject};
-use crate::store::{Limits, Memory, Op, Parts, Sealer, Snapshot, Store, StoreError};
+use crate::store::record::{ListAsk, Subject, WatchAsk};
+use crate::store::{Document, Limits, Memory, Op, Parts, Sealer, Snapshot, Store, StoreError};
 
 #[derive(Default)]
 struct Busy {
@@ -59,7 +59,11 @@ fn offline(store: Arc<dyn Store>) -> Offline {
 }
 
 fn list_of_configmaps() -> (Context, Asked) {
-    let context = Context::of_node("/api/v1/namespaces/a/configmaps");
+    asked("/api/v1/namespaces/a/configmaps")
+}
+
+fn asked(target: &str) -> (Context, Asked) {
+    let context = Context::of_node(target);
     let uri = context.target.parse().unwrap();
     (context, Asked { uri, accept: None, content_type: None, if_none_match: None, body: Bytes::new() })
 }
@@ -122,4 +126,99 @@ async fn a_disk_that_hangs_costs_the_last_second_not_the_answer() {
     assert!(futures_util::poll!(&mut answer).is_pending(), "a refusal waits longer");
     tokio::time::advance(FLUSH_OR_REFUSE).await;
     assert_eq!(answer.await.unwrap_err().code, 403);
+}
+
+const SHOALS: &str = "/apis/x.io/v1/namespaces/a/fish";
+const FISH: &str = r#"{"apiVersion":"x.io/v1","kind":"Fish","metadata":{"name":"f","namespace":"a","resourceVersion":"5"}}"#;
+const EMPTY: &str = r#"{"apiVersion":"x.io/v1","items":[],"kind":"Shoal","metadata":{"continue":"","resourceVersion":"7"}}"#;
+
+async fn remember(knowledge: &Arc<Knowledge>, subject: Subject, body: &str) {
+    let mut recording = knowledge.record(subject, false);
+    recording.push(&Bytes::copy_from_slice(body.as_bytes()));
+    recording.finish();
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    knowledge.flush().await.unwrap();
+}
+
+/// A list that is not older than any before.
+fn shoal(knowledge: &Knowledge) -> Subject {
+    let (context, _) = asked(SHOALS);
+    knowledge.grant(&context.grant(crate::store::NODE));
+    let scope = names::scope(&context.info, &context.accepts[0]);
+    Subject::List(ListAsk { scope, continue_token: String::new(), quorum: true, pinned: false, started: u64::MAX })
+}
+
+async fn answer(offline: &Offline, target: &str) -> Result<Response, Refusal> {
+    let (context, asked) = asked(target);
+    offline.knowledge.as_ref().unwrap().grant(&context.grant(crate::store::NODE));
+    serve(offline, &context, asked).await
+}
+
+/// The frames of a watch from the beginning, up to its bookmark.
+async fn beginning(offline: &Offline) -> Result<String, u16> {
+    let target = format!(
+        "{SHOALS}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=60"
+    );
+    let mut body = answer(offline, &target).await.map_err(|refusal| refusal.code.as_u16())?.into_body();
+    let mut told = String::new();
+    while !told.contains("BOOKMARK") {
+        told += std::str::from_utf8(body.frame().await.unwrap().unwrap().data_ref().unwrap()).unwrap();
+    }
+    Ok(told)
+}
+
+/// What a document of `/openapi/v3` says of it.
+async fn describe(knowledge: &Arc<Knowledge>) {
+    let kind = |kind: &str| serde_json::json!({"group": "x.io", "version": "v1", "kind": kind});
+    let content = serde_json::json!({"application/json": {"schema": {"$ref": "#/components/schemas/io.x.v1.FishList"}}});
+    let document = serde_json::json!({
+        "paths": {SHOALS.replace("/a/", "/{namespace}/"): {
+            "get": {"x-kubernetes-group-version-kind": kind("Fish"), "responses": {"200": {"content": content}}},
+        }},
+        "components": {"schemas": {"io.x.v1.FishList": {"x-kubernetes-group-version-kind": [kind("Shoal")]}}},
+    });
+    let head = Document { content_type: "application/json".into(), etag: String::new(), at: 0, body: Vec::new() };
+    let name = names::openapi(&asked(SHOALS).0.info);
+    remember(knowledge, Subject::Document { name, head }, &document.to_string()).await;
+}
+
+/// A definition may give the lists of its resource any name.
+#[tokio::test]
+async fn a_list_may_have_any_name() {
+    let offline = offline(Arc::new(Memory::default()));
+    let knowledge = offline.knowledge.as_ref().unwrap();
+    let list = EMPTY.replace("[]", &format!("[{FISH}]"));
+    remember(knowledge, shoal(knowledge), &list).await;
+    let answered = answer(&offline, SHOALS).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(String::from_utf8_lossy(&answered).trim_end(), list);
+    let told = beginning(&offline).await.unwrap();
+    assert!(told.starts_with(&format!(r#"{{"type":"ADDED","object":{FISH}}}"#)), "{told}");
+    assert!(told.contains(r#""kind":"Fish","#) && !told.contains("Shoal"), "{told}");
+}
+
+#[tokio::test]
+async fn the_kind_of_what_is_not_there_is_looked_up_or_not_said() {
+    let offline = offline(Arc::new(Memory::default()));
+    let knowledge = offline.knowledge.as_ref().unwrap();
+    remember(knowledge, shoal(knowledge), EMPTY).await;
+    assert_eq!(beginning(&offline).await, Err(503), "a bookmark of nobody knows what");
+    describe(knowledge).await;
+    let told = beginning(&offline).await.unwrap();
+    assert!(told.contains(r#""kind":"Fish""#), "{told}");
+}
+
+#[tokio::test]
+async fn a_watch_does_not_say_what_a_list_is_called() {
+    let offline = offline(Arc::new(Memory::default()));
+    let knowledge = offline.knowledge.as_ref().unwrap();
+    let Subject::List(ListAsk { scope, .. }) = shoal(knowledge) else { unreachable!() };
+    let end = r#"{"apiVersion":"x.io/v1","kind":"Fish","metadata":{"annotations":{"k8s.io/initial-events-end":"true"},"resourceVersion":"7"}}"#;
+    let told = format!("{{\"type\":\"ADDED\",\"object\":{FISH}}}\n{{\"type\":\"BOOKMARK\",\"object\":{end}}}\n");
+    let ask = WatchAsk { scope, resource_version: String::new(), send_initial_events: true, pinned: false };
+    remember(knowledge, Subject::Watch(ask), &told).await;
+    describe(knowledge).await;
+    let answered = answer(&offline, SHOALS).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(String::from_utf8_lossy(&answered).trim_end(), EMPTY.replace("[]", &format!("[{FISH}]")));
 }

@@ -13,11 +13,11 @@ use http::StatusCode;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::Offline;
 use super::answer::{channel_body, content_type, is_selectable, offered, selection, unknown};
 use super::fields::fields;
 use super::freshness::freshness;
 use super::presented::{Cursor, Form, Presented};
+use super::{Offline, kinds};
 use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
 use crate::kube::object::{self, TypeMeta};
@@ -88,7 +88,9 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
     };
     let (media, form, view) = found?;
     let header = view.header.clone();
-    let types = TypeMeta { api_version: header.api_version.clone(), kind: header.item_kind().to_owned() };
+    // A bookmark has to say it.
+    let kind = kinds::item_kind(knowledge, info, &header).await.ok_or_else(|| unknown(knowledge, context))?;
+    let types = TypeMeta { api_version: header.api_version.clone(), kind };
     let initial = match initial(context, Presented { view, chain: chain.clone(), form: form.clone() }) {
         Initial::Items { shown, bookmark } => {
             let shown = shown.measure(knowledge, Cursor::ALL).await?.shown;

@@ -1,7 +1,8 @@
 //! The cloud's answer as its client is to see it.
 //!
 //! Lists and watches stream; a single object is looked at whole, for a filter may say that it is not there. An answer
-//! in a representation that no filter reads is refused if one of them is for safety.
+//! in a representation that no filter reads is refused if one of them is for safety, and a watch in it that is passed on
+//! ends when the decision would be another one.
 
 use std::io::Read as _;
 
@@ -17,7 +18,7 @@ use crate::kube::list::Encoding;
 use crate::kube::media::{self, Form, Media};
 use crate::kube::message::Edit;
 use crate::request::context::{BodyError, Context, Refusal, Response, Whose, full};
-use crate::request::filter::{self, Beginning, Chain, Filtered, Source, Transform};
+use crate::request::filter::{self, Beginning, Chain, Filtered, Passing, Source, Transform};
 use crate::request::names;
 
 /// The largest single object.
@@ -42,7 +43,11 @@ pub(super) async fn answer(
                 format!("filter {filter} serves this and cannot read {content_type:?}: ask for application/json"),
             ));
         }
-        return Ok(Response::from_parts(parts, body.map_err(BodyError::from).boxed_unsync()));
+        let body = match verb {
+            "watch" => Passing::new(body, None, Box::pin(async move { chain.outdated().await })).boxed_unsync(),
+            _ => body.map_err(BodyError::from).boxed_unsync(),
+        };
+        return Ok(Response::from_parts(parts, body));
     };
     let gzip = parts.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
     parts.headers.remove(CONTENT_LENGTH);

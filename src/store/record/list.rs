@@ -50,6 +50,7 @@ impl<'a> Items<'a> {
     pub(super) fn begin(knowledge: &'a Knowledge, scope: Scope) -> Self {
         let partial = Partial {
             scope,
+            item_kind: String::new(),
             id: knowledge.fresh_id(),
             epoch: knowledge.writer().epoch(),
             items: 0,
@@ -70,6 +71,9 @@ impl<'a> Items<'a> {
 
     pub(super) fn add(&mut self, encoding: Encoding, item: &[u8]) -> Result<(), Reason> {
         let meta = object::meta(encoding, item).map_err(|_| "unreadable item")?;
+        if self.partial.items == 0 {
+            self.partial.item_kind = object::own_kind(encoding, item).unwrap_or_default();
+        }
         let key = keys::item(self.partial.id, &meta.namespace, &meta.name);
         let row = self.knowledge.sealer().seal(&key, item);
         self.bytes += row.len() + key.len();
@@ -108,6 +112,8 @@ impl<'a> Items<'a> {
             id: self.partial.id,
             scope: ask.scope.clone(),
             kind: envelope.kind,
+            kind_is_guess: false,
+            item_kind: std::mem::take(&mut self.partial.item_kind),
             api_version: envelope.api_version,
             sorted_keys: envelope.sorted_keys,
             resource_version: envelope.resource_version,

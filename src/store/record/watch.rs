@@ -84,7 +84,7 @@ impl Follower<'_> {
             }
         }
         let version = version_number(&meta.resource_version);
-        self.apply(kind, &meta, &item, version);
+        self.apply(kind, (&types.kind, &meta), &item, version);
         Ok(())
     }
 
@@ -95,6 +95,9 @@ impl Follower<'_> {
             id: items.partial.id,
             scope: self.ask.scope.clone(),
             kind: format!("{}List", head.kind),
+            // A definition may have named it otherwise; those of Kubernetes are all named so.
+            kind_is_guess: head.sorted,
+            item_kind: head.kind.to_owned(),
             api_version: head.api_version.to_owned(),
             sorted_keys: head.sorted,
             resource_version,
@@ -107,7 +110,7 @@ impl Follower<'_> {
         items.replace(header, |(old, new)| new.version_number() >= old.version_number()).await
     }
 
-    fn apply(&mut self, kind: EventType, meta: &object::Meta, item: &[u8], version: u64) {
+    fn apply(&mut self, kind: EventType, (own_kind, meta): (&str, &object::Meta), item: &[u8], version: u64) {
         let Some(seen) = self.seen else { return };
         self.seen = Some(seen.max(version));
         if self.ops.is_empty() {
@@ -137,6 +140,7 @@ impl Follower<'_> {
             EventType::Error | EventType::Other => return,
         }
         meta.resource_version.clone_into(&mut header.resource_version);
+        own_kind.clone_into(&mut header.item_kind);
         header.updated = now_ms();
         header.pinned |= self.ask.pinned;
         let op = self.knowledge.set_header(header);

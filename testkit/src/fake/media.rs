@@ -14,6 +14,9 @@ use super::{json, proto};
 /// Bodies above this are compressed, as the real server does.
 const GZIP_ABOVE: usize = 128 * 1024;
 
+/// A watch in CBOR. What is in it is JSON here: this is for those who pass it on without a look.
+pub(crate) const CBOR: &str = "application/cbor-seq";
+
 pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// One of the two encodings.
@@ -37,7 +40,7 @@ impl Media {
             }
             match kind {
                 PROTOBUF if proto => return Ok(Self::Proto),
-                "application/json" | "application/*" | "*/*" => return Ok(Self::Json),
+                "application/json" | "application/*" | "*/*" | CBOR => return Ok(Self::Json),
                 _ => {}
             }
         }
