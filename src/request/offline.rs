@@ -116,6 +116,7 @@ pub async fn serve(offline: &Offline, context: &Context, asked: Asked) -> Result
     let Some(knowledge) = &offline.knowledge else {
         return Err(Refusal::unavailable("the link to the cloud is down, and nothing is remembered in this working mode"));
     };
+    knowledge.see(&context.component);
     let mut flush = std::pin::pin!(knowledge.catch_up());
     let visible = tokio::time::timeout(FLUSH, flush.as_mut()).await.is_ok();
     let began = tokio::time::Instant::now();

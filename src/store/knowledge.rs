@@ -25,6 +25,8 @@ use crate::runtime::metrics::Metrics;
 pub struct Limits {
     /// Bytes of items on disk.
     pub cache_max_bytes: u64,
+    /// Items, and rows that stand for themselves.
+    pub cache_max_objects: u64,
     /// Bytes that wait in memory to be remembered.
     pub queue_bytes: usize,
     /// One object; larger ones are not remembered.
@@ -37,7 +39,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { cache_max_bytes: 256 << 20, queue_bytes: 8 << 20, max_item: 8 << 20, max_document: 8 << 20, journal_entries: 4096 }
+        Self {
+            cache_max_bytes: 256 << 20,
+            cache_max_objects: 200_000,
+            queue_bytes: 8 << 20,
+            max_item: 8 << 20,
+            max_document: 8 << 20,
+            journal_entries: 4096,
+        }
     }
 }
 

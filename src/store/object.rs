@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::collection::{Scope, version_number};
-use super::{Knowledge, ListView, StoreError, keys};
+use super::{Knowledge, ListView, Readers, StoreError, keys};
 
 /// Which object, in which representation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct ObjectRecord {
     /// Kubelet's: never given up for space.
     #[serde(default)]
     pub pinned: bool,
+    #[serde(default)]
+    pub readers: Readers,
 }
 
 /// What is known of one object.
@@ -112,12 +114,19 @@ impl Knowledge {
                         at: header.updated,
                         absent: false,
                         pinned: header.pinned,
+                        readers: header.readers,
                     };
                     Found::Object { record, item }
                 }
             };
         }
         Ok(best)
+    }
+
+    /// What is known of an object by itself, without the object.
+    pub(super) fn object_record(&self, key: &[u8]) -> Option<ObjectRecord> {
+        let row = self.snapshot().ok()?.read(key).ok()??;
+        split(key, &mut self.sealer().open_row(key, row).ok()?).ok()
     }
 
     /// What follows in the names of documents that begin with `name` and a NUL.

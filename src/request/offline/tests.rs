@@ -11,7 +11,7 @@ use crate::runtime::metrics::Metrics;
 use crate::state::inputs::Inputs;
 use crate::state::rules::{Agents, RuleSet, Rules};
 use crate::store::record::{ListAsk, Subject};
-use crate::store::{Limits, Memory, Op, Parts, Sealer, Snapshot, Store, StoreError};
+use crate::store::{Limits, Memory, Op, Parts, Reader, Sealer, Snapshot, Store, StoreError};
 
 #[derive(Default)]
 struct Busy {
@@ -90,7 +90,7 @@ async fn a_busy_disk_is_no_reason_to_say_that_the_node_does_not_know() {
     let (context, asked) = list_of_configmaps();
     knowledge.grant(&context.grant(crate::store::NODE));
     let scope = names::scope(&context.info, &context.accepts[0]);
-    let ask = ListAsk { scope, continue_token: String::new(), quorum: true, pinned: false, started: 0 };
+    let ask = ListAsk { scope, continue_token: String::new(), quorum: true, reader: Reader::default(), started: 0 };
     let mut recording = knowledge.record(Subject::List(ask), false);
     let body = r#"{"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[]}"#;
     recording.push(&Bytes::from_static(body.as_bytes()));
@@ -122,4 +122,55 @@ async fn a_disk_that_hangs_costs_the_last_second_not_the_answer() {
     assert!(futures_util::poll!(&mut answer).is_pending(), "a refusal waits longer");
     tokio::time::advance(FLUSH_OR_REFUSE).await;
     assert_eq!(answer.await.unwrap_err().code, 403);
+}
+
+/// One Pod for each node, as a LIST has them; no node: it is not scheduled yet.
+fn list_of_pods(nodes: &[&str]) -> String {
+    let pod = |(index, node): (usize, &&str)| {
+        let spec = if node.is_empty() { String::new() } else { format!(r#","spec":{{"nodeName":"{node}"}}"#) };
+        format!(r#"{{"metadata":{{"name":"p-{index}","namespace":"a","resourceVersion":"5"}}{spec}}}"#)
+    };
+    let pods: Vec<String> = nodes.iter().enumerate().map(pod).collect();
+    format!(r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{"resourceVersion":"7"}},"items":[{}]}}"#, pods.join(","))
+}
+
+async fn page(offline: &Offline, target: &str) -> (Vec<String>, String) {
+    let context = Context::of_node(target);
+    offline.knowledge.as_ref().unwrap().grant(&context.grant(crate::store::NODE));
+    let uri = context.target.parse().unwrap();
+    let asked = Asked { uri, accept: None, content_type: None, if_none_match: None, body: Bytes::new() };
+    let answer = serve(offline, &context, asked).await.unwrap();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let list: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let names = list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned());
+    (names.collect(), list["metadata"]["continue"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn pages_of_a_nodes_pods_go_on_while_there_are_more() {
+    for case in 0..243_usize {
+        let nodes: Vec<&str> = (0..5).map(|place| ["n-1", "n-2", ""][case / 3_usize.pow(place) % 3]).collect();
+        let offline = offline(Arc::new(Memory::default()));
+        let knowledge = offline.knowledge.as_ref().unwrap();
+        let list = Context::of_node("/api/v1/pods");
+        let scope = names::scope(&list.info, &list.accepts[0]);
+        let ask = ListAsk { scope, continue_token: String::new(), quorum: true, reader: Reader::default(), started: 0 };
+        let mut recording = knowledge.record(Subject::List(ask), false);
+        recording.push(&Bytes::from(list_of_pods(&nodes)));
+        recording.finish();
+        knowledge.catch_up().await.unwrap();
+        for (node, limit) in ["n-1", ""].into_iter().flat_map(|node| (1..4).map(move |limit| (node, limit))) {
+            let mut left: Vec<String> = (0..5).filter(|index| nodes[*index] == node).map(|index| format!("p-{index}")).collect();
+            let target = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}&limit={limit}");
+            let (names, mut token) = page(&offline, &target).await;
+            assert_eq!(names, left.drain(..limit.min(left.len())).collect::<Vec<_>>(), "{nodes:?} {node} {limit}");
+            assert_eq!(!token.is_empty(), !left.is_empty(), "{nodes:?} {node} {limit}: no other is seen behind the last");
+            while !token.is_empty() {
+                let names;
+                (names, token) = page(&offline, &format!("{target}&continue={token}")).await;
+                assert_eq!(names, left.drain(..limit.min(left.len())).collect::<Vec<_>>(), "{nodes:?} {node} {limit}");
+            }
+            assert!(left.is_empty(), "{nodes:?} {node} {limit}: {left:?} never came");
+        }
+    }
 }

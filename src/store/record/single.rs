@@ -4,10 +4,10 @@ use super::{ObjectAsk, Parts, Reason};
 use crate::kube::object;
 use crate::store::knowledge::now_ms;
 use crate::store::object::{Document, ObjectRecord, join};
-use crate::store::{Knowledge, ObjectKey, keys};
+use crate::store::{Knowledge, ObjectKey, Readers, keys};
 
 pub(super) async fn object(knowledge: &Knowledge, ask: ObjectAsk, mut parts: Parts) -> Result<(), Reason> {
-    let ObjectAsk { key, pinned } = ask;
+    let ObjectAsk { key, reader } = ask;
     let full = parts.whole(knowledge.limits.max_item).await?;
     let encoding = key.scope.encoding();
     let (types, item) = object::into_item(encoding, &full).map_err(|_| "unreadable item")?;
@@ -15,15 +15,21 @@ pub(super) async fn object(knowledge: &Knowledge, ask: ObjectAsk, mut parts: Par
     if meta.name != key.name {
         return Err("another object than asked for");
     }
-    let record = ObjectRecord {
+    let mut record = ObjectRecord {
         kind: types.kind,
         api_version: types.api_version,
         resource_version: meta.resource_version,
         at: now_ms(),
         absent: false,
-        pinned,
+        pinned: reader.node,
+        readers: Readers::of(&reader),
     };
     let row = key.key();
+    // Whose it was it stays.
+    if let Some(old) = knowledge.object_record(&row) {
+        record.pinned |= old.pinned;
+        record.readers.note_all(&old.readers);
+    }
     knowledge.recent.forget(&row);
     knowledge.put(row, &join(&record, &item)).then_some(()).ok_or("store behind")
 }
@@ -44,6 +50,7 @@ impl Knowledge {
             at: now_ms(),
             absent: true,
             pinned: false,
+            readers: Readers::default(),
         };
         // Only worth a row if something else is known, or was asked before: the same
         // absence again within a minute is not written again.
