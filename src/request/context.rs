@@ -35,6 +35,10 @@ pub enum BodyError {
     Store(String),
 }
 
+/// Stands among the extensions of an answer whose bytes are the hub's own: filtered, or from the store.
+#[derive(Debug, Clone, Copy)]
+pub struct Own;
+
 /// Whose request it is. The User-Agent is no part of it.
 #[derive(Debug, Clone, Default)]
 pub enum Caller {
@@ -75,6 +79,8 @@ pub struct Context {
     pub accepts: Vec<Media>,
     /// How it wants the text of JSON laid out.
     pub layout: Layout,
+    /// It refuses an answer that is not compressed.
+    pub must_be_gzip: bool,
     /// The client asks in somebody else's name: nothing of it is remembered.
     pub impersonated: bool,
     pub caller: Caller,
@@ -152,6 +158,7 @@ impl Context {
             info: crate::kube::request::parse(&http::Method::GET, &uri).expect("a test's own target"),
             accepts: crate::kube::media::accepted(None),
             layout: Layout::Compact,
+            must_be_gzip: false,
             impersonated: false,
             caller: Caller::Node,
             route: "",

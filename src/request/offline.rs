@@ -23,7 +23,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, IF_NONE_MATCH};
 use http::{HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 
-use super::context::{Context, Refusal, Request, Response};
+use super::context::{Context, Own, Refusal, Request, Response};
 use super::filter::Filters;
 use crate::kube::layout::{Layout, Relayout};
 use crate::runtime::drain::Ending;
@@ -134,6 +134,12 @@ pub async fn serve(offline: &Offline, context: &Context, asked: Asked) -> Result
 
 async fn answer(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context, asked: &Asked) -> Result<Response, Refusal> {
     authorize::authorize(knowledge, context)?;
+    let mut response = known(offline, knowledge, context, asked).await?;
+    response.extensions_mut().insert(Own);
+    Ok(response)
+}
+
+async fn known(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context, asked: &Asked) -> Result<Response, Refusal> {
     let info = &context.info;
     let laid_out = |response| laid_out(context.layout, response);
     match info.verb.as_str() {
