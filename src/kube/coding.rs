@@ -2,22 +2,35 @@
 //!
 //! Source: RFC 9110, 12.4.2 and 12.5.3.
 
-/// Whether the client takes gzip and refuses an answer as it is, so that it has to be compressed. A client that says
-/// nothing, or what cannot be read, takes it as it is.
-pub fn must_be_gzip<'a>(fields: impl Iterator<Item = &'a str>) -> bool {
-    let (mut gzip, mut identity, mut others) = (None, None, None);
-    for (coding, taken) in fields.flat_map(|field| field.split(',')).filter_map(taken) {
-        let known = match coding.to_ascii_lowercase().as_str() {
-            "gzip" | "x-gzip" => &mut gzip,
-            "identity" => &mut identity,
-            "*" => &mut others,
-            _ => continue,
-        };
-        // Where it is said twice, what is allowed counts.
-        *known = Some(known.unwrap_or(false) || taken);
+/// What a client takes. One that says nothing, or what cannot be read, takes an answer as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Codings {
+    pub gzip: bool,
+    /// An answer as it is.
+    pub identity: bool,
+}
+
+impl Codings {
+    /// Of all fields of that name.
+    pub fn of<'a>(fields: impl Iterator<Item = &'a str>) -> Self {
+        let (mut gzip, mut identity, mut others) = (None, None, None);
+        for (coding, taken) in fields.flat_map(|field| field.split(',')).filter_map(taken) {
+            let known = match coding.to_ascii_lowercase().as_str() {
+                "gzip" | "x-gzip" => &mut gzip,
+                "identity" => &mut identity,
+                "*" => &mut others,
+                _ => continue,
+            };
+            // Where it is said twice, what is allowed counts.
+            *known = Some(known.unwrap_or(false) || taken);
+        }
+        Self { gzip: gzip.or(others).unwrap_or(false), identity: identity.or(others).unwrap_or(true) }
     }
-    let refuses_identity = !identity.or(others).unwrap_or(true);
-    refuses_identity && gzip.or(others).unwrap_or(false)
+
+    /// Whether an answer has to be compressed.
+    pub fn must_be_gzip(self) -> bool {
+        self.gzip && !self.identity
+    }
 }
 
 /// A coding, and whether its weight is above zero; `None`: this is no element of the list.
@@ -44,7 +57,7 @@ fn weight(parameter: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::must_be_gzip;
+    use super::Codings;
 
     #[test]
     fn only_who_refuses_it_as_it_is_and_takes_gzip_gets_gzip() {
@@ -83,8 +96,18 @@ mod tests {
             ("gzip;q=1.5, identity;q=0", false),
             (",,gzip,,identity;q=0,,", true),
         ] {
-            assert_eq!(must_be_gzip([field].into_iter()), expected, "{field:?}");
+            assert_eq!(Codings::of([field].into_iter()).must_be_gzip(), expected, "{field:?}");
         }
-        assert!(must_be_gzip(["gzip", "identity;q=0"].into_iter()), "fields of one name are one list");
+        let both = Codings::of(["gzip", "identity;q=0"].into_iter());
+        assert!(both.must_be_gzip(), "fields of one name are one list");
+    }
+
+    #[test]
+    fn who_takes_gzip() {
+        for (field, expected) in
+            [("", false), ("gzip", true), ("br", false), ("*", true), ("gzip;q=0, *", false), ("br, gzip;q=0.1", true)]
+        {
+            assert_eq!(Codings::of([field].into_iter()), Codings { gzip: expected, identity: true }, "{field:?}");
+        }
     }
 }

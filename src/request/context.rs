@@ -8,6 +8,7 @@ use http::StatusCode;
 use http_body_util::{BodyExt as _, Full};
 
 use super::accept::Peer;
+use crate::kube::coding::Codings;
 use crate::kube::layout::Layout;
 use crate::kube::media::Media;
 use crate::kube::request::RequestInfo;
@@ -79,8 +80,8 @@ pub struct Context {
     pub accepts: Vec<Media>,
     /// How it wants the text of JSON laid out.
     pub layout: Layout,
-    /// It refuses an answer that is not compressed.
-    pub must_be_gzip: bool,
+    /// Whether it takes gzip, and an answer without.
+    pub codings: Codings,
     /// The client asks in somebody else's name: nothing of it is remembered.
     pub impersonated: bool,
     pub caller: Caller,
@@ -158,7 +159,7 @@ impl Context {
             info: crate::kube::request::parse(&http::Method::GET, &uri).expect("a test's own target"),
             accepts: crate::kube::media::accepted(None),
             layout: Layout::Compact,
-            must_be_gzip: false,
+            codings: Codings::of(std::iter::empty()),
             impersonated: false,
             caller: Caller::Node,
             route: "",

@@ -17,7 +17,7 @@ use http_body_util::BodyExt as _;
 use super::Path;
 use super::accept::Peer;
 use super::context::{Body, Caller, Context, Own, Refusal, Request, Response, Whose, full};
-use crate::kube::coding;
+use crate::kube::coding::Codings;
 use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
 use crate::kube::media;
@@ -40,7 +40,7 @@ pub fn begin(peer: Arc<Peer>, request: &Request) -> Context {
         info: RequestInfo::default(),
         accepts: media::accepted(request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok())),
         layout: Layout::Compact,
-        must_be_gzip: must_be_gzip(request.headers()),
+        codings: codings(request.headers()),
         impersonated: is_impersonated(request.headers()),
         caller: Caller::Nobody,
         route: "refuse",
@@ -74,15 +74,15 @@ pub fn finish(path: &Path, mut context: Context, result: Result<Response, Refusa
             status(&refusal).into_parts()
         }
     };
-    if context.must_be_gzip && is_compressed(&context, &parts, &body) {
+    if context.codings.must_be_gzip() && is_compressed(&context, &parts, &body) {
         body = gzip::gzipped(&mut parts, body);
     }
     let observed = Observed::new(path, context, parts.status, body);
     Response::from_parts(parts, observed.boxed_unsync())
 }
 
-fn must_be_gzip(headers: &http::HeaderMap) -> bool {
-    coding::must_be_gzip(headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()))
+fn codings(headers: &http::HeaderMap) -> Codings {
+    Codings::of(headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()))
 }
 
 /// Whether an answer is compressed for a client that insists: what the hub says itself, but no watch, as the

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::collection::{Header, ListView, Scope};
+use super::document::Etags;
 use super::grant::now;
 use super::journal::Journal;
 use super::page::Pages;
@@ -76,6 +77,7 @@ pub struct Knowledge {
     pub(super) recent: Recent,
     pub(super) repeats: Repeats,
     pub(super) pages: Pages,
+    pub(super) etags: Etags,
     journal: Mutex<Journal>,
     used: Mutex<HashMap<Vec<u8>, u64>>,
     /// Where answers are taken apart.
@@ -126,6 +128,7 @@ impl Knowledge {
             recent: Recent::default(),
             repeats: Repeats::default(),
             pages: Pages::default(),
+            etags: Etags::default(),
             journal: Mutex::default(),
             used: Mutex::default(),
             tasks,

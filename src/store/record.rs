@@ -221,6 +221,11 @@ impl Parts {
         }
     }
 
+    /// Takes the body as it comes, compressed or not; says which.
+    fn keep_packed(&mut self) -> bool {
+        self.gzip.take().is_some()
+    }
+
     /// Some plain bytes of what was received so far.
     fn unpack(&mut self) -> Result<Option<Bytes>, Reason> {
         let Some(gzip) = &mut self.gzip else { return Ok(None) };

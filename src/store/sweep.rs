@@ -8,8 +8,9 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::budget::{self, Bounds, Candidate, Why};
+use super::document::Document;
 use super::grant::{GrantRecord, Known, NODE, issued_token, now};
-use super::object::{Document, ObjectRecord, split};
+use super::object::{ObjectRecord, split};
 use super::readers::{Seen, seen_at};
 use super::writer::Batch;
 use super::{Header, Knowledge, Op, StoreError, keys};

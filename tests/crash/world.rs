@@ -230,7 +230,7 @@ impl Step {
                 pass(recording, &body, true).await;
             }
             Self::Document { name, body } => {
-                let head = Document { content_type: "text/plain".into(), etag: String::new(), at: 0, body: Vec::new() };
+                let head = Document { content_type: "text/plain".into(), ..Document::default() };
                 let recording = knowledge.record(Subject::Document { name: name.into(), head }, false);
                 pass(recording, &body, true).await;
             }

@@ -55,7 +55,7 @@ fn grant() -> Grant {
 }
 
 fn document(body: &str) -> Document {
-    Document { content_type: "application/json".into(), etag: "\"e\"".into(), at: 0, body: body.into() }
+    Document { content_type: "application/json".into(), etag: "\"e\"".into(), body: body.into(), ..Document::default() }
 }
 
 fn entry() -> Entry {

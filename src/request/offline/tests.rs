@@ -11,7 +11,7 @@ use crate::runtime::metrics::Metrics;
 use crate::state::inputs::Inputs;
 use crate::state::rules::{Agents, RuleSet, Rules};
 use crate::store::record::{ListAsk, Subject};
-use crate::store::{Limits, Memory, Op, Parts, Reader, Sealer, Snapshot, Store, StoreError};
+use crate::store::{Document, Limits, Memory, Op, Parts, Reader, Sealer, Snapshot, Store, StoreError};
 
 #[derive(Default)]
 struct Busy {
@@ -171,6 +171,47 @@ async fn pages_of_a_nodes_pods_go_on_while_there_are_more() {
                 assert_eq!(names, left.drain(..limit.min(left.len())).collect::<Vec<_>>(), "{nodes:?} {node} {limit}");
             }
             assert!(left.is_empty(), "{nodes:?} {node} {limit}: {left:?} never came");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_document_that_came_compressed_goes_out_so_to_whom_takes_it() {
+    use std::io::Write as _;
+
+    use crate::kube::coding::Codings;
+    let plain = format!(r#"{{"swagger":"2.0","text":"{}"}}"#, "text ".repeat(50_000));
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(plain.as_bytes()).unwrap();
+    let packed = encoder.finish().unwrap();
+    let offline = offline(Arc::new(Memory::default()));
+    let knowledge = offline.knowledge.as_ref().unwrap();
+    let head = Document { content_type: "application/json".into(), ..Document::default() };
+    let mut recording = knowledge.record(Subject::Document { name: "/openapi/v2\0application/json".into(), head }, true);
+    recording.push(&Bytes::from(packed.clone()));
+    recording.finish();
+    for (encodings, layout, is_packed) in [
+        ("gzip, deflate", Layout::Compact, true),
+        ("gzip, identity;q=0", Layout::Compact, true),
+        ("", Layout::Compact, false),
+        ("gzip;q=0", Layout::Compact, false),
+        ("gzip", Layout::Indented, false),
+    ] {
+        let mut context = Context::of_node("/openapi/v2");
+        (context.codings, context.layout) = (Codings::of([encodings].into_iter()), layout);
+        knowledge.grant(&context.grant(crate::store::NODE));
+        let uri = context.target.parse().unwrap();
+        let asked = Asked { uri, accept: None, content_type: None, if_none_match: None, body: Bytes::new() };
+        let answer = serve(&offline, &context, asked).await.unwrap();
+        let headers = answer.headers();
+        assert_eq!(headers.get("content-encoding").is_some_and(|coding| coding == "gzip"), is_packed, "{encodings}");
+        assert_eq!(headers["vary"], "Accept-Encoding");
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        if is_packed || layout == Layout::Compact {
+            assert!(body == if is_packed { packed.clone() } else { plain.clone().into_bytes() }, "{encodings}");
+        }
+        if !is_packed {
+            assert!(serde_json::from_slice::<serde_json::Value>(&body).is_ok(), "{encodings}");
         }
     }
 }

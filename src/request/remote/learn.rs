@@ -82,7 +82,7 @@ fn subject(knowledge: &Knowledge, context: &Context, chain: Option<&Chain>, part
         return None;
     }
     let etag = parts.headers.get(ETAG).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let head = Document { content_type: content_type.to_owned(), etag: etag.to_owned(), at: 0, body: Vec::new() };
+    let head = Document { content_type: content_type.to_owned(), etag: etag.to_owned(), ..Document::default() };
     let name = if info.is_discovery() { names::discovery(info, content_type) } else { names::document(context, chain) };
     Some(Subject::Document { name, head })
 }

@@ -2,8 +2,9 @@
 
 use super::{ObjectAsk, Parts, Reason};
 use crate::kube::object;
+use crate::store::document::{Document, unpack};
 use crate::store::knowledge::now_ms;
-use crate::store::object::{Document, ObjectRecord, join};
+use crate::store::object::{ObjectRecord, join};
 use crate::store::{Knowledge, ObjectKey, Readers, keys};
 
 pub(super) async fn object(knowledge: &Knowledge, ask: ObjectAsk, mut parts: Parts) -> Result<(), Reason> {
@@ -35,9 +36,19 @@ pub(super) async fn object(knowledge: &Knowledge, ask: ObjectAsk, mut parts: Par
 }
 
 pub(super) async fn document(knowledge: &Knowledge, name: &str, mut head: Document, mut parts: Parts) -> Result<(), Reason> {
-    let body = parts.whole(knowledge.limits.max_document).await?;
+    head.gzip = parts.keep_packed();
+    let limit = knowledge.limits.max_document;
+    let body = parts.whole(limit).await?;
+    if head.gzip {
+        unpack(&body, limit, |_| {}).map_err(|_| "bad gzip")?;
+    }
     head.at = now_ms();
-    knowledge.put(keys::key(keys::DOCUMENT, &[name]), &join(&head, &body)).then_some(()).ok_or("store behind")
+    let (row, epoch) = (keys::key(keys::DOCUMENT, &[name]), knowledge.writer().epoch());
+    if !knowledge.put(row.clone(), &join(&head, &body)) {
+        return Err("store behind");
+    }
+    knowledge.note_etag(row, epoch, &head.etag);
+    Ok(())
 }
 
 impl Knowledge {
