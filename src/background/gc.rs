@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::state::link::Link;
@@ -29,18 +30,14 @@ pub struct Gc {
 impl Gc {
     /// Sweeps after new lists and every minute; garbage and rights every period.
     pub async fn run(self) {
-        let mut link = self.link.watch();
-        let mut up_since = Instant::now();
+        let mut up = Up::new(&self.link);
         let mut rarely = Instant::now() + Duration::from_secs(60);
         loop {
             tokio::select! {
                 () = self.knowledge.sweep_wanted() => {}
                 () = tokio::time::sleep(SWEEP) => {}
             }
-            if link.has_changed().unwrap_or(false) || !*link.borrow_and_update() {
-                link.mark_unchanged();
-                up_since = Instant::now();
-            }
+            let all_are_back = up.lasts() >= RETURN;
             let pinned = self.rules.current();
             let pins = |agent: &str| pinned.cache_agents.names(agent);
             if let Err(error) = self.knowledge.sweep(pins).await {
@@ -48,7 +45,7 @@ impl Gc {
             }
             if Instant::now() >= rarely {
                 rarely = Instant::now() + self.period;
-                self.sweep_rarely(up_since.elapsed() >= RETURN, pins).await;
+                self.sweep_rarely(all_are_back, pins).await;
             }
         }
     }
@@ -61,5 +58,49 @@ impl Gc {
         if let Err(error) = self.knowledge.sweep_rights(GRANT_AGE).await {
             tracing::warn!(%error, "old grants could not be swept");
         }
+    }
+}
+
+/// For how long the link has been up, without a cut in between.
+struct Up {
+    link: watch::Receiver<bool>,
+    since: Instant,
+}
+
+impl Up {
+    fn new(link: &Link) -> Self {
+        Self { link: link.watch(), since: Instant::now() }
+    }
+
+    fn lasts(&mut self) -> Duration {
+        let was_cut = self.link.has_changed().unwrap_or(false);
+        if !*self.link.borrow_and_update() || was_cut {
+            self.since = Instant::now();
+        }
+        self.since.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cut_however_short_begins_the_time_anew() {
+        let link = Link::new(1);
+        let mut up = Up::new(&link);
+        tokio::time::advance(RETURN).await;
+        assert_eq!(up.lasts(), RETURN);
+        link.set(0, false);
+        link.set(0, true);
+        tokio::time::advance(SWEEP).await;
+        assert_eq!(up.lasts(), Duration::ZERO);
+        tokio::time::advance(SWEEP).await;
+        assert_eq!(up.lasts(), SWEEP);
+        link.set(0, false);
+        tokio::time::advance(RETURN).await;
+        assert_eq!(up.lasts(), Duration::ZERO, "while it is cut");
+        tokio::time::advance(RETURN).await;
+        assert_eq!(up.lasts(), Duration::ZERO);
     }
 }
