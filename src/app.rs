@@ -229,7 +229,14 @@ impl Parts {
         loops.spawn(sources.follow());
         loops.spawn(self.told_file.clone().keep(path.remote.filters.told.clone()));
         if let Some(knowledge) = &self.knowledge {
-            loops.spawn(gc::run(knowledge.clone(), settings.gc_frequency));
+            let gc = gc::Gc {
+                knowledge: knowledge.clone(),
+                link: path.link.clone(),
+                rules: path.rules.clone(),
+                period: settings.gc_frequency,
+                max_idle: settings.cache_max_idle,
+            };
+            loops.spawn(gc.run());
             let shared = || (knowledge.clone(), path.link.clone());
             let (client, node_name, (knowledge, link)) = (own_client(path), settings.node_name.clone(), shared());
             loops.spawn(history::History { client, node_name, link, knowledge }.watch());

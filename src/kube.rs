@@ -1,6 +1,7 @@
 //! Kubernetes' vocabulary, without IO: requests, representations, objects, lists,
 //! watches, as bytes. Nothing here knows of connections or of the store.
 
+pub mod coding;
 pub mod group;
 pub mod json;
 pub mod layout;

@@ -53,7 +53,8 @@ fn the_settings() {
          settings above. The node needs the right to `get`, `list` and `watch` it.\n\n\
          | key | what it sets |\n|---|---|\n\
          | `cache_agents` | comma list of components (the User-Agent up to the first `/`) whose answers are remembered beside \
-         kubelet, kube-proxy, flanneld, coredns, raven-agent-ds, yurttunnel-agent and yurthub; `*` is all |\n\
+         kubelet, kube-proxy, flanneld, coredns, raven-agent-ds, yurttunnel-agent and yurthub; `*` is all. What those \
+         named here have read is, as kubelet's own, never given up for space |\n\
          | the name of a [filter](filters.md) | comma list of components that it serves beside its own |\n\
          | `rules` | a YAML list of [rules of your own](rules.md), beside those under `filters` in the file |\n",
     );

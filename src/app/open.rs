@@ -42,6 +42,7 @@ pub(super) fn knowledge(settings: &Settings, metrics: Arc<Metrics>, tasks: Handl
     if let Some(aside) = aside {
         tracing::error!(kept = %aside.display(), "the store's file could not be read: it is kept, and an empty one begun");
     }
-    let limits = Limits { cache_max_bytes: settings.cache_max_bytes, ..Limits::default() };
+    let limits =
+        Limits { cache_max_bytes: settings.cache_max_bytes, cache_max_objects: settings.cache_max_objects, ..Limits::default() };
     Ok(Knowledge::open(Parts { store: Arc::new(disk), sealer, metrics, limits, tasks })?)
 }

@@ -177,7 +177,6 @@ impl Discovery {
 
     /// Of the document that is known.
     fn etag(&self, path: &str, content_type: &str) -> Option<String> {
-        let known = self.knowledge.document(&format!("{path}\0{content_type}")).ok()??;
-        (!known.etag.is_empty()).then_some(known.etag)
+        self.knowledge.etag(&format!("{path}\0{content_type}")).filter(|etag| !etag.is_empty())
     }
 }

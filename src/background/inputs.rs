@@ -4,9 +4,9 @@
 //! the cloud. Begins when a filter first wants any of it. What cannot be read now is tried again; what was read stands
 //! until then.
 //!
-//! The pool's members come from the NodePool, if the configuration does not leave that out; where there is none, or it may not be read, from its NodeBuckets; else from the
-//! Nodes that carry its label. The kube-apiserver may let a node read none of these: then the members are nobody, and filters go by
-//! the zone.
+//! The pool's members come from the NodePool, if the configuration does not leave that out; where there is none, or it may
+//! not be read, from its NodeBuckets; else from the Nodes that carry its label. The kube-apiserver may let a node read none
+//! of these: then the members are nobody, and filters go by the zone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

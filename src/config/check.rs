@@ -50,6 +50,8 @@ pub struct Settings {
     pub root_dir: PathBuf,
     pub store_dir: PathBuf,
     pub cache_max_bytes: u64,
+    pub cache_max_objects: u64,
+    pub cache_max_idle: Duration,
     pub client: ClientFiles,
     /// Certificate and key; `None`: made by the hub.
     pub serving: Option<(PathBuf, PathBuf)>,
@@ -133,6 +135,8 @@ pub fn check(raw: Raw) -> Result<Settings, BadSetting> {
         store_dir: raw.disk_cache_path.clone().unwrap_or_else(|| root_dir.join("store")),
         root_dir,
         cache_max_bytes: number("cache-max-bytes", raw.cache_max_bytes, 256 << 20, 1 << 20..=1 << 40)?.unsigned_abs(),
+        cache_max_objects: number("cache-max-objects", raw.cache_max_objects, 200_000, 1000..=1 << 32)?.unsigned_abs(),
+        cache_max_idle: cache_max_idle(raw.cache_max_idle.as_deref().unwrap_or("720h"))?,
         working_mode,
         namespace: raw.namespace.clone().unwrap_or_else(|| "kube-system".to_owned()),
         cache_agents: Agents::parse(raw.cache_agents.as_deref().unwrap_or("*")),
@@ -260,6 +264,13 @@ fn filters(raw: &Raw, mode: WorkingMode) -> Result<Vec<Filter>, BadSetting> {
     let enabled = raw.enable_resource_filter.unwrap_or(true);
     let on = |filter: &Filter| enabled && !off(filter) && (mode == WorkingMode::Edge || filter.in_cloud_mode());
     Ok(Filter::ALL.into_iter().filter(on).collect())
+}
+
+/// When an agent was seen is known to the hour.
+fn cache_max_idle(text: &str) -> Result<Duration, BadSetting> {
+    const LEAST: Duration = Duration::from_secs(2 * 3600);
+    let idle = duration("cache-max-idle", text)?;
+    if idle >= LEAST { Ok(idle) } else { Err(bad("cache-max-idle", text, "a duration of 2h or more, as 720h")) }
 }
 
 /// Go's notation, as in `90s`, `30m`, `1h30m`.

@@ -53,6 +53,8 @@ raw! {
     root_dir: PathBuf = "Folder of keys and certificates that the hub makes [/var/lib/holdfast]",
     disk_cache_path: PathBuf = "Folder of the store [ROOT_DIR/store]",
     cache_max_bytes: i64 = "Bytes of items that the store may hold [268435456]",
+    cache_max_objects: i64 = "Objects that the store may hold [200000]",
+    cache_max_idle: String = "How long what agents have read is kept when none of them is seen any more [720h]",
     client_certificate: PathBuf = "PEM file: the node's client certificate towards the cloud [required]",
     client_key: PathBuf = "PEM file: its key [the file of --client-certificate]",
     certificate_authority: PathBuf = "PEM file: the cluster's CA [required]",
@@ -60,7 +62,7 @@ raw! {
     tls_private_key_file: PathBuf = "PEM file: its key",
     working_mode: String = "edge, or cloud (nothing is remembered) [edge]",
     namespace: String = "Namespace of ConfigMap yurt-hub-cfg [kube-system]",
-    cache_agents: String = "Comma list of components whose answers are remembered, * is all [*]",
+    cache_agents: String = "Comma list of components whose answers are remembered, * is all; what those named here have read is never given up for space [*]",
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     enable_resource_filter: bool = "Filters on or off [true]",
     #[arg(value_delimiter = ',')]
@@ -75,7 +77,7 @@ raw! {
     heartbeat_failed_retry: i64 = "Failed probes in a row that mean down [3]",
     heartbeat_healthy_threshold: i64 = "Good probes in a row that mean up [2]",
     min_request_timeout: String = "How long an offline watch without timeoutSeconds lasts at least [30m]",
-    gc_frequency: i64 = "Minutes between sweeps of old rights [120]",
+    gc_frequency: i64 = "Minutes between sweeps of garbage and old rights [120]",
     v: i64 = "Log level: 0 warnings, 2 a line for each request, 4 debug [2]",
 }
 

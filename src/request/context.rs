@@ -8,6 +8,7 @@ use http::StatusCode;
 use http_body_util::{BodyExt as _, Full};
 
 use super::accept::Peer;
+use crate::kube::coding::Codings;
 use crate::kube::layout::Layout;
 use crate::kube::media::Media;
 use crate::kube::request::RequestInfo;
@@ -34,6 +35,10 @@ pub enum BodyError {
     #[error("store: {0}")]
     Store(String),
 }
+
+/// Stands among the extensions of an answer whose bytes are the hub's own: filtered, or from the store.
+#[derive(Debug, Clone, Copy)]
+pub struct Own;
 
 /// Whose request it is. The User-Agent is no part of it.
 #[derive(Debug, Clone, Default)]
@@ -75,6 +80,8 @@ pub struct Context {
     pub accepts: Vec<Media>,
     /// How it wants the text of JSON laid out.
     pub layout: Layout,
+    /// Whether it takes gzip, and an answer without.
+    pub codings: Codings,
     /// The client asks in somebody else's name: nothing of it is remembered.
     pub impersonated: bool,
     pub caller: Caller,
@@ -152,6 +159,7 @@ impl Context {
             info: crate::kube::request::parse(&http::Method::GET, &uri).expect("a test's own target"),
             accepts: crate::kube::media::accepted(None),
             layout: Layout::Compact,
+            codings: Codings::of(std::iter::empty()),
             impersonated: false,
             caller: Caller::Node,
             route: "",

@@ -24,7 +24,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, IF_NONE_MATCH};
 use http::{HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 
-use super::context::{Context, Refusal, Request, Response};
+use super::context::{Context, Own, Refusal, Request, Response};
 use super::filter::Filters;
 use crate::kube::layout::{Layout, Relayout};
 use crate::runtime::drain::Ending;
@@ -117,6 +117,7 @@ pub async fn serve(offline: &Offline, context: &Context, asked: Asked) -> Result
     let Some(knowledge) = &offline.knowledge else {
         return Err(Refusal::unavailable("the link to the cloud is down, and nothing is remembered in this working mode"));
     };
+    knowledge.see(&context.component);
     let mut flush = std::pin::pin!(knowledge.catch_up());
     let visible = tokio::time::timeout(FLUSH, flush.as_mut()).await.is_ok();
     let began = tokio::time::Instant::now();
@@ -134,6 +135,12 @@ pub async fn serve(offline: &Offline, context: &Context, asked: Asked) -> Result
 
 async fn answer(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context, asked: &Asked) -> Result<Response, Refusal> {
     authorize::authorize(knowledge, context)?;
+    let mut response = known(offline, knowledge, context, asked).await?;
+    response.extensions_mut().insert(Own);
+    Ok(response)
+}
+
+async fn known(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context, asked: &Asked) -> Result<Response, Refusal> {
     let info = &context.info;
     let laid_out = |response| laid_out(context.layout, response);
     match info.verb.as_str() {

@@ -2,18 +2,22 @@
 //! and logged: when its body has ended, not before.
 
 mod access;
+mod gzip;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use http::response::Parts;
 use http::{HeaderValue, StatusCode};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
 use super::Path;
 use super::accept::Peer;
-use super::context::{Caller, Context, Refusal, Request, Response, Whose, full};
+use super::context::{Body, Caller, Context, Own, Refusal, Request, Response, Whose, full};
+use crate::kube::coding::Codings;
 use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
 use crate::kube::media;
@@ -36,6 +40,7 @@ pub fn begin(peer: Arc<Peer>, request: &Request) -> Context {
         info: RequestInfo::default(),
         accepts: media::accepted(request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok())),
         layout: Layout::Compact,
+        codings: codings(request.headers()),
         impersonated: is_impersonated(request.headers()),
         caller: Caller::Nobody,
         route: "refuse",
@@ -57,7 +62,7 @@ fn is_impersonated(headers: &http::HeaderMap) -> bool {
 
 /// Turns whatever came of it into the answer; the story ends when its body does.
 pub fn finish(path: &Path, mut context: Context, result: Result<Response, Refusal>) -> Response {
-    let (parts, body) = match result {
+    let (mut parts, mut body) = match result {
         Ok(response) => response.into_parts(),
         Err(refusal) => {
             if refusal.fault == Whose::Us {
@@ -69,14 +74,30 @@ pub fn finish(path: &Path, mut context: Context, result: Result<Response, Refusa
             status(&refusal).into_parts()
         }
     };
+    if context.codings.must_be_gzip() && is_compressed(&context, &parts, &body) {
+        body = gzip::gzipped(&mut parts, body);
+    }
     let observed = Observed::new(path, context, parts.status, body);
     Response::from_parts(parts, observed.boxed_unsync())
+}
+
+fn codings(headers: &http::HeaderMap) -> Codings {
+    Codings::of(headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()))
+}
+
+/// Whether an answer is compressed for a client that insists: what the hub says itself, but no watch, as the
+/// kube-apiserver does not either. The cloud's own bytes are its own choice.
+fn is_compressed(context: &Context, parts: &Parts, body: &Body) -> bool {
+    let is_watch = context.info.verb == "watch" && parts.status.is_success();
+    let has_bytes = context.method != http::Method::HEAD && !body.is_end_stream();
+    parts.extensions.get::<Own>().is_some() && !is_watch && has_bytes && !parts.headers.contains_key(CONTENT_ENCODING)
 }
 
 /// A `metav1.Status` as the kube-apiserver writes it.
 fn status(refusal: &Refusal) -> Response {
     let body = watch::status_body(Encoding::Json, refusal.code.as_u16(), refusal.reason, &refusal.message);
     let mut response = Response::new(full(body));
+    response.extensions_mut().insert(Own);
     *response.status_mut() = refusal.code;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if refusal.code == StatusCode::UNAUTHORIZED {

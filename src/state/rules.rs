@@ -39,6 +39,11 @@ impl Agents {
         agents
     }
 
+    /// Whether it is named, not only one of all: what it has read is never given up for space.
+    pub fn names(&self, component: &str) -> bool {
+        self.named.contains(component)
+    }
+
     pub fn contains(&self, component: &str) -> bool {
         self.all || component == SELF || ALWAYS.contains(&component) || self.named.contains(component)
     }
@@ -162,6 +167,7 @@ mod tests {
         let current = rules.current();
         assert!(current.cache_agents.contains("calico") && current.cache_agents.contains("vector"));
         assert!(current.cache_agents.contains("kubelet"), "kubelet is always remembered");
+        assert!(current.cache_agents.names("calico") && !current.cache_agents.names("kubelet"));
         assert!(!current.cache_agents.contains("anything"));
         assert!(rules.apply(None).0);
         assert!(rules.current().cache_agents.contains("anything"));

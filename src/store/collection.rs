@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Knowledge, Snapshot, StoreError, keys};
+use super::{Knowledge, Readers, Snapshot, StoreError, keys};
 use crate::kube::list::{Encoding, Envelope};
 use crate::kube::selector::{Fields, Selection};
 
@@ -65,6 +65,8 @@ pub struct Header {
     pub used: u64,
     /// Kubelet's, or the hub's own: never given up for space.
     pub pinned: bool,
+    #[serde(default)]
+    pub readers: Readers,
     pub items: u64,
     pub bytes: u64,
 }
@@ -89,6 +91,17 @@ impl Header {
 
     pub fn version_number(&self) -> u64 {
         version_number(&self.resource_version)
+    }
+
+    /// Whether there are as many rows as there should be. A seal guards a row, not its being there:
+    /// damage in the file's own tree can hide rows without a trace.
+    pub(super) fn is_whole_in(&self, snapshot: &dyn Snapshot) -> Result<bool, StoreError> {
+        let mut rows = 0;
+        snapshot.scan(&keys::items(self.id), &mut |_, _| {
+            rows += 1;
+            true
+        })?;
+        Ok(rows == self.items)
     }
 }
 
@@ -154,15 +167,9 @@ impl ListView {
         self.selection.is_empty() && self.header.scope.label_selector.is_empty() && self.header.scope.field_selector.is_empty()
     }
 
-    /// Fails if rows are missing or too many. A seal guards a row, not its being there:
-    /// damage in the file's own tree can hide rows without a trace.
+    /// Fails if rows are missing or too many.
     pub fn whole(&self) -> Result<(), StoreError> {
-        let mut rows = 0;
-        self.snapshot.scan(&keys::items(self.header.id), &mut |_, _| {
-            rows += 1;
-            true
-        })?;
-        if rows == self.header.items {
+        if self.header.is_whole_in(&*self.snapshot)? {
             return Ok(());
         }
         Err(StoreError::Damaged { key: keys::printable(&self.header.scope.key()) })

@@ -13,6 +13,7 @@ pub const GRANT: u8 = b'g';
 pub const TOKEN: u8 = b't';
 pub const ISSUED: u8 = b'k';
 pub const JOURNAL: u8 = b'e';
+pub const AGENT: u8 = b'a';
 
 /// A key of the given kind from its parts.
 pub fn key(kind: u8, parts: &[&str]) -> Vec<u8> {
@@ -54,6 +55,11 @@ pub fn item_id(key: &[u8]) -> Option<u64> {
 /// Whether a document's key is of discovery: only there a NUL stands between path and type.
 pub fn is_discovery(key: &[u8]) -> bool {
     key.get(2..).is_some_and(|name| name.contains(&0))
+}
+
+/// Whether the key of an object says that it is protobuf.
+pub fn is_protobuf(key: &[u8]) -> bool {
+    key.split(|byte| *byte == 0).nth(6) == Some(b"protobuf")
 }
 
 /// A key for logs.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::collection::{Header, ListView, Scope};
+use super::document::Etags;
 use super::grant::now;
 use super::journal::Journal;
 use super::page::Pages;
@@ -25,6 +26,8 @@ use crate::runtime::metrics::Metrics;
 pub struct Limits {
     /// Bytes of items on disk.
     pub cache_max_bytes: u64,
+    /// Items, and rows that stand for themselves.
+    pub cache_max_objects: u64,
     /// Bytes that wait in memory to be remembered.
     pub queue_bytes: usize,
     /// One object; larger ones are not remembered.
@@ -37,7 +40,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { cache_max_bytes: 256 << 20, queue_bytes: 8 << 20, max_item: 8 << 20, max_document: 8 << 20, journal_entries: 4096 }
+        Self {
+            cache_max_bytes: 256 << 20,
+            cache_max_objects: 200_000,
+            queue_bytes: 8 << 20,
+            max_item: 8 << 20,
+            max_document: 8 << 20,
+            journal_entries: 4096,
+        }
     }
 }
 
@@ -67,6 +77,7 @@ pub struct Knowledge {
     pub(super) recent: Recent,
     pub(super) repeats: Repeats,
     pub(super) pages: Pages,
+    pub(super) etags: Etags,
     journal: Mutex<Journal>,
     used: Mutex<HashMap<Vec<u8>, u64>>,
     /// Where answers are taken apart.
@@ -117,6 +128,7 @@ impl Knowledge {
             recent: Recent::default(),
             repeats: Repeats::default(),
             pages: Pages::default(),
+            etags: Etags::default(),
             journal: Mutex::default(),
             used: Mutex::default(),
             tasks,

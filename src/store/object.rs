@@ -1,9 +1,9 @@
-//! Single objects, remembered absences, and documents (discovery, tables).
+//! Single objects and remembered absences.
 
 use serde::{Deserialize, Serialize};
 
 use super::collection::{Scope, version_number};
-use super::{Knowledge, ListView, StoreError, keys};
+use super::{Knowledge, ListView, Readers, StoreError, keys};
 
 /// Which object, in which representation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct ObjectRecord {
     /// Kubelet's: never given up for space.
     #[serde(default)]
     pub pinned: bool,
+    #[serde(default)]
+    pub readers: Readers,
 }
 
 /// What is known of one object.
@@ -51,16 +53,6 @@ pub enum Found {
     /// A complete collection is without it, if it is [`ListView::whole`].
     Lacking(Box<ListView>),
     Unknown,
-}
-
-/// A body that is answered as it was, with its content type.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Document {
-    pub content_type: String,
-    pub etag: String,
-    pub at: u64,
-    #[serde(skip)]
-    pub body: Vec<u8>,
 }
 
 /// Rows with a JSON head and raw bytes behind it.
@@ -112,6 +104,7 @@ impl Knowledge {
                         at: header.updated,
                         absent: false,
                         pinned: header.pinned,
+                        readers: header.readers,
                     };
                     Found::Object { record, item }
                 }
@@ -120,24 +113,10 @@ impl Knowledge {
         Ok(best)
     }
 
-    /// What follows in the names of documents that begin with `name` and a NUL.
-    pub fn documents(&self, name: &str) -> Result<Vec<String>, StoreError> {
-        let prefix = keys::key(keys::DOCUMENT, &[name, ""]);
-        let mut found = Vec::new();
-        self.snapshot()?.scan(&prefix, &mut |key, _| {
-            found.push(String::from_utf8_lossy(&key[prefix.len()..]).into_owned());
-            true
-        })?;
-        Ok(found)
-    }
-
-    pub fn document(&self, name: &str) -> Result<Option<Document>, StoreError> {
-        let key = keys::key(keys::DOCUMENT, &[name]);
-        let Some(row) = self.snapshot()?.read(&key)? else { return Ok(None) };
-        let mut row = self.sealer().open_row(&key, row)?;
-        let mut document: Document = split(&key, &mut row)?;
-        document.body = row;
-        Ok(Some(document))
+    /// What is known of an object by itself, without the object.
+    pub(super) fn object_record(&self, key: &[u8]) -> Option<ObjectRecord> {
+        let row = self.snapshot().ok()?.read(key).ok()??;
+        split(key, &mut self.sealer().open_row(key, row).ok()?).ok()
     }
 }
 

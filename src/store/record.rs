@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::{Document, Knowledge, ObjectKey, Scope, keys};
+use super::{Document, Knowledge, ObjectKey, Reader, Scope, keys};
 use crate::runtime::metrics::Why;
 use gather::Gathered;
 pub(super) use queue::Works;
@@ -43,7 +43,7 @@ pub enum Subject {
 #[derive(Debug, Clone)]
 pub struct ObjectAsk {
     pub key: ObjectKey,
-    pub pinned: bool,
+    pub reader: Reader,
 }
 
 /// A LIST as it was asked.
@@ -53,7 +53,7 @@ pub struct ListAsk {
     pub continue_token: String,
     /// No resourceVersion was asked for: the answer is the newest there is.
     pub quorum: bool,
-    pub pinned: bool,
+    pub reader: Reader,
     /// Unix milliseconds at which it was asked.
     pub started: u64,
 }
@@ -64,7 +64,7 @@ pub struct WatchAsk {
     pub scope: Scope,
     pub resource_version: String,
     pub send_initial_events: bool,
-    pub pinned: bool,
+    pub reader: Reader,
 }
 
 /// The path's end of remembering one answer.
@@ -219,6 +219,11 @@ impl Parts {
                 }
             }
         }
+    }
+
+    /// Takes the body as it comes, compressed or not; says which.
+    fn keep_packed(&mut self) -> bool {
+        self.gzip.take().is_some()
     }
 
     /// Some plain bytes of what was received so far.

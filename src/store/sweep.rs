@@ -7,130 +7,195 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::budget::{self, Bounds, Candidate, Why};
+use super::document::Document;
 use super::grant::{GrantRecord, Known, NODE, issued_token, now};
-use super::object::{Document, ObjectRecord, split};
+use super::object::{ObjectRecord, split};
+use super::readers::{Seen, seen_at};
 use super::writer::Batch;
-use super::{Header, Knowledge, Op, StoreError, budget, keys};
+use super::{Header, Knowledge, Op, StoreError, keys};
 use crate::kube::token;
+use crate::runtime::metrics;
 
 /// Single rows may have this part of the budget, the collections have the rest.
 const SINGLES: u64 = 4;
 
-/// Bytes of single rows (objects, documents, grants): counted up as they are written,
-/// counted anew when that is over the bound.
-pub(super) struct Singles(AtomicU64);
+/// Rows that stand for themselves (objects, documents, grants, agents): counted up as they
+/// are written, counted anew when that is over the bound.
+pub(super) struct Singles {
+    bytes: AtomicU64,
+    rows: AtomicU64,
+}
 
 impl Default for Singles {
     /// Not known until they are counted.
     fn default() -> Self {
-        Self(AtomicU64::new(u64::MAX / 2))
+        Self { bytes: AtomicU64::new(u64::MAX / 2), rows: AtomicU64::new(u64::MAX / 2) }
     }
 }
 
 impl Singles {
     pub(super) fn written(&self, bytes: usize) {
-        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.rows.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn counted(&self) -> (u64, u64) {
+        (self.bytes.load(Ordering::Relaxed), self.rows.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, (bytes, rows): (u64, u64)) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.rows.store(rows, Ordering::Relaxed);
     }
 }
 
 impl Knowledge {
-    /// Gives up what is over the budget, and what no list stands behind.
-    pub async fn sweep(&self) -> Result<(), StoreError> {
-        let mut ops = self.sweep_singles()?;
-        let singles = self.singles.0.load(Ordering::Relaxed);
-        ops.extend(self.sweep_collections(self.limits.cache_max_bytes.saturating_sub(singles))?);
+    /// Gives up what is over the budget, and what no list stands behind. `pins`: whether
+    /// what an agent has read stays.
+    pub async fn sweep(&self, pins: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+        let mut ops = self.sweep_singles(&pins)?;
+        let (bytes, rows) = self.singles.counted();
+        let bounds = Bounds {
+            bytes: self.limits.cache_max_bytes.saturating_sub(bytes),
+            objects: self.limits.cache_max_objects.saturating_sub(rows),
+            ..Bounds::NONE
+        };
+        self.note_used(&mut ops);
+        ops.extend(self.sweep_collections(&bounds, &Seen::default(), &pins)?);
         self.drop_rows(ops).await
     }
 
-    async fn drop_rows(&self, ops: Vec<Op>) -> Result<(), StoreError> {
+    pub(super) async fn drop_rows(&self, ops: Vec<Op>) -> Result<(), StoreError> {
         if ops.is_empty() {
             return Ok(());
         }
         self.writer().send(Batch { ops, epoch: Some(self.writer().epoch()), ..Batch::default() }).await
     }
 
-    fn sweep_collections(&self, budget: u64) -> Result<Vec<Op>, StoreError> {
+    /// When collections were used lately.
+    fn note_used(&self, ops: &mut Vec<Op>) {
         let used = self.take_used();
-        let mut ops = Vec::new();
-        let (gone, live, total) = {
-            let mut catalogue = self.catalogue();
-            for (key, at) in used {
-                if let Some(header) = catalogue.headers.get_mut(&key).filter(|header| header.used + 60 < at) {
-                    header.used = at;
-                    ops.push(Op::Put(
-                        key.clone(),
-                        self.sealer().seal(&key, &serde_json::to_vec(header).expect("a plain struct")),
-                    ));
-                }
+        let mut catalogue = self.catalogue();
+        for (key, at) in used {
+            if let Some(header) = catalogue.headers.get_mut(&key).filter(|header| header.used + 60 < at) {
+                header.used = at;
+                let row = self.sealer().seal(&key, &serde_json::to_vec(header).expect("a plain struct"));
+                ops.push(Op::Put(key, row));
             }
-            let candidate = |(key, header): (&Vec<u8>, &Header)| budget::Candidate {
+        }
+    }
+
+    /// The collections that go by these bounds, whole.
+    pub(super) fn sweep_collections(
+        &self,
+        bounds: &Bounds,
+        seen: &Seen,
+        pins: &impl Fn(&str) -> bool,
+    ) -> Result<Vec<Op>, StoreError> {
+        let mut ops = Vec::new();
+        let live: HashSet<u64> = {
+            let mut catalogue = self.catalogue();
+            let candidate = |(key, header): (&Vec<u8>, &Header)| Candidate {
                 key: key.clone(),
                 bytes: header.bytes,
+                objects: header.items,
                 used: header.used,
-                pinned: header.pinned,
+                seen: seen.last(&header.readers).max(header.used),
+                pinned: header.pinned || header.readers.any(pins),
+                single: false,
+                gone: false,
             };
             let candidates: Vec<_> = catalogue.headers.iter().map(candidate).collect();
-            let plan = budget::plan(&candidates, budget);
-            let gone: Vec<Header> = plan.iter().filter_map(|key| catalogue.headers.remove(key)).collect();
-            let live: HashSet<u64> = catalogue.headers.values().map(|header| header.id).collect();
-            let total = catalogue.headers.values().map(|header| header.bytes).sum::<u64>();
-            (gone, live, total)
+            for (key, why) in budget::plan(&candidates, bounds) {
+                if let Some(header) = catalogue.headers.remove(&key) {
+                    self.note_given_up(why);
+                    tracing::info!(
+                        resource = header.scope.resource,
+                        namespace = header.scope.namespace,
+                        bytes = header.bytes,
+                        items = header.items,
+                        why = why.label(),
+                        "a collection is given up"
+                    );
+                    ops.extend([Op::Delete(key), Op::DeletePrefix(keys::items(header.id))]);
+                }
+            }
+            self.show(catalogue.headers.values());
+            catalogue.headers.values().map(|header| header.id).collect()
         };
-        self.metrics().store_bytes.set(i64::try_from(total).unwrap_or(i64::MAX));
-        for header in gone {
-            let scope = &header.scope;
-            tracing::info!(resource = scope.resource, namespace = scope.namespace, bytes = header.bytes, "given up for space");
-            ops.push(Op::Delete(scope.key()));
-            ops.push(Op::DeletePrefix(keys::items(header.id)));
-        }
         // Remains of lists that never ended.
         let abandoned = self.item_ids()?.into_iter().filter(|id| !live.contains(id) && !self.is_young(*id));
         ops.extend(abandoned.map(|id| Op::DeletePrefix(keys::items(id))));
         Ok(ops)
     }
 
-    /// The oldest single rows beyond their part of the budget; kubelet's never go.
-    fn sweep_singles(&self) -> Result<Vec<Op>, StoreError> {
-        let bound = self.limits.cache_max_bytes / SINGLES;
-        if self.singles.0.load(Ordering::Relaxed) <= bound {
+    /// Puts what there is of collections into the figures.
+    fn show<'a>(&self, headers: impl Iterator<Item = &'a Header>) {
+        let (bytes, items) = headers.fold((0, 0), |(bytes, items), header| (bytes + header.bytes, items + header.items));
+        self.metrics().store_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.metrics().store_objects.set(i64::try_from(items).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn note_given_up(&self, why: Why) {
+        self.metrics().given_up.get_or_create(&metrics::Why { reason: why.label() }).inc();
+    }
+
+    /// The oldest single rows beyond their part of the budget; what is pinned never goes.
+    fn sweep_singles(&self, pins: &impl Fn(&str) -> bool) -> Result<Vec<Op>, StoreError> {
+        let bound = (self.limits.cache_max_bytes / SINGLES, self.limits.cache_max_objects / SINGLES);
+        let is_over = |(bytes, rows): (u64, u64)| bytes > bound.0 || rows > bound.1;
+        if !is_over(self.singles.counted()) {
             return Ok(Vec::new());
         }
-        let snapshot = self.snapshot()?;
-        let kinds = [keys::OBJECT, keys::DOCUMENT, keys::GRANT];
-        let mut total = 0;
+        let (mut counted, snapshot) = ((0, 0), self.snapshot()?);
+        let kinds = [keys::OBJECT, keys::DOCUMENT, keys::GRANT, keys::AGENT];
         for kind in kinds {
             snapshot.scan(&[kind], &mut |key, row| {
-                total += (key.len() + row.len()) as u64;
+                counted = (counted.0 + (key.len() + row.len()) as u64, counted.1 + 1);
                 true
             })?;
         }
         let mut candidates = Vec::new();
-        if total > bound {
+        if is_over(counted) {
             for kind in kinds {
                 snapshot.scan(&[kind], &mut |key, row| {
-                    let (used, pinned) = self.age(key, row.to_vec()).unwrap_or_default();
-                    candidates.push(budget::Candidate { key: key.to_vec(), bytes: (key.len() + row.len()) as u64, used, pinned });
+                    candidates.push(self.single(key, row, pins));
                     true
                 })?;
             }
         }
         // Somewhat more than must be, so that the next row does not begin it all again.
-        let gone: HashSet<Vec<u8>> = budget::plan(&candidates, bound - bound / 4).into_iter().collect();
-        let freed: u64 =
-            candidates.iter().filter(|candidate| gone.contains(&candidate.key)).map(|candidate| candidate.bytes).sum();
-        self.singles.0.store(total - freed, Ordering::Relaxed);
-        gone.iter().for_each(|row| self.repeats.forget(row));
+        let bounds = Bounds { bytes: bound.0 - bound.0 / 4, objects: bound.1 - bound.1 / 4, ..Bounds::NONE };
+        let gone: HashSet<Vec<u8>> = budget::plan(&candidates, &bounds).into_iter().map(|(key, _)| key).collect();
+        for candidate in candidates.iter().filter(|candidate| gone.contains(&candidate.key)) {
+            counted = (counted.0 - candidate.bytes, counted.1 - 1);
+            self.note_given_up(Why::Space);
+            self.repeats.forget(&candidate.key);
+        }
+        self.singles.set(counted);
         Ok(gone.into_iter().map(Op::Delete).collect())
     }
 
-    /// Unix seconds at which the cloud last said this, and whether it is kubelet's. A
+    /// A row that stands for itself, as the plan looks at it.
+    fn single(&self, key: &[u8], row: &[u8], pins: &impl Fn(&str) -> bool) -> Candidate<Vec<u8>> {
+        let bytes = (key.len() + row.len()) as u64;
+        let (used, pinned) = self.age(key, row.to_vec(), pins).unwrap_or_default();
+        Candidate { key: key.to_vec(), bytes, objects: 1, used, seen: u64::MAX, pinned, single: false, gone: false }
+    }
+
+    /// Unix seconds at which the cloud last said this, and whether it is pinned. A
     /// damaged row is as old as can be.
-    fn age(&self, key: &[u8], row: Vec<u8>) -> Option<(u64, bool)> {
+    fn age(&self, key: &[u8], row: Vec<u8>, pins: &impl Fn(&str) -> bool) -> Option<(u64, bool)> {
         let mut row = self.sealer().open_row(key, row).ok()?;
         match *key.first()? {
-            keys::OBJECT => split(key, &mut row).ok().map(|record: ObjectRecord| (record.at / 1000, record.pinned)),
+            keys::OBJECT => {
+                let record: ObjectRecord = split(key, &mut row).ok()?;
+                Some((record.at / 1000, record.pinned || record.readers.any(pins)))
+            }
             // Discovery is read once and wanted by everybody.
             keys::DOCUMENT => split(key, &mut row).ok().map(|document: Document| (document.at / 1000, keys::is_discovery(key))),
+            keys::AGENT => seen_at(&row).map(|at| (at, false)),
             _ => serde_json::from_slice(&row).ok().map(|grant: GrantRecord| (grant.at, grant.user == NODE)),
         }
     }

@@ -24,7 +24,10 @@ pub(super) fn scope() -> Scope {
 }
 
 pub(super) fn open(store: Arc<dyn Store>) -> Arc<Knowledge> {
-    let limits = Limits { cache_max_bytes: 1 << 20, ..Limits::default() };
+    open_within(store, Limits { cache_max_bytes: 1 << 20, ..Limits::default() })
+}
+
+fn open_within(store: Arc<dyn Store>, limits: Limits) -> Arc<Knowledge> {
     let parts = Parts {
         store,
         sealer: Sealer::new(&[1; 32]),
@@ -49,7 +52,7 @@ pub(super) fn list_body(version: u64, names: &[&str], token: &str) -> String {
 }
 
 pub(super) fn ask(token: &str) -> ListAsk {
-    ListAsk { scope: scope(), continue_token: token.into(), quorum: true, pinned: false, started: 0 }
+    ListAsk { scope: scope(), continue_token: token.into(), quorum: true, reader: Reader::default(), started: 0 }
 }
 
 /// Lets the recording tasks run, then the writer; a flush that shares a commit with a
@@ -122,7 +125,7 @@ async fn what_was_seen_a_moment_ago_is_known_after_catching_up() {
     recording.finish();
     knowledge.catch_up().await.unwrap();
     assert_eq!(known(&knowledge).unwrap(), ("10".into(), names(&["x"])));
-    let from = WatchAsk { scope: scope(), resource_version: "10".into(), send_initial_events: false, pinned: false };
+    let from = WatchAsk { scope: scope(), resource_version: "10".into(), send_initial_events: false, reader: Reader::default() };
     let mut watch = knowledge.record(Subject::Watch(from), false);
     for version in 11..14 {
         watch.push(&Bytes::from(event("MODIFIED", "x", version)));
@@ -165,7 +168,7 @@ fn event(kind: &str, name: &str, version: u64) -> String {
 }
 
 async fn watch(knowledge: &Arc<Knowledge>, from: &str, initial: bool, body: &str) {
-    let ask = WatchAsk { scope: scope(), resource_version: from.into(), send_initial_events: initial, pinned: false };
+    let ask = WatchAsk { scope: scope(), resource_version: from.into(), send_initial_events: initial, reader: Reader::default() };
     let mut recording = knowledge.record(Subject::Watch(ask), false);
     for chunk in body.as_bytes().chunks(11) {
         recording.push(&Bytes::copy_from_slice(chunk));
@@ -354,12 +357,12 @@ async fn over_the_budget_the_least_recently_used_goes_whole() {
     for (index, resource) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
         let mut ask = ask("");
         ask.scope.resource = resource.into();
-        ask.pinned = index == 0;
+        ask.reader.node = index == 0;
         let body = list_body(10, &["x"], "")
             .replace(r#""namespace":"a""#, &format!(r#""namespace":"a","annotations":{{"big":"{big}"}}"#));
         record(&knowledge, ask, &body, true).await;
     }
-    knowledge.sweep().await.unwrap();
+    knowledge.sweep(|_| false).await.unwrap();
     settle(&knowledge).await;
     let kept: Vec<_> = ["a", "b", "c", "d", "e"]
         .into_iter()
@@ -367,6 +370,126 @@ async fn over_the_budget_the_least_recently_used_goes_whole() {
         .collect();
     assert_eq!(kept.len(), 3, "{kept:?}");
     assert!(kept.contains(&"a"), "pinned");
+}
+
+#[tokio::test]
+async fn more_objects_than_allowed_are_given_up_whole_and_what_a_pinned_agent_read_stays() {
+    let limits = Limits { cache_max_objects: 8, ..Limits::default() };
+    let knowledge = open_within(Arc::new(Memory::default()), limits);
+    for (resource, agent) in [("a", "named"), ("b", "any"), ("c", "any")] {
+        let mut ask = ask("");
+        (ask.scope.resource, ask.reader.agent) = (resource.into(), agent.into());
+        record(&knowledge, ask, &list_body(10, &["x", "y", "z"], ""), true).await;
+    }
+    knowledge.sweep(|agent| agent == "named").await.unwrap();
+    settle(&knowledge).await;
+    let known = |resource: &str| knowledge.list(&Scope { resource: resource.into(), ..scope() }).unwrap().is_some();
+    let kept = ["a", "b", "c"].map(known);
+    assert!(kept[0] && (kept[1] ^ kept[2]), "{kept:?}");
+    let mut larger = ask("");
+    larger.scope.resource = "d".into();
+    record(&knowledge, larger, &list_body(10, &["1", "2", "3", "4", "5", "6", "7", "8", "9"], ""), true).await;
+    assert!(!known("d"), "what can never fit does not push out the rest");
+}
+
+const DAY: u64 = 24 * 3600;
+const AGES: Ages = Ages { unseen: 30 * DAY, unlisted: 90 * DAY };
+
+async fn get(knowledge: &Arc<Knowledge>, key: &ObjectKey, reader: Reader, body: &str) {
+    let mut recording = knowledge.record(Subject::Object(record::ObjectAsk { key: key.clone(), reader }), false);
+    recording.push(&Bytes::copy_from_slice(body.as_bytes()));
+    recording.finish();
+    settle(knowledge).await;
+}
+
+#[tokio::test]
+async fn what_only_agents_have_read_that_are_not_seen_any_more_goes_whole() {
+    let knowledge = open(Arc::new(Memory::default()));
+    let reader = |agent: &str| Reader { agent: agent.into(), node: agent == "kubelet" };
+    let collections = [("a", vec!["left"]), ("b", vec!["left", "stays"]), ("c", vec!["left", "kubelet"]), ("d", vec!["named"])];
+    for (resource, agents) in &collections {
+        for agent in agents {
+            let mut ask = ask("");
+            (ask.scope.resource, ask.reader) = ((*resource).into(), reader(agent));
+            record(&knowledge, ask, &list_body(10, &["x"], ""), true).await;
+            knowledge.see(agent);
+        }
+    }
+    let key = |name: &str| ObjectKey { scope: Scope { resource: "e".into(), ..scope() }, name: name.into() };
+    let body = |name: &str| item(name, 5).replacen('{', r#"{"kind":"ConfigMap","apiVersion":"v1","#, 1);
+    for (name, agents) in [("one", vec!["left"]), ("both", vec!["stays", "left"]), ("node", vec!["kubelet", "left"])] {
+        for agent in agents {
+            get(&knowledge, &key(name), reader(agent), &(body(name) + &" ".repeat(agent.len()))).await;
+        }
+    }
+    let known = || {
+        let list = |resource: &str| knowledge.list(&Scope { resource: resource.into(), ..scope() }).unwrap().is_some();
+        let object = |name: &str| matches!(knowledge.object(&key(name)).unwrap(), Found::Object { .. });
+        (["a", "b", "c", "d"].map(list), ["one", "both", "node"].map(object))
+    };
+    let pins = |agent: &str| agent == "named";
+    let later = grant::now() + 31 * DAY;
+    // Everybody but one is seen again, a month later.
+    let row = |agent: &str, at: u64| {
+        let key = keys::raw(keys::AGENT, agent.as_bytes());
+        Op::Put(key.clone(), knowledge.sealer().seal(&key, &at.to_be_bytes()))
+    };
+    knowledge.drop_rows(vec![row("stays", later), row("kubelet", later)]).await.unwrap();
+    settle(&knowledge).await;
+    knowledge.sweep_garbage_at(grant::now() + 29 * DAY, AGES, pins).await.unwrap();
+    settle(&knowledge).await;
+    assert_eq!(known(), ([true; 4], [true; 3]), "not yet");
+    knowledge.sweep_garbage_at(later, AGES, pins).await.unwrap();
+    settle(&knowledge).await;
+    assert_eq!(known(), ([false, true, true, true], [false, true, true]));
+    assert!(knowledge.snapshot().unwrap().read(&keys::raw(keys::AGENT, b"left")).unwrap().is_none(), "and is forgotten");
+    knowledge.sweep_garbage_at(grant::now() + 91 * DAY, Ages { unseen: u64::MAX, ..AGES }, pins).await.unwrap();
+    settle(&knowledge).await;
+    assert_eq!(known(), ([false, true, true, true], [false, false, true]), "single, and nobody has asked for it");
+}
+
+#[tokio::test]
+async fn pods_that_are_gone_go_though_they_are_kubelets() {
+    let knowledge = open(Arc::new(Memory::default()));
+    let kubelet = Reader { agent: "kubelet".into(), node: true };
+    let pods = Scope { resource: "pods".into(), namespace: String::new(), ..scope() };
+    let of_node = Scope { field_selector: "spec.nodeName=n-1".into(), ..pods.clone() };
+    let pod = |name: &str, node: &str, version: u64| {
+        item(name, version).replacen('{', r#"{"kind":"Pod","apiVersion":"v1","#, 1).replacen(
+            "}}",
+            &format!(r#"}},"spec":{{"nodeName":"{node}"}}}}"#),
+            1,
+        )
+    };
+    let key = |name: &str| ObjectKey { scope: Scope { namespace: "a".into(), ..pods.clone() }, name: name.into() };
+    let all = [("gone", "n-1", 5), ("here", "n-1", 5), ("elsewhere", "n-2", 5), ("newer", "n-1", 11)];
+    for (name, node, version) in all {
+        get(&knowledge, &key(name), kubelet.clone(), &pod(name, node, version)).await;
+    }
+    let is_known = |name: &str| {
+        let snapshot = knowledge.snapshot().unwrap();
+        snapshot.read(&key(name).key()).unwrap().is_some()
+    };
+    knowledge.sweep_garbage_at(grant::now(), AGES, |_| false).await.unwrap();
+    settle(&knowledge).await;
+    assert_eq!(all.map(|(name, ..)| is_known(name)), [true; 4], "no list says anything");
+    let list = ListAsk { scope: of_node, reader: kubelet, ..ask("") };
+    record(&knowledge, list, &list_body(10, &["here"], "").replace("ConfigMap", "Pod"), true).await;
+    knowledge.sweep_garbage_at(grant::now(), AGES, |_| false).await.unwrap();
+    settle(&knowledge).await;
+    assert_eq!(all.map(|(name, ..)| is_known(name)), [false, true, true, true]);
+}
+
+#[tokio::test]
+async fn what_is_watched_is_in_use() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let knowledge = open(store.clone());
+    record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+    let mut header = knowledge.header(&scope()).unwrap();
+    header.used = 0;
+    knowledge.drop_rows(vec![knowledge.set_header(header)]).await.unwrap();
+    watch(&knowledge, "10", false, &event("BOOKMARK", "", 11)).await;
+    assert!(knowledge.list(&scope()).unwrap().unwrap().header.used + 60 > grant::now());
 }
 
 #[tokio::test]
@@ -455,13 +578,13 @@ async fn single_objects_stay_within_their_part_and_kubelets_stay() {
     };
     for index in 0..60 {
         let name = format!("o-{index}");
-        let ask = record::ObjectAsk { key: key(&name), pinned: index == 0 };
+        let ask = record::ObjectAsk { key: key(&name), reader: Reader { node: index == 0, ..Reader::default() } };
         let mut recording = knowledge.record(Subject::Object(ask), false);
         recording.push(&Bytes::from(body(&name)));
         recording.finish();
         settle(&knowledge).await;
     }
-    knowledge.sweep().await.unwrap();
+    knowledge.sweep(|_| false).await.unwrap();
     settle(&knowledge).await;
     let known = |index: usize| matches!(knowledge.object(&key(&format!("o-{index}"))).unwrap(), Found::Object { .. });
     let kept = (0..60).filter(|index| known(*index)).count();
@@ -476,7 +599,8 @@ async fn the_same_answer_again_is_known_again_after_a_404() {
     let body = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"x","namespace":"a","resourceVersion":"5"}}"#;
     for size in [body.len(), 10] {
         for _ in 0..2 {
-            let mut recording = knowledge.record(Subject::Object(record::ObjectAsk { key: key.clone(), pinned: false }), false);
+            let mut recording =
+                knowledge.record(Subject::Object(record::ObjectAsk { key: key.clone(), reader: Reader::default() }), false);
             body.as_bytes().chunks(size).for_each(|data| recording.push(&Bytes::copy_from_slice(data)));
             recording.finish();
             settle(&knowledge).await;
@@ -497,7 +621,8 @@ async fn a_large_object_is_remembered_as_it_comes() {
     let body = format!(
         r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"x","namespace":"a","resourceVersion":"5"}},"data":{{"t":"{text}"}}}}"#
     );
-    let mut recording = knowledge.record(Subject::Object(record::ObjectAsk { key: key.clone(), pinned: false }), false);
+    let mut recording =
+        knowledge.record(Subject::Object(record::ObjectAsk { key: key.clone(), reader: Reader::default() }), false);
     body.as_bytes().chunks(1000).for_each(|data| recording.push(&Bytes::copy_from_slice(data)));
     recording.finish();
     settle(&knowledge).await;

@@ -9,7 +9,8 @@ use holdfast::kube::object;
 use holdfast::runtime::metrics::Metrics;
 use holdfast::store::record::{ListAsk, ObjectAsk, Subject, WatchAsk};
 use holdfast::store::{
-    Credential, Document, Entry, Found, Grant, Knowledge, Limits, ObjectKey, Parts, Recording, Scope, Sealer, Store, StoreError,
+    Credential, Document, Entry, Found, Grant, Knowledge, Limits, ObjectKey, Parts, Reader, Recording, Scope, Sealer, Store,
+    StoreError,
 };
 
 use crate::random::Random;
@@ -217,7 +218,7 @@ impl Step {
                     scope: scope(resource),
                     resource_version: current.to_string(),
                     send_initial_events: false,
-                    pinned: false,
+                    reader: Reader::default(),
                 };
                 let recording = knowledge.record(Subject::Watch(ask), false);
                 pass(recording, &format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n"), true).await;
@@ -225,11 +226,11 @@ impl Step {
             Self::Object { name, item: None } => knowledge.note_absent(&key(name)),
             Self::Object { name, item: Some(item) } => {
                 let body = item.replacen('{', r#"{"kind":"K","apiVersion":"v1","#, 1);
-                let recording = knowledge.record(Subject::Object(ObjectAsk { key: key(name), pinned: false }), false);
+                let recording = knowledge.record(Subject::Object(ObjectAsk { key: key(name), reader: Reader::default() }), false);
                 pass(recording, &body, true).await;
             }
             Self::Document { name, body } => {
-                let head = Document { content_type: "text/plain".into(), etag: String::new(), at: 0, body: Vec::new() };
+                let head = Document { content_type: "text/plain".into(), ..Document::default() };
                 let recording = knowledge.record(Subject::Document { name: name.into(), head }, false);
                 pass(recording, &body, true).await;
             }
@@ -249,7 +250,7 @@ impl Step {
                 let view = knowledge.list(&scope(resource))?.ok_or("the collection is gone")?;
                 knowledge.discard(&view.header).await;
             }
-            Self::Sweep => knowledge.sweep().await?,
+            Self::Sweep => knowledge.sweep(|_| false).await?,
             Self::SettleDisk => knowledge.settle_disk().await,
         }
         Ok(())
@@ -274,7 +275,13 @@ async fn list(
             r#"{{"kind":"KList","apiVersion":"v1","metadata":{{"resourceVersion":"{version}"{next}}},"items":[{}]}}"#,
             items.join(",")
         );
-        let ask = ListAsk { scope: scope(resource), continue_token: token(page), quorum: true, pinned: false, started: u64::MAX };
+        let ask = ListAsk {
+            scope: scope(resource),
+            continue_token: token(page),
+            quorum: true,
+            reader: Reader::default(),
+            started: u64::MAX,
+        };
         pass(knowledge.record(Subject::List(ask), false), &body, whole || !last).await;
         come_to_rest(knowledge).await;
     }

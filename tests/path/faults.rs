@@ -134,6 +134,30 @@ async fn a_list_too_large_for_the_budget_is_passed_on_and_counted() {
     .unwrap();
 }
 
+#[tokio::test]
+async fn a_store_with_more_objects_than_allowed_stops_no_request() {
+    let rig = Rig::with(testkit::fake::FakeOptions::default(), &["--cache-max-objects=1000"]).await;
+    for index in 0..1000 {
+        rig.fake.put("configmaps", "story", &format!("c-{index}"), json!({"data": {}}));
+    }
+    let client = rig.pod().await;
+    let greeting = format!("{CONFIGMAPS}/greeting");
+    for _ in 0..3 {
+        let answer = client.get(CONFIGMAPS).await.unwrap();
+        assert_eq!(answer.json()["items"].as_array().unwrap().len(), 1002);
+        assert_eq!(client.get(&greeting).await.unwrap().status, 200);
+    }
+    eventually("it is counted", SECONDS(5), async || {
+        let text = Client::http1(rig.hub.admin).await?.get("/metrics").await?.text();
+        Ok(text.contains("holdfast_lists_not_remembered_total{reason=\"over the budget\"} 3"))
+    })
+    .await
+    .unwrap();
+    rig.cut(Fault::Refuse).await;
+    assert_eq!(client.get(CONFIGMAPS).await.unwrap().status, 503, "never a part of it");
+    assert_eq!(client.get(&greeting).await.unwrap().status, 200);
+}
+
 /// A tmpfs of 1 MiB, unmounted with the test.
 struct SmallDisk(tempfile::TempDir);
 

@@ -361,3 +361,38 @@ async fn a_watch_is_told_what_another_pool_hides_and_shows() {
     pool("p");
     assert_eq!(next(&mut services).await, pair("ADDED", "port"));
 }
+
+/// What a client gets that takes gzip alone, unpacked.
+async fn gunzipped(client: &Client, path: &str) -> Vec<u8> {
+    use std::io::Read as _;
+    let insists = [PROXY[0], ("accept", "application/json"), ("accept-encoding", "gzip, identity;q=0")];
+    let answer = client.request("GET", path, &insists, "").await.unwrap();
+    let head = ["content-encoding", "vary", "content-length"].map(|name| answer.header(name));
+    assert_eq!(head, ["gzip", "Accept-Encoding", ""], "{path}");
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(&*answer.body).read_to_end(&mut plain).unwrap();
+    plain
+}
+
+#[tokio::test]
+async fn who_takes_nothing_but_gzip_gets_the_same_in_gzip_online_and_offline() {
+    let rig = rig().await;
+    let client = rig.hub.kubelet().await.unwrap();
+    settled(&rig).await;
+    let paths = [SERVICES, SLICES, "/api/v1/namespaces/story/services/cloud", "/api/v1/namespaces/story/services/near"];
+    for offline in [false, true] {
+        for path in paths {
+            let plain = proxy(&client, path, "application/json").await;
+            let is_of_store = plain.status == 200 && offline;
+            assert_eq!((plain.header("content-encoding"), !plain.header("cache-status").is_empty()), ("", is_of_store));
+            let unpacked = gunzipped(&client, path).await;
+            assert!(plain.body == unpacked, "{path}: {}", String::from_utf8_lossy(&unpacked));
+        }
+        if !offline {
+            rig.cut(Fault::Refuse).await;
+        }
+    }
+    let insists = [PROXY[0], ("accept-encoding", "gzip, *;q=0")];
+    let watch = client.stream("GET", &format!("{SERVICES}?watch=1&resourceVersion=0"), &insists, "").await.unwrap();
+    assert_eq!((watch.status.as_u16(), watch.headers.get("content-encoding")), (200, None), "as the kube-apiserver's watches");
+}

@@ -9,7 +9,7 @@ use holdfast::kube::token;
 use holdfast::runtime::metrics::Metrics;
 use holdfast::store::record::{ListAsk, ObjectAsk, Subject};
 use holdfast::store::{
-    Credential, Disk, Document, Entry, Found, Grant, Knowledge, Limits, ObjectKey, Op, Parts, Scope, Sealer, Store as _,
+    Credential, Disk, Document, Entry, Found, Grant, Knowledge, Limits, ObjectKey, Op, Parts, Reader, Scope, Sealer, Store as _,
 };
 
 use super::*;
@@ -55,7 +55,7 @@ fn grant() -> Grant {
 }
 
 fn document(body: &str) -> Document {
-    Document { content_type: "application/json".into(), etag: "\"e\"".into(), at: 0, body: body.into() }
+    Document { content_type: "application/json".into(), etag: "\"e\"".into(), body: body.into(), ..Document::default() }
 }
 
 fn entry() -> Entry {
@@ -119,10 +119,16 @@ fn has_every_row(knowledge: &Knowledge) {
 }
 
 async fn write_every_row(knowledge: &Arc<Knowledge>) {
-    let list = ListAsk { scope: scope("configmaps"), continue_token: String::new(), quorum: true, pinned: true, started: 0 };
+    let list = ListAsk {
+        scope: scope("configmaps"),
+        continue_token: String::new(),
+        quorum: true,
+        reader: Reader { node: true, ..Reader::default() },
+        started: 0,
+    };
     let answers = [
         (Subject::List(list), LIST),
-        (Subject::Object(ObjectAsk { key: object(), pinned: false }), OBJECT),
+        (Subject::Object(ObjectAsk { key: object(), reader: Reader::default() }), OBJECT),
         (Subject::Document { name: "/api".into(), head: document("") }, "{}"),
     ];
     for (subject, body) in answers {

@@ -1,7 +1,14 @@
-//! Discovery and other documents: the last good copy.
+//! Discovery and other documents: the last good copy, compressed as it came for a client that takes it so.
 
-use http::header::{CONTENT_TYPE, ETAG, LOCATION};
+use std::io::Read as _;
+
+use bytes::{Buf as _, Bytes};
+use flate2::bufread::GzDecoder;
+use futures_util::stream;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, LOCATION, VARY};
 use http::{HeaderValue, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
 
 use super::Asked;
 use super::freshness::freshness;
@@ -10,10 +17,13 @@ use crate::kube::list::Encoding;
 use crate::kube::media;
 use crate::kube::message::Edit;
 use crate::kube::request::RequestInfo;
-use crate::request::context::{Context, Refusal, Response, full};
+use crate::request::context::{Body, BodyError, Context, Refusal, Response, full};
 use crate::request::filter::{self, Chain, Transform};
 use crate::request::names;
 use crate::store::{Document, Knowledge};
+
+/// Bytes that are unpacked at a time.
+const UNPACKED: usize = 16 * 1024;
 
 /// A remembered form of a resource (a Table, metadata), filtered like anything else. `Err(None)`: it is not known.
 pub(super) fn serve_filtered(
@@ -52,7 +62,7 @@ pub(super) fn serve(knowledge: &Knowledge, context: &Context, asked: &Asked) -> 
         let what = if there.is_empty() { String::new() } else { format!(" in this representation, but as {}", there.join(", ")) };
         return Err(Refusal::unavailable(format!("the link to the cloud is down, and this document is not known{what}")));
     };
-    let document = knowledge.document(&names::discovery(info, content_type))?;
+    let document = knowledge.document_as_kept(&names::discovery(info, content_type))?;
     let document = document.ok_or_else(|| Refusal::unavailable("the link to the cloud is down, and this document is gone"))?;
     Ok(match moved(info, &document) {
         Some(location) => redirect(location),
@@ -68,6 +78,17 @@ fn moved(info: &RequestInfo, document: &Document) -> Option<HeaderValue> {
     other.then(|| HeaderValue::try_from(format!("{}?hash={etag}", info.path)).ok()).flatten()
 }
 
+/// What a gzip body is made of, a part of it in memory at a time.
+fn unpacked(packed: Bytes) -> Body {
+    let parts = stream::try_unfold(GzDecoder::new(packed.reader()), |mut decoder| async move {
+        let mut part = vec![0; UNPACKED];
+        let some = decoder.read(&mut part).map_err(|error| BodyError::Store(format!("gzip: {error}")))?;
+        part.truncate(some);
+        Ok((some > 0).then(|| (Frame::data(Bytes::from(part)), decoder)))
+    });
+    StreamBody::new(parts).boxed_unsync()
+}
+
 fn redirect(location: HeaderValue) -> Response {
     let mut response = Response::new(full(Vec::new()));
     *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
@@ -77,7 +98,20 @@ fn redirect(location: HeaderValue) -> Response {
 
 fn respond(context: &Context, document: Document, if_none_match: &str) -> Response {
     let unchanged = !document.etag.is_empty() && if_none_match.split(',').any(|tag| tag.trim() == document.etag);
-    let mut response = Response::new(full(if unchanged { Vec::new() } else { document.body }));
+    let packed = document.gzip && !unchanged;
+    // What is laid out is text.
+    let as_kept = packed && context.codings.gzip && context.layout == Layout::Compact;
+    let mut response = Response::new(match document.body {
+        _ if unchanged => full(Vec::new()),
+        body if packed && !as_kept => unpacked(body.into()),
+        body => full(body),
+    });
+    if as_kept {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    if packed {
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
     if unchanged {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     } else if let Ok(value) = HeaderValue::try_from(document.content_type) {

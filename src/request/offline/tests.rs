@@ -11,7 +11,7 @@ use crate::runtime::metrics::Metrics;
 use crate::state::inputs::Inputs;
 use crate::state::rules::{Agents, RuleSet, Rules};
 use crate::store::record::{ListAsk, Subject, WatchAsk};
-use crate::store::{Document, Limits, Memory, Op, Parts, Sealer, Snapshot, Store, StoreError};
+use crate::store::{Document, Limits, Memory, Op, Parts, Reader, Sealer, Snapshot, Store, StoreError};
 
 #[derive(Default)]
 struct Busy {
@@ -94,7 +94,7 @@ async fn a_busy_disk_is_no_reason_to_say_that_the_node_does_not_know() {
     let (context, asked) = list_of_configmaps();
     knowledge.grant(&context.grant(crate::store::NODE));
     let scope = names::scope(&context.info, &context.accepts[0]);
-    let ask = ListAsk { scope, continue_token: String::new(), quorum: true, pinned: false, started: 0 };
+    let ask = ListAsk { scope, continue_token: String::new(), quorum: true, reader: Reader::default(), started: 0 };
     let mut recording = knowledge.record(Subject::List(ask), false);
     let body = r#"{"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[]}"#;
     recording.push(&Bytes::from_static(body.as_bytes()));
@@ -147,7 +147,7 @@ fn shoal(knowledge: &Knowledge) -> Subject {
     let (context, _) = asked(SHOALS);
     knowledge.grant(&context.grant(crate::store::NODE));
     let scope = names::scope(&context.info, &context.accepts[0]);
-    Subject::List(ListAsk { scope, continue_token: String::new(), quorum: true, pinned: false, started: u64::MAX })
+    Subject::List(ListAsk { scope, continue_token: String::new(), quorum: true, reader: Reader::default(), started: u64::MAX })
 }
 
 async fn answer(offline: &Offline, target: &str) -> Result<Response, Refusal> {
@@ -179,7 +179,7 @@ async fn describe(knowledge: &Arc<Knowledge>) {
         }},
         "components": {"schemas": {"io.x.v1.FishList": {"x-kubernetes-group-version-kind": [kind("Shoal")]}}},
     });
-    let head = Document { content_type: "application/json".into(), etag: String::new(), at: 0, body: Vec::new() };
+    let head = Document { content_type: "application/json".into(), ..Document::default() };
     let name = names::openapi(&asked(SHOALS).0.info);
     remember(knowledge, Subject::Document { name, head }, &document.to_string()).await;
 }
@@ -216,9 +216,101 @@ async fn a_watch_does_not_say_what_a_list_is_called() {
     let Subject::List(ListAsk { scope, .. }) = shoal(knowledge) else { unreachable!() };
     let end = r#"{"apiVersion":"x.io/v1","kind":"Fish","metadata":{"annotations":{"k8s.io/initial-events-end":"true"},"resourceVersion":"7"}}"#;
     let told = format!("{{\"type\":\"ADDED\",\"object\":{FISH}}}\n{{\"type\":\"BOOKMARK\",\"object\":{end}}}\n");
-    let ask = WatchAsk { scope, resource_version: String::new(), send_initial_events: true, pinned: false };
+    let ask = WatchAsk { scope, resource_version: String::new(), send_initial_events: true, reader: Reader::default() };
     remember(knowledge, Subject::Watch(ask), &told).await;
     describe(knowledge).await;
     let answered = answer(&offline, SHOALS).await.unwrap().into_body().collect().await.unwrap().to_bytes();
     assert_eq!(String::from_utf8_lossy(&answered).trim_end(), EMPTY.replace("[]", &format!("[{FISH}]")));
+}
+
+/// One Pod for each node, as a LIST has them; no node: it is not scheduled yet.
+fn list_of_pods(nodes: &[&str]) -> String {
+    let pod = |(index, node): (usize, &&str)| {
+        let spec = if node.is_empty() { String::new() } else { format!(r#","spec":{{"nodeName":"{node}"}}"#) };
+        format!(r#"{{"metadata":{{"name":"p-{index}","namespace":"a","resourceVersion":"5"}}{spec}}}"#)
+    };
+    let pods: Vec<String> = nodes.iter().enumerate().map(pod).collect();
+    format!(r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{"resourceVersion":"7"}},"items":[{}]}}"#, pods.join(","))
+}
+
+async fn page(offline: &Offline, target: &str) -> (Vec<String>, String) {
+    let context = Context::of_node(target);
+    offline.knowledge.as_ref().unwrap().grant(&context.grant(crate::store::NODE));
+    let uri = context.target.parse().unwrap();
+    let asked = Asked { uri, accept: None, content_type: None, if_none_match: None, body: Bytes::new() };
+    let answer = serve(offline, &context, asked).await.unwrap();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let list: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let names = list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned());
+    (names.collect(), list["metadata"]["continue"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn pages_of_a_nodes_pods_go_on_while_there_are_more() {
+    for case in 0..243_usize {
+        let nodes: Vec<&str> = (0..5).map(|place| ["n-1", "n-2", ""][case / 3_usize.pow(place) % 3]).collect();
+        let offline = offline(Arc::new(Memory::default()));
+        let knowledge = offline.knowledge.as_ref().unwrap();
+        let list = Context::of_node("/api/v1/pods");
+        let scope = names::scope(&list.info, &list.accepts[0]);
+        let ask = ListAsk { scope, continue_token: String::new(), quorum: true, reader: Reader::default(), started: 0 };
+        let mut recording = knowledge.record(Subject::List(ask), false);
+        recording.push(&Bytes::from(list_of_pods(&nodes)));
+        recording.finish();
+        knowledge.catch_up().await.unwrap();
+        for (node, limit) in ["n-1", ""].into_iter().flat_map(|node| (1..4).map(move |limit| (node, limit))) {
+            let mut left: Vec<String> = (0..5).filter(|index| nodes[*index] == node).map(|index| format!("p-{index}")).collect();
+            let target = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}&limit={limit}");
+            let (names, mut token) = page(&offline, &target).await;
+            assert_eq!(names, left.drain(..limit.min(left.len())).collect::<Vec<_>>(), "{nodes:?} {node} {limit}");
+            assert_eq!(!token.is_empty(), !left.is_empty(), "{nodes:?} {node} {limit}: no other is seen behind the last");
+            while !token.is_empty() {
+                let names;
+                (names, token) = page(&offline, &format!("{target}&continue={token}")).await;
+                assert_eq!(names, left.drain(..limit.min(left.len())).collect::<Vec<_>>(), "{nodes:?} {node} {limit}");
+            }
+            assert!(left.is_empty(), "{nodes:?} {node} {limit}: {left:?} never came");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_document_that_came_compressed_goes_out_so_to_whom_takes_it() {
+    use std::io::Write as _;
+
+    use crate::kube::coding::Codings;
+    let plain = format!(r#"{{"swagger":"2.0","text":"{}"}}"#, "text ".repeat(50_000));
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(plain.as_bytes()).unwrap();
+    let packed = encoder.finish().unwrap();
+    let offline = offline(Arc::new(Memory::default()));
+    let knowledge = offline.knowledge.as_ref().unwrap();
+    let head = Document { content_type: "application/json".into(), ..Document::default() };
+    let mut recording = knowledge.record(Subject::Document { name: "/openapi/v2\0application/json".into(), head }, true);
+    recording.push(&Bytes::from(packed.clone()));
+    recording.finish();
+    for (encodings, layout, is_packed) in [
+        ("gzip, deflate", Layout::Compact, true),
+        ("gzip, identity;q=0", Layout::Compact, true),
+        ("", Layout::Compact, false),
+        ("gzip;q=0", Layout::Compact, false),
+        ("gzip", Layout::Indented, false),
+    ] {
+        let mut context = Context::of_node("/openapi/v2");
+        (context.codings, context.layout) = (Codings::of([encodings].into_iter()), layout);
+        knowledge.grant(&context.grant(crate::store::NODE));
+        let uri = context.target.parse().unwrap();
+        let asked = Asked { uri, accept: None, content_type: None, if_none_match: None, body: Bytes::new() };
+        let answer = serve(&offline, &context, asked).await.unwrap();
+        let headers = answer.headers();
+        assert_eq!(headers.get("content-encoding").is_some_and(|coding| coding == "gzip"), is_packed, "{encodings}");
+        assert_eq!(headers["vary"], "Accept-Encoding");
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        if is_packed || layout == Layout::Compact {
+            assert!(body == if is_packed { packed.clone() } else { plain.clone().into_bytes() }, "{encodings}");
+        }
+        if !is_packed {
+            assert!(serde_json::from_slice::<serde_json::Value>(&body).is_ok(), "{encodings}");
+        }
+    }
 }

@@ -44,7 +44,7 @@ pub(super) async fn keep(knowledge: &Knowledge, asked: &Asked, response: Respons
     if let Some((issued, claims)) = issued.and_then(|issued| token::claims(&issued).map(|claims| (issued, claims))) {
         knowledge.know_token(token::digest(&issued), &claims.user, claims.expires);
         let fingerprint = fingerprint(&asked.uri, asked.accept(), &asked.body);
-        let document = Document { content_type: content_type.to_owned(), etag: String::new(), at: 0, body: body.to_vec() };
+        let document = Document { content_type: content_type.to_owned(), body: body.to_vec(), ..Document::default() };
         knowledge.keep_issued(&fingerprint, &document);
     }
     Ok(Response::from_parts(parts, full(body)))

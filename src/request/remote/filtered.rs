@@ -17,7 +17,7 @@ use super::tee::Tee;
 use crate::kube::list::Encoding;
 use crate::kube::media::{self, Form, Media};
 use crate::kube::message::Edit;
-use crate::request::context::{BodyError, Context, Refusal, Response, Whose, full};
+use crate::request::context::{BodyError, Context, Own, Refusal, Response, Whose, full};
 use crate::request::filter::{self, Beginning, Chain, Filtered, Passing, Source, Transform};
 use crate::request::names;
 
@@ -52,6 +52,7 @@ pub(super) async fn answer(
     let gzip = parts.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.remove(CONTENT_ENCODING);
+    parts.extensions.insert(Own);
     let transform = match verb {
         "list" => Transform::list(chain, encoding, gzip),
         "watch" => {

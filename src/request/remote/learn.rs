@@ -16,7 +16,7 @@ use crate::request::filter::Chain;
 use crate::request::names;
 use crate::state::rules::Rules;
 use crate::store::record::{ListAsk, ObjectAsk, Subject, WatchAsk};
-use crate::store::{Document, Knowledge, Recording};
+use crate::store::{Document, Knowledge, Reader, Recording};
 
 /// Notes rights, and begins to remember the body if it is worth it.
 pub(super) fn from_head(
@@ -29,6 +29,7 @@ pub(super) fn from_head(
     if context.impersonated {
         return None;
     }
+    knowledge.see(&context.component);
     rights(knowledge, context, parts.status);
     if !rules.current().cache_agents.contains(&context.component) {
         return None;
@@ -81,7 +82,7 @@ fn subject(knowledge: &Knowledge, context: &Context, chain: Option<&Chain>, part
         return None;
     }
     let etag = parts.headers.get(ETAG).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let head = Document { content_type: content_type.to_owned(), etag: etag.to_owned(), at: 0, body: Vec::new() };
+    let head = Document { content_type: content_type.to_owned(), etag: etag.to_owned(), ..Document::default() };
     let name = if info.is_discovery() { names::discovery(info, content_type) } else { names::document(context, chain) };
     Some(Subject::Document { name, head })
 }
@@ -98,14 +99,14 @@ fn resource_subject(knowledge: &Knowledge, context: &Context, status: StatusCode
         return None;
     }
     let scope = || names::scope(info, &media);
-    let pinned = matches!(context.caller, Caller::Node);
+    let reader = Reader { agent: context.component.clone(), node: matches!(context.caller, Caller::Node) };
     match info.verb.as_str() {
         "get" => {
             let key = names::object(info, &media);
             if status == StatusCode::NOT_FOUND {
                 knowledge.note_absent(&key);
             }
-            (status == StatusCode::OK).then_some(Subject::Object(ObjectAsk { key, pinned }))
+            (status == StatusCode::OK).then_some(Subject::Object(ObjectAsk { key, reader }))
         }
         "list" if status == StatusCode::OK => {
             let quorum = info.query.resource_version.is_empty();
@@ -115,7 +116,7 @@ fn resource_subject(knowledge: &Knowledge, context: &Context, status: StatusCode
                     scope: scope(),
                     continue_token: info.query.continue_token.clone(),
                     quorum,
-                    pinned,
+                    reader,
                     started: started(context),
                 })
             })
@@ -124,7 +125,7 @@ fn resource_subject(knowledge: &Knowledge, context: &Context, status: StatusCode
             scope: scope(),
             resource_version: info.query.resource_version.clone(),
             send_initial_events: info.query.send_initial_events,
-            pinned,
+            reader,
         })),
         _ => None,
     }

@@ -12,7 +12,7 @@ use crate::store::grant::now;
 use crate::store::knowledge::now_ms;
 use crate::store::page::Partial;
 use crate::store::writer::Batch;
-use crate::store::{Header, Knowledge, Op, Scope, keys};
+use crate::store::{Header, Knowledge, Op, Readers, Scope, keys};
 
 /// Bytes of sealed items in one batch.
 const BATCH: usize = 256 * 1024;
@@ -81,7 +81,8 @@ impl<'a> Items<'a> {
         self.partial.bytes += (row.len() + key.len()) as u64;
         self.ops.push(Op::Put(key, row));
         // What can never fit must not push everything else out.
-        if self.partial.bytes > self.knowledge.limits.cache_max_bytes {
+        let limits = &self.knowledge.limits;
+        if self.partial.bytes > limits.cache_max_bytes || self.partial.items > limits.cache_max_objects {
             return Err("over the budget");
         }
         Ok(())
@@ -119,7 +120,8 @@ impl<'a> Items<'a> {
             resource_version: envelope.resource_version,
             updated: now_ms(),
             used: now(),
-            pinned: ask.pinned,
+            pinned: ask.reader.node,
+            readers: Readers::of(&ask.reader),
             items: self.partial.items,
             bytes: self.partial.bytes,
         };
@@ -138,6 +140,7 @@ impl<'a> Items<'a> {
         let old = self.knowledge.header(&header.scope);
         if let Some(old) = &old {
             header.pinned |= old.pinned;
+            header.readers.note_all(&old.readers);
             if !may((old, &header)) {
                 self.ops.clear();
                 self.ops.push(Op::DeletePrefix(keys::items(self.partial.id)));

@@ -2,12 +2,13 @@
 
 use super::{ObjectAsk, Parts, Reason};
 use crate::kube::object;
+use crate::store::document::{Document, unpack};
 use crate::store::knowledge::now_ms;
-use crate::store::object::{Document, ObjectRecord, join};
-use crate::store::{Knowledge, ObjectKey, keys};
+use crate::store::object::{ObjectRecord, join};
+use crate::store::{Knowledge, ObjectKey, Readers, keys};
 
 pub(super) async fn object(knowledge: &Knowledge, ask: ObjectAsk, mut parts: Parts) -> Result<(), Reason> {
-    let ObjectAsk { key, pinned } = ask;
+    let ObjectAsk { key, reader } = ask;
     let full = parts.whole(knowledge.limits.max_item).await?;
     let encoding = key.scope.encoding();
     let (types, item) = object::into_item(encoding, &full).map_err(|_| "unreadable item")?;
@@ -15,23 +16,39 @@ pub(super) async fn object(knowledge: &Knowledge, ask: ObjectAsk, mut parts: Par
     if meta.name != key.name {
         return Err("another object than asked for");
     }
-    let record = ObjectRecord {
+    let mut record = ObjectRecord {
         kind: types.kind,
         api_version: types.api_version,
         resource_version: meta.resource_version,
         at: now_ms(),
         absent: false,
-        pinned,
+        pinned: reader.node,
+        readers: Readers::of(&reader),
     };
     let row = key.key();
+    // Whose it was it stays.
+    if let Some(old) = knowledge.object_record(&row) {
+        record.pinned |= old.pinned;
+        record.readers.note_all(&old.readers);
+    }
     knowledge.recent.forget(&row);
     knowledge.put(row, &join(&record, &item)).then_some(()).ok_or("store behind")
 }
 
 pub(super) async fn document(knowledge: &Knowledge, name: &str, mut head: Document, mut parts: Parts) -> Result<(), Reason> {
-    let body = parts.whole(knowledge.limits.max_document).await?;
+    head.gzip = parts.keep_packed();
+    let limit = knowledge.limits.max_document;
+    let body = parts.whole(limit).await?;
+    if head.gzip {
+        unpack(&body, limit, |_| {}).map_err(|_| "bad gzip")?;
+    }
     head.at = now_ms();
-    knowledge.put(keys::key(keys::DOCUMENT, &[name]), &join(&head, &body)).then_some(()).ok_or("store behind")
+    let (row, epoch) = (keys::key(keys::DOCUMENT, &[name]), knowledge.writer().epoch());
+    if !knowledge.put(row.clone(), &join(&head, &body)) {
+        return Err("store behind");
+    }
+    knowledge.note_etag(row, epoch, &head.etag);
+    Ok(())
 }
 
 impl Knowledge {
@@ -44,6 +61,7 @@ impl Knowledge {
             at: now_ms(),
             absent: true,
             pinned: false,
+            readers: Readers::default(),
         };
         // Only worth a row if something else is known, or was asked before: the same
         // absence again within a minute is not written again.

@@ -14,7 +14,7 @@ use crate::store::collection::version_number;
 use crate::store::grant::now;
 use crate::store::knowledge::now_ms;
 use crate::store::writer::Batch;
-use crate::store::{Header, Knowledge, Op, keys};
+use crate::store::{Header, Knowledge, Op, Readers, keys};
 
 struct Follower<'a> {
     knowledge: &'a Knowledge,
@@ -103,7 +103,8 @@ impl Follower<'_> {
             resource_version,
             updated: now_ms(),
             used: now(),
-            pinned: self.ask.pinned,
+            pinned: self.ask.reader.node,
+            readers: Readers::of(&self.ask.reader),
             items: items.partial.items,
             bytes: items.partial.bytes,
         };
@@ -142,7 +143,10 @@ impl Follower<'_> {
         meta.resource_version.clone_into(&mut header.resource_version);
         own_kind.clone_into(&mut header.item_kind);
         header.updated = now_ms();
-        header.pinned |= self.ask.pinned;
+        // Who watches uses it, however long ago it was listed.
+        header.used = now();
+        header.pinned |= self.ask.reader.node;
+        header.readers.note(&self.ask.reader.agent);
         let op = self.knowledge.set_header(header);
         self.ops.push(op);
     }

@@ -6,7 +6,7 @@ use crate::state::filters::Filter;
 use crate::state::inputs::Node;
 use crate::state::rules::{Agents, RuleSet};
 use crate::store::record::{ListAsk, Subject};
-use crate::store::{Limits, Memory, Parts, Sealer};
+use crate::store::{Limits, Memory, Parts, Reader, Sealer};
 
 const SERVICE: &str = r#"{"metadata":{"name":"NAME","namespace":"a","resourceVersion":"VERSION","annotations":{"nodeport.openyurt.io/listen":"POOLS"}},"spec":{"type":"NodePort"}}"#;
 
@@ -24,7 +24,8 @@ async fn source(items: &[String]) -> Source {
     };
     let knowledge = Knowledge::open(parts).unwrap();
     let scope = Scope { version: "v1".into(), resource: "services".into(), ..Scope::default() };
-    let ask = ListAsk { scope: scope.clone(), continue_token: String::new(), quorum: true, pinned: false, started: 0 };
+    let ask =
+        ListAsk { scope: scope.clone(), continue_token: String::new(), quorum: true, reader: Reader::default(), started: 0 };
     let mut recording = knowledge.record(Subject::List(ask), false);
     let items = items.join(",");
     let body = format!(r#"{{"kind":"ServiceList","apiVersion":"v1","metadata":{{"resourceVersion":"9"}},"items":[{items}]}}"#);

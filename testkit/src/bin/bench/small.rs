@@ -38,7 +38,8 @@ pub(crate) async fn measure(rig: &Rig, report: &mut Report) -> anyhow::Result<()
     report.table("Small GET (2 KB), HTTP/2 over 4 connections", &rows(&h2));
     let h1 = rounds(rig, Alpn::H1, WORKERS).await?;
     report.table("Small GET (2 KB), HTTP/1.1 over 16 connections", &rows(&h1));
-    let figures: [(&str, fn(&Sample) -> [f64; 2]); 3] = [("p50", |s| s.p50), ("p99", |s| s.p99), ("CPU", |s| s.cpu)];
+    type Figure = fn(&Sample) -> [f64; 2];
+    let figures: [(&str, Figure); 3] = [("p50", |s| s.p50), ("p99", |s| s.p99), ("CPU", |s| s.cpu)];
     for (name, what) in [(PASSED, "passed on"), (KEPT, "remembered")] {
         for (index, workers) in ["1", "16"].iter().enumerate() {
             for (figure, of) in figures {
