@@ -30,6 +30,7 @@ use super::message::{self, Field, MessageError, Set};
 use super::metadata;
 use super::object::{self, TypeMeta};
 
+pub(super) use age::time;
 pub use printer::Printer;
 
 /// The parameters of the form, as [`Form::As`](super::media::Form::As) has them.
