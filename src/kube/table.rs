@@ -21,6 +21,8 @@ mod printer;
 mod storage;
 mod value;
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use self::age::Now;
@@ -48,7 +50,7 @@ pub enum Include {
 /// How objects become a Table.
 #[derive(Debug)]
 pub struct Table {
-    printer: Printer,
+    printer: Arc<Printer>,
     include: Include,
     now: Now,
 }
@@ -77,7 +79,12 @@ impl Include {
 impl Table {
     /// One that is begun now.
     pub fn new(printer: Printer, include: Include) -> Self {
-        Self { printer, include, now: Now::current() }
+        Self { printer: Arc::new(printer), include, now: Now::current() }
+    }
+
+    /// The same, begun now.
+    pub fn again(&self) -> Self {
+        Self { printer: self.printer.clone(), include: self.include, now: Now::current() }
     }
 
     /// `columnDefinitions`.

@@ -49,6 +49,7 @@ use crate::state::inputs::{Inputs, Part};
 use crate::state::rules::{RuleSet, Rules};
 use crate::state::told::Told;
 use crate::state::user_rule::{self, OnError, UserRule};
+use crate::store::WrittenHere;
 
 /// How long a request waits for what all its filters go by, and before that for the ConfigMap that names them.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -120,6 +121,46 @@ impl Ask {
             namespace: &self.namespace,
         }
     }
+}
+
+/// Who tells a client what there is.
+#[derive(Debug, Clone, Copy, Hash)]
+pub(super) enum By {
+    Cloud,
+    /// The node, with what was written here and the cloud may not have, of which so much was gone already.
+    Node {
+        gone: u64,
+    },
+}
+
+/// Why what the node has shown of its own writes is no place to go on from.
+pub(super) const OVERTAKEN: &str =
+    "What was written on this node while the link was down is not what the cloud has, or may not be: list again.";
+
+/// Notes later what the client of an open watch is told.
+pub(super) struct Note {
+    filters: Arc<Filters>,
+    client: u64,
+    mark: Option<u64>,
+}
+
+impl Note {
+    pub(super) fn told(&self, by: By) {
+        self.filters.told.note(self.client, under(self.mark, by));
+    }
+}
+
+/// Under what a client is told by somebody, where there may be something that was written on this node.
+fn under(mark: Option<u64>, by: By) -> Option<u64> {
+    let mut hasher = std::hash::DefaultHasher::new();
+    (mark, by).hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+/// Whether some of it may be written on this node while the link is down.
+fn may_be_written_here(context: &Context) -> bool {
+    let info = &context.info;
+    matches!((&*info.api_group, &*info.resource), ("" | "events.k8s.io", "events") | ("coordination.k8s.io", "leases"))
 }
 
 /// Subresources whose answers are the whole object.
@@ -237,21 +278,43 @@ impl Filters {
         })
     }
 
-    /// Notes that the client of a list, or of a watch that begins anew, is told what there is, and under what.
-    pub(super) fn told(&self, context: &Context, chain: Option<&Chain>) {
-        if context.info.verb == "list" || (context.info.verb == "watch" && !resumes(context)) {
+    /// Notes that the client of a list, or of a watch that begins anew, is told what there is, under what and by whom.
+    pub(super) fn told(self: &Arc<Self>, context: &Context, chain: Option<&Chain>, by: By) {
+        let info = &context.info;
+        // The pages of one list are told as its first one was, if not by the node.
+        let lists = info.verb == "list" && (info.query.continue_token.is_empty() || !may_be_written_here(context));
+        let begins = lists || (info.verb == "watch" && !resumes(context));
+        if may_be_written_here(context) {
+            if begins || matches!(by, By::Node { .. }) {
+                self.note(context, chain).told(by);
+            }
+        } else if begins {
             self.told.note(self.client(context), chain.and_then(Chain::mark));
         }
     }
 
-    /// Refuses a watch that goes on from what its client was told under something else, with the 410 that makes it list
-    /// again.
-    pub(super) fn may_resume(&self, context: &Context, chain: Option<&Chain>) -> Result<(), Refusal> {
-        let goes_on = context.info.verb == "watch" && resumes(context);
-        if goes_on && !self.told.was(self.client(context), chain.and_then(Chain::mark)) {
-            return Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Client, OUTDATED));
+    /// For a watch that is told more while it is open.
+    pub(super) fn note(self: &Arc<Self>, context: &Context, chain: Option<&Chain>) -> Note {
+        Note { filters: self.clone(), client: self.client(context), mark: chain.and_then(Chain::mark) }
+    }
+
+    /// Refuses a watch that goes on from what its client was told under something else, or by somebody who does not
+    /// answer now, with the 410 that makes it list again. `here`: what was written on this node.
+    ///
+    /// The cloud leads nobody away from what the node has shown; the node goes on from what the cloud has told, and from
+    /// its own words as long as nothing of them is gone. Of whom nothing is noted, as after a restart, may have been told
+    /// anything, if there was something.
+    pub(super) fn may_resume(&self, context: &Context, chain: Option<&Chain>, here: WrittenHere, by: By) -> Result<(), Refusal> {
+        if context.info.verb != "watch" || !resumes(context) {
+            return Ok(());
         }
-        Ok(())
+        let (client, mark) = (self.client(context), chain.and_then(Chain::mark));
+        let was = |under| self.told.was(client, under);
+        let (may, why) = match may_be_written_here(context) {
+            true => (was(under(mark, By::Cloud)) || was(under(mark, by)) || (!here.any && was(mark)), OVERTAKEN),
+            false => (was(mark), OUTDATED),
+        };
+        if may { Ok(()) } else { Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Client, why)) }
     }
 
     /// A Pod has an address of its own, and comes by it.

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::collection::{Header, ListView, Scope};
 use super::grant::now;
 use super::journal::Journal;
+use super::local::Renewed;
 use super::page::Pages;
 use super::record::Works;
 use super::repeats::Repeats;
@@ -68,6 +69,10 @@ pub struct Knowledge {
     pub(super) repeats: Repeats,
     pub(super) pages: Pages,
     journal: Mutex<Journal>,
+    /// The node's own Lease, as kubelet last renewed it while the link was down.
+    pub(super) lease: Mutex<Option<Arc<Renewed>>>,
+    /// Counts the changes of what was written on this node.
+    pub(super) written_here: tokio::sync::watch::Sender<u64>,
     used: Mutex<HashMap<Vec<u8>, u64>>,
     /// Where answers are taken apart.
     pub(super) tasks: tokio::runtime::Handle,
@@ -118,6 +123,8 @@ impl Knowledge {
             repeats: Repeats::default(),
             pages: Pages::default(),
             journal: Mutex::default(),
+            lease: Mutex::default(),
+            written_here: tokio::sync::watch::Sender::default(),
             used: Mutex::default(),
             tasks,
             sweep_wanted: tokio::sync::Notify::new(),

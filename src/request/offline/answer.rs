@@ -21,9 +21,9 @@ use crate::kube::object::{self, TypeMeta};
 use crate::kube::selector::{Fields, Selection};
 use crate::kube::{metadata, table as tables};
 use crate::request::context::{Body, BodyError, Context, Refusal, Response, Whose, full};
-use crate::request::filter::{Chain, FilterError};
+use crate::request::filter::{By, Chain, FilterError};
 use crate::request::names;
-use crate::store::{Found, Knowledge, ListView, StoreError};
+use crate::store::{Found, Knowledge, ListView, StoreError, WrittenHere};
 
 fn unfiltered(error: &FilterError) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, format!("filter: {error}"))
@@ -53,7 +53,7 @@ pub(super) async fn get(offline: &Offline, knowledge: &Arc<Knowledge>, context: 
     let chain = offline.filters.chain(context).await?;
     let mut absent = false;
     for (media, form) in &offered(knowledge, context, chain.as_ref()) {
-        match knowledge.object(&names::object(info, media))? {
+        match knowledge.object_here(&names::object(info, media))? {
             Found::Object { record, item } => {
                 let types = TypeMeta { api_version: record.api_version, kind: record.kind };
                 let item = form.of(chain.as_ref(), media.encoding, &types, item).map_err(|error| unfiltered(&error))?;
@@ -122,17 +122,35 @@ pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context:
     window::is_allowed(&info.query)?;
     let window = Window::of(info).or_else(|refusal| is_selectable(&fields, &selection).and(Err(refusal)))?;
     let chain = offline.filters.chain(context).await?;
-    offline.filters.told(context, chain.as_ref());
+    let here = knowledge.written_here();
     let asks_for_items = !info.query.other;
     for (media, form) in offered(knowledge, context, chain.as_ref()).into_iter().filter(|_| asks_for_items) {
         let allowed = |version| window.allows(version).is_ok();
         if let Some(view) = knowledge.covering(&names::scope(info, &media), &fields, allowed, window.limit.is_some())? {
             window.allows(view.header.version_number())?;
+            let view = with_local(knowledge, view).await?;
+            offline.filters.told(context, chain.as_ref(), told_by(&view, here));
             return items(knowledge, context, &media, Presented { view, chain, form }, (&window, &selection)).await;
         }
     }
     is_selectable(&fields, &selection)?;
+    offline.filters.told(context, chain.as_ref(), By::Cloud);
     document::serve_filtered(knowledge, context, chain).map_err(|refusal| refusal.unwrap_or_else(|| unknown(knowledge, context)))
+}
+
+/// The collection with what was written on this node.
+pub(super) async fn with_local(knowledge: &Arc<Knowledge>, view: ListView) -> Result<ListView, StoreError> {
+    if !view.header.scope.may_be_written_here() {
+        return Ok(view);
+    }
+    let knowledge = knowledge.clone();
+    let read = move || view.with_local(&knowledge);
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(StoreError::Backend(error.to_string())))
+}
+
+/// Who tells the client of it. `here`: as it was before.
+pub(super) fn told_by(view: &ListView, here: WrittenHere) -> By {
+    if view.written_here().is_empty() { By::Cloud } else { By::Node { gone: here.gone } }
 }
 
 /// Refuses what is no selector.
