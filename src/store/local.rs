@@ -242,3 +242,6 @@ impl Entry {
         Ok(Typed::read(of, encoding, object::sent_item(encoding, &self.body)?)?)
     }
 }
+
+#[cfg(test)]
+mod tests;
