@@ -188,11 +188,9 @@ impl ListView {
         result
     }
 
-    /// One of those that were written on this node, if it is wanted; the outer `None`: it is not there.
-    pub fn written(&self, knowledge: &Knowledge, local: &Local) -> Result<Option<Option<Vec<u8>>>, StoreError> {
-        let Some(item) = self.local_item(knowledge, local)? else { return Ok(None) };
-        let wanted = self.is_of_collection(&item)? && self.matches(&self.selection, &[], &item)?;
-        Ok(Some(wanted.then_some(item)))
+    /// One of those that were written on this node, if it is wanted.
+    pub fn written(&self, knowledge: &Knowledge, local: &Local) -> Result<Option<Vec<u8>>, StoreError> {
+        self.selected(&self.selection, knowledge, &[], &Row::Local(local))
     }
 
     /// What the cloud has said and what was written here, in one order.

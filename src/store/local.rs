@@ -73,28 +73,37 @@ impl Scope {
 impl ListView {
     /// With what was written on this node.
     pub fn with_local(mut self, knowledge: &Knowledge) -> Result<Self, StoreError> {
-        let items = keys::items(self.header.id);
         if self.header.scope.has_events() {
-            let within = String::from_utf8_lossy(&self.prefix[items.len()..]).into_owned();
-            let key = |place: &str| [&*items, place.as_bytes()].concat();
-            self.local =
-                knowledge.journal().within(&within).map(|(place, sequence)| (key(place), Local::Event(sequence))).collect();
-            let mut failed = None;
-            self.local.retain(|(key, _)| match self.snapshot.read(key) {
-                Ok(row) => row.is_none(),
-                Err(error) => failed.replace(error).is_some(),
-            });
-            return failed.map_or(Ok(self), Err);
-        }
-        if self.header.scope.has_leases()
-            && let Some(renewed) = knowledge.renewed()
-        {
-            let key = keys::item(self.header.id, &renewed.meta.namespace, &renewed.meta.name);
-            if key.starts_with(&self.prefix) && self.version_at(knowledge, &key)? <= renewed.version() {
-                self.local = vec![(key, Local::Lease(renewed))];
-            }
+            self.local = self.events(knowledge)?;
+        } else if self.header.scope.has_leases() {
+            self.local = self.lease(knowledge)?.into_iter().collect();
         }
         Ok(self)
+    }
+
+    /// The Events that wait, in this state, and that the cloud has not said itself.
+    fn events(&self, knowledge: &Knowledge) -> Result<Vec<(Vec<u8>, Local)>, StoreError> {
+        let items = keys::items(self.header.id);
+        let within = String::from_utf8_lossy(&self.prefix[items.len()..]).into_owned();
+        let waiting: Vec<(Vec<u8>, u64)> = {
+            let journal = knowledge.journal();
+            journal.within(&within).map(|(place, sequence)| ([&*items, place.as_bytes()].concat(), sequence)).collect()
+        };
+        let mut events = Vec::with_capacity(waiting.len());
+        for (key, sequence) in waiting {
+            if self.snapshot.read(&key)?.is_none() && self.snapshot.read(&journal::key(sequence))?.is_some() {
+                events.push((key, Local::Event(sequence)));
+            }
+        }
+        Ok(events)
+    }
+
+    /// The Lease, unless the cloud's is newer.
+    fn lease(&self, knowledge: &Knowledge) -> Result<Option<(Vec<u8>, Local)>, StoreError> {
+        let Some(renewed) = knowledge.renewed() else { return Ok(None) };
+        let key = keys::item(self.header.id, &renewed.meta.namespace, &renewed.meta.name);
+        let is_here = key.starts_with(&self.prefix) && self.version_at(knowledge, &key)? <= renewed.version();
+        Ok(is_here.then_some((key, Local::Lease(renewed))))
     }
 
     /// All that was written on this node, wanted or not, by its key.
@@ -132,6 +141,12 @@ impl Knowledge {
         let Some((local, version)) = self.local_instead(wanted, &found) else { return Ok(found) };
         let item = self.local_item(&*self.snapshot()?, &wanted.scope, &version, &local)?;
         Ok(item.map_or(found, |item| Found::Object { record: record(&wanted.scope, &local, version), item }))
+    }
+
+    /// How many Events wait in the journal that belong to a scope, selected or not.
+    pub fn events_here(&self, scope: &Scope) -> usize {
+        let within = if scope.namespace.is_empty() { String::new() } else { journal::place(&scope.namespace, "") };
+        if scope.resource == "events" { self.journal().within(&within).count() } else { 0 }
     }
 
     /// What is shown instead of what was found, and its resourceVersion.

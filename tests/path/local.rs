@@ -14,6 +14,7 @@ const NEW_EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/story/events";
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 const PROTOBUF: [(&str, &str); 1] = [("content-type", "application/vnd.kubernetes.protobuf")];
 const TABLE: [(&str, &str); 1] = [("accept", "application/json;as=Table;g=meta.k8s.io;v=v1")];
+const KUBECTL: [(&str, &str); 1] = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")];
 const METADATA: [(&str, &str); 1] = [("accept", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1")];
 
 fn event(name: &str, about: &str) -> Value {
@@ -50,6 +51,7 @@ async fn rig() -> (Rig, Client, Client, String) {
     let list = pod.get(EVENTS).await.unwrap().json();
     assert_eq!(kubelet.get("/api/v1/events").await.unwrap().status, 200);
     assert_eq!(kubelet.get(NEW_EVENTS).await.unwrap().status, 200);
+    assert_eq!(pod.request("GET", &format!("{EVENTS}?copy=1"), &KUBECTL, "").await.unwrap().status, 200);
     assert_eq!(pod.stream("GET", &format!("{EVENTS}?watch=1"), &[], "").await.unwrap().status, 200);
     rig.remembered(lists + 3.0).await;
     rig.cut(Fault::Refuse).await;
@@ -161,6 +163,9 @@ async fn what_the_cloud_alone_can_do_with_it_is_refused() {
         assert_eq!(answer.status, code, "{body}: {}", answer.text());
     }
     assert_eq!(names(&pod, EVENTS).await, ["a-local", "m-online"]);
+    let copy = pod.request("GET", &format!("{EVENTS}?copy=1"), &KUBECTL, "").await.unwrap();
+    assert_eq!(names_of(&copy.json()), ["m-online"], "no more than the cloud's own words");
+    assert!(copy.header("warning").contains("not in this copy: 1"), "{}", copy.header("warning"));
 }
 
 #[tokio::test]
@@ -298,4 +303,7 @@ async fn the_nodes_own_lease_is_shown_as_kubelet_renews_it() {
     rig.restore().await;
     is_told_to_list_again(&mut watch).await;
     assert_eq!(kubelet.request("PUT", &own, &JSON, lease.to_string()).await.unwrap().status, 200, "nothing else has changed it");
+    rig.cut(Fault::Refuse).await;
+    let known = kubelet.get(&own).await.unwrap().json();
+    assert_eq!(known["spec"]["renewTime"], Value::Null, "what the cloud has now is newer than what was renewed here");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, WARNING};
 use http::{HeaderValue, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -135,7 +135,20 @@ pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context:
     }
     is_selectable(&fields, &selection)?;
     offline.filters.told(context, chain.as_ref(), By::Cloud);
-    document::serve_filtered(knowledge, context, chain).map_err(|refusal| refusal.unwrap_or_else(|| unknown(knowledge, context)))
+    let copy = document::serve_filtered(knowledge, context, chain);
+    let mut copy = copy.map_err(|refusal| refusal.unwrap_or_else(|| unknown(knowledge, context)))?;
+    warn_of_what_is_missing(knowledge, context, &mut copy);
+    Ok(copy)
+}
+
+/// A copy of what the cloud has answered has nothing of what was written on this node.
+fn warn_of_what_is_missing(knowledge: &Knowledge, context: &Context, copy: &mut Response) {
+    let media = Media { encoding: Encoding::Json, form: media::Form::Full };
+    let waiting = knowledge.events_here(&names::scope(&context.info, &media));
+    let text = format!("299 holdfast \"Events that wait on this node for the link are not in this copy: {waiting}\"");
+    if let (Ok(value), true) = (HeaderValue::try_from(text), waiting > 0) {
+        copy.headers_mut().append(WARNING, value);
+    }
 }
 
 /// The collection with what was written on this node.

@@ -95,20 +95,20 @@ impl Follow {
         let (knowledge, subject, way, seen) =
             (self.knowledge.clone(), self.subject.clone(), way.clone(), std::mem::take(&mut self.seen));
         let step = move || step(&knowledge, &subject, &way, seen);
-        let result = tokio::task::spawn_blocking(step).await.map_err(|_| Overtaken)?;
-        let (step, seen) = result.map_err(|error| tracing::warn!(%error, "a watch cannot go on")).map_err(|()| Overtaken)??;
+        let failed = |error: String| {
+            tracing::warn!(error, "a watch cannot go on with what is written on this node");
+            Overtaken
+        };
+        let result = tokio::task::spawn_blocking(step).await.map_err(|error| failed(error.to_string()))?;
+        let (step, seen) = result.map_err(|error| failed(error.to_string()))?.ok_or(Overtaken)?;
         self.seen = seen;
         Ok(step)
     }
 }
 
-fn step(
-    knowledge: &Knowledge,
-    subject: &Subject,
-    way: &Way,
-    mut seen: Seen,
-) -> Result<Result<(Step, Seen), Overtaken>, StoreError> {
-    let Some(view) = subject.view(knowledge)? else { return Ok(Err(Overtaken)) };
+/// `None`: the client is to list again.
+fn step(knowledge: &Knowledge, subject: &Subject, way: &Way, mut seen: Seen) -> Result<Option<(Step, Seen)>, StoreError> {
+    let Some(view) = subject.view(knowledge)? else { return Ok(None) };
     let mut view = view.with_local(knowledge)?;
     // No event leads the client back behind where it is.
     if view.header.version_number() < subject.version {
@@ -116,7 +116,7 @@ fn step(
     }
     let there: BTreeMap<&[u8], &Local> = view.written_here().iter().map(|(key, local)| (key.as_slice(), local)).collect();
     if seen.iter().any(|(key, (_, shown))| *shown && !there.contains_key(key.as_slice())) {
-        return Ok(Err(Overtaken));
+        return Ok(None);
     }
     seen.retain(|key, _| there.contains_key(key.as_slice()));
     let (mut events, mut bytes) = (Vec::new(), 0);
@@ -126,20 +126,28 @@ fn step(
             continue;
         }
         if bytes >= PAGE {
-            return Ok(Ok((Step { events, more: true }, seen)));
+            return Ok(Some((Step { events, more: true }, seen)));
         }
-        // What is not readable yet is there the next time.
-        let Some(item) = view.written(knowledge, local)? else { continue };
         let was_shown = before.is_some_and(|(_, shown)| *shown);
-        let item = item.map(|item| way.form.of(way.chain.as_ref(), way.encoding, &way.types, item)).transpose();
-        let item = item.map_err(|error| StoreError::Backend(format!("filter: {error}")))?.flatten();
-        let shown = item.is_some() || was_shown;
+        let item = way.item(view.written(knowledge, local)?)?;
+        if was_shown && item.is_none() {
+            return Ok(None);
+        }
+        seen.insert(key.to_vec(), (local.clone(), item.is_some()));
         if let Some(item) = item {
             bytes += item.len();
             let kind = if was_shown || view.has(key)? { EventType::Modified } else { EventType::Added };
             events.push((kind, item));
         }
-        seen.insert(key.to_vec(), (local.clone(), shown));
     }
-    Ok(Ok((Step { events, more: false }, seen)))
+    Ok(Some((Step { events, more: false }, seen)))
+}
+
+impl Way {
+    /// As the client is to see it; `None`: it is not.
+    fn item(&self, item: Option<Vec<u8>>) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(item) = item else { return Ok(None) };
+        let shown = self.form.of(self.chain.as_ref(), self.encoding, &self.types, item);
+        shown.map_err(|error| StoreError::Backend(format!("filter: {error}")))
+    }
 }

@@ -92,12 +92,12 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
     };
     let mut follow = Follow::begin(knowledge, &subject);
     let view = with_local(knowledge, view).await?;
-    offline.filters.told(context, chain.as_ref(), told_by(&view, here));
     let header = view.header.clone();
     let types = TypeMeta { api_version: header.api_version.clone(), kind: header.item_kind().to_owned() };
     let initial = match initial(context, Presented { view, chain: chain.clone(), form: form.clone() }) {
         Initial::Items { shown, bookmark } => {
             let shown = shown.measure(knowledge, Cursor::ALL).await?.shown;
+            offline.filters.told(context, chain.as_ref(), told_by(&shown.view, here));
             if let Some(follow) = &mut follow {
                 follow.showed(&shown.view);
             }

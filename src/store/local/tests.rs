@@ -54,7 +54,7 @@ fn view(knowledge: &Knowledge, namespace: &str, labels: &str) -> ListView {
 
 /// All that is shown, `limit` at a time, and how many are said to be behind each page.
 fn pages(knowledge: &Knowledge, view: &ListView, limit: usize) -> (Vec<(String, String)>, Vec<u64>) {
-    let (mut shown, mut behind, mut after): (Vec<(String, String)>, Vec<u64>, Option<Vec<u8>>) = Default::default();
+    let (mut shown, mut behind, mut after) = (Vec::new(), Vec::new(), None::<Vec<u8>>);
     loop {
         let (mut left, mut last) = (limit, None);
         let mut each = |key: &[u8], item: Vec<u8>| {
@@ -114,7 +114,7 @@ fn a_list_is_the_simple_union_in_pages_of_any_size() {
         let wanted: Vec<_> = model.iter().filter(|(_, (app, _))| labels.is_empty() || *app == "web").collect();
         let places: Vec<_> = wanted.iter().map(|(place, (_, by))| ((*place).clone(), (*by).to_owned())).collect();
         prop_assert_eq!(&shown, &places);
-        let last_of_page = |index: &usize| (index + 1) % limit == 0 || index + 1 == wanted.len();
+        let last_of_page = |index: &usize| (index + 1).is_multiple_of(limit) || index + 1 == wanted.len();
         let ends = (0..wanted.len()).filter(last_of_page).map(|index| wanted[index].0);
         let counts: Vec<u64> = ends.map(|last| model.range(last.clone()..).skip(1).count() as u64).collect();
         prop_assert_eq!(behind, counts);
