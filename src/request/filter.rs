@@ -141,26 +141,40 @@ pub(super) const OVERTAKEN: &str =
 pub(super) struct Note {
     filters: Arc<Filters>,
     client: u64,
+    told: Under,
+}
+
+/// Under what a client is told.
+struct Under {
     mark: Option<u64>,
+    may_be_written_here: bool,
 }
 
 impl Note {
     pub(super) fn told(&self, by: By) {
-        self.filters.told.note(self.client, under(self.mark, by));
+        self.filters.told.note(self.client, self.told.by(by));
     }
 }
 
-/// Under what a client is told by somebody, where there may be something that was written on this node.
-fn under(mark: Option<u64>, by: By) -> Option<u64> {
-    let mut hasher = std::hash::DefaultHasher::new();
-    (mark, by).hash(&mut hasher);
-    Some(hasher.finish())
+impl Under {
+    fn new(group: &str, resource: &str, mark: Option<u64>) -> Self {
+        Self { mark, may_be_written_here: may_be_written_here(group, resource) }
+    }
+
+    /// The same, told by somebody: that counts where some of it may be written on this node.
+    fn by(&self, by: By) -> Option<u64> {
+        if !self.may_be_written_here {
+            return self.mark;
+        }
+        let mut hasher = std::hash::DefaultHasher::new();
+        (self.mark, by).hash(&mut hasher);
+        Some(hasher.finish())
+    }
 }
 
 /// Whether some of it may be written on this node while the link is down.
-fn may_be_written_here(context: &Context) -> bool {
-    let info = &context.info;
-    matches!((&*info.api_group, &*info.resource), ("" | "events.k8s.io", "events") | ("coordination.k8s.io", "leases"))
+fn may_be_written_here(group: &str, resource: &str) -> bool {
+    matches!((group, resource), ("" | "events.k8s.io", "events") | ("coordination.k8s.io", "leases"))
 }
 
 /// Subresources whose answers are the whole object.
@@ -216,6 +230,10 @@ fn concerns(filter: Filter, group: &str, resource: &str, verb: &str) -> bool {
         Filter::InClusterConfig => read && (group, resource) == ("", "configmaps"),
         Filter::ServiceEnvUpdater => (group, resource) == ("", "pods"),
     }
+}
+
+fn under(context: &Context, chain: Option<&Chain>) -> Under {
+    Under::new(&context.info.api_group, &context.info.resource, chain.and_then(Chain::mark))
 }
 
 impl Decision {
@@ -280,22 +298,21 @@ impl Filters {
 
     /// Notes that the client of a list, or of a watch that begins anew, is told what there is, under what and by whom.
     pub(super) fn told(self: &Arc<Self>, context: &Context, chain: Option<&Chain>, by: By) {
-        let info = &context.info;
-        // The pages of one list are told as its first one was, if not by the node.
-        let lists = info.verb == "list" && (info.query.continue_token.is_empty() || !may_be_written_here(context));
-        let begins = lists || (info.verb == "watch" && !resumes(context));
-        if may_be_written_here(context) {
-            if begins || matches!(by, By::Node { .. }) {
-                self.note(context, chain).told(by);
-            }
-        } else if begins {
-            self.told.note(self.client(context), chain.and_then(Chain::mark));
+        let (query, note) = (&context.info.query, self.note(context, chain));
+        let begins = match context.info.verb.as_str() {
+            // The pages of one list are told as its first one was, if not by the node.
+            "list" => query.continue_token.is_empty() || !note.told.may_be_written_here,
+            "watch" => !resumes(context),
+            _ => false,
+        };
+        if begins || matches!(by, By::Node { .. }) {
+            note.told(by);
         }
     }
 
     /// For a watch that is told more while it is open.
     pub(super) fn note(self: &Arc<Self>, context: &Context, chain: Option<&Chain>) -> Note {
-        Note { filters: self.clone(), client: self.client(context), mark: chain.and_then(Chain::mark) }
+        Note { filters: self.clone(), client: self.client(context), told: under(context, chain) }
     }
 
     /// Refuses a watch that goes on from what its client was told under something else, or by somebody who does not
@@ -308,13 +325,11 @@ impl Filters {
         if context.info.verb != "watch" || !resumes(context) {
             return Ok(());
         }
-        let (client, mark) = (self.client(context), chain.and_then(Chain::mark));
+        let (client, told) = (self.client(context), under(context, chain));
         let was = |under| self.told.was(client, under);
-        let (may, why) = match may_be_written_here(context) {
-            true => (was(under(mark, By::Cloud)) || was(under(mark, by)) || (!here.any && was(mark)), OVERTAKEN),
-            false => (was(mark), OUTDATED),
-        };
-        if may { Ok(()) } else { Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Client, why)) }
+        let may_have = was(told.by(By::Cloud)) || was(told.by(by)) || (!here.any && was(told.mark));
+        let why = if told.may_be_written_here { OVERTAKEN } else { OUTDATED };
+        if may_have { Ok(()) } else { Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Client, why)) }
     }
 
     /// A Pod has an address of its own, and comes by it.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::jiff::Timestamp;
+
 use super::{Kind, Member, Record, SECOND, Type, Value};
 use crate::kube::json;
 use crate::kube::message::MessageError;
@@ -93,7 +95,9 @@ fn proto_value(member: &Member, field: &Field<'_>) -> Result<Option<Value>, Mess
         Kind::Time | Kind::MicroTime => return Ok(proto_time(member, field.bytes()?)?.map(Value::Time)),
         Kind::Json => {
             let raw = proto::fields(field.bytes()?).next().transpose()?;
-            Value::Json(raw.map_or(Ok(&[][..]), |raw| raw.bytes())?.to_vec())
+            let text = raw.map_or(Ok(&b"null"[..]), |raw| raw.bytes())?;
+            serde_json::from_slice::<serde::de::IgnoredAny>(text).map_err(|_| MessageError::Shape(member.json))?;
+            Value::Json(text.to_vec())
         }
         Kind::Texts => Value::Texts(vec![field.text()?.to_owned()]),
         Kind::Map => {
@@ -128,6 +132,7 @@ fn proto_time(member: &Member, message: &[u8]) -> Result<Option<i64>, MessageErr
         nanos = 0;
     }
     let micros = seconds.checked_mul(SECOND).and_then(|micros| micros.checked_add(nanos / 1000));
+    let micros = micros.filter(|micros| Timestamp::from_microsecond(*micros).is_ok());
     let micros = micros.ok_or(MessageError::Shape(member.json))?;
     Ok((micros != 0).then_some(micros))
 }

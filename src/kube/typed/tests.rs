@@ -97,3 +97,17 @@ fn what_is_of_another_shape_is_an_error() {
     assert!(Typed::read(of, Encoding::Protobuf, &[0x0a, 9, 1]).is_err());
     assert!(Typed::read(of, Encoding::Protobuf, &[0x18, 1]).is_err(), "a number for a text");
 }
+
+proptest::proptest! {
+    /// Whatever is read can be written, in each encoding what the other one has.
+    #[test]
+    fn any_bytes_are_an_object_or_an_error(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..64)) {
+        for (group, resource) in [("", "events"), ("events.k8s.io", "events"), ("coordination.k8s.io", "leases")] {
+            let of = of(group, resource).unwrap();
+            let _ = Typed::read(of, Encoding::Json, &bytes);
+            let Ok(read) = Typed::read(of, Encoding::Protobuf, &bytes) else { continue };
+            let again = Typed::read(of, Encoding::Protobuf, &read.write(of, Encoding::Protobuf)).unwrap();
+            proptest::prop_assert_eq!(again.write(of, Encoding::Json), read.write(of, Encoding::Json));
+        }
+    }
+}
