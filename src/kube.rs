@@ -18,4 +18,5 @@ pub mod schema;
 pub mod selector;
 pub mod table;
 pub mod token;
+pub mod typed;
 pub mod watch;

@@ -8,6 +8,8 @@ mod faults;
 mod filters;
 #[path = "path/lanes.rs"]
 mod lanes;
+#[path = "path/local.rs"]
+mod local;
 #[path = "path/offline.rs"]
 mod offline;
 #[path = "path/online.rs"]

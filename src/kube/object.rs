@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::json::{self, JsonError};
 use super::list::Encoding;
+use super::message::MessageError;
 use super::proto::{self, MAGIC, ProtoError, ProtoFault};
 
 /// Why bytes are not an object.
@@ -30,6 +31,8 @@ pub enum ObjectError {
     Trailing,
     #[error("object: {0} is not a string")]
     NotText(&'static str),
+    #[error("object: {0}")]
+    Message(#[from] MessageError),
 }
 
 /// What identifies an object. A field that is not set is empty.
@@ -65,10 +68,15 @@ pub fn sent_meta(encoding: Encoding, sent: &[u8]) -> Result<Meta, ObjectError> {
             serde_json::from_slice::<serde::de::IgnoredAny>(sent).map_err(|_| ObjectError::Invalid)?;
             json_meta(sent)
         }
-        Encoding::Protobuf => {
-            let (_, raw) = open_envelope(sent)?;
-            proto_meta(sent.get(raw).unwrap_or_default())
-        }
+        Encoding::Protobuf => proto_meta(sent_item(encoding, sent)?),
+    }
+}
+
+/// The same object without what stands around it in protobuf; JSON may be in full form as well.
+pub fn sent_item(encoding: Encoding, sent: &[u8]) -> Result<&[u8], ObjectError> {
+    match encoding {
+        Encoding::Json => Ok(sent),
+        Encoding::Protobuf => Ok(sent.get(open_envelope(sent)?.1).unwrap_or_default()),
     }
 }
 

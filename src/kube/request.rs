@@ -54,6 +54,8 @@ pub struct Query {
     pub include_object: String,
     /// Of a document of /openapi/v3: which one is wanted.
     pub hash: String,
+    /// Nothing is to happen.
+    pub dry_run: bool,
     /// Any parameter that changes an answer to something else than what is remembered of objects.
     pub other: bool,
 }
@@ -210,6 +212,7 @@ impl Query {
             "pretty" => self.pretty = Some(matches!(&*value, "1" | "t" | "T" | "TRUE" | "true" | "True")),
             "includeObject" => self.include_object = value,
             "hash" => (self.hash, self.other) = (value, true),
+            "dryRun" => (self.dry_run, self.other) = (!value.is_empty(), true),
             // `timeout` bounds the request, it does not change the answer.
             "timeout" => {}
             _ => self.other = true,

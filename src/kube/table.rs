@@ -21,6 +21,8 @@ mod printer;
 mod storage;
 mod value;
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use self::age::Now;
@@ -30,6 +32,7 @@ use super::message::{self, Field, MessageError, Set};
 use super::metadata;
 use super::object::{self, TypeMeta};
 
+pub(super) use age::time;
 pub use printer::Printer;
 
 /// The parameters of the form, as [`Form::As`](super::media::Form::As) has them.
@@ -47,7 +50,7 @@ pub enum Include {
 /// How objects become a Table.
 #[derive(Debug)]
 pub struct Table {
-    printer: Printer,
+    printer: Arc<Printer>,
     include: Include,
     now: Now,
 }
@@ -76,7 +79,12 @@ impl Include {
 impl Table {
     /// One that is begun now.
     pub fn new(printer: Printer, include: Include) -> Self {
-        Self { printer, include, now: Now::current() }
+        Self { printer: Arc::new(printer), include, now: Now::current() }
+    }
+
+    /// The same, begun now.
+    pub fn again(&self) -> Self {
+        Self { printer: self.printer.clone(), include: self.include, now: Now::current() }
     }
 
     /// `columnDefinitions`.

@@ -26,6 +26,7 @@ mod testing;
 mod user;
 
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,6 +123,61 @@ impl Ask {
     }
 }
 
+/// Who tells a client what there is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum By {
+    Cloud,
+    /// The node, with what was written here and the cloud may not have, of which so much was gone already.
+    Node {
+        gone: u64,
+    },
+}
+
+/// Why what the node has shown of its own writes is no place to go on from.
+pub(super) const OVERTAKEN: &str =
+    "What was written on this node while the link was down is not what the cloud has, or may not be: list again.";
+
+/// Notes later what the client of an open watch is told.
+pub(super) struct Note {
+    filters: Arc<Filters>,
+    client: u64,
+    told: Under,
+}
+
+/// Under what a client is told.
+struct Under {
+    mark: Option<u64>,
+    may_be_written_here: bool,
+}
+
+impl Note {
+    pub(super) fn told(&self, by: By) {
+        self.filters.told.note(self.client, self.told.by(by));
+    }
+}
+
+impl Under {
+    fn new(group: &str, resource: &str, mark: Option<u64>) -> Self {
+        Self { mark, may_be_written_here: may_be_written_here(group, resource) }
+    }
+
+    /// The same, told by somebody.
+    fn by(&self, by: By) -> Option<u64> {
+        let By::Node { gone } = by else { return self.mark };
+        if !self.may_be_written_here {
+            return self.mark;
+        }
+        let mut hasher = DefaultHasher::new();
+        (self.mark, gone).hash(&mut hasher);
+        Some(hasher.finish())
+    }
+}
+
+/// Whether some of it may be written on this node while the link is down.
+fn may_be_written_here(group: &str, resource: &str) -> bool {
+    matches!((group, resource), ("" | "events.k8s.io", "events") | ("coordination.k8s.io", "leases"))
+}
+
 /// Subresources whose answers are the whole object.
 const WHOLE: [&str; 4] = ["status", "ephemeralcontainers", "resize", "approval"];
 
@@ -175,6 +231,10 @@ fn concerns(filter: Filter, group: &str, resource: &str, verb: &str) -> bool {
         Filter::InClusterConfig => read && (group, resource) == ("", "configmaps"),
         Filter::ServiceEnvUpdater => (group, resource) == ("", "pods"),
     }
+}
+
+fn under(context: &Context, chain: Option<&Chain>) -> Under {
+    Under::new(&context.info.api_group, &context.info.resource, chain.and_then(Chain::mark))
 }
 
 impl Decision {
@@ -232,21 +292,39 @@ impl Filters {
         })
     }
 
-    /// Notes that the client of a list, or of a watch that begins anew, is told what there is, and under what.
-    pub(super) fn told(&self, context: &Context, chain: Option<&Chain>) {
-        if context.info.verb == "list" || (context.info.verb == "watch" && !resumes(context)) {
-            self.told.note(self.client(context), chain.and_then(Chain::mark));
+    /// Notes that the client of a list, or of a watch that begins anew, is told what there is, under what and by whom.
+    pub(super) fn told(self: &Arc<Self>, context: &Context, chain: Option<&Chain>, by: By) {
+        let (query, note) = (&context.info.query, self.note(context, chain));
+        let begins = match context.info.verb.as_str() {
+            // The pages of one list are told as its first one was, if not by the node.
+            "list" => query.continue_token.is_empty() || !note.told.may_be_written_here,
+            "watch" => !resumes(context),
+            _ => false,
+        };
+        if begins || matches!(by, By::Node { .. }) {
+            note.told(by);
         }
     }
 
-    /// Refuses a watch that goes on from what its client was told under something else, with the 410 that makes it list
-    /// again.
-    pub(super) fn may_resume(&self, context: &Context, chain: Option<&Chain>) -> Result<(), Refusal> {
-        let goes_on = context.info.verb == "watch" && resumes(context);
-        if goes_on && !self.told.was(self.client(context), chain.and_then(Chain::mark)) {
-            return Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Client, OUTDATED));
+    /// For a watch that is told more while it is open.
+    pub(super) fn note(self: &Arc<Self>, context: &Context, chain: Option<&Chain>) -> Note {
+        Note { filters: self.clone(), client: self.client(context), told: under(context, chain) }
+    }
+
+    /// Refuses a watch that goes on from what its client was told under something else, or by somebody who does not
+    /// answer now, with the 410 that makes it list again.
+    ///
+    /// The cloud leads nobody away from what the node has shown; the node goes on from what the cloud has told, and from
+    /// its own words as long as nothing of them is gone.
+    pub(super) fn may_resume(&self, context: &Context, chain: Option<&Chain>, by: By) -> Result<(), Refusal> {
+        if context.info.verb != "watch" || !resumes(context) {
+            return Ok(());
         }
-        Ok(())
+        let (client, told) = (self.client(context), under(context, chain));
+        let was = |under| self.told.was(client, under);
+        let may_go_on = was(told.by(By::Cloud)) || was(told.by(by));
+        let why = if told.may_be_written_here { OVERTAKEN } else { OUTDATED };
+        if may_go_on { Ok(()) } else { Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Client, why)) }
     }
 
     /// A Pod has an address of its own, and comes by it.

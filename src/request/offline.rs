@@ -1,12 +1,15 @@
 //! The store answers: authorize -> answer | watch | write | token.
 //!
 //! Exact or not at all: what the store does not know is 503, never 404; a caller gets
-//! what the cloud has granted this same user before, and nothing else.
+//! what the cloud has granted this same user before, and nothing else. What is written on this node meanwhile is seen
+//! at once, and whoever has seen it lists again after the link's return: the cloud may never have it, or have had it
+//! otherwise (`filter.rs`, [`By`](super::filter::By)).
 
 mod answer;
 mod authorize;
 mod document;
 mod fields;
+mod follow;
 mod freshness;
 mod kinds;
 mod presented;
@@ -101,8 +104,15 @@ fn text(field: Option<&HeaderValue>) -> &str {
 }
 
 /// The cloud has answered a request that the store may have to answer next time:
-/// keeps what only this request can be answered with.
+/// keeps what only this request can be answered with, and forgets what is overtaken.
 pub async fn keep(offline: &Offline, context: &Context, asked: &Asked, response: Response) -> Result<Response, Refusal> {
+    if context.info.verb == "update"
+        && response.status().is_success()
+        && write::is_own_lease(offline, context)
+        && let Some(knowledge) = &offline.knowledge
+    {
+        knowledge.forget_renewal();
+    }
     let is_token = context.info.verb == "create" && context.info.subresource == "token";
     match &offline.knowledge {
         Some(knowledge) if is_token && response.status() == StatusCode::CREATED && !context.impersonated => {
@@ -150,7 +160,7 @@ async fn known(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context,
         "watch" => watch::serve(offline, knowledge, context).await,
         "create" if info.subresource == "token" => token::serve(knowledge, asked),
         "create" => write::event(knowledge, context, asked).await,
-        "update" => write::lease(offline, context, asked),
+        "update" => write::lease(offline, knowledge, context, asked),
         _ => Err(Refusal::unavailable("the link to the cloud is down")),
     }
 }

@@ -13,7 +13,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, UPGRADE};
 use http_body_util::BodyExt as _;
 
 use super::context::{BodyError, Context, Refusal, Request, Response, Whose};
-use super::filter::{Chain, Filters, Passing};
+use super::filter::{By, Chain, Filters, Passing};
 use crate::kube::media;
 use crate::runtime::metrics::Metrics;
 use crate::state::link::Link;
@@ -46,7 +46,7 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
     if request.headers().contains_key(UPGRADE) && chain.as_ref().is_none_or(|chain| chain.decision().is_empty()) {
         return Box::pin(upgrade::serve(remote, context, request)).await;
     }
-    remote.filters.may_resume(context, chain.as_ref()).map_err(Failure::Refusal)?;
+    remote.filters.may_resume(context, chain.as_ref(), By::Cloud).map_err(Failure::Refusal)?;
     let (parts, body) = request.into_parts();
     let body = (!body.is_end_stream()).then_some(body);
     let mut head = forward::request_head(parts);
@@ -57,7 +57,7 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
     let (mut parts, body) = answer.into_parts();
     forward::response_head(&mut parts);
     if parts.status.is_success() {
-        remote.filters.told(context, chain.as_ref());
+        remote.filters.told(context, chain.as_ref(), By::Cloud);
     }
     let learn = |knowledge| learn::from_head(knowledge, &remote.rules, context, chain.as_ref(), &parts);
     let recording = remote.knowledge.as_ref().and_then(learn);

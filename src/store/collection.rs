@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Knowledge, Readers, Snapshot, StoreError, keys};
+use super::{Knowledge, Local, Readers, Snapshot, StoreError, keys};
 use crate::kube::list::{Encoding, Envelope};
 use crate::kube::selector::{Fields, Selection};
 
@@ -115,17 +115,25 @@ pub struct ListView {
     pub header: Header,
     pub(super) snapshot: Box<dyn Snapshot>,
     /// Keys of wanted items begin with it.
-    prefix: Vec<u8>,
+    pub(super) prefix: Vec<u8>,
     /// What a wanted item has to be beside.
     selection: Selection,
     fields: Fields,
+    /// What was written on this node, by its key; each in the place of what the cloud has said.
+    pub(super) local: Vec<(Vec<u8>, Local)>,
+}
+
+/// What stands at one place.
+pub(super) enum Row<'a> {
+    Stored(&'a [u8]),
+    Local(&'a Local),
 }
 
 impl ListView {
     pub(super) fn of(header: Header, snapshot: Box<dyn Snapshot>) -> Self {
         let Scope { group, version, resource, .. } = &header.scope;
         let fields = Fields::of(group, version, resource);
-        Self { prefix: keys::items(header.id), header, snapshot, selection: Selection::default(), fields }
+        Self { prefix: keys::items(header.id), header, snapshot, selection: Selection::default(), fields, local: Vec::new() }
     }
 
     /// The items of one namespace, or of all if it is empty, that are selected, by these fields among others.
@@ -148,14 +156,13 @@ impl ListView {
     /// How many items there are behind a key, of those that are `among`, wanted or not.
     pub fn count_after(&self, knowledge: &Knowledge, key: &[u8], among: &Selection) -> Result<u64, StoreError> {
         let (mut count, mut failed) = (0, None);
-        self.snapshot.scan_after(&self.prefix, key, &mut |key, value| {
-            if among.is_empty() {
-                count += 1;
-                return true;
-            }
-            match self.selected(among, knowledge, key, value) {
-                Ok(item) => count += u64::from(item.is_some()),
-                Err(error) => failed = Some(error),
+        self.merged(Some(key), &mut |key, row| {
+            match row {
+                Row::Stored(_) if among.is_empty() => count += 1,
+                row => match self.selected(among, knowledge, key, &row) {
+                    Ok(item) => count += u64::from(item.is_some()),
+                    Err(error) => failed = Some(error),
+                },
             }
             failed.is_none()
         })?;
@@ -184,32 +191,78 @@ impl ListView {
         visit: &mut dyn FnMut(&[u8], Vec<u8>) -> bool,
     ) -> Result<(), StoreError> {
         let mut result = Ok(());
-        let mut each = |key: &[u8], value: &[u8]| match self.selected(&self.selection, knowledge, key, value) {
+        self.merged(after, &mut |key, row| match self.selected(&self.selection, knowledge, key, &row) {
             Ok(None) => true,
             Ok(Some(item)) => visit(key, item),
             Err(error) => {
                 result = Err(error);
                 false
             }
-        };
-        match after {
-            None => self.snapshot.scan(&self.prefix, &mut each)?,
-            Some(after) => self.snapshot.scan_after(&self.prefix, after, &mut each)?,
-        }
+        })?;
         result
     }
 
-    /// The item in a row, if it is selected.
+    /// One of those that were written on this node, if it is wanted.
+    pub fn written(&self, knowledge: &Knowledge, local: &Local) -> Result<Option<Vec<u8>>, StoreError> {
+        self.selected(&self.selection, knowledge, &[], &Row::Local(local))
+    }
+
+    /// What the cloud has said and what was written here, in one order.
+    fn merged(&self, after: Option<&[u8]>, each: &mut dyn FnMut(&[u8], Row<'_>) -> bool) -> Result<(), StoreError> {
+        let behind = after.map_or(0, |after| self.local.partition_point(|(key, _)| key.as_slice() <= after));
+        let mut local = self.local[behind..].iter().peekable();
+        let mut goes_on = true;
+        let mut stored = |key: &[u8], value: &[u8]| {
+            while let Some((place, written)) = local.next_if(|(place, _)| place.as_slice() <= key) {
+                goes_on = each(place, Row::Local(written));
+                if !goes_on || place == key {
+                    return goes_on;
+                }
+            }
+            goes_on = each(key, Row::Stored(value));
+            goes_on
+        };
+        match after {
+            None => self.snapshot.scan(&self.prefix, &mut stored)?,
+            Some(after) => self.snapshot.scan_after(&self.prefix, after, &mut stored)?,
+        }
+        while goes_on && let Some((place, written)) = local.next() {
+            goes_on = each(place, Row::Local(written));
+        }
+        Ok(())
+    }
+
+    /// What stands there, if it is selected.
     fn selected(
         &self,
         selection: &Selection,
         knowledge: &Knowledge,
         key: &[u8],
-        value: &[u8],
+        row: &Row<'_>,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        let item = knowledge.sealer().open_row(key, value.to_vec())?;
-        let matches = selection.matches(&self.fields, self.header.scope.encoding(), &item);
-        let matches = matches.map_err(|error| StoreError::Backend(format!("{}: {error}", keys::printable(key))))?;
-        Ok(matches.then_some(item))
+        let item = match row {
+            Row::Stored(value) => Some(knowledge.sealer().open_row(key, value.to_vec())?),
+            Row::Local(local) => match self.local_item(knowledge, local)? {
+                Some(item) => self.is_of_collection(&item)?.then_some(item),
+                None => None,
+            },
+        };
+        let Some(item) = item else { return Ok(None) };
+        Ok(self.matches(selection, key, &item)?.then_some(item))
+    }
+
+    fn local_item(&self, knowledge: &Knowledge, local: &Local) -> Result<Option<Vec<u8>>, StoreError> {
+        let Header { scope, resource_version, .. } = &self.header;
+        knowledge.local_item(&*self.snapshot, scope, resource_version, local)
+    }
+
+    /// What is in a collection has been selected by its own selectors, and so has to be what was written here.
+    fn is_of_collection(&self, item: &[u8]) -> Result<bool, StoreError> {
+        self.matches(&self.header.scope.selection().unwrap_or_default(), &[], item)
+    }
+
+    fn matches(&self, selection: &Selection, key: &[u8], item: &[u8]) -> Result<bool, StoreError> {
+        let matches = selection.matches(&self.fields, self.header.scope.encoding(), item);
+        matches.map_err(|error| StoreError::Backend(format!("{}: {error}", keys::printable(key))))
     }
 }

@@ -8,7 +8,7 @@ use super::{Knowledge, StoreError};
 use crate::kube::selector::{Fields, Selection};
 
 impl Scope {
-    fn selection(&self) -> Option<Selection> {
+    pub(super) fn selection(&self) -> Option<Selection> {
         Selection::parse(&self.label_selector, &self.field_selector).ok()
     }
 
@@ -83,7 +83,7 @@ impl Knowledge {
         found.into_iter().filter_map(|header| must_hold(&header).map(|must| (header, must))).collect()
     }
 
-    fn headers(&self, wanted: impl Fn(&Header) -> bool) -> Vec<Header> {
+    pub(super) fn headers(&self, wanted: impl Fn(&Header) -> bool) -> Vec<Header> {
         self.catalogue().headers.values().filter(|header| wanted(header)).cloned().collect()
     }
 }

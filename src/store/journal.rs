@@ -4,20 +4,22 @@
 //! (201, or 409 AlreadyExists) or refuses it for good. Bounded: the oldest go first,
 //! and are counted.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
 use super::grant::now;
 use super::writer::Batch;
 use super::{Knowledge, Op, StoreError, keys};
+use crate::kube::request::{self, RequestInfo};
 use crate::runtime::metrics::Why;
 
 const BODY: usize = 64 * 1024;
 /// Entries read at a time.
 const PAGE: usize = 64;
 
-fn key(sequence: u64) -> Vec<u8> {
+pub(super) fn key(sequence: u64) -> Vec<u8> {
     keys::raw(keys::JOURNAL, &sequence.to_be_bytes())
 }
 
@@ -59,9 +61,8 @@ impl Knowledge {
         if entry.body.len() > BODY {
             return Err(NotAccepted::TooLarge(entry.body.len()));
         }
-        let identity = entry.identity();
         let (sequence, oldest) =
-            self.journal().admit(&identity, self.limits.journal_entries).ok_or(NotAccepted::AlreadyExists)?;
+            self.journal().admit(entry.place(), self.limits.journal_entries).ok_or(NotAccepted::AlreadyExists)?;
         let row = self.sealer().seal(&key(sequence), &super::object::join(&entry, &entry.body));
         let mut ops = vec![Op::Put(key(sequence), row)];
         ops.extend(oldest.map(|oldest| Op::Delete(key(oldest))));
@@ -76,7 +77,7 @@ impl Knowledge {
                 }
             }
         }
-        self.count_journal();
+        self.journal_changed();
         Ok(result?)
     }
 
@@ -86,23 +87,32 @@ impl Knowledge {
         let mut entries = Vec::new();
         let mut damaged = Vec::new();
         self.snapshot()?.scan_after(&[keys::JOURNAL], &key(after), &mut |key, row| {
-            let opened = self.sealer().open_row(key, row.to_vec()).and_then(|mut row| {
-                let mut entry: Entry = super::object::split(key, &mut row)?;
-                entry.body = row;
-                Ok(entry)
-            });
-            match (opened, keys::item_id(key)) {
+            match (self.open_entry(key, row.to_vec()), keys::item_id(key)) {
                 (Ok(entry), Some(sequence)) => entries.push((sequence, entry)),
                 _ => damaged.push(key.to_vec()),
             }
             entries.len() < limit
         })?;
-        for key in damaged {
-            self.metrics().damaged_records.inc();
-            tracing::error!(record = keys::printable(&key), "a journalled Event is damaged and cannot be delivered");
-            self.remove(key);
-        }
+        damaged.into_iter().for_each(|key| self.lost(key));
         Ok(entries)
+    }
+
+    pub(super) fn open_entry(&self, key: &[u8], row: Vec<u8>) -> Result<Entry, StoreError> {
+        let mut row = self.sealer().open_row(key, row)?;
+        let mut entry: Entry = super::object::split(key, &mut row)?;
+        entry.body = row;
+        Ok(entry)
+    }
+
+    /// A damaged entry is given up, and said to be.
+    pub(super) fn lost(&self, key: Vec<u8>) {
+        self.metrics().damaged_records.inc();
+        tracing::error!(record = keys::printable(&key), "a journalled Event is damaged and cannot be delivered");
+        if let Some(sequence) = keys::item_id(&key) {
+            self.journal().leave(sequence);
+        }
+        self.remove(key);
+        self.journal_changed();
     }
 
     /// The entry is in the cloud, or refused for good.
@@ -110,7 +120,7 @@ impl Knowledge {
         let ops = vec![Op::Delete(key(sequence))];
         self.writer().apply(Batch { ops, durable: true, ..Batch::default() }).await?;
         self.journal().leave(sequence);
-        self.count_journal();
+        self.journal_changed();
         Ok(())
     }
 
@@ -121,16 +131,17 @@ impl Knowledge {
             let entries = self.entries(after, PAGE)?;
             let Some((last, _)) = entries.last() else { break };
             after = *last;
-            waiting.extend(entries.into_iter().map(|(sequence, entry)| (sequence, entry.identity())));
+            waiting.extend(entries.into_iter().map(|(sequence, entry)| (sequence, entry.place())));
         }
         *self.journal() = waiting.into_iter().collect();
-        self.count_journal();
+        self.journal_changed();
         Ok(())
     }
 
-    fn count_journal(&self) {
+    fn journal_changed(&self) {
         let waiting = self.journal().waiting.len();
         self.metrics().journal_entries.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.written_here.send_modify(|changes| *changes += 1);
     }
 }
 
@@ -139,34 +150,50 @@ impl Knowledge {
 pub(super) struct Journal {
     last: u64,
     waiting: BTreeMap<u64, String>,
-    identities: HashSet<String>,
+    /// By `namespace/name`, in the order of lists.
+    places: BTreeMap<String, u64>,
+    /// How many have left since the hub began.
+    pub(super) left: u64,
 }
 
 impl Journal {
     /// The new entry's number, and the oldest one if it has to go for it. `None` if one
-    /// of this identity waits.
-    fn admit(&mut self, identity: &str, limit: usize) -> Option<(u64, Option<u64>)> {
-        if !self.identities.insert(identity.to_owned()) {
+    /// of this place waits.
+    fn admit(&mut self, place: String, limit: usize) -> Option<(u64, Option<u64>)> {
+        if self.places.contains_key(&place) {
             return None;
         }
         let oldest = self.waiting.keys().next().copied().filter(|_| self.waiting.len() >= limit);
         self.last += 1;
-        self.waiting.insert(self.last, identity.to_owned());
+        self.places.insert(place.clone(), self.last);
+        self.waiting.insert(self.last, place);
         Some((self.last, oldest))
     }
 
     fn leave(&mut self, sequence: u64) {
-        if let Some(identity) = self.waiting.remove(&sequence) {
-            self.identities.remove(&identity);
+        if let Some(place) = self.waiting.remove(&sequence) {
+            self.places.remove(&place);
+            self.left += 1;
         }
+    }
+
+    pub(super) fn at(&self, place: &str) -> Option<u64> {
+        self.places.get(place).copied()
+    }
+
+    /// Those whose place begins with this.
+    pub(super) fn within<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, u64)> {
+        let from = self.places.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        from.take_while(move |(place, _)| place.starts_with(prefix)).map(|(place, sequence)| (place.as_str(), *sequence))
     }
 }
 
 impl FromIterator<(u64, String)> for Journal {
     fn from_iter<I: IntoIterator<Item = (u64, String)>>(entries: I) -> Self {
         let waiting: BTreeMap<u64, String> = entries.into_iter().collect();
-        let identities = waiting.values().cloned().collect();
-        Self { last: waiting.keys().last().copied().unwrap_or(0), waiting, identities }
+        let places = waiting.iter().map(|(sequence, place)| (place.clone(), *sequence)).collect();
+        let last = waiting.keys().last().copied().unwrap_or(0);
+        Self { last, waiting, places, left: 0 }
     }
 }
 
@@ -175,8 +202,18 @@ impl Entry {
         Self { target, name, content_type, credential, at: now(), body }
     }
 
-    /// What the cloud would call the same Event.
-    fn identity(&self) -> String {
-        format!("{} {}", self.target, self.name)
+    /// What it was posted to.
+    pub(super) fn info(&self) -> RequestInfo {
+        let uri = self.target.parse().ok();
+        uri.and_then(|uri| request::parse(&http::Method::POST, &uri).ok()).unwrap_or_default()
     }
+
+    /// Where the cloud would put it: both APIs that have Events have the same ones.
+    fn place(&self) -> String {
+        place(&self.info().namespace, &self.name)
+    }
+}
+
+pub(super) fn place(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }

@@ -13,6 +13,7 @@ use super::collection::{Header, ListView, Scope};
 use super::document::Etags;
 use super::grant::now;
 use super::journal::Journal;
+use super::local::Renewed;
 use super::page::Pages;
 use super::record::Works;
 use super::repeats::Repeats;
@@ -79,6 +80,10 @@ pub struct Knowledge {
     pub(super) pages: Pages,
     pub(super) etags: Etags,
     journal: Mutex<Journal>,
+    /// The node's own Lease, as kubelet last renewed it while the link was down.
+    pub(super) lease: Mutex<Option<Arc<Renewed>>>,
+    /// Counts the changes of what was written on this node.
+    pub(super) written_here: tokio::sync::watch::Sender<u64>,
     used: Mutex<HashMap<Vec<u8>, u64>>,
     /// Where answers are taken apart.
     pub(super) tasks: tokio::runtime::Handle,
@@ -130,6 +135,8 @@ impl Knowledge {
             pages: Pages::default(),
             etags: Etags::default(),
             journal: Mutex::default(),
+            lease: Mutex::default(),
+            written_here: tokio::sync::watch::Sender::default(),
             used: Mutex::default(),
             tasks,
             sweep_wanted: tokio::sync::Notify::new(),

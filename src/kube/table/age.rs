@@ -64,7 +64,7 @@ pub(super) fn human(micros: i64) -> String {
 
 /// A time of RFC 3339, `2026-01-31T23:59:59Z` with or without a fraction, in microseconds since 1970. (ISO 8601, which
 /// jiff reads as well, may leave out more.)
-pub(super) fn time(text: &str) -> Option<i64> {
+pub(in crate::kube) fn time(text: &str) -> Option<i64> {
     let has = |(place, mark): (usize, u8)| text.as_bytes().get(place) == Some(&mark);
     let is_whole = [(10, b'T'), (13, b':'), (16, b':')].into_iter().all(has);
     is_whole.then(|| text.parse::<Timestamp>().ok()).flatten().map(Timestamp::as_microsecond)

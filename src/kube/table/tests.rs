@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn table(printer: Printer, include: Include) -> Table {
-    Table { printer, include, now: Now(age::time("2026-01-01T00:00:00Z").unwrap()) }
+    Table { printer: printer.into(), include, now: Now(age::time("2026-01-01T00:00:00Z").unwrap()) }
 }
 
 /// Of an object that was created five minutes ago.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::item::{Item, name};
 use super::shown::Shown;
-use super::{Ask, Decision, FilterError, Filters, needs, user};
+use super::{Ask, By, Decision, FilterError, Filters, Under, needs, user};
 use super::{discardcloudservice, forwardkubesvctraffic, inclusterconfig, masterservice, nodeportisolation};
 use super::{serviceenvupdater, servicetopology};
 use crate::kube::list::{Encoding, Reserve};
@@ -95,7 +95,8 @@ impl Chain {
 
     /// The client has been told what there is under this chain.
     pub(super) fn is_told(&self) {
-        self.filters.told.note(self.ask.client, self.mark());
+        let told = Under::new(&self.ask.group, &self.ask.resource, self.mark());
+        self.filters.told.note(self.ask.client, told.by(By::Cloud));
     }
 
     /// What the filters go by, those that wait for it as well.

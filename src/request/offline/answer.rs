@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, WARNING};
 use http::{HeaderValue, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -21,7 +21,7 @@ use crate::kube::object::{self, TypeMeta};
 use crate::kube::selector::{Fields, Selection};
 use crate::kube::{metadata, table as tables};
 use crate::request::context::{Body, BodyError, Context, Refusal, Response, Whose, full};
-use crate::request::filter::{Chain, FilterError};
+use crate::request::filter::{By, Chain, FilterError};
 use crate::request::names;
 use crate::store::{Found, Knowledge, ListView, StoreError};
 
@@ -53,7 +53,7 @@ pub(super) async fn get(offline: &Offline, knowledge: &Arc<Knowledge>, context: 
     let chain = offline.filters.chain(context).await?;
     let mut absent = false;
     for (media, form) in &offered(knowledge, context, chain.as_ref()) {
-        match knowledge.object(&names::object(info, media))? {
+        match knowledge.object_here(&names::object(info, media))? {
             Found::Object { record, item } => {
                 let types = TypeMeta { api_version: record.api_version, kind: record.kind };
                 let item = form.of(chain.as_ref(), media.encoding, &types, item).map_err(|error| unfiltered(&error))?;
@@ -122,18 +122,49 @@ pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context:
     window::is_allowed(&info.query)?;
     let window = Window::of(info).or_else(|refusal| is_selectable(&fields, &selection).and(Err(refusal)))?;
     let chain = offline.filters.chain(context).await?;
-    offline.filters.told(context, chain.as_ref());
+    let gone = knowledge.gone_here();
     let asks_for_items = !info.query.other;
     for (media, form) in offered(knowledge, context, chain.as_ref()).into_iter().filter(|_| asks_for_items) {
         let allowed = |version| window.allows(version).is_ok();
         if let Some(mut view) = knowledge.covering(&names::scope(info, &media), &fields, allowed, window.limit.is_some())? {
             window.allows(view.header.version_number())?;
             view.header.kind = kinds::list_kind(knowledge, info, &view.header).await;
+            let view = with_local(knowledge, view).await?;
+            offline.filters.told(context, chain.as_ref(), told_by(&view, gone));
             return items(knowledge, context, &media, Presented { view, chain, form }, (&window, &selection)).await;
         }
     }
     is_selectable(&fields, &selection)?;
-    document::serve_filtered(knowledge, context, chain).map_err(|refusal| refusal.unwrap_or_else(|| unknown(knowledge, context)))
+    offline.filters.told(context, chain.as_ref(), By::Cloud);
+    let copy = document::serve_filtered(knowledge, context, chain);
+    let mut copy = copy.map_err(|refusal| refusal.unwrap_or_else(|| unknown(knowledge, context)))?;
+    warn_of_what_is_missing(knowledge, context, &mut copy);
+    Ok(copy)
+}
+
+/// A copy of what the cloud has answered has nothing of what was written on this node.
+fn warn_of_what_is_missing(knowledge: &Knowledge, context: &Context, copy: &mut Response) {
+    let media = Media { encoding: Encoding::Json, form: media::Form::Full };
+    let waiting = knowledge.events_here(&names::scope(&context.info, &media));
+    let text = format!("299 holdfast \"Events that wait on this node for the link are not in this copy: {waiting}\"");
+    if let (Ok(value), true) = (HeaderValue::try_from(text), waiting > 0) {
+        copy.headers_mut().append(WARNING, value);
+    }
+}
+
+/// The collection with what was written on this node.
+pub(super) async fn with_local(knowledge: &Arc<Knowledge>, view: ListView) -> Result<ListView, StoreError> {
+    if !view.header.scope.may_be_written_here() {
+        return Ok(view);
+    }
+    let knowledge = knowledge.clone();
+    let read = move || view.with_local(&knowledge);
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(StoreError::Backend(error.to_string())))
+}
+
+/// Who tells the client of it. `gone`: as much as it was before.
+pub(super) fn told_by(view: &ListView, gone: u64) -> By {
+    if view.written_here().is_empty() { By::Cloud } else { By::Node { gone } }
 }
 
 /// Refuses what is no selector.

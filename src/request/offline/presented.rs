@@ -11,7 +11,7 @@ use crate::request::filter::{Chain, FilterError};
 use crate::store::{Knowledge, ListView, StoreError};
 
 /// Bytes read from the store at a time.
-const PAGE: usize = 128 * 1024;
+pub(super) const PAGE: usize = 128 * 1024;
 
 pub(super) struct Presented {
     pub view: ListView,
@@ -90,6 +90,14 @@ impl Form {
         match self {
             Self::Tables(table) => table.headed(&item),
             _ => Ok(item),
+        }
+    }
+
+    /// The same for what comes later: how long ago something was is said as of now.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Tables(table) => Self::Tables(Arc::new(table.again())),
+            other => other.clone(),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::runtime::metrics::Metrics;
 use crate::state::inputs::Inputs;
 use crate::state::rules::{Agents, RuleSet, Rules};
 use crate::store::record::{ListAsk, Subject, WatchAsk};
-use crate::store::{Document, Limits, Memory, Op, Parts, Reader, Sealer, Snapshot, Store, StoreError};
+use crate::store::{Credential, Document, Entry, Limits, Memory, Op, Parts, Reader, Sealer, Snapshot, Store, StoreError};
 
 #[derive(Default)]
 struct Busy {
@@ -32,14 +32,20 @@ impl Store for Busy {
 }
 
 fn offline(store: Arc<dyn Store>) -> Offline {
+    with_limits(store, Limits::default())
+}
+
+fn with_limits(store: Arc<dyn Store>, limits: Limits) -> Offline {
     let metrics = Arc::new(Metrics::default());
     let parts = Parts {
         store,
         sealer: Sealer::new(&[1; 32]),
         metrics: metrics.clone(),
-        limits: Limits::default(),
+        limits,
         tasks: tokio::runtime::Handle::current(),
     };
+    let link = Arc::new(Link::new(1));
+    link.set(0, false);
     let filters = Filters {
         hub: Hub { address: [127, 0, 0, 1].into(), port: 1 },
         node_name: "n1".into(),
@@ -51,7 +57,7 @@ fn offline(store: Arc<dyn Store>) -> Offline {
     Offline {
         knowledge: Some(Knowledge::open(parts).unwrap()),
         filters: Arc::new(filters),
-        link: Arc::new(Link::new(1)),
+        link,
         node_name: "n1".into(),
         ending: drain::channel().1.ending,
         min_request_timeout: 1,
@@ -313,4 +319,36 @@ async fn a_document_that_came_compressed_goes_out_so_to_whom_takes_it() {
             assert!(serde_json::from_slice::<serde_json::Value>(&body).is_ok(), "{encodings}");
         }
     }
+}
+
+/// Once the journal is full, the oldest Event goes for each new one.
+#[tokio::test]
+async fn a_watch_whose_event_had_to_go_for_a_newer_one_makes_its_client_list_again() {
+    let limits = Limits { journal_entries: 2, ..Limits::default() };
+    let mut offline = with_limits(Arc::new(Memory::default()), limits);
+    let (_begins, draining) = drain::channel();
+    offline.ending = draining.ending;
+    let knowledge = offline.knowledge.as_ref().unwrap();
+    let target = "/api/v1/namespaces/a/events";
+    let list = Context::of_node(target);
+    let scope = names::scope(&list.info, &list.accepts[0]);
+    let ask = ListAsk { scope, continue_token: String::new(), quorum: true, reader: Reader::default(), started: 0 };
+    let mut recording = knowledge.record(Subject::List(ask), false);
+    let body = r#"{"kind":"EventList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[]}"#;
+    recording.push(&Bytes::from_static(body.as_bytes()));
+    recording.finish();
+    knowledge.catch_up().await.unwrap();
+    let context = Context::of_node(&format!("{target}?watch=1&resourceVersion=7"));
+    let mut watch = watch::serve(&offline, knowledge, &context).await.unwrap().into_body();
+    for (name, said) in [("e1", "e1"), ("e2", "e2"), ("e3", "410")] {
+        let body = format!(r#"{{"metadata":{{"name":"{name}"}}}}"#).into_bytes();
+        let entry = Entry::new(target.into(), name.into(), "application/json".into(), Credential::Node, body);
+        knowledge.accept(entry).await.unwrap();
+        let frame = watch.frame().await.unwrap().unwrap().into_data().unwrap();
+        let text = String::from_utf8(frame.to_vec()).unwrap();
+        assert!(text.contains(said), "{text}");
+    }
+    assert!(watch.frame().await.is_none());
+    let resumed = watch::serve(&offline, knowledge, &context).await;
+    assert_eq!(resumed.err().map(|refusal| refusal.code.as_u16()), Some(410), "nor does another one go on from there");
 }

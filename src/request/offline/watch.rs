@@ -1,9 +1,14 @@
 //! WATCH from the store: open, quiet, honest.
 //!
-//! Initial events where they are asked for, bookmarks every minute where they are
+//! Initial events where they are asked for, what is written on this node meanwhile, bookmarks every minute where they are
 //! allowed, an end when the link is back (the client then asks the cloud from where it
 //! stands), at timeoutSeconds, or when the hub drains. A version older than what is
 //! known gets 410 in the stream: the client lists again, from the store.
+//!
+//! What was written on this node before a watch that goes on from a version comes first, whether the client has it from
+//! its list or not, for the version does not tell. A watch that has shown any of it ends with 410 in the stream, when the
+//! link is back or when it is not so any more: an Event that the cloud refuses would stay with the client for ever. A
+//! later watch from the same version gets that 410, too ([`Filters::may_resume`](crate::request::filter::Filters)).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +18,24 @@ use http::StatusCode;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::answer::{channel_body, content_type, is_selectable, offered, selection, unknown};
+use super::answer::{channel_body, content_type, is_selectable, offered, selection, told_by, unknown, with_local};
 use super::fields::fields;
+use super::follow::{Follow, Overtaken, Subject, Way};
 use super::freshness::freshness;
 use super::presented::{Cursor, Form, Presented};
 use super::{Offline, kinds};
 use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
+use crate::kube::media::Media;
 use crate::kube::object::{self, TypeMeta};
+use crate::kube::selector::Fields;
 use crate::kube::watch::{self, EventType};
 use crate::request::context::{BodyError, Context, Refusal, Response, Whose};
-use crate::request::filter::{Chain, OUTDATED};
+use crate::request::filter::{By, Chain, Note, OUTDATED, OVERTAKEN};
 use crate::request::names;
 use crate::runtime::drain::Ending;
 use crate::state::link::Link;
-use crate::store::Knowledge;
+use crate::store::{Knowledge, ListView, StoreError};
 
 const BOOKMARKS: Duration = Duration::from_secs(60);
 /// Watches end over this time after the link's return, not all at once.
@@ -51,6 +59,8 @@ struct Watcher {
     link: Arc<Link>,
     chain: Option<Chain>,
     ending: Ending,
+    follow: Option<Follow>,
+    note: Note,
 }
 
 /// What comes first.
@@ -74,19 +84,14 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
     }
     let fields = fields(knowledge, info, &selection).await;
     let chain = offline.filters.chain(context).await?;
-    offline.filters.may_resume(context, chain.as_ref())?;
-    offline.filters.told(context, chain.as_ref());
-    let found =
-        offered(knowledge, context, chain.as_ref()).into_iter().filter(|_| !info.query.other).find_map(|(media, form)| {
-            let view =
-                knowledge.covering(&names::scope(info, &media), &fields, |known| known <= version(context), false).transpose()?;
-            Some(view.map(|view| (media, form, view)))
-        });
-    let Some(found) = found else {
+    let gone = knowledge.gone_here();
+    offline.filters.may_resume(context, chain.as_ref(), By::Node { gone })?;
+    let Some((media, form, subject, view)) = found(knowledge, context, chain.as_ref(), &fields)? else {
         is_selectable(&fields, &selection)?;
         return Err(unknown(knowledge, context));
     };
-    let (media, form, view) = found?;
+    let mut follow = Follow::begin(knowledge, &subject);
+    let view = with_local(knowledge, view).await?;
     let header = view.header.clone();
     // A bookmark has to say it.
     let kind = kinds::item_kind(knowledge, info, &header).await.ok_or_else(|| unknown(knowledge, context))?;
@@ -94,6 +99,10 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
     let initial = match initial(context, Presented { view, chain: chain.clone(), form: form.clone() }) {
         Initial::Items { shown, bookmark } => {
             let shown = shown.measure(knowledge, Cursor::ALL).await?.shown;
+            offline.filters.told(context, chain.as_ref(), told_by(&shown.view, gone));
+            if let Some(follow) = &mut follow {
+                follow.showed(&shown.view);
+            }
             Initial::Items { shown: Box::new(shown), bookmark }
         }
         other => other,
@@ -116,14 +125,38 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
         until: Instant::now() + Duration::from_secs(seconds),
         jitter: Duration::from_millis(context.id * 7919 % RETURN),
         link: offline.link.clone(),
+        note: offline.filters.note(context, chain.as_ref()),
         chain,
         ending: offline.ending.clone(),
+        follow,
     };
     tokio::spawn(watcher.run());
     let mut response = Response::new(channel_body(receiver));
     content_type(&mut response, &media, true);
     freshness(&mut response, context, header.updated);
     Ok(response)
+}
+
+/// What is watched, in which representation, and what is known of it.
+type Watched = (Media, Form, Subject, ListView);
+
+fn found(
+    knowledge: &Knowledge,
+    context: &Context,
+    chain: Option<&Chain>,
+    fields: &Fields,
+) -> Result<Option<Watched>, StoreError> {
+    if context.info.query.other {
+        return Ok(None);
+    }
+    for (media, form) in offered(knowledge, context, chain) {
+        let scope = names::scope(&context.info, &media);
+        let subject = Subject { scope, fields: fields.clone(), version: version(context) };
+        if let Some(view) = subject.view(knowledge)? {
+            return Ok(Some((media, form, subject, view)));
+        }
+    }
+    Ok(None)
 }
 
 fn version(context: &Context) -> u64 {
@@ -148,8 +181,7 @@ impl Watcher {
         match std::mem::replace(&mut self.initial, Initial::Nothing) {
             Initial::Nothing => {}
             Initial::Expired => {
-                let message = "The resourceVersion for the provided watch is too old.";
-                let _ = self.sender.send(Ok(watch::error_status(self.encoding, 410, "Expired", message))).await;
+                let _ = self.expired("The resourceVersion for the provided watch is too old.").await;
                 return;
             }
             Initial::Items { shown, bookmark } => {
@@ -158,7 +190,44 @@ impl Watcher {
                 }
             }
         }
-        self.hold().await;
+        if self.follow().await.is_ok() {
+            self.hold().await;
+        }
+    }
+
+    /// Shows what was written on this node since it was last looked at.
+    async fn follow(&mut self) -> Result<(), ()> {
+        let Some(mut follow) = self.follow.take() else { return Ok(()) };
+        let (chain, types) = (self.chain.clone(), self.types.clone());
+        let way = Way { chain, form: self.form.again(), types, encoding: self.encoding };
+        loop {
+            let gone = self.knowledge.gone_here();
+            let step = match follow.step(&way).await {
+                Ok(step) => step,
+                Err(Overtaken) => return self.expired(OVERTAKEN).await,
+            };
+            if !step.events.is_empty() {
+                self.note.told(By::Node { gone });
+            }
+            let backwards = step.events.iter().any(|(kind, _)| *kind == EventType::Modified);
+            for (kind, item) in step.events {
+                self.event(kind, item).await?;
+            }
+            // What was there before has its own version, which is older than the list's.
+            if backwards && self.bookmarks {
+                self.bookmark(false).await?;
+            }
+            if !step.more {
+                self.follow = Some(follow);
+                return Ok(());
+            }
+        }
+    }
+
+    /// The last word of a watch.
+    async fn expired(&mut self, why: &str) -> Result<(), ()> {
+        let _ = self.send(watch::error_status(self.encoding, 410, "Expired", why)).await;
+        Err(())
     }
 
     async fn items(&mut self, shown: Presented) -> Result<(), ()> {
@@ -199,7 +268,7 @@ impl Watcher {
                 () = sleep_until(self.until) => return,
                 () = ending.begun() => return,
                 () = &mut outdated => {
-                    let _ = self.sender.send(Ok(watch::error_status(self.encoding, 410, "Expired", OUTDATED))).await;
+                    let _ = self.expired(OUTDATED).await;
                     return;
                 }
                 () = sleep_until(bookmark_at), if self.bookmarks => {
@@ -208,8 +277,16 @@ impl Watcher {
                         return;
                     }
                 }
+                () = written(&mut self.follow) => {
+                    if self.follow().await.is_err() {
+                        return;
+                    }
+                }
                 () = self.link.is_back() => {
                     tokio::time::sleep(self.jitter).await;
+                    if self.follow.as_ref().is_some_and(Follow::has_shown) {
+                        let _ = self.expired(OVERTAKEN).await;
+                    }
                     return;
                 }
             }
@@ -235,5 +312,13 @@ impl Watcher {
 
     async fn send(&self, frame: Bytes) -> Result<(), ()> {
         self.sender.send(Ok(frame)).await.map_err(drop)
+    }
+}
+
+/// Returns when something may have been written on this node.
+async fn written(follow: &mut Option<Follow>) {
+    match follow {
+        Some(follow) => follow.changed().await,
+        None => std::future::pending().await,
     }
 }

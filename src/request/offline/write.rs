@@ -5,12 +5,13 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
 use super::{Asked, Offline};
+use crate::kube::typed::{self, Typed};
 use crate::kube::{media, object};
 use crate::request::context::{Caller, Context, Refusal, Response, Whose, full};
 use crate::store::{Credential, Entry, Knowledge, NotAccepted};
 
 /// An Event goes into the journal, durably, and then gets its 201; the cloud gets it
-/// after the link's return.
+/// after the link's return, and until then the node shows it (`store/local.rs`).
 pub(super) async fn event(knowledge: &Knowledge, context: &Context, asked: &Asked) -> Result<Response, Refusal> {
     let content_type = asked.content_type();
     let encoding = media::encoding_of(content_type).ok_or_else(|| {
@@ -21,12 +22,17 @@ pub(super) async fn event(knowledge: &Knowledge, context: &Context, asked: &Aske
         // Without a name of its own it could not be delivered just once.
         return Err(Refusal::unavailable("the link to the cloud is down, and only an Event with a name can be kept"));
     }
+    if context.info.query.dry_run {
+        return Err(Refusal::unavailable("the link to the cloud is down, and only the cloud can try what it would do"));
+    }
+    is_of_path(context, &meta)?;
     let credential = match &context.caller {
         Caller::Node => Credential::Node,
         Caller::Bearer(bearer) => Credential::Token(bearer.token.to_string()),
         Caller::Nobody | Caller::Other => return Err(Refusal::unauthorized("no credential")),
     };
     let entry = Entry::new(context.target.clone(), meta.name.clone(), content_type.to_owned(), credential, asked.body.to_vec());
+    entry.read().map_err(|error| Refusal::bad_request(format!("the Event: {error}")))?;
     knowledge.accept(entry).await.map_err(|error| refused(&error, &meta.name))?;
     Ok(echo(asked, StatusCode::CREATED))
 }
@@ -43,19 +49,47 @@ fn refused(error: &NotAccepted, name: &str) -> Refusal {
     }
 }
 
+/// The kube-apiserver's own check: an object is where its path says.
+fn is_of_path(context: &Context, meta: &object::Meta) -> Result<(), Refusal> {
+    if meta.namespace.is_empty() || meta.namespace == context.info.namespace {
+        return Ok(());
+    }
+    Err(Refusal::bad_request("the namespace of the provided object does not match the namespace sent on the request"))
+}
+
 /// Kubelet's renewal of its own node's lease: acknowledged as a sign of life on this
-/// node. The next renewal after the link's return, at most ten seconds later, says
+/// node, and shown to whoever reads it here. The next renewal after the link's return, at most ten seconds later, says
 /// everything this one would have said.
-pub(super) fn lease(offline: &Offline, context: &Context, asked: &Asked) -> Result<Response, Refusal> {
-    let own = matches!(context.caller, Caller::Node)
-        && context.info.name == offline.node_name
-        && context.info.namespace == "kube-node-lease";
-    if !own {
+pub(super) fn lease(offline: &Offline, knowledge: &Knowledge, context: &Context, asked: &Asked) -> Result<Response, Refusal> {
+    if !is_own_lease(offline, context) {
         return Err(Refusal::unavailable(
             "the link to the cloud is down: only this node's own lease can be renewed by its kubelet",
         ));
     }
+    let (mut meta, lease) = read_lease(context, asked)?;
+    is_of_path(context, &meta)?;
+    meta.namespace.clone_from(&context.info.namespace);
+    knowledge.renew(meta, lease);
     Ok(echo(asked, StatusCode::OK))
+}
+
+/// Whether it is kubelet's own, of this node.
+pub(super) fn is_own_lease(offline: &Offline, context: &Context) -> bool {
+    let info = &context.info;
+    matches!(context.caller, Caller::Node)
+        && (&*info.resource, &*info.namespace, &*info.name) == ("leases", "kube-node-lease", &*offline.node_name)
+}
+
+fn read_lease(context: &Context, asked: &Asked) -> Result<(object::Meta, Typed), Refusal> {
+    let content_type = asked.content_type();
+    let unreadable =
+        || Refusal::unavailable(format!("the link to the cloud is down, and a Lease as {content_type:?} cannot be read here"));
+    let encoding = media::encoding_of(content_type).ok_or_else(unreadable)?;
+    let of = typed::of(&context.info.api_group, &context.info.resource).ok_or_else(unreadable)?;
+    let wrong = |error: object::ObjectError| Refusal::bad_request(format!("the Lease: {error}"));
+    let meta = object::sent_meta(encoding, &asked.body).map_err(wrong)?;
+    let item = object::sent_item(encoding, &asked.body).map_err(wrong)?;
+    Ok((meta, Typed::read(of, encoding, item).map_err(|error| wrong(error.into()))?))
 }
 
 fn echo(asked: &Asked, status: StatusCode) -> Response {

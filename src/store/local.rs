@@ -1,0 +1,261 @@
+//! What was written on this node while the link was down, beside what the cloud has said: Events that wait in the
+//! journal, and the node's own Lease as kubelet last renewed it.
+//!
+//! Shown in the order of the kube-apiserver, in either encoding, and an Event in both APIs that have it. It is read out
+//! of the journal when it is shown: there is no second copy of it.
+//!
+//! What the cloud has said of the same Event comes before what was written here; of the Lease the newer one does, by
+//! its resourceVersion. So nothing is there twice, and no version goes back. An Event has no version of its own yet: it
+//! has that of the collection it is shown in, from which a watch goes on and misses nothing, for the Event is delivered
+//! later than that. The Lease keeps the version that kubelet renewed, by which the next renewal is checked.
+
+use std::sync::{Arc, PoisonError};
+
+use tokio::sync::watch;
+
+use super::collection::{ListView, Scope, version_number};
+use super::journal::{self, Entry};
+use super::knowledge::now_ms;
+use super::{Found, Knowledge, ObjectKey, ObjectRecord, Readers, Snapshot, StoreError, keys};
+use crate::kube::list::Encoding;
+use crate::kube::media;
+use crate::kube::object::{self, Meta, ObjectError};
+use crate::kube::typed::{self, Created, Typed};
+
+/// The Lease as kubelet sent it.
+pub struct Renewed {
+    meta: Meta,
+    lease: Typed,
+}
+
+/// One that was written on this node.
+#[derive(Clone)]
+pub enum Local {
+    /// By its number in the journal.
+    Event(u64),
+    Lease(Arc<Renewed>),
+}
+
+impl PartialEq for Local {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Event(one), Self::Event(other)) => one == other,
+            (Self::Lease(one), Self::Lease(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+impl Scope {
+    fn has_events(&self) -> bool {
+        typed::of(&self.group, &self.resource).is_some() && self.resource == "events" && self.form.is_empty()
+    }
+
+    /// Whether something of it may be written on this node.
+    pub fn may_be_written_here(&self) -> bool {
+        self.has_events() || self.has_leases()
+    }
+
+    fn has_leases(&self) -> bool {
+        self.group == "coordination.k8s.io" && self.version == "v1" && self.resource == "leases" && self.form.is_empty()
+    }
+}
+
+impl ListView {
+    /// With what was written on this node.
+    pub fn with_local(mut self, knowledge: &Knowledge) -> Result<Self, StoreError> {
+        if self.header.scope.has_events() {
+            self.local = self.events(knowledge)?;
+        } else if self.header.scope.has_leases() {
+            self.local = self.lease(knowledge)?.into_iter().collect();
+        }
+        Ok(self)
+    }
+
+    /// The Events that wait, in this state, and that the cloud has not said itself.
+    fn events(&self, knowledge: &Knowledge) -> Result<Vec<(Vec<u8>, Local)>, StoreError> {
+        let items = keys::items(self.header.id);
+        let within = String::from_utf8_lossy(&self.prefix[items.len()..]).into_owned();
+        let waiting: Vec<(Vec<u8>, u64)> = {
+            let journal = knowledge.journal();
+            journal.within(&within).map(|(place, sequence)| ([&*items, place.as_bytes()].concat(), sequence)).collect()
+        };
+        let mut events = Vec::with_capacity(waiting.len());
+        for (key, sequence) in waiting {
+            if self.snapshot.read(&key)?.is_none() && self.snapshot.read(&journal::key(sequence))?.is_some() {
+                events.push((key, Local::Event(sequence)));
+            }
+        }
+        Ok(events)
+    }
+
+    /// The Lease, unless the cloud's is newer.
+    fn lease(&self, knowledge: &Knowledge) -> Result<Option<(Vec<u8>, Local)>, StoreError> {
+        let Some(renewed) = knowledge.renewed() else { return Ok(None) };
+        let key = keys::item(self.header.id, &renewed.meta.namespace, &renewed.meta.name);
+        let is_here = key.starts_with(&self.prefix) && self.version_at(knowledge, &key)? <= renewed.version();
+        Ok(is_here.then_some((key, Local::Lease(renewed))))
+    }
+
+    /// All that was written on this node, wanted or not, by its key.
+    pub fn written_here(&self) -> &[(Vec<u8>, Local)] {
+        &self.local
+    }
+
+    /// Whether the cloud has something at this place.
+    pub fn has(&self, key: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.snapshot.read(key)?.is_some())
+    }
+
+    /// As of which version it is known what is at this place.
+    fn version_at(&self, knowledge: &Knowledge, key: &[u8]) -> Result<u64, StoreError> {
+        let Some(row) = self.snapshot.read(key)? else { return Ok(self.header.version_number()) };
+        // A damaged one stays in its place: whoever reads it takes the collection out.
+        let item = knowledge.sealer().open_row(key, row);
+        Ok(item.map_or(u64::MAX, |item| version_of(self.header.scope.encoding(), &item)))
+    }
+}
+
+impl Renewed {
+    fn version(&self) -> u64 {
+        version_number(&self.meta.resource_version)
+    }
+}
+
+fn version_of(encoding: Encoding, item: &[u8]) -> u64 {
+    object::meta(encoding, item).map_or(0, |meta| version_number(&meta.resource_version))
+}
+
+impl Knowledge {
+    /// What is known of an object, what was written on this node included.
+    pub fn object_here(&self, wanted: &ObjectKey) -> Result<Found, StoreError> {
+        let found = self.object(wanted)?;
+        let Some((local, version)) = self.local_instead(wanted, &found) else { return Ok(found) };
+        let item = self.local_item(&*self.snapshot()?, &wanted.scope, &version, &local)?;
+        Ok(item.map_or(found, |item| Found::Object { record: record(&wanted.scope, &local, version), item }))
+    }
+
+    /// How many Events wait in the journal that belong to a scope, selected or not.
+    pub fn events_here(&self, scope: &Scope) -> usize {
+        let within = if scope.namespace.is_empty() { String::new() } else { journal::place(&scope.namespace, "") };
+        if scope.resource == "events" { self.journal().within(&within).count() } else { 0 }
+    }
+
+    /// What is shown instead of what was found, and its resourceVersion.
+    fn local_instead(&self, wanted: &ObjectKey, found: &Found) -> Option<(Local, String)> {
+        let ObjectKey { scope, name } = wanted;
+        if scope.has_events() && !matches!(found, Found::Object { .. }) {
+            let sequence = self.journal().at(&journal::place(&scope.namespace, name))?;
+            return Some((Local::Event(sequence), self.newest_of_events()));
+        }
+        let renewed = self.renewed().filter(|_| scope.has_leases())?;
+        let known = match found {
+            Found::Object { item, .. } => version_of(scope.encoding(), item),
+            Found::Lacking(view) => view.header.version_number(),
+            Found::Absent { .. } | Found::Unknown => 0,
+        };
+        let is_it = renewed.meta.namespace == scope.namespace && renewed.meta.name == *name;
+        let version = renewed.meta.resource_version.clone();
+        (is_it && known <= renewed.version()).then_some((Local::Lease(renewed), version))
+    }
+
+    /// The newest resourceVersion at which Events are known; empty: at none.
+    fn newest_of_events(&self) -> String {
+        let newest = self.headers(|header| header.scope.has_events()).iter().map(super::Header::version_number).max();
+        newest.map_or_else(String::new, |version| version.to_string())
+    }
+
+    /// In item form, as a collection of this scope has it; `None`: it is not there any more.
+    pub(super) fn local_item(
+        &self,
+        snapshot: &dyn Snapshot,
+        scope: &Scope,
+        version: &str,
+        local: &Local,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(of) = typed::of(&scope.group, &scope.resource) else { return Ok(None) };
+        Ok(match local {
+            Local::Lease(renewed) => Some(renewed.lease.write(of, scope.encoding())),
+            Local::Event(sequence) => self.event(snapshot, *sequence, version)?.map(|event| event.write(of, scope.encoding())),
+        })
+    }
+
+    fn event(&self, snapshot: &dyn Snapshot, sequence: u64, version: &str) -> Result<Option<Typed>, StoreError> {
+        let key = journal::key(sequence);
+        let Some(row) = snapshot.read(&key)? else { return Ok(None) };
+        let Ok(entry) = self.open_entry(&key, row) else {
+            self.lost(key);
+            return Ok(None);
+        };
+        // An earlier version of the hub has accepted some that nobody can read; the cloud will refuse them.
+        Ok(entry.created(version).inspect_err(|error| tracing::debug!(%error, name = entry.name, "cannot be shown")).ok())
+    }
+
+    /// Kubelet has renewed the node's own Lease; without a version it could not be told which is newer.
+    pub fn renew(&self, meta: Meta, lease: Typed) {
+        if meta.resource_version.is_empty() {
+            return;
+        }
+        self.set_lease(Some(Arc::new(Renewed { meta, lease })));
+    }
+
+    /// The cloud has a newer one.
+    pub fn forget_renewal(&self) {
+        if self.renewed().is_some() {
+            self.journal().left += 1;
+            self.set_lease(None);
+        }
+    }
+
+    fn set_lease(&self, lease: Option<Arc<Renewed>>) {
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
+        self.written_here.send_modify(|changes| *changes += 1);
+    }
+
+    fn renewed(&self) -> Option<Arc<Renewed>> {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says when something is written on this node, or is not shown as such any more.
+    pub fn writes_here(&self) -> watch::Receiver<u64> {
+        self.written_here.subscribe()
+    }
+
+    /// How much of what was written on this node is shown as such no more, since the hub began.
+    pub fn gone_here(&self) -> u64 {
+        self.journal().left
+    }
+}
+
+fn record(scope: &Scope, local: &Local, resource_version: String) -> ObjectRecord {
+    let kind = if matches!(local, Local::Event(_)) { "Event" } else { "Lease" };
+    let api_version = if scope.group.is_empty() { scope.version.clone() } else { format!("{}/{}", scope.group, scope.version) };
+    ObjectRecord {
+        kind: kind.to_owned(),
+        api_version,
+        resource_version,
+        at: now_ms(),
+        absent: false,
+        pinned: false,
+        readers: Readers::default(),
+    }
+}
+
+impl Entry {
+    /// The Event as it is once the cloud has it, shown at this version.
+    fn created(&self, resource_version: &str) -> Result<Typed, ObjectError> {
+        let namespace = self.info().namespace;
+        Ok(self.read()?.created(&Created { namespace: &namespace, resource_version, at: self.at }))
+    }
+
+    /// The Event as its author sent it; an error if the cloud would not take it.
+    pub fn read(&self) -> Result<Typed, ObjectError> {
+        let info = self.info();
+        let of = typed::of(&info.api_group, &info.resource).ok_or(ObjectError::Missing("known type"))?;
+        let encoding = media::encoding_of(&self.content_type).ok_or(ObjectError::Missing("known encoding"))?;
+        Ok(Typed::read(of, encoding, object::sent_item(encoding, &self.body)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests;
