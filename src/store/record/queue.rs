@@ -3,6 +3,9 @@
 //! Most queues belong to watches at rest, so one that is empty holds nothing: a channel
 //! of tokio would keep a block of slots for each. Those that are not at rest are counted, so
 //! that a reader can wait for what was seen a moment ago.
+//!
+//! Where the receiver is behind, the frames are gathered into pieces of their own, so large that the allocator has each
+//! straight from the system: megabytes of frames among everything else would leave the heap full of holes.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -11,6 +14,11 @@ use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 use tokio::sync::watch;
+
+/// Frames that wait as they came.
+const NEAR: usize = 16;
+/// Bytes of what they are gathered into; from 128 KiB on the system lends them (runtime::allocator).
+const PIECE: usize = 256 * 1024;
 
 /// How the sender's end came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +46,8 @@ pub(super) struct Receiver(Arc<Mutex<Shared>>);
 
 struct Shared {
     data: VecDeque<Bytes>,
+    /// Gathered behind those.
+    piece: Vec<u8>,
     end: Option<End>,
     receiver: Option<Waker>,
     /// Nobody receives any more.
@@ -66,8 +76,8 @@ impl Works {
 
 /// A queue of at most so many frames.
 pub(super) fn queue(frames: usize, works: Works) -> (Sender, Receiver) {
-    let (data, end, receiver, closed, at_work) = (VecDeque::new(), None, None, false, false);
-    let shared = Arc::new(Mutex::new(Shared { data, end, receiver, closed, at_work, works }));
+    let (data, piece, end, receiver, closed, at_work) = (VecDeque::new(), Vec::new(), None, None, false, false);
+    let shared = Arc::new(Mutex::new(Shared { data, piece, end, receiver, closed, at_work, works }));
     (Sender { shared: shared.clone(), frames }, Receiver(shared))
 }
 
@@ -82,7 +92,7 @@ impl Sender {
         if shared.closed || shared.data.len() >= self.frames {
             return false;
         }
-        shared.data.push_back(data);
+        shared.put(data);
         shared.set_at_work(true);
         wake(shared);
         true
@@ -111,6 +121,39 @@ fn set_end(shared: &Mutex<Shared>, end: End) {
 }
 
 impl Shared {
+    fn put(&mut self, data: Bytes) {
+        if self.data.len() < NEAR && self.piece.is_empty() {
+            self.data.push_back(data);
+            return;
+        }
+        if self.piece.len() + data.len() > PIECE {
+            self.seal();
+        }
+        if self.piece.is_empty() {
+            self.piece.reserve_exact(PIECE.max(data.len()));
+        }
+        self.piece.extend_from_slice(&data);
+    }
+
+    /// What is gathered waits in its place.
+    fn seal(&mut self) {
+        if !self.piece.is_empty() {
+            self.data.push_back(Bytes::from(std::mem::take(&mut self.piece)));
+        }
+    }
+
+    /// The next bytes that wait.
+    fn take(&mut self) -> Option<Bytes> {
+        if self.data.is_empty() {
+            self.seal();
+        }
+        let data = self.data.pop_front()?;
+        if self.data.is_empty() {
+            self.data = VecDeque::new();
+        }
+        Some(data)
+    }
+
     fn set_at_work(&mut self, at_work: bool) {
         if std::mem::replace(&mut self.at_work, at_work) == at_work {
             return;
@@ -132,10 +175,7 @@ impl Receiver {
     pub(super) async fn next(&mut self) -> Next {
         poll_fn(|cx| {
             let mut shared = lock(&self.0);
-            if let Some(data) = shared.data.pop_front() {
-                if shared.data.is_empty() {
-                    shared.data = VecDeque::new();
-                }
+            if let Some(data) = shared.take() {
                 return Poll::Ready(Next::Data(data));
             }
             if let Some(end) = shared.end {
@@ -152,6 +192,7 @@ impl Receiver {
     pub(super) fn close(&mut self) -> VecDeque<Bytes> {
         let mut shared = lock(&self.0);
         shared.closed = true;
+        shared.seal();
         std::mem::take(&mut shared.data)
     }
 }
@@ -195,6 +236,23 @@ mod tests {
         drop(sender);
         assert_eq!(receiver.next().await, Next::Data(Bytes::from("a")));
         assert_eq!(receiver.next().await, Next::End(End::Early));
+    }
+
+    #[tokio::test]
+    async fn bytes_that_wait_long_come_in_few_pieces_and_in_order() {
+        let (sender, mut receiver) = queue(64, Works::default());
+        let frame = |index: usize| vec![index as u8; 1000 + index];
+        let sent: Vec<u8> = (0..800).flat_map(frame).collect();
+        (0..800).for_each(|index| assert!(sender.push(Bytes::from(frame(index)))));
+        assert!(sender.push(Bytes::from(vec![7; 2 * PIECE])), "one that is larger than a piece");
+        sender.end(End::Whole);
+        let (mut all, mut count) = (Vec::new(), 0);
+        while let Next::Data(data) = receiver.next().await {
+            all.extend_from_slice(&data);
+            count += 1;
+        }
+        assert!(all == [sent, vec![7; 2 * PIECE]].concat());
+        assert!(count < NEAR + 10, "{count}");
     }
 
     #[tokio::test]
