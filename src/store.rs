@@ -22,6 +22,7 @@ mod keys;
 mod knowledge;
 mod local;
 mod memory;
+mod missed;
 mod object;
 mod page;
 mod readers;

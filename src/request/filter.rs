@@ -200,7 +200,7 @@ fn wants_whole(context: &Context) -> bool {
 }
 
 /// Whether a watch goes on from a version.
-fn resumes(context: &Context) -> bool {
+pub(super) fn resumes(context: &Context) -> bool {
     let query = &context.info.query;
     !query.send_initial_events && !matches!(query.resource_version.as_str(), "" | "0")
 }

@@ -47,6 +47,9 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
         return Box::pin(upgrade::serve(remote, context, request)).await;
     }
     remote.filters.may_resume(context, chain.as_ref(), By::Cloud).map_err(Failure::Refusal)?;
+    if let Some(knowledge) = &remote.knowledge {
+        learn::may_go_on(knowledge, &remote.rules, context).await.map_err(Failure::Refusal)?;
+    }
     let (parts, body) = request.into_parts();
     let body = (!body.is_end_stream()).then_some(body);
     let mut head = forward::request_head(parts);

@@ -69,6 +69,9 @@ pub struct Header {
     pub readers: Readers,
     pub items: u64,
     pub bytes: u64,
+    /// The version of something that the collection does not have; see [`Header::is_behind`].
+    #[serde(default)]
+    pub missed: u64,
 }
 
 impl Header {

@@ -14,6 +14,7 @@ use super::document::Etags;
 use super::grant::now;
 use super::journal::Journal;
 use super::local::Renewed;
+use super::missed::{Lists, SentBack};
 use super::page::Pages;
 use super::record::Works;
 use super::repeats::Repeats;
@@ -79,6 +80,8 @@ pub struct Knowledge {
     pub(super) repeats: Repeats,
     pub(super) pages: Pages,
     pub(super) etags: Etags,
+    pub(super) lists: Lists,
+    pub(super) sent_back: SentBack,
     journal: Mutex<Journal>,
     /// The node's own Lease, as kubelet last renewed it while the link was down.
     pub(super) lease: Mutex<Option<Arc<Renewed>>>,
@@ -134,6 +137,8 @@ impl Knowledge {
             repeats: Repeats::default(),
             pages: Pages::default(),
             etags: Etags::default(),
+            lists: Lists::default(),
+            sent_back: SentBack::default(),
             journal: Mutex::default(),
             lease: Mutex::default(),
             written_here: tokio::sync::watch::Sender::default(),
@@ -275,6 +280,18 @@ impl Knowledge {
 
     /// Takes a damaged collection out: it is fetched again when the cloud is there.
     pub async fn discard(&self, header: &Header) {
+        if let Err(error) = self.writer.apply(self.taken_out(header)).await {
+            tracing::error!(%error, "the damaged collection could not be taken out");
+        }
+    }
+
+    /// The same, without waiting.
+    pub(super) fn discard_later(&self, header: &Header) {
+        let (writer, batch) = (self.writer.clone(), self.taken_out(header));
+        self.tasks.spawn(async move { writer.send(batch).await });
+    }
+
+    fn taken_out(&self, header: &Header) -> Batch {
         tracing::error!(
             resource = header.scope.resource,
             namespace = header.scope.namespace,
@@ -284,9 +301,7 @@ impl Knowledge {
         let key = header.scope.key();
         self.catalogue().headers.remove(&key);
         let ops = vec![Op::Delete(key), Op::DeletePrefix(keys::items(header.id))];
-        if let Err(error) = self.writer.apply(Batch { ops, epoch: Some(self.writer.epoch()), durable: true, done: None }).await {
-            tracing::error!(%error, "the damaged collection could not be taken out");
-        }
+        Batch { ops, epoch: Some(self.writer.epoch()), durable: true, done: None }
     }
 
     /// Returns when the budget may be exceeded.

@@ -81,22 +81,29 @@ impl Knowledge {
         let mut best = Found::Unknown;
         let key = wanted.key();
         if let Some(row) = snapshot.read(&key)? {
-            let mut row = self.sealer().open_row(&key, row)?;
-            let record: ObjectRecord = split(&key, &mut row)?;
-            best = if record.absent { Found::Absent { at: record.at } } else { Found::Object { record, item: row } };
+            best = self.open_object(&key, row).unwrap_or_else(|error| {
+                tracing::error!(%error, "a damaged object is taken out of the store");
+                self.metrics().damaged_records.inc();
+                self.remove(key);
+                Found::Unknown
+            });
         }
         for (header, must_hold) in self.holding(&wanted.scope, &wanted.name) {
             let snapshot = self.snapshot()?;
             let Some(header) = self.header_in(&*snapshot, &header.scope)? else { continue };
             let key = keys::item(header.id, &wanted.scope.namespace, &wanted.name);
             let row = snapshot.read(&key)?;
-            if !newer(&best, &header) || (row.is_none() && !must_hold) {
+            let proves_absence = must_hold && !header.is_behind();
+            if !newer(&best, &header) || (row.is_none() && !proves_absence) {
                 continue;
             }
             best = match row {
                 None => Found::Lacking(Box::new(ListView::of(header, snapshot))),
                 Some(row) => {
-                    let item = self.sealer().open_row(&key, row)?;
+                    let Ok(item) = self.sealer().open_row(&key, row) else {
+                        self.discard_later(&header);
+                        continue;
+                    };
                     let record = ObjectRecord {
                         kind: header.item_kind().unwrap_or_default().to_owned(),
                         api_version: header.api_version.clone(),
@@ -111,6 +118,12 @@ impl Knowledge {
             };
         }
         Ok(best)
+    }
+
+    fn open_object(&self, key: &[u8], row: Vec<u8>) -> Result<Found, StoreError> {
+        let mut row = self.sealer().open_row(key, row)?;
+        let record: ObjectRecord = split(key, &mut row)?;
+        Ok(if record.absent { Found::Absent { at: record.at } } else { Found::Object { record, item: row } })
     }
 
     /// What is known of an object by itself, without the object.

@@ -22,6 +22,9 @@ pub struct Partial {
     pub bytes: u64,
     /// resourceVersion of the first page: all pages of one list have the same.
     pub resource_version: String,
+    /// How the first page was asked for: that is the state which the others go on with.
+    pub quorum: bool,
+    pub started: u64,
 }
 
 #[derive(Default)]

@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use super::missed::AtWork;
 use super::{Document, Knowledge, ObjectKey, Reader, Scope, keys};
 use crate::runtime::metrics::Why;
 use gather::Gathered;
@@ -89,10 +90,13 @@ struct Parts {
     /// Bytes that the decoder has not seen yet.
     compressed: Bytes,
     ended: bool,
+    /// Of a list: until it is known what became of it.
+    _at_work: Option<Box<AtWork>>,
 }
 
 /// Why an answer is not remembered; a label of the metric.
 type Reason = &'static str;
+const ENDED_EARLY: Reason = "ended early";
 
 impl Knowledge {
     /// Begins to remember an answer; `gzip`: its body is compressed.
@@ -109,7 +113,8 @@ impl Knowledge {
     fn begin(self: &Arc<Self>, subject: Subject, gzip: bool, frames: usize) -> queue::Sender {
         let (sender, queue) = queue::queue(frames, self.works.clone());
         let gzip = gzip.then(|| Box::new(flate2::write::GzDecoder::new(Vec::new())));
-        let parts = Parts { queue, knowledge: self.clone(), gzip, compressed: Bytes::new(), ended: false };
+        let at_work = if let Subject::List(ask) = &subject { Some(Box::new(self.lists.begin(&ask.scope))) } else { None };
+        let parts = Parts { queue, knowledge: self.clone(), gzip, compressed: Bytes::new(), ended: false, _at_work: at_work };
         self.tasks.spawn(run(Box::new(subject), parts, self.clone()));
         sender
     }
@@ -208,7 +213,7 @@ impl Parts {
             }
             match self.queue.next().await {
                 Next::End(End::Behind) => return Err("store behind"),
-                Next::End(End::Early) => return Err("ended early"),
+                Next::End(End::Early) => return Err(ENDED_EARLY),
                 Next::End(End::Whole) => return self.end(),
                 Next::Data(data) => {
                     self.knowledge.queued.fetch_sub(data.len(), Ordering::Relaxed);

@@ -27,7 +27,7 @@ pub(super) fn open(store: Arc<dyn Store>) -> Arc<Knowledge> {
     open_within(store, Limits { cache_max_bytes: 1 << 20, ..Limits::default() })
 }
 
-fn open_within(store: Arc<dyn Store>, limits: Limits) -> Arc<Knowledge> {
+pub(super) fn open_within(store: Arc<dyn Store>, limits: Limits) -> Arc<Knowledge> {
     let parts = Parts {
         store,
         sealer: Sealer::new(&[1; 32]),
@@ -57,7 +57,7 @@ pub(super) fn ask(token: &str) -> ListAsk {
 
 /// Lets the recording tasks run, then the writer; a flush that shares a commit with a
 /// write that fails shares its error.
-async fn settle(knowledge: &Knowledge) {
+pub(super) async fn settle(knowledge: &Knowledge) {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
@@ -83,7 +83,7 @@ pub(super) async fn record(knowledge: &Arc<Knowledge>, ask: ListAsk, body: &str,
 }
 
 /// Version and names of what a LIST would answer now.
-fn known(knowledge: &Knowledge) -> Option<(String, Vec<String>)> {
+pub(super) fn known(knowledge: &Knowledge) -> Option<(String, Vec<String>)> {
     let view = knowledge.list(&scope()).unwrap()?;
     view.whole().unwrap();
     let mut names = Vec::new();
@@ -95,7 +95,7 @@ fn known(knowledge: &Knowledge) -> Option<(String, Vec<String>)> {
     Some((view.header.resource_version.clone(), names))
 }
 
-fn names(list: &[&str]) -> Vec<String> {
+pub(super) fn names(list: &[&str]) -> Vec<String> {
     list.iter().map(|name| (*name).to_owned()).collect()
 }
 
@@ -148,6 +148,74 @@ async fn pages_count_only_together() {
     assert_eq!(known(&knowledge).unwrap().0, "10", "pages of different versions are no list");
 }
 
+/// Its other pages are asked for later, but show the state of the first.
+#[tokio::test]
+async fn a_list_in_pages_is_as_old_as_its_first_page() {
+    let knowledge = open(Arc::new(Memory::default()));
+    record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+    record(&knowledge, ask(""), &list_body(11, &["x"], "page2"), true).await;
+    watch(&knowledge, "10", false, &event("ADDED", "y", 12)).await;
+    let last = ListAsk { started: u64::MAX, ..ask("page2") };
+    record(&knowledge, last, &list_body(11, &["z"], ""), true).await;
+    assert_eq!(known(&knowledge).unwrap(), ("12".into(), names(&["x", "y"])));
+}
+
+#[tokio::test]
+async fn a_list_that_comes_to_nothing_leaves_no_rows() {
+    let knowledge = open_within(Arc::new(Memory::default()), Limits { cache_max_objects: 3, ..Limits::default() });
+    record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+    let long = list_body(20, &["a", "b", "c", "d", "e"], "");
+    let pages = list_body(21, &["a", "b"], "page2");
+    let ids = |knowledge: &Knowledge| knowledge.item_ids().unwrap().len();
+    record(&knowledge, ask(""), &long, true).await;
+    record(&knowledge, ask(""), &long[..long.len() / 2], false).await;
+    record(&knowledge, ask(""), &pages, true).await;
+    assert_eq!(ids(&knowledge), 2, "a page that waits for the next one stays");
+    record(&knowledge, ask("page2"), &long[..9], true).await;
+    watch(&knowledge, "", true, &event("ADDED", "w", 20)).await;
+    assert_eq!(ids(&knowledge), 1);
+    assert_eq!(known(&knowledge).unwrap().1, names(&["x"]));
+}
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey { scope: scope(), name: name.into() }
+}
+
+#[tokio::test]
+async fn an_object_that_came_and_went_within_a_minute_is_gone() {
+    let knowledge = open(Arc::new(Memory::default()));
+    knowledge.note_absent(&key("x"));
+    settle(&knowledge).await;
+    record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+    assert!(matches!(knowledge.object(&key("x")).unwrap(), Found::Object { .. }));
+    knowledge.note_absent(&key("x"));
+    settle(&knowledge).await;
+    assert!(matches!(knowledge.object(&key("x")).unwrap(), Found::Absent { .. }));
+}
+
+#[tokio::test]
+async fn damage_that_a_get_meets_is_taken_out_and_what_is_whole_answers() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let knowledge = open(store.clone());
+    let harm = |row_key: Vec<u8>| {
+        let mut row = store.snapshot().unwrap().read(&row_key).unwrap().unwrap();
+        row[3] ^= 1;
+        store.apply(&[Op::Put(row_key, row)], true).unwrap();
+    };
+    record(&knowledge, ask(""), &list_body(10, &["x", "y"], ""), true).await;
+    knowledge.note_absent(&key("x"));
+    settle(&knowledge).await;
+    harm(key("x").key());
+    assert!(matches!(knowledge.object(&key("x")).unwrap(), Found::Object { .. }), "of the collection");
+    settle(&knowledge).await;
+    assert_eq!(store.snapshot().unwrap().read(&key("x").key()).unwrap(), None);
+    harm(keys::item(knowledge.list(&scope()).unwrap().unwrap().header.id, "a", "x"));
+    assert!(matches!(knowledge.object(&key("x")).unwrap(), Found::Unknown));
+    settle(&knowledge).await;
+    assert_eq!(known(&knowledge), None);
+    assert_eq!(knowledge.metrics().damaged_records.get(), 2);
+}
+
 #[tokio::test]
 async fn an_older_list_does_not_replace_a_newer_one_unless_the_cluster_went_back() {
     let knowledge = open(Arc::new(Memory::default()));
@@ -162,12 +230,12 @@ async fn an_older_list_does_not_replace_a_newer_one_unless_the_cluster_went_back
     assert_eq!(known(&knowledge).unwrap(), ("5".into(), names(&["restored"])), "etcd was restored");
 }
 
-fn event(kind: &str, name: &str, version: u64) -> String {
+pub(super) fn event(kind: &str, name: &str, version: u64) -> String {
     let object = item(name, version).replacen('{', r#"{"kind":"ConfigMap","apiVersion":"v1","#, 1);
     format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n")
 }
 
-async fn watch(knowledge: &Arc<Knowledge>, from: &str, initial: bool, body: &str) {
+pub(super) async fn watch(knowledge: &Arc<Knowledge>, from: &str, initial: bool, body: &str) {
     let ask = WatchAsk { scope: scope(), resource_version: from.into(), send_initial_events: initial, reader: Reader::default() };
     let mut recording = knowledge.record(Subject::Watch(ask), false);
     for chunk in body.as_bytes().chunks(11) {

@@ -20,7 +20,7 @@ use crate::kube::media::{self, Media};
 use crate::kube::object::{self, TypeMeta};
 use crate::kube::selector::{Fields, Selection};
 use crate::kube::{metadata, table as tables};
-use crate::request::context::{Body, BodyError, Context, Refusal, Response, Whose, full};
+use crate::request::context::{Body, BodyError, Caller, Context, Refusal, Response, Whose, full};
 use crate::request::filter::{By, Chain, FilterError};
 use crate::request::names;
 use crate::store::{Found, Knowledge, ListView, StoreError};
@@ -128,6 +128,7 @@ pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context:
         let allowed = |version| window.allows(version).is_ok();
         if let Some(mut view) = knowledge.covering(&names::scope(info, &media), &fields, allowed, window.limit.is_some())? {
             window.allows(view.header.version_number())?;
+            is_safe(context, &view)?;
             view.header.kind = kinds::list_kind(knowledge, info, &view.header).await;
             let view = with_local(knowledge, view).await?;
             offline.filters.told(context, chain.as_ref(), told_by(&view, gone));
@@ -150,6 +151,16 @@ fn warn_of_what_is_missing(knowledge: &Knowledge, context: &Context, copy: &mut 
     if let (Ok(value), true) = (HeaderValue::try_from(text), waiting > 0) {
         copy.headers_mut().append(WARNING, value);
     }
+}
+
+/// Kubelet ends the containers of what is missing in its list: where something may be missing there is none.
+pub(super) fn is_safe(context: &Context, view: &ListView) -> Result<(), Refusal> {
+    let is_kubelets = matches!(context.caller, Caller::Node) && view.header.scope.resource == "pods";
+    if is_kubelets && view.header.is_behind() {
+        let message = "the link to the cloud is down, and there were newer Pods than this node could keep";
+        return Err(Refusal::unavailable(message.to_owned()));
+    }
+    Ok(())
 }
 
 /// The collection with what was written on this node.

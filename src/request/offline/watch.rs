@@ -18,7 +18,7 @@ use http::StatusCode;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::answer::{channel_body, content_type, is_selectable, offered, selection, told_by, unknown, with_local};
+use super::answer::{channel_body, content_type, is_safe, is_selectable, offered, selection, told_by, unknown, with_local};
 use super::fields::fields;
 use super::follow::{Follow, Overtaken, Subject, Way};
 use super::freshness::freshness;
@@ -30,7 +30,7 @@ use crate::kube::media::Media;
 use crate::kube::object::{self, TypeMeta};
 use crate::kube::selector::Fields;
 use crate::kube::watch::{self, EventType};
-use crate::request::context::{BodyError, Context, Refusal, Response, Whose};
+use crate::request::context::{BodyError, Caller, Context, Refusal, Response, Whose};
 use crate::request::filter::{By, Chain, Note, OUTDATED, OVERTAKEN};
 use crate::request::names;
 use crate::runtime::drain::Ending;
@@ -90,6 +90,11 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
         is_selectable(&fields, &selection)?;
         return Err(unknown(knowledge, context));
     };
+    is_safe(context, &view)?;
+    if matches!(context.caller, Caller::Node) && view.header.scope == names::scope(info, &media) {
+        // Its client may have been told of what the node does not have any more.
+        knowledge.note_missed(&view.header.scope, version(context));
+    }
     let mut follow = Follow::begin(knowledge, &subject);
     let view = with_local(knowledge, view).await?;
     let header = view.header.clone();

@@ -11,8 +11,8 @@ use http::response::Parts;
 use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
 use crate::kube::media::{self, Form, Media};
-use crate::request::context::{Caller, Context};
-use crate::request::filter::Chain;
+use crate::request::context::{Caller, Context, Refusal, Whose};
+use crate::request::filter::{Chain, resumes};
 use crate::request::names;
 use crate::state::rules::Rules;
 use crate::store::record::{ListAsk, ObjectAsk, Subject, WatchAsk};
@@ -31,7 +31,7 @@ pub(super) fn from_head(
     }
     knowledge.see(&context.component);
     rights(knowledge, context, parts.status);
-    if !rules.current().cache_agents.contains(&context.component) {
+    if !is_remembered(rules, context) {
         return None;
     }
     let subject = subject(knowledge, context, chain, parts)?;
@@ -41,6 +41,26 @@ pub(super) fn from_head(
         Some(_) => return None,
     };
     Some(knowledge.record(subject, gzip))
+}
+
+/// Refuses a watch that goes on from beyond what the node has kept, with the 410 that makes its client list: then the node
+/// has it all again.
+pub(super) async fn may_go_on(knowledge: &Knowledge, rules: &Rules, context: &Context) -> Result<(), Refusal> {
+    let is_kept = || is_remembered(rules, context) && !context.info.query.other;
+    if context.info.verb != "watch" || !resumes(context) || !is_kept() {
+        return Ok(());
+    }
+    let Some(media) = context.accepts.first().filter(|media| media.form == Form::Full) else { return Ok(()) };
+    let version = context.info.query.resource_version.parse().unwrap_or(0);
+    if knowledge.sends_back(&names::scope(&context.info, media), version).await {
+        let why = "this node has missed something before that resourceVersion: list again";
+        return Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Us, why));
+    }
+    Ok(())
+}
+
+fn is_remembered(rules: &Rules, context: &Context) -> bool {
+    !context.impersonated && rules.current().cache_agents.contains(&context.component)
 }
 
 /// The cloud's yes or no, kept for when it cannot be asked.

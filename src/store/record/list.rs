@@ -7,7 +7,6 @@
 use super::{ListAsk, Parts, Reason};
 use crate::kube::list::{Encoding, Envelope, Limits, Piece, Splitter};
 use crate::kube::object;
-use crate::store::collection::version_number;
 use crate::store::grant::now;
 use crate::store::knowledge::now_ms;
 use crate::store::page::Partial;
@@ -26,9 +25,18 @@ pub(super) struct Items<'a> {
     bytes: usize,
 }
 
-pub(super) async fn record(knowledge: &Knowledge, ask: ListAsk, mut parts: Parts) -> Result<(), Reason> {
+pub(super) async fn record(knowledge: &Knowledge, ask: ListAsk, parts: Parts) -> Result<(), Reason> {
+    let items = Items::resume(knowledge, &ask).ok_or("first page unknown")?;
+    let id = items.partial.id;
+    let result = take(knowledge, &ask, parts, items).await;
+    if result.is_err() {
+        knowledge.drop_items(id).await;
+    }
+    result
+}
+
+async fn take(knowledge: &Knowledge, ask: &ListAsk, mut parts: Parts, mut items: Items<'_>) -> Result<(), Reason> {
     let encoding = ask.scope.encoding();
-    let mut items = Items::resume(knowledge, &ask).ok_or("first page unknown")?;
     let limits = Limits { max_item: knowledge.limits.max_item, max_head: MAX_HEAD };
     let mut splitter = Splitter::new(encoding, limits);
     let mut pieces = Vec::new();
@@ -43,7 +51,15 @@ pub(super) async fn record(knowledge: &Knowledge, ask: ListAsk, mut parts: Parts
         tokio::task::yield_now().await;
     }
     let envelope = splitter.finish().map_err(|_| "not a list")?;
-    items.end(&ask, envelope).await
+    items.end(ask, envelope).await
+}
+
+impl Knowledge {
+    /// Items of a list that came to nothing.
+    pub(super) async fn drop_items(&self, id: u64) {
+        let batch = Batch { ops: vec![Op::DeletePrefix(keys::items(id))], ..Batch::default() };
+        let _ = self.writer().send(batch).await;
+    }
 }
 
 impl<'a> Items<'a> {
@@ -56,6 +72,8 @@ impl<'a> Items<'a> {
             items: 0,
             bytes: 0,
             resource_version: String::new(),
+            quorum: false,
+            started: 0,
         };
         Self { knowledge, partial, ops: Vec::new(), bytes: 0 }
     }
@@ -63,7 +81,9 @@ impl<'a> Items<'a> {
     /// Begins, or goes on behind the page before.
     fn resume(knowledge: &'a Knowledge, ask: &ListAsk) -> Option<Self> {
         if ask.continue_token.is_empty() {
-            return Some(Self::begin(knowledge, ask.scope.clone()));
+            let mut items = Self::begin(knowledge, ask.scope.clone());
+            (items.partial.quorum, items.partial.started) = (ask.quorum, ask.started);
+            return Some(items);
         }
         let partial = knowledge.pages.resume(&ask.continue_token, &ask.scope)?;
         Some(Self { knowledge, partial, ops: Vec::new(), bytes: 0 })
@@ -124,8 +144,12 @@ impl<'a> Items<'a> {
             readers: Readers::of(&ask.reader),
             items: self.partial.items,
             bytes: self.partial.bytes,
+            missed: 0,
         };
-        self.replace(header, |old| may_replace(old, ask)).await
+        // A list replaces what is known if it is not older; one that is older by version still does if it is a read of
+        // the newest state, asked after the last news: then the cluster itself has gone back.
+        let (quorum, started) = (self.partial.quorum, self.partial.started);
+        self.replace(header, |(old, new)| new.version_number() >= old.version_number() || (quorum && started > old.updated)).await
     }
 
     /// Turns the collection to the new items, if `may` agrees with the old head.
@@ -142,12 +166,10 @@ impl<'a> Items<'a> {
             header.pinned |= old.pinned;
             header.readers.note_all(&old.readers);
             if !may((old, &header)) {
-                self.ops.clear();
-                self.ops.push(Op::DeletePrefix(keys::items(self.partial.id)));
-                self.bytes = BATCH;
-                self.flush_if_large().await?;
                 return Err("older than what is known");
             }
+            // The newest state there is has everything; another one may be as old as it likes.
+            header.missed = if self.partial.quorum { 0 } else { old.missed };
         }
         self.ops.push(self.knowledge.set_header(header));
         self.ops.extend(old.map(|old| Op::DeletePrefix(keys::items(old.id))));
@@ -158,11 +180,4 @@ impl<'a> Items<'a> {
         self.knowledge.sweep_wanted.notify_one();
         Ok(())
     }
-}
-
-/// A list replaces what is known if it is not older; one that is older by version
-/// still does if it is a read of the newest state, asked after the last news: then
-/// the cluster itself has gone back.
-fn may_replace((old, new): (&Header, &Header), ask: &ListAsk) -> bool {
-    version_number(&new.resource_version) >= old.version_number() || (ask.quorum && ask.started > old.updated)
 }

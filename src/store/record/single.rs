@@ -5,7 +5,7 @@ use crate::kube::object;
 use crate::store::document::{Document, unpack};
 use crate::store::knowledge::now_ms;
 use crate::store::object::{ObjectRecord, join};
-use crate::store::{Knowledge, ObjectKey, Readers, keys};
+use crate::store::{Found, Knowledge, ObjectKey, Readers, keys};
 
 pub(super) async fn object(knowledge: &Knowledge, ask: ObjectAsk, mut parts: Parts) -> Result<(), Reason> {
     let ObjectAsk { key, reader } = ask;
@@ -63,11 +63,11 @@ impl Knowledge {
             pinned: false,
             readers: Readers::default(),
         };
-        // Only worth a row if something else is known, or was asked before: the same
-        // absence again within a minute is not written again.
+        // The same absence again within a minute is not written again, unless the object has been there meanwhile.
         let row = key.key();
         self.repeats.forget(&row);
-        if self.first_in(&row, 60, record.at / 1000) && !self.put(row.clone(), &join(&record, &[])) {
+        let is_news = || !matches!(self.object(key), Ok(Found::Absent { .. }));
+        if (self.first_in(&row, 60, record.at / 1000) || is_news()) && !self.put(row.clone(), &join(&record, &[])) {
             self.recent.forget(&row);
         }
     }

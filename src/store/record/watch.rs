@@ -6,7 +6,7 @@
 //! which counts from its end bookmark on.
 
 use super::list::Items;
-use super::{Parts, Reason, WatchAsk};
+use super::{ENDED_EARLY, Parts, Reason, WatchAsk};
 use crate::kube::list::Encoding;
 use crate::kube::object;
 use crate::kube::watch::{self, EventType, Frame, Framer};
@@ -37,15 +37,25 @@ pub(super) fn record(knowledge: &Knowledge, ask: WatchAsk, mut parts: Parts) -> 
     let mut framer = Framer::new(encoding, knowledge.limits.max_item);
     let mut follower = Follower { knowledge, ask, encoding, seen, initial, ops: Vec::new(), epoch: 0 };
     async move {
-        // However a watch ends, what it brought before was right.
-        while let Ok(Some(data)) = parts.next().await {
+        let result = loop {
+            // However a watch ends, what it brought before was right.
+            let data = match parts.next().await {
+                Ok(Some(data)) => data,
+                Ok(None) | Err(ENDED_EARLY) => break Ok(()),
+                Err(reason) => break Err(reason),
+            };
             let mut frames = Vec::new();
-            framer.feed(data, &mut frames).map_err(|_| "unreadable watch")?;
-            if !Box::pin(follower.take(frames)).await? {
-                break;
+            if framer.feed(data, &mut frames).is_err() {
+                break Err("unreadable watch");
             }
-        }
-        Ok(())
+            match Box::pin(follower.take(frames)).await {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(reason) => break Err(reason),
+            }
+        };
+        Box::pin(follower.end(result.is_ok())).await;
+        result
     }
 }
 
@@ -84,8 +94,27 @@ impl Follower<'_> {
             }
         }
         let version = version_number(&meta.resource_version);
+        if self.is_ahead() {
+            // The list that the client has gone on from may be on its way.
+            self.knowledge.lists.rest(&self.ask.scope).await;
+        }
         self.apply(kind, (&types.kind, &meta), &item, version);
         Ok(())
+    }
+
+    /// Whether the watch has seen more than there is in the collection.
+    fn is_ahead(&self) -> bool {
+        let header = self.knowledge.header(&self.ask.scope);
+        header.zip(self.seen).is_some_and(|(header, seen)| seen > header.version_number())
+    }
+
+    /// `whole`: everything that came was taken.
+    async fn end(self, whole: bool) {
+        if let Some(initial) = self.initial {
+            self.knowledge.drop_items(initial.partial.id).await;
+        } else if let (false, Some(seen)) = (whole, self.seen) {
+            self.knowledge.note_missed(&self.ask.scope, seen + 1);
+        }
     }
 
     async fn initial_end(&mut self, head: Head<'_>, resource_version: String) -> Result<(), Reason> {
@@ -107,6 +136,7 @@ impl Follower<'_> {
             readers: Readers::of(&self.ask.reader),
             items: items.partial.items,
             bytes: items.partial.bytes,
+            missed: 0,
         };
         items.replace(header, |(old, new)| new.version_number() >= old.version_number()).await
     }
@@ -118,7 +148,11 @@ impl Follower<'_> {
             self.epoch = self.knowledge.writer().epoch();
         }
         let Some(mut header) = self.knowledge.header(&self.ask.scope) else { return };
-        if seen > header.version_number() || version <= header.version_number() {
+        if seen > header.version_number() {
+            self.ops.extend(self.knowledge.missed(&self.ask.scope, version.max(seen)));
+            return;
+        }
+        if version <= header.version_number() {
             return;
         }
         let key = keys::item(header.id, &meta.namespace, &meta.name);

@@ -1,0 +1,222 @@
+//! Collections that have missed something: what a watch brought could not be kept, or its client has seen more than the
+//! node has (the hub was killed before it was written). Such a collection says nothing wrong of its own version, but that
+//! something is not in it proves nothing any more.
+//!
+//! Events in order or a newer list heal it. So that one comes, the next watch that goes on from beyond it is sent back
+//! to list, once: a list that cannot be kept either must not keep its client from watching.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::writer::Batch;
+use super::{Header, Knowledge, Op, Scope};
+
+/// How long a watch waits at most for what is on its way to the store.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// Collections that watches were sent back for; beyond this many all are forgotten.
+const MOST: usize = 4096;
+
+impl Header {
+    /// Something is known to have been after its version.
+    pub fn is_behind(&self) -> bool {
+        self.missed > self.version_number()
+    }
+}
+
+/// Lists that are being taken apart, by scope.
+#[derive(Clone)]
+pub(super) struct Lists(watch::Sender<HashMap<Vec<u8>, usize>>);
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self(watch::Sender::new(HashMap::new()))
+    }
+}
+
+/// One of them, until it is dropped.
+pub(super) struct AtWork {
+    lists: Lists,
+    key: Vec<u8>,
+}
+
+impl Lists {
+    pub(super) fn begin(&self, scope: &Scope) -> AtWork {
+        let key = scope.key();
+        self.0.send_modify(|lists| *lists.entry(key.clone()).or_default() += 1);
+        AtWork { lists: self.clone(), key }
+    }
+
+    /// Returns when none of this scope is at work.
+    pub(super) async fn rest(&self, scope: &Scope) {
+        let key = scope.key();
+        let _ = self.0.subscribe().wait_for(|lists| !lists.contains_key(&key)).await;
+    }
+
+    fn has(&self, scope: &Scope) -> bool {
+        self.0.borrow().contains_key(&scope.key())
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.lists.0.send_modify(|lists| {
+            let left = lists.remove(&self.key).unwrap_or(1) - 1;
+            if left > 0 {
+                lists.insert(std::mem::take(&mut self.key), left);
+            }
+        });
+    }
+}
+
+/// Collections, by id, for which a watch was sent back.
+#[derive(Default)]
+pub(super) struct SentBack(Mutex<HashSet<u64>>);
+
+impl SentBack {
+    fn is_first(&self, id: u64) -> bool {
+        let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if ids.len() >= MOST {
+            ids.clear();
+        }
+        ids.insert(id)
+    }
+}
+
+impl Knowledge {
+    /// Notes that there was something of this version which the collection does not have.
+    pub(super) fn missed(&self, scope: &Scope, version: u64) -> Option<Op> {
+        let mut header = self.header(scope).filter(|header| version > header.missed.max(header.version_number()))?;
+        header.missed = version;
+        Some(self.set_header(header))
+    }
+
+    /// The same, for who has nothing else to write.
+    pub fn note_missed(&self, scope: &Scope, version: u64) {
+        let Some(op) = self.missed(scope, version) else { return };
+        let (writer, batch) = (self.writer().clone(), Batch { ops: vec![op], ..Batch::default() });
+        self.tasks.spawn(async move { writer.send(batch).await });
+    }
+
+    /// Whether a watch that goes on from `version` is to list instead, because the collection has not come so far.
+    pub async fn sends_back(&self, scope: &Scope, version: u64) -> bool {
+        let is_coming = || self.lists.has(scope);
+        let beyond = || self.header(scope).filter(|header| version > header.version_number() && !is_coming());
+        if beyond().is_none() {
+            return false;
+        }
+        // It may be on its way.
+        let _ = tokio::time::timeout(PATIENCE, self.works.rest()).await;
+        beyond().is_some_and(|header| self.sent_back.is_first(header.id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::super::record::{ListAsk, Subject, WatchAsk};
+    use super::super::tests::{ask, event, known, list_body, names, open, open_within, record, scope, settle, watch};
+    use super::super::{Found, Limits, Memory, ObjectKey, Reader};
+    use super::*;
+
+    fn is_behind(knowledge: &Knowledge) -> bool {
+        knowledge.list(&scope()).unwrap().unwrap().header.is_behind()
+    }
+
+    fn proves_absence(knowledge: &Knowledge) -> bool {
+        let found = knowledge.object(&ObjectKey { scope: scope(), name: "unheard-of".into() });
+        matches!(found.unwrap(), Found::Lacking(_))
+    }
+
+    #[tokio::test]
+    async fn a_gap_is_known_until_events_or_a_list_fill_it() {
+        let knowledge = open(Arc::new(Memory::default()));
+        record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+        assert!(!is_behind(&knowledge) && proves_absence(&knowledge));
+        watch(&knowledge, "12", false, &event("ADDED", "z", 13)).await;
+        assert!(is_behind(&knowledge) && !proves_absence(&knowledge));
+        watch(&knowledge, "10", false, &event("ADDED", "y", 11)).await;
+        assert!(is_behind(&knowledge), "12 and 13 are still missing");
+        let any = ListAsk { quorum: false, ..ask("") };
+        record(&knowledge, any, &list_body(12, &["x", "y"], ""), true).await;
+        assert!(is_behind(&knowledge), "one that need not be the newest");
+        watch(&knowledge, "12", false, &event("ADDED", "z", 13)).await;
+        assert!(!is_behind(&knowledge) && proves_absence(&knowledge));
+        watch(&knowledge, "20", false, &event("ADDED", "w", 21)).await;
+        record(&knowledge, ask(""), &list_body(22, &["x"], ""), true).await;
+        assert!(!is_behind(&knowledge));
+    }
+
+    #[tokio::test]
+    async fn what_a_watch_brings_too_fast_is_missed() {
+        let knowledge = open_within(Arc::new(Memory::default()), Limits { queue_bytes: 4096, ..Limits::default() });
+        record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+        let ask =
+            WatchAsk { scope: scope(), resource_version: "10".into(), send_initial_events: false, reader: Reader::default() };
+        let mut recording = knowledge.record(Subject::Watch(ask), false);
+        for version in 11..100 {
+            recording.push(&Bytes::from(event("MODIFIED", "x", version)));
+        }
+        drop(recording);
+        settle(&knowledge).await;
+        assert!(is_behind(&knowledge));
+    }
+
+    /// A client goes on from its list at once; the node may still be taking that apart.
+    #[tokio::test]
+    async fn events_wait_for_the_list_that_they_go_on_from() {
+        let knowledge = open(Arc::new(Memory::default()));
+        record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+        let body = list_body(20, &["x", "y"], "");
+        let (first, rest) = body.split_at(body.len() / 2);
+        let mut list = knowledge.record(Subject::List(ask("")), false);
+        list.push(&Bytes::copy_from_slice(first.as_bytes()));
+        settle(&knowledge).await;
+        assert!(!knowledge.sends_back(&scope(), 20).await, "it is coming");
+        watch_beside(&knowledge).await;
+        list.push(&Bytes::copy_from_slice(rest.as_bytes()));
+        list.finish();
+        settle(&knowledge).await;
+        assert_eq!(known(&knowledge).unwrap(), ("21".into(), names(&["x", "y", "z"])));
+        assert!(!is_behind(&knowledge));
+    }
+
+    async fn watch_beside(knowledge: &Arc<Knowledge>) {
+        let ask =
+            WatchAsk { scope: scope(), resource_version: "20".into(), send_initial_events: false, reader: Reader::default() };
+        let mut recording = knowledge.record(Subject::Watch(ask), false);
+        recording.push(&Bytes::from(event("ADDED", "z", 21)));
+        drop(recording);
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_watch_from_beyond_is_sent_back_once_for_each_list() {
+        let knowledge = open(Arc::new(Memory::default()));
+        assert!(!knowledge.sends_back(&scope(), 12).await, "nothing is known that could have a gap");
+        record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+        assert!(!knowledge.sends_back(&scope(), 10).await);
+        assert!(knowledge.sends_back(&scope(), 12).await);
+        assert!(!knowledge.sends_back(&scope(), 12).await, "its list was not kept");
+        record(&knowledge, ask(""), &list_body(13, &["x"], ""), true).await;
+        assert!(!knowledge.sends_back(&scope(), 13).await);
+        assert!(knowledge.sends_back(&scope(), 14).await);
+    }
+
+    #[tokio::test]
+    async fn it_is_known_after_a_restart() {
+        let store = Arc::new(Memory::default());
+        let knowledge = open(store.clone());
+        record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+        knowledge.note_missed(&scope(), 11);
+        settle(&knowledge).await;
+        assert!(is_behind(&open(store)));
+    }
+}
