@@ -411,3 +411,46 @@ async fn a_token_that_expires_during_the_cut_is_refused_from_then_on() {
     assert_eq!(client.get(CONFIGMAPS).await.unwrap().status, 200, "still valid");
     eventually("it is refused", SECONDS(10), async || Ok(client.get(CONFIGMAPS).await?.status == 401)).await.unwrap();
 }
+
+/// The node has missed something that its kubelet may have seen: one that was killed before it was written, say.
+#[tokio::test]
+async fn where_pods_were_missed_kubelet_lists_again_and_is_told_no_shorter_list() {
+    let rig = Rig::start().await;
+    let pods = "/api/v1/pods?fieldSelector=spec.nodeName%3Dedge-1";
+    let put = |name: &str| rig.fake.put("pods", "story", name, json!({"spec": {"nodeName": "edge-1", "containers": []}}));
+    put("first");
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    let list = async || {
+        let before = rig.hub.metric("holdfast_lists_remembered_total").await.unwrap();
+        let list = kubelet.get(pods).await.unwrap().json();
+        rig.remembered(before + 1.0).await;
+        list["metadata"]["resourceVersion"].as_str().unwrap().to_owned()
+    };
+    let watch = async |version: &str| {
+        let target = format!("{pods}&watch=1&resourceVersion={version}");
+        rig.hub.kubelet().await.unwrap().stream("GET", &target, &[], "").await.unwrap().status.as_u16()
+    };
+    let version = list().await;
+    assert_eq!(watch(&version).await, 200);
+    put("second");
+    let second = kubelet.get("/api/v1/namespaces/story/pods/second").await.unwrap().json();
+    let beyond = second["metadata"]["resourceVersion"].as_str().unwrap();
+    // A watch that has brought it to nobody here.
+    assert_eq!(watch(beyond).await, 410);
+    assert_eq!(watch(beyond).await, 200, "it would not list: it is not kept from watching");
+    eventually("that something is missing is known", SECONDS(10), async || {
+        rig.fake.fault(Fault::Refuse);
+        rig.link_is(0.0).await;
+        let status = kubelet.get(&format!("{pods}&resourceVersion=0")).await?.status;
+        rig.restore().await;
+        Ok(status == 503)
+    })
+    .await
+    .unwrap();
+    put("third");
+    let version = list().await;
+    assert_eq!(watch(&version).await, 200);
+    rig.cut(Fault::Refuse).await;
+    let known = kubelet.get(&format!("{pods}&resourceVersion=0")).await.unwrap().json();
+    assert_eq!(known["items"].as_array().unwrap().len(), 3);
+}

@@ -54,7 +54,7 @@ pub(super) async fn may_go_on(knowledge: &Knowledge, rules: &Rules, context: &Co
     let version = context.info.query.resource_version.parse().unwrap_or(0);
     if knowledge.sends_back(&names::scope(&context.info, media), version).await {
         let why = "this node has missed something before that resourceVersion: list again";
-        return Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Us, why));
+        return Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Client, why));
     }
     Ok(())
 }

@@ -37,6 +37,9 @@ pub(super) fn record(knowledge: &Knowledge, ask: WatchAsk, mut parts: Parts) -> 
     let mut framer = Framer::new(encoding, knowledge.limits.max_item);
     let mut follower = Follower { knowledge, ask, encoding, seen, initial, ops: Vec::new(), epoch: 0 };
     async move {
+        if follower.is_ahead() {
+            Box::pin(follower.begin_ahead()).await;
+        }
         let result = loop {
             // However a watch ends, what it brought before was right.
             let data = match parts.next().await {
@@ -106,6 +109,14 @@ impl Follower<'_> {
     fn is_ahead(&self) -> bool {
         let header = self.knowledge.header(&self.ask.scope);
         header.zip(self.seen).is_some_and(|(header, seen)| seen > header.version_number())
+    }
+
+    /// Its client has been told of more than there is.
+    async fn begin_ahead(&mut self) {
+        self.knowledge.lists.rest(&self.ask.scope).await;
+        if let Some(seen) = self.seen {
+            self.knowledge.note_missed(&self.ask.scope, seen);
+        }
     }
 
     /// `whole`: everything that came was taken.
