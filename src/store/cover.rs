@@ -66,10 +66,11 @@ impl Knowledge {
         });
         let snapshot = self.snapshot()?;
         // What is visible counts, not what is on its way.
-        for scope in found.into_iter().rev().map(|header| header.scope) {
-            let left = scope.left_for(wanted, fields).unwrap_or_default();
-            if let Some(header) = self.header_in(&*snapshot, &scope)? {
-                self.touch(&scope);
+        for known in found.into_iter().rev() {
+            let left = known.scope.left_for(wanted, fields).unwrap_or_default();
+            if let Some(mut header) = self.header_in(&*snapshot, &known.scope)? {
+                self.touch(&known.scope);
+                header.missed = header.missed.max(known.missed);
                 return Ok(Some(ListView::of(header, snapshot).narrowed(&wanted.namespace, left, fields.clone())));
             }
         }

@@ -268,7 +268,10 @@ impl Knowledge {
         if catalogue.epoch != epoch {
             // A write failed: what the disk says is what is known.
             match self.read_headers() {
-                Ok(headers) => *catalogue = Catalogue { epoch, headers },
+                Ok(mut headers) => {
+                    catalogue.headers.values().for_each(|lost| lost.leave_mark(&mut headers));
+                    *catalogue = Catalogue { epoch, headers };
+                }
                 Err(error) => {
                     tracing::error!(%error, "the store cannot be read");
                     *catalogue = Catalogue { epoch, headers: HashMap::new() };

@@ -24,6 +24,13 @@ impl Header {
     pub fn is_behind(&self) -> bool {
         self.missed > self.version_number()
     }
+
+    /// It was never written: what the disk has instead has missed that.
+    pub(super) fn leave_mark(&self, headers: &mut HashMap<Vec<u8>, Self>) {
+        if let Some(there) = headers.get_mut(&self.scope.key()) {
+            there.missed = there.missed.max(self.missed).max(self.version_number());
+        }
+    }
 }
 
 /// Lists that are being taken apart, by scope.

@@ -88,9 +88,10 @@ impl Knowledge {
                 Found::Unknown
             });
         }
-        for (header, must_hold) in self.holding(&wanted.scope, &wanted.name) {
+        for (known, must_hold) in self.holding(&wanted.scope, &wanted.name) {
             let snapshot = self.snapshot()?;
-            let Some(header) = self.header_in(&*snapshot, &header.scope)? else { continue };
+            let Some(mut header) = self.header_in(&*snapshot, &known.scope)? else { continue };
+            header.missed = header.missed.max(known.missed);
             let key = keys::item(header.id, &wanted.scope.namespace, &wanted.name);
             let row = snapshot.read(&key)?;
             let proves_absence = must_hold && !header.is_behind();

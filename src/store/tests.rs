@@ -698,3 +698,19 @@ async fn a_large_object_is_remembered_as_it_comes() {
     assert!(item.len() > text.len());
     assert_eq!(knowledge.queued.load(std::sync::atomic::Ordering::Relaxed), 0);
 }
+
+#[tokio::test]
+async fn what_a_failed_write_has_lost_is_missed() {
+    let store = Arc::new(Failing::default());
+    let knowledge = open(store.clone());
+    record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+    store.fail.store(true, std::sync::atomic::Ordering::Relaxed);
+    watch(&knowledge, "10", false, &event("ADDED", "y", 11)).await;
+    store.fail.store(false, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(known(&knowledge).unwrap().0, "10");
+    assert!(!matches!(knowledge.object(&key("y")).unwrap(), Found::Lacking(_)));
+    let fields = crate::kube::selector::Fields::of("", "v1", "configmaps");
+    assert!(knowledge.covering(&scope(), &fields, |_| true, false).unwrap().unwrap().header.is_behind());
+    record(&knowledge, ask(""), &list_body(12, &["x"], ""), true).await;
+    assert!(matches!(knowledge.object(&key("y")).unwrap(), Found::Lacking(_)));
+}

@@ -155,12 +155,16 @@ fn warn_of_what_is_missing(knowledge: &Knowledge, context: &Context, copy: &mut 
 
 /// Kubelet ends the containers of what is missing in its list: where something may be missing there is none.
 pub(super) fn is_safe(context: &Context, view: &ListView) -> Result<(), Refusal> {
-    let is_kubelets = matches!(context.caller, Caller::Node) && view.header.scope.resource == "pods";
-    if is_kubelets && view.header.is_behind() {
+    if is_kubelets_pods(context) && view.header.is_behind() {
         let message = "the link to the cloud is down, and there were newer Pods than this node could keep";
         return Err(Refusal::unavailable(message.to_owned()));
     }
     Ok(())
+}
+
+pub(super) fn is_kubelets_pods(context: &Context) -> bool {
+    let info = &context.info;
+    matches!(context.caller, Caller::Node) && info.api_group.is_empty() && info.resource == "pods" && info.verb != "get"
 }
 
 /// The collection with what was written on this node.
