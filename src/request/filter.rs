@@ -154,6 +154,10 @@ impl Note {
     pub(super) fn told(&self, by: By) {
         self.filters.told.note(self.client, self.told.by(by));
     }
+
+    fn went_on(&self, by: By) {
+        self.filters.told.went_on(self.client, self.told.by(by));
+    }
 }
 
 impl Under {
@@ -293,16 +297,15 @@ impl Filters {
     }
 
     /// Notes that the client of a list, or of a watch that begins anew, is told what there is, under what and by whom.
+    /// A list is told under what its first page is; one of which a later page is told under something else is nobody's.
     pub(super) fn told(self: &Arc<Self>, context: &Context, chain: Option<&Chain>, by: By) {
         let (query, note) = (&context.info.query, self.note(context, chain));
-        let begins = match context.info.verb.as_str() {
-            // The pages of one list are told as its first one was, if not by the node.
-            "list" => query.continue_token.is_empty() || !note.told.may_be_written_here,
-            "watch" => !resumes(context),
-            _ => false,
-        };
-        if begins || matches!(by, By::Node { .. }) {
-            note.told(by);
+        match context.info.verb.as_str() {
+            "list" if query.continue_token.is_empty() => note.told(by),
+            "list" => note.went_on(by),
+            "watch" if !resumes(context) => note.told(by),
+            _ if matches!(by, By::Node { .. }) => note.told(by),
+            _ => {}
         }
     }
 

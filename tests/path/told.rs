@@ -132,6 +132,31 @@ async fn who_is_served_no_more_lists_what_was_hidden() {
     assert_eq!(watch_from(&rig, SERVICES, &version, &MINE).await.status, 410, "nothing would ever show it the third");
 }
 
+/// Each page is told under what holds at its time: what its client has is none of it.
+#[tokio::test]
+async fn a_list_whose_pages_differ_is_no_place_to_go_on_from() {
+    let rig = rig().await;
+    let (hiding, hidden) = (json!({"discardcloudservice": "my-proxy"}), &["near", "plain"][..]);
+    let (none, all) = (json!({}), &["cloud", "near", "plain"][..]);
+    for ways in [[(&none, all), (&hiding, hidden), (&hiding, hidden)], [(&none, all), (&hiding, hidden), (&none, all)]] {
+        let mut go_on = String::new();
+        let mut version = String::new();
+        for (data, shown) in ways {
+            configure(&rig, data.clone(), shown).await;
+            let (page, told) = list(&rig, &format!("{SERVICES}?limit=1&continue={go_on}"), &MINE).await;
+            go_on = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+            version = told;
+        }
+        assert_eq!(
+            watch_from(&rig, SERVICES, &version, &MINE).await.status,
+            410,
+            "what it was shown first is hidden now, or was"
+        );
+        let (_, version) = list(&rig, SERVICES, &MINE).await;
+        assert_eq!(watch_from(&rig, SERVICES, &version, &MINE).await.status, 200);
+    }
+}
+
 #[tokio::test]
 async fn who_was_led_over_a_change_goes_on_from_there() {
     let rig = rig().await;
