@@ -70,6 +70,8 @@ pub enum FilterError {
     Message(#[from] MessageError),
     #[error("not exactly one {0}")]
     Missing(&'static str),
+    #[error("an event of a type that is not known")]
+    Event,
     #[error("{0}")]
     Rule(String),
 }

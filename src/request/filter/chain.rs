@@ -121,9 +121,9 @@ impl Chain {
         !self.decision.rules().is_empty()
     }
 
-    /// Notes whether an item of a list is hidden.
-    pub(in crate::request) fn note(&self, shown: &mut Shown, encoding: Encoding, kind: &str, item: &[u8]) {
-        let edit = self.item(encoding, kind, item);
+    /// Notes whether a whole object is hidden.
+    pub(super) fn note(&self, shown: &mut Shown, encoding: Encoding, item: &[u8]) {
+        let edit = self.shaped(encoding, Shape::Full, item);
         if let (Ok(edit), Ok(name)) = (edit, name(&Item { encoding, bytes: item })) {
             shown.note(&name, edit == Edit::Remove);
         }
