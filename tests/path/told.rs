@@ -281,3 +281,15 @@ async fn a_pool_may_be_made_of_buckets_and_is_another_one_for_a_node_that_moves(
     pool("q");
     shows("the other pool", &["10.1.0.1", "10.1.0.2"]).await;
 }
+
+/// OpenYurt writes a pool's nodes a little later than the pool.
+#[tokio::test]
+async fn a_pool_that_names_no_nodes_yet_is_this_node_alone() {
+    let rig = Rig::with(FakeOptions::default(), &["--nodepool-name=p"]).await;
+    rig.fake.put("nodes", "", "edge-1", json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "here"}}}));
+    rig.fake.put_path("/apis/apps.openyurt.io/v1beta2/nodepools/p", json!({"status": {"nodes": []}})).unwrap();
+    service(&rig, "near", "ClusterIP", &json!({"openyurt.io/topologyKeys": "openyurt.io/nodepool"}));
+    slice(&rig, "near-1", "near");
+    let (list, _) = list(&rig, SLICES, &PROXY).await;
+    assert_eq!(addresses(&list["items"][0]), ["10.1.0.1"], "not those of the zone");
+}
