@@ -38,7 +38,7 @@ use tokio::time::Instant;
 pub(super) use body::{Beginning, Filtered, OUTDATED, Transform, edit};
 pub(super) use catchup::Source;
 pub use chain::Chain;
-pub(super) use passing::Passing;
+pub(super) use passing::{Passing, Served};
 
 use crate::kube::media::Form;
 use crate::kube::message::MessageError;
@@ -344,10 +344,16 @@ impl Filters {
         u64::from_be_bytes(*first)
     }
 
-    /// Returns once a rule serves a request that nothing serves now; `None`: such a one is never looked at.
-    pub(super) fn later(&self, context: &Context) -> Option<impl Future<Output = ()> + Send + 'static> {
-        let ruled = context.info.verb == "watch" && may_be_ruled(context);
-        ruled.then(|| passing::served(self.rules.clone(), passing::Asked::new(&self.ask(context))))
+    /// Returns once something serves a watch that nothing serves now; `None`: such a request is never looked at.
+    pub(super) fn later(&self, context: &Context, chain: Option<Chain>) -> Option<Served> {
+        if context.info.verb != "watch" {
+            return None;
+        }
+        if let Some(chain) = chain {
+            return Some(Box::pin(async move { chain.outdated().await }));
+        }
+        let asked = || passing::Asked::new(&self.ask(context));
+        may_be_ruled(context).then(|| Box::pin(passing::served(self.rules.clone(), asked())) as Served)
     }
 
     fn ask(&self, context: &Context) -> Ask {

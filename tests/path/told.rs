@@ -3,6 +3,7 @@
 use serde_json::json;
 use testkit::client::Streaming;
 use testkit::fake::Fault;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::filters::{PROXY, SERVICES, SLICES, addresses, list_and_watch, names, next, pair, proxy, rig, service, slice};
 use super::*;
@@ -196,6 +197,36 @@ async fn an_upgrade_does_not_go_round_the_filters() {
     let upgrade = [PROXY[0], ("connection", "Upgrade"), ("upgrade", "websocket")];
     let answer = client.request("GET", SERVICES, &upgrade, "").await.unwrap();
     assert_eq!((answer.status.as_u16(), names(&answer.json())), (200, vec!["near".to_owned(), "plain".to_owned()]));
+}
+
+/// Nor while a filter does not know yet what it goes by, and leaves the answer as it is.
+#[tokio::test]
+async fn an_upgrade_does_not_go_round_a_filter_that_waits() {
+    let rig = rig().await;
+    rig.fake.fault_at("/api/v1/nodes", Fault::Status(500));
+    let client = rig.hub.kubelet().await.unwrap();
+    let upgrade = [("user-agent", "coredns/v1"), ("connection", "Upgrade"), ("upgrade", "websocket")];
+    let path = format!("{SLICES}?watch=1");
+    assert_eq!(client.stream("GET", &path, &upgrade, "").await.unwrap().status, 200);
+    let asked = rig.fake.requests().into_iter().find(|request| request.path_and_query == path).unwrap();
+    assert_eq!(asked.header("upgrade"), "", "servicetopology will know in a moment");
+}
+
+#[tokio::test]
+async fn an_upgraded_watch_ends_when_something_comes_to_serve_it() {
+    for (resource, data) in [
+        ("/api/v1/services", json!({"discardcloudservice": "my-proxy"})),
+        ("/api/v1/secrets", json!({"rules": "- {name: x, match: {resources: [secrets]}, drop: true}"})),
+    ] {
+        let rig = rig().await;
+        let client = rig.hub.kubelet().await.unwrap();
+        let mut watch = client.upgrade("GET", &format!("{resource}?watch=1"), "websocket", &MINE).await.unwrap();
+        watch.write_all(b"open").await.unwrap();
+        watch.read_exact(&mut [0; 4]).await.unwrap();
+        rig.fake.put("configmaps", "kube-system", "yurt-hub-cfg", json!({"data": data}));
+        let end = tokio::time::timeout(SECONDS(10), watch.read(&mut [0; 1])).await.expect("it ends");
+        assert!(!matches!(end, Ok(1..)), "{resource}: {end:?}");
+    }
 }
 
 #[tokio::test]

@@ -74,6 +74,11 @@ impl Chain {
         self.decision.is_empty()
     }
 
+    /// Whether nothing serves the request, not even what does not know yet what it goes by.
+    pub(in crate::request) fn serves_nothing(&self) -> bool {
+        self.decided.is_empty()
+    }
+
     pub fn decision(&self) -> &Decision {
         &self.decision
     }
