@@ -214,7 +214,9 @@ impl Sources {
             }
             if settled {
                 pause = RETRY;
-                self.publish_pool(Some(pool), known.values().flatten().cloned().collect());
+                // A pool that says nothing yet of its nodes has this one, which is no reason to go by the zone.
+                let members = known.values().flatten().cloned();
+                self.publish_pool(Some(pool), members.chain([self.node_name.clone()]).collect());
             }
         }
     }

@@ -1,5 +1,8 @@
 //! A place in a JSON object: a JSON pointer (RFC 6901), in which `*` stands for each element of a list.
 //!
+//! A number is an element's place in a list, from 0, and the name of a member in an object. A list is not made longer:
+//! through a place behind its end leads no way, and none through a number where neither is there yet.
+//!
 //! Receives an object as text; promises it back with the values at the place changed and every other byte as it was.
 
 use std::borrow::Cow;
@@ -11,6 +14,8 @@ use super::message::{Edit, MessageError, splice, with_member};
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
     Member(String),
+    /// A member, or an element by its place.
+    Place(String, usize),
     Elements,
 }
 
@@ -73,7 +78,12 @@ fn step(text: &str) -> Result<Step, String> {
     if text.matches('~').count() != text.matches("~0").count() + text.matches("~1").count() {
         return Err(format!("{text}: '~' is written ~0, and '/' ~1"));
     }
-    Ok(Step::Member(text.replace("~1", "/").replace("~0", "~")))
+    // As RFC 6901 has it: digits without a leading zero.
+    let is_place = text == "0" || (!text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()));
+    match text.parse() {
+        Ok(place) if is_place => Ok(Step::Place(text.to_owned(), place)),
+        _ => Ok(Step::Member(text.replace("~1", "/").replace("~0", "~"))),
+    }
 }
 
 fn within<E: From<MessageError>>(value: &[u8], steps: &[Step], editor: &mut dyn Editor<E>) -> Result<Edit, E> {
@@ -81,7 +91,8 @@ fn within<E: From<MessageError>>(value: &[u8], steps: &[Step], editor: &mut dyn 
         [] => Ok(editor.value(Some(value))),
         // As good as not there.
         _ if value == b"null" => Ok(missing(steps, editor).map_or(Edit::Keep, Edit::Replace)),
-        [Step::Member(name), rest @ ..] => member(value, name, rest, editor),
+        [Step::Place(_, place), rest @ ..] if value.starts_with(b"[") => element(value, *place, rest, editor),
+        [Step::Member(name) | Step::Place(name, _), rest @ ..] => member(value, name, rest, editor),
         [Step::Elements, rest @ ..] => elements(value, rest, editor),
     }
 }
@@ -113,6 +124,20 @@ fn member<E: From<MessageError>>(object: &[u8], name: &str, rest: &[Step], edito
     })
 }
 
+fn element<E: From<MessageError>>(array: &[u8], place: usize, rest: &[Step], editor: &mut dyn Editor<E>) -> Result<Edit, E> {
+    let elements = json::elements(array).collect::<Result<Vec<_>, _>>().map_err(MessageError::from)?;
+    let Some(at) = elements.get(place).cloned() else { return Ok(Edit::Keep) };
+    Ok(match within(&array[at.clone()], rest, editor)? {
+        Edit::Keep => Edit::Keep,
+        Edit::Replace(value) => Edit::Replace(splice(array, &[(at, value)])),
+        Edit::Remove => {
+            let kept = elements.into_iter().enumerate().filter(|(number, _)| *number != place);
+            let kept: Vec<_> = kept.map(|(_, element)| &array[element]).collect();
+            Edit::Replace([b"[", kept.join(&b","[..]).as_slice(), b"]"].concat())
+        }
+    })
+}
+
 fn elements<E: From<MessageError>>(array: &[u8], rest: &[Step], editor: &mut dyn Editor<E>) -> Result<Edit, E> {
     if !array.starts_with(b"[") {
         return Err(MessageError::Shape("a list on the way").into());
@@ -136,7 +161,8 @@ fn elements<E: From<MessageError>>(array: &[u8], rest: &[Step], editor: &mut dyn
 
 /// What stands behind the steps where nothing is yet, with the objects on the way to it.
 fn missing<E>(steps: &[Step], editor: &mut dyn Editor<E>) -> Option<Vec<u8>> {
-    if steps.contains(&Step::Elements) {
+    // Whether a list or an object is missing before a number, nobody can tell.
+    if steps.iter().any(|step| !matches!(step, Step::Member(_))) {
         return None;
     }
     let Edit::Replace(mut value) = editor.value(None) else { return None };
@@ -195,10 +221,34 @@ mod tests {
             ("/a/new/er", None, None),
             ("/a/new/*", Some("7"), None),
             ("/a/c/*/d", Some("7"), None),
+            ("/a/b/0", Some("7"), Some(r#"{ "a" : {"b":[7, 2],"c":null}, "x~/y":"z" }"#)),
+            ("/a/b/0", None, Some(r#"{ "a" : {"b":[2],"c":null}, "x~/y":"z" }"#)),
+            ("/a/b/1", None, Some(r#"{ "a" : {"b":[1],"c":null}, "x~/y":"z" }"#)),
+            ("/a/b/2", Some("7"), None),
+            ("/a/b/2", None, None),
+            ("/a/0", Some("7"), Some(r#"{ "a" : {"b":[1, 2],"c":null,"0":7}, "x~/y":"z" }"#)),
+            ("/a/new/0", Some("7"), None),
+            ("/a/c/0", Some("7"), None),
         ] {
             assert_eq!(edited(object, path, value).as_deref(), expected, "{path} {value:?}");
         }
         assert_eq!(edited("{}", "/a", Some("1")).as_deref(), Some(r#"{"a":1}"#));
+    }
+
+    #[test]
+    fn an_element_has_a_place() {
+        let object = r#"{"list":[{"n":1,"m":[1]},{"n":2}]}"#;
+        for (path, value, expected) in [
+            ("/list/0/n", None, Some(r#"{"list":[{"m":[1]},{"n":2}]}"#)),
+            ("/list/1/m", Some("0"), Some(r#"{"list":[{"n":1,"m":[1]},{"n":2,"m":0}]}"#)),
+            ("/list/*/m/0", Some("0"), Some(r#"{"list":[{"n":1,"m":[0]},{"n":2}]}"#)),
+            ("/list/9/n", None, None),
+        ] {
+            assert_eq!(edited(object, path, value).as_deref(), expected, "{path} {value:?}");
+        }
+        // A name that is a number is no place.
+        let made = Path::of(&["a", "0"]).edit(b"{}", &mut Act { value: Some("1"), only: b"" }).unwrap();
+        assert_eq!(made.unwrap(), br#"{"a":{"0":1}}"#);
     }
 
     #[test]
@@ -218,7 +268,7 @@ mod tests {
         for path in ["", "/", "a", "a/b", "/a~2", "/a/~", "/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17"] {
             assert!(Path::parse(path).is_err(), "{path}");
         }
-        for path in ["/a/b", "/a/*", "/l/b"] {
+        for path in ["/a/b", "/a/*", "/a/0", "/l/b", "/l/00", "/l/-"] {
             let result = Path::parse(path).unwrap().edit(br#"{"a":"text","l":[]}"#, &mut Act { value: Some("1"), only: b"" });
             assert!(result.is_err(), "{path}");
         }
@@ -255,7 +305,7 @@ mod tests {
         }
 
         #[test]
-        fn garbage_is_no_panic(text in proptest::collection::vec(any::<u8>(), 0..64), path in "(/[a-c*]){1,4}") {
+        fn garbage_is_no_panic(text in proptest::collection::vec(any::<u8>(), 0..64), path in "(/[a-c*01]){1,4}") {
             let mut object = b"{".to_vec();
             object.extend(text);
             let _ = Path::parse(&path).unwrap().edit(&object, &mut Act { value: Some("1"), only: b"" });

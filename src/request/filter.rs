@@ -38,7 +38,7 @@ use tokio::time::Instant;
 pub(super) use body::{Beginning, Filtered, OUTDATED, Transform, edit};
 pub(super) use catchup::Source;
 pub use chain::Chain;
-pub(super) use passing::Passing;
+pub(super) use passing::{Passing, Served};
 
 use crate::kube::media::Form;
 use crate::kube::message::MessageError;
@@ -70,6 +70,8 @@ pub enum FilterError {
     Message(#[from] MessageError),
     #[error("not exactly one {0}")]
     Missing(&'static str),
+    #[error("an event of a type that is not known")]
+    Event,
     #[error("{0}")]
     Rule(String),
 }
@@ -153,6 +155,10 @@ struct Under {
 impl Note {
     pub(super) fn told(&self, by: By) {
         self.filters.told.note(self.client, self.told.by(by));
+    }
+
+    fn went_on(&self, by: By) {
+        self.filters.told.went_on(self.client, self.told.by(by));
     }
 }
 
@@ -293,16 +299,15 @@ impl Filters {
     }
 
     /// Notes that the client of a list, or of a watch that begins anew, is told what there is, under what and by whom.
+    /// A list is told under what its first page is; one of which a later page is told under something else is nobody's.
     pub(super) fn told(self: &Arc<Self>, context: &Context, chain: Option<&Chain>, by: By) {
         let (query, note) = (&context.info.query, self.note(context, chain));
-        let begins = match context.info.verb.as_str() {
-            // The pages of one list are told as its first one was, if not by the node.
-            "list" => query.continue_token.is_empty() || !note.told.may_be_written_here,
-            "watch" => !resumes(context),
-            _ => false,
-        };
-        if begins || matches!(by, By::Node { .. }) {
-            note.told(by);
+        match context.info.verb.as_str() {
+            "list" if query.continue_token.is_empty() => note.told(by),
+            "list" => note.went_on(by),
+            "watch" if !resumes(context) => note.told(by),
+            _ if matches!(by, By::Node { .. }) => note.told(by),
+            _ => {}
         }
     }
 
@@ -339,10 +344,16 @@ impl Filters {
         u64::from_be_bytes(*first)
     }
 
-    /// Returns once a rule serves a request that nothing serves now; `None`: such a one is never looked at.
-    pub(super) fn later(&self, context: &Context) -> Option<impl Future<Output = ()> + Send + 'static> {
-        let ruled = context.info.verb == "watch" && may_be_ruled(context);
-        ruled.then(|| passing::served(self.rules.clone(), passing::Asked::new(&self.ask(context))))
+    /// Returns once something serves a watch that nothing serves now; `None`: such a request is never looked at.
+    pub(super) fn later(&self, context: &Context, chain: Option<Chain>) -> Option<Served> {
+        if context.info.verb != "watch" {
+            return None;
+        }
+        if let Some(chain) = chain {
+            return Some(Box::pin(async move { chain.outdated().await }));
+        }
+        let asked = || passing::Asked::new(&self.ask(context));
+        may_be_ruled(context).then(|| Box::pin(passing::served(self.rules.clone(), asked())) as Served)
     }
 
     fn ask(&self, context: &Context) -> Ask {

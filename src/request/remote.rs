@@ -42,11 +42,11 @@ pub enum Failure {
 /// Sends the request to the cloud and answers with what comes back.
 pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Result<Response, Failure> {
     let chain = remote.filters.chain(context).await.map_err(Failure::Refusal)?;
-    // What filters look at does not go round them: a server may leave out an upgrade, and a client goes on without.
-    if request.headers().contains_key(UPGRADE) && chain.as_ref().is_none_or(|chain| chain.decision().is_empty()) {
-        return Box::pin(upgrade::serve(remote, context, request)).await;
-    }
     remote.filters.may_resume(context, chain.as_ref(), By::Cloud).map_err(Failure::Refusal)?;
+    // What filters look at does not go round them: a server may leave out an upgrade, and a client goes on without.
+    if request.headers().contains_key(UPGRADE) && chain.as_ref().is_none_or(Chain::serves_nothing) {
+        return Box::pin(upgrade::serve(remote, context, chain, request)).await;
+    }
     if let Some(knowledge) = &remote.knowledge {
         learn::may_go_on(knowledge, &remote.rules, context).await.map_err(Failure::Refusal)?;
     }
@@ -85,8 +85,8 @@ fn ask_for_what_it_reads(chain: &Chain, head: &mut http::request::Parts) -> Resu
 fn passed_on(remote: &Remote, context: &Context, parts: http::response::Parts, body: tee::Tee) -> Response {
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let encoding = media::encoding_of(content_type).filter(|_| !parts.headers.contains_key(CONTENT_ENCODING));
-    let body = match remote.filters.later(context).filter(|_| parts.status.is_success()) {
-        Some(served) => Passing::new(body, encoding, Box::pin(served)).boxed_unsync(),
+    let body = match remote.filters.later(context, None).filter(|_| parts.status.is_success()) {
+        Some(served) => Passing::new(body, encoding, served).boxed_unsync(),
         None => body.map_err(BodyError::from).boxed_unsync(),
     };
     Response::from_parts(parts, body)

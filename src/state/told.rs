@@ -26,7 +26,8 @@ pub struct Told {
     changed: Notify,
 }
 
-/// By the hash of a client the hash of what it was told under; `None`: in an earlier life of the hub.
+/// By the hash of a client the hash of what it was told under; `None`: under what is not known (in an earlier life of the
+/// hub), or not one thing (a list whose pages differ).
 type Generation = HashMap<u64, Option<u64>>;
 
 /// Those heard of lately, and those heard of before them.
@@ -84,6 +85,14 @@ impl Told {
         }
     }
 
+    /// The client is told more of what it was told the beginning of. If that was under something else, it has been told
+    /// under nothing that anybody could go on from.
+    pub fn went_on(&self, client: u64, under: Option<u64>) {
+        if !self.was(client, under) && self.clients().put(client, None) {
+            self.changed.notify_one();
+        }
+    }
+
     /// Whether the client was told under just this.
     pub fn was(&self, client: u64, under: Option<u64>) -> bool {
         let mut clients = self.clients();
@@ -114,6 +123,23 @@ mod tests {
         assert!(!told.was(1, None), "what was hidden from it is not any more");
         told.note(1, None);
         assert!(told.was(1, None));
+    }
+
+    #[test]
+    fn a_list_whose_pages_differ_was_told_under_nothing() {
+        let told = Told::default();
+        told.went_on(1, None);
+        assert!(told.was(1, None), "nothing served it from the first page on");
+        for pages in [[None, Some(7), None], [Some(7), None, Some(7)], [Some(7), Some(8), Some(7)]] {
+            told.note(1, pages[0]);
+            told.went_on(1, pages[1]);
+            assert!(!pages.iter().any(|under| told.was(1, *under)), "{pages:?}: after the second");
+            told.went_on(1, pages[2]);
+            assert!(!pages.iter().any(|under| told.was(1, *under)), "{pages:?}: after the third");
+        }
+        told.note(1, Some(7));
+        told.went_on(1, Some(7));
+        assert!(told.was(1, Some(7)));
     }
 
     #[test]

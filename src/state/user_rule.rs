@@ -3,7 +3,8 @@
 //!
 //! Receives rules as written; promises rules that hold, or a [`BadRule`] that says which
 //! one, which of its fields, and what is allowed: a list of rules is taken whole or not
-//! at all. What a rule costs is bounded by the size of the object it looks at.
+//! at all. What a rule costs is bounded by the size of the object it looks at and
+//! of the node's pool.
 
 mod expression;
 

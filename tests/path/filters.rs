@@ -1,5 +1,8 @@
 //! What filters make of the cloud's answers, online and offline, for clients with open watches too.
 
+use holdfast::kube::list::Encoding;
+use holdfast::kube::object;
+use holdfast::kube::watch::{EventType, Framer};
 use serde_json::{Value, json};
 use testkit::client::{Client, Streaming};
 use testkit::fake::Fault;
@@ -243,6 +246,36 @@ async fn a_streamed_list_shows_what_may_be_seen_and_follows_the_rules_from_its_e
     for name in ["kubernetes", "near", "plain"] {
         assert_eq!(next(&mut watch).await, pair("ADDED", name));
     }
+}
+
+#[tokio::test]
+async fn a_list_streamed_in_protobuf_is_filtered_up_to_its_end_and_behind_it() {
+    let rig = rig().await;
+    let client = rig.hub.kubelet().await.unwrap();
+    let path = format!("{SERVICES}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true");
+    let accept = ("accept", "application/vnd.kubernetes.protobuf;stream=watch");
+    let mut watch = client.stream("GET", &path, &[PROXY[0], accept], "").await.unwrap();
+    let mut framer = Framer::new(Encoding::Protobuf, 1 << 20);
+    let mut until = async |last: EventType| {
+        let mut seen = Vec::new();
+        loop {
+            let chunk = tokio::time::timeout(SECONDS(10), watch.chunk()).await.expect("an event").unwrap().unwrap();
+            let mut frames = Vec::new();
+            framer.feed(chunk, &mut frames).unwrap();
+            for frame in frames {
+                let name = object::sent_meta(Encoding::Protobuf, &frame.event.object).unwrap().name;
+                seen.push((frame.event.kind, name));
+            }
+            if seen.iter().any(|(kind, _)| *kind == last) {
+                return seen;
+            }
+        }
+    };
+    let of = |kind: EventType, name: &str| (kind, name.to_owned());
+    let shown = ["kubernetes", "near", "plain"].map(|name| of(EventType::Added, name));
+    assert_eq!(until(EventType::Bookmark).await, [&shown[..], &[of(EventType::Bookmark, "")]].concat());
+    service(&rig, "plain", "LoadBalancer", &json!({"svc.openyurt.io/discard": "true"}));
+    assert_eq!(until(EventType::Deleted).await, [of(EventType::Deleted, "plain")]);
 }
 
 #[tokio::test]

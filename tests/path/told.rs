@@ -3,6 +3,7 @@
 use serde_json::json;
 use testkit::client::Streaming;
 use testkit::fake::Fault;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::filters::{PROXY, SERVICES, SLICES, addresses, list_and_watch, names, next, pair, proxy, rig, service, slice};
 use super::*;
@@ -132,6 +133,31 @@ async fn who_is_served_no_more_lists_what_was_hidden() {
     assert_eq!(watch_from(&rig, SERVICES, &version, &MINE).await.status, 410, "nothing would ever show it the third");
 }
 
+/// Each page is told under what holds at its time: what its client has is none of it.
+#[tokio::test]
+async fn a_list_whose_pages_differ_is_no_place_to_go_on_from() {
+    let rig = rig().await;
+    let (hiding, hidden) = (json!({"discardcloudservice": "my-proxy"}), &["near", "plain"][..]);
+    let (none, all) = (json!({}), &["cloud", "near", "plain"][..]);
+    for ways in [[(&none, all), (&hiding, hidden), (&hiding, hidden)], [(&none, all), (&hiding, hidden), (&none, all)]] {
+        let mut go_on = String::new();
+        let mut version = String::new();
+        for (data, shown) in ways {
+            configure(&rig, data.clone(), shown).await;
+            let (page, told) = list(&rig, &format!("{SERVICES}?limit=1&continue={go_on}"), &MINE).await;
+            go_on = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+            version = told;
+        }
+        assert_eq!(
+            watch_from(&rig, SERVICES, &version, &MINE).await.status,
+            410,
+            "what it was shown first is hidden now, or was"
+        );
+        let (_, version) = list(&rig, SERVICES, &MINE).await;
+        assert_eq!(watch_from(&rig, SERVICES, &version, &MINE).await.status, 200);
+    }
+}
+
 #[tokio::test]
 async fn who_was_led_over_a_change_goes_on_from_there() {
     let rig = rig().await;
@@ -171,6 +197,36 @@ async fn an_upgrade_does_not_go_round_the_filters() {
     let upgrade = [PROXY[0], ("connection", "Upgrade"), ("upgrade", "websocket")];
     let answer = client.request("GET", SERVICES, &upgrade, "").await.unwrap();
     assert_eq!((answer.status.as_u16(), names(&answer.json())), (200, vec!["near".to_owned(), "plain".to_owned()]));
+}
+
+/// Nor while a filter does not know yet what it goes by, and leaves the answer as it is.
+#[tokio::test]
+async fn an_upgrade_does_not_go_round_a_filter_that_waits() {
+    let rig = rig().await;
+    rig.fake.fault_at("/api/v1/nodes", Fault::Status(500));
+    let client = rig.hub.kubelet().await.unwrap();
+    let upgrade = [("user-agent", "coredns/v1"), ("connection", "Upgrade"), ("upgrade", "websocket")];
+    let path = format!("{SLICES}?watch=1");
+    assert_eq!(client.stream("GET", &path, &upgrade, "").await.unwrap().status, 200);
+    let asked = rig.fake.requests().into_iter().find(|request| request.path_and_query == path).unwrap();
+    assert_eq!(asked.header("upgrade"), "", "servicetopology will know in a moment");
+}
+
+#[tokio::test]
+async fn an_upgraded_watch_ends_when_something_comes_to_serve_it() {
+    for (resource, data) in [
+        ("/api/v1/services", json!({"discardcloudservice": "my-proxy"})),
+        ("/api/v1/secrets", json!({"rules": "- {name: x, match: {resources: [secrets]}, drop: true}"})),
+    ] {
+        let rig = rig().await;
+        let client = rig.hub.kubelet().await.unwrap();
+        let mut watch = client.upgrade("GET", &format!("{resource}?watch=1"), "websocket", &MINE).await.unwrap();
+        watch.write_all(b"open").await.unwrap();
+        watch.read_exact(&mut [0; 4]).await.unwrap();
+        rig.fake.put("configmaps", "kube-system", "yurt-hub-cfg", json!({"data": data}));
+        let end = tokio::time::timeout(SECONDS(10), watch.read(&mut [0; 1])).await.expect("it ends");
+        assert!(!matches!(end, Ok(1..)), "{resource}: {end:?}");
+    }
 }
 
 #[tokio::test]
@@ -255,4 +311,16 @@ async fn a_pool_may_be_made_of_buckets_and_is_another_one_for_a_node_that_moves(
     shows("two buckets", &["10.1.0.1", "10.1.0.3"]).await;
     pool("q");
     shows("the other pool", &["10.1.0.1", "10.1.0.2"]).await;
+}
+
+/// OpenYurt writes a pool's nodes a little later than the pool.
+#[tokio::test]
+async fn a_pool_that_names_no_nodes_yet_is_this_node_alone() {
+    let rig = Rig::with(FakeOptions::default(), &["--nodepool-name=p"]).await;
+    rig.fake.put("nodes", "", "edge-1", json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "here"}}}));
+    rig.fake.put_path("/apis/apps.openyurt.io/v1beta2/nodepools/p", json!({"status": {"nodes": []}})).unwrap();
+    service(&rig, "near", "ClusterIP", &json!({"openyurt.io/topologyKeys": "openyurt.io/nodepool"}));
+    slice(&rig, "near-1", "near");
+    let (list, _) = list(&rig, SLICES, &PROXY).await;
+    assert_eq!(addresses(&list["items"][0]), ["10.1.0.1"], "not those of the zone");
 }

@@ -237,7 +237,15 @@ impl Watch {
             self.seen = self.seen.max(version(self.encoding, object));
             self.initial &= kind != EventType::Bookmark || !watch::initial_events_end(self.encoding, object);
         }
-        if self.chain.is_empty() || !matches!(kind, EventType::Added | EventType::Modified | EventType::Deleted) {
+        match kind {
+            EventType::Bookmark | EventType::Error => return Ok(Some(frame.raw)),
+            // Nobody knows what it would do to its client.
+            EventType::Other if self.chain.unreadable().is_some() => return Err(FilterError::Event),
+            EventType::Other => return Ok(Some(frame.raw)),
+            EventType::Added | EventType::Modified | EventType::Deleted => {}
+        }
+        // A chain that has become empty still leads out of the dark what the one before it has hidden.
+        if self.chain.is_empty() && self.shown.is_none() {
             return Ok(Some(frame.raw));
         }
         let edit = self.chain.or_keep(edit(&self.chain, self.encoding, object))?;
@@ -395,3 +403,6 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::chain::Chain;
+use super::chain::{Chain, Shape};
 use super::item::{Item, name};
 use super::shown::Shown;
 use crate::kube::list::Encoding;
@@ -69,7 +69,9 @@ fn difference(
             // The stream itself is yet to tell of it, and until then the client knows what it was told before.
             return true;
         }
-        let (Ok(before), Ok(now)) = (old.item(encoding, &header.kind, &item), chain.item(encoding, &header.kind, &item)) else {
+        // Whole, whatever their list is called.
+        let judged = |chain: &Chain| chain.shaped(encoding, Shape::Full, &item);
+        let (Ok(before), Ok(now)) = (judged(old), judged(&chain)) else {
             exact = false;
             return false;
         };
@@ -126,7 +128,7 @@ impl Source {
         // What is left out counts as shown.
         let _ = view.visit(&self.knowledge, None, &mut |_, item| {
             if is_of(encoding, &item, seen) {
-                chain.note(&mut shown, encoding, &view.header.kind, &item);
+                chain.note(&mut shown, encoding, &item);
             }
             true
         });

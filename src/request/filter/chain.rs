@@ -74,6 +74,11 @@ impl Chain {
         self.decision.is_empty()
     }
 
+    /// Whether nothing serves the request, not even what does not know yet what it goes by.
+    pub(in crate::request) fn serves_nothing(&self) -> bool {
+        self.decided.is_empty()
+    }
+
     pub fn decision(&self) -> &Decision {
         &self.decision
     }
@@ -121,9 +126,9 @@ impl Chain {
         !self.decision.rules().is_empty()
     }
 
-    /// Notes whether an item of a list is hidden.
-    pub(in crate::request) fn note(&self, shown: &mut Shown, encoding: Encoding, kind: &str, item: &[u8]) {
-        let edit = self.item(encoding, kind, item);
+    /// Notes whether a whole object is hidden.
+    pub(super) fn note(&self, shown: &mut Shown, encoding: Encoding, item: &[u8]) {
+        let edit = self.shaped(encoding, Shape::Full, item);
         if let (Ok(edit), Ok(name)) = (edit, name(&Item { encoding, bytes: item })) {
             shown.note(&name, edit == Edit::Remove);
         }
@@ -144,15 +149,17 @@ impl Chain {
         edit.or_else(|error| if self.unreadable().is_some() { Err(error) } else { Ok(Edit::Keep) })
     }
 
-    /// By how much the items of a protobuf list may grow.
+    /// By how much the items of a protobuf list may grow. Of one resource's filters one at most makes anything longer.
     pub fn reserve(&self) -> Reserve {
-        match self.decision.filters() {
-            [] => |_| 0,
-            // Per variable of a container a few bytes; a container is some hundred.
-            [Filter::ServiceEnvUpdater] => |length| 1024 + length / 8,
-            // One Service or one EndpointSlice changes, the others only shrink.
-            _ => |_| 512,
-        }
+        let hub = &self.filters.hub;
+        let reserve = self.decision.filters().iter().find_map(|filter| match filter {
+            Filter::MasterService => Some(masterservice::RESERVE),
+            Filter::ForwardKubeSvcTraffic => Some(forwardkubesvctraffic::RESERVE),
+            Filter::InClusterConfig => Some(inclusterconfig::RESERVE),
+            Filter::ServiceEnvUpdater => Some(serviceenvupdater::reserve(hub)),
+            Filter::DiscardCloudService | Filter::NodePortIsolation | Filter::ServiceTopology => None,
+        });
+        reserve.unwrap_or(|_| 0)
     }
 
     /// Returns once the chain would be another one: its rules or the facts that it goes by have changed.

@@ -6,9 +6,17 @@
 
 use super::item::{Item, name};
 use super::{FilterError, Hub};
-use crate::kube::list::Encoding;
+use crate::kube::list::{Encoding, Reserve};
 use crate::kube::message::{self, Edit, Set};
 use crate::kube::schema::{METADATA, endpoint_slice as slice, meta};
+
+/// By how much a protobuf list of slices may grow, of which anybody may have written any number.
+///
+/// One that changes comes to have an endpoint of at most 47 bytes (an address of 39 in IPv6, and eight of tags, lengths
+/// and readiness), and one more of its own length. As the kube-apiserver writes it, it has at least 100 with its label,
+/// namespace, uid and time of creation, and only one can be called kubernetes and have no label. A port that changes has
+/// at least 9 and grows by 4, or has more than 120 and grows by 5. All in all less than half the list, and once 512.
+pub(super) const RESERVE: Reserve = |length| 512 + length / 2;
 
 pub(super) fn apply(hub: &Hub, item: &Item<'_>) -> Result<Edit, FilterError> {
     let encoding = item.encoding;

@@ -6,8 +6,12 @@
 
 use super::FilterError;
 use super::item::{Item, name};
+use crate::kube::list::Reserve;
 use crate::kube::message::{self, Edit};
 use crate::kube::schema::config_map;
+
+/// By how much a protobuf list of ConfigMaps may grow: by one byte for a line of at least twelve, and four bytes of length.
+pub(super) const RESERVE: Reserve = |length| 64 + length / 11;
 
 const KEY: &str = "config.conf";
 

@@ -6,8 +6,14 @@
 
 use super::item::{Item, name};
 use super::{FilterError, Hub};
+use crate::kube::list::Reserve;
 use crate::kube::message::{self, Edit, Set};
 use crate::kube::schema::service;
+
+/// By how much a protobuf list of Services may grow: the one that changes comes to have an address of at most 39 bytes
+/// twice and one port of at most 3, with their tags and lengths, and the messages around them a byte more of length
+/// each. That is less than 100.
+pub(super) const RESERVE: Reserve = |_| 512;
 
 pub(super) fn apply(hub: &Hub, item: &Item<'_>) -> Result<Edit, FilterError> {
     let (namespace, name) = name(item)?;
@@ -19,10 +25,13 @@ pub(super) fn apply(hub: &Hub, item: &Item<'_>) -> Result<Edit, FilterError> {
     let mut specs = 0;
     let edited = message::edit(encoding, item.bytes, service::SPEC, |spec| {
         specs += 1;
+        let mut found = false;
         let ports = message::edit(encoding, spec, service::PORTS, |port| {
-            if message::text(encoding, port, service::PORT_NAME)? != "https" {
+            // No two ports of a Service have one name.
+            if found || message::text(encoding, port, service::PORT_NAME)? != "https" {
                 return Ok(Edit::Keep);
             }
+            found = true;
             Ok::<_, FilterError>(Edit::Replace(message::set(encoding, port, service::PORT_NUMBER, Set::Number(hub.port.into()))?))
         })?;
         let spec = ports.unwrap_or_else(|| spec.to_vec());

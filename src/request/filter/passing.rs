@@ -20,7 +20,8 @@ use crate::request::context::BodyError;
 use crate::state::rules::{RuleSet, Rules};
 use crate::state::user_rule;
 
-type Served = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Returns once a watch is served.
+pub(in crate::request) type Served = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(in crate::request) struct Passing<B> {
     body: B,

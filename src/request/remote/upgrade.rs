@@ -1,5 +1,6 @@
 //! exec, attach, port-forward: SPDY and WebSocket leave HTTP behind. The hub joins
-//! the two connections and looks at nothing.
+//! the two connections and looks at nothing. A watch over WebSocket that no filter serves goes this way too, and its
+//! connection is closed when one comes to serve it: its client asks anew, and is then told to list.
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, StatusCode};
@@ -8,9 +9,17 @@ use hyper_util::rt::TokioIo;
 
 use super::{Failure, Remote, balance, forward};
 use crate::request::context::{BodyError, Context, Request, Response, full};
+use crate::request::filter::{Chain, Passing, Served};
 use crate::upstream::{Error, Fault, Upgraded};
 
-pub(super) async fn serve(remote: &Remote, context: &Context, mut request: Request) -> Result<Response, Failure> {
+/// `chain`: one that serves nothing now.
+pub(super) async fn serve(
+    remote: &Remote,
+    context: &Context,
+    chain: Option<Chain>,
+    mut request: Request,
+) -> Result<Response, Failure> {
+    let served = remote.filters.later(context, chain);
     let client = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let protocol = parts.headers.get(UPGRADE).cloned();
@@ -24,7 +33,7 @@ pub(super) async fn serve(remote: &Remote, context: &Context, mut request: Reque
     for index in balance::order(remote) {
         let request = http::Request::from_parts(head.clone(), body.take());
         match remote.servers[index].upgrade(balance::identity(&context.caller), request).await {
-            Ok(answer) => return Ok(joined(answer, client)),
+            Ok(answer) => return Ok(joined(answer, client, served)),
             Err(error) => last = error,
         }
         if last.was_sent() || !last.is_link() {
@@ -34,19 +43,32 @@ pub(super) async fn serve(remote: &Remote, context: &Context, mut request: Reque
     Err(Failure::Upstream(last))
 }
 
-fn joined(answer: http::Response<Upgraded>, client: hyper::upgrade::OnUpgrade) -> Response {
+fn joined(answer: http::Response<Upgraded>, client: hyper::upgrade::OnUpgrade, served: Option<Served>) -> Response {
     let (mut parts, upgraded) = answer.into_parts();
     match upgraded {
         Upgraded::Refused(body) => {
             forward::response_head(&mut parts);
-            Response::from_parts(parts, body.map_err(BodyError::from).boxed_unsync())
+            let body = match served.filter(|_| parts.status.is_success()) {
+                Some(served) => Passing::new(body, None, served).boxed_unsync(),
+                None => body.map_err(BodyError::from).boxed_unsync(),
+            };
+            Response::from_parts(parts, body)
         }
         Upgraded::Switched(cloud) => {
             debug_assert_eq!(parts.status, StatusCode::SWITCHING_PROTOCOLS);
             parts.extensions.clear();
             tokio::spawn(async move {
-                if let Err(error) = join(client, cloud).await {
-                    tracing::debug!(%error, "an upgraded connection ended");
+                let served = async {
+                    match served {
+                        Some(served) => served.await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    ended = join(client, cloud) => if let Err(error) = ended {
+                        tracing::debug!(%error, "an upgraded connection ended");
+                    },
+                    () = served => tracing::debug!("an upgraded watch ended: a filter serves it now"),
                 }
             });
             Response::from_parts(parts, full(bytes::Bytes::new()))

@@ -1,9 +1,9 @@
-//! CEL, the Common Expression Language, as far as its cost is bounded by the object's size.
+//! CEL, the Common Expression Language, as far as its cost is bounded by the size of the object and of the node's pool.
 //!
 //! An expression knows `object` (or, of one element of a list, `self`) and `node`. The macros `exists`, `all` and
 //! `exists_one` go over a list; within them stand only their own variables, `node` and literals, and a macro within a
 //! macro goes over something of the outer one's variable. So every part of the object is looked at at most once for each
-//! word of the expression. `map` and `filter` copy what they have made for each element, and regular expressions are made
+//! word of the expression, and so is every member of the pool (`node.neighbours`), never for each element. `map` and `filter` copy what they have made for each element, and regular expressions are made
 //! anew for each text: they are not there.
 //!
 //! Source: github.com/google/cel-spec, doc/langdef.md.

@@ -120,6 +120,8 @@ fn what_an_expression_may_cost_is_checked_before_it_is_used() {
         "object.a.exists_one(x, x == 1) || !object.b",
         "object.a.all(x, x in node.neighbours || x == node.zone || !has(node.pool))",
         "node.neighbours == object.a",
+        // Once for each object; where it would be once for each element it is refused, below.
+        "node.neighbours.exists(name, name.startsWith('x'))",
     ];
     for text in good {
         Expression::of_object(text).unwrap_or_else(|error| panic!("{text}: {error}"));

@@ -275,6 +275,8 @@ fn answer(
         ("get", "pods", "log") => Ok(oddities::log(&call)),
         ("get", ..) => shared.get_object(&call, &target),
         ("list", ..) => list::list(shared, &call, &target),
+        // Its events are not made; the connection is one.
+        ("watch", ..) if upgrade.is_some() && call.header("upgrade") == "websocket" => oddities::echo(&call, &target, upgrade),
         ("watch", ..) => watch::watch(shared, &call, &target),
         ("create", ..) => special::create(shared, &call, &target).unwrap_or_else(|| write::write(shared, &call, &target)),
         _ => write::write(shared, &call, &target),

@@ -15,6 +15,10 @@ fn item(name: &str, version: u64, pools: &str) -> String {
 }
 
 async fn source(items: &[String]) -> Source {
+    source_of("ServiceList", items).await
+}
+
+async fn source_of(kind: &str, items: &[String]) -> Source {
     let parts = Parts {
         store: Arc::new(Memory::default()),
         sealer: Sealer::new(&[1; 32]),
@@ -28,7 +32,7 @@ async fn source(items: &[String]) -> Source {
         ListAsk { scope: scope.clone(), continue_token: String::new(), quorum: true, reader: Reader::default(), started: 0 };
     let mut recording = knowledge.record(Subject::List(ask), false);
     let items = items.join(",");
-    let body = format!(r#"{{"kind":"ServiceList","apiVersion":"v1","metadata":{{"resourceVersion":"9"}},"items":[{items}]}}"#);
+    let body = format!(r#"{{"kind":"{kind}","apiVersion":"v1","metadata":{{"resourceVersion":"9"}},"items":[{items}]}}"#);
     recording.push(&Bytes::from(body));
     recording.finish();
     let source = Source { knowledge, scope, bookmarks: true };
@@ -74,4 +78,18 @@ async fn what_the_client_is_yet_to_be_told_of_stays_as_it_was_told() {
     assert_eq!(shown.event(EventType::Modified, &name_of("late"), true), Some(EventType::Deleted));
     assert_eq!(shown.event(EventType::Deleted, &name_of("hidden-late"), true), None);
     assert_eq!(shown.event(EventType::Modified, &name_of("comes"), false), Some(EventType::Modified));
+}
+
+/// A custom resource may say that its list is called like that.
+#[tokio::test]
+async fn what_is_remembered_is_whole_whatever_its_list_is_called() {
+    let mut rules = RuleSet::new(Agents::parse("*"), &[]);
+    rules.user = crate::state::user_rule::parse("- {name: x, match: {resources: [services]}, drop: true}", &[]).unwrap();
+    let filters = filters(rules);
+    let chain = filters.chain_for(ask("sample", ("", "services"), "watch")).await.unwrap();
+    for kind in ["Table", "PartialObjectMetadataList"] {
+        let source = source_of(kind, &[item("one", 5, "p")]).await;
+        let mut shown = source.shown(chain.clone(), 7).await;
+        assert_eq!(shown.event(EventType::Modified, &name_of("one"), true), None, "{kind}: it is known to be hidden");
+    }
 }

@@ -3,6 +3,10 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::kube::list::{Limits, Rewriter};
+use crate::kube::message::Field;
+use crate::kube::proto::write_bytes;
+use crate::kube::schema::pod;
 use crate::request::filter::testing::{BOTH, Made, ask, filters};
 use crate::state::inputs::Node;
 use crate::state::rules::{Agents, RuleSet};
@@ -157,4 +161,64 @@ fn a_custom_resource_called_table_is_an_object() {
     assert_eq!(edited(r#"{"apiVersion":"x.io/v1","kind":"Table","metadata":{"name":"t"}}"#), Edit::Remove);
     let real = r#"{"kind":"Table","apiVersion":"meta.k8s.io/v1","rows":[{"object":{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"t"}}}]}"#;
     assert_eq!(edited(real), Edit::Remove);
+}
+
+/// The list says how long it is before anything is known of its items, and no item may end it.
+#[test]
+fn a_protobuf_list_has_room_for_whatever_becomes_of_its_items() {
+    let variable = |name| Made::new(Encoding::Protobuf).text(Field::new("name", 1), name);
+    // As a client's own encoder may leave it, and as the kube-apiserver writes it.
+    let variables = ["KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"].map(variable);
+    let written = variables.clone().map(|variable| variable.text(pod::ENV_VALUE, ""));
+    let pod = |containers: Vec<Made>| {
+        let spec = Made::new(Encoding::Protobuf).messages(pod::CONTAINERS, &containers);
+        Made::object(Encoding::Protobuf, "a", "p", &[], &[]).message(pod::SPEC, &spec)
+    };
+    let container = |env: &[Made]| Made::new(Encoding::Protobuf).messages(pod::ENV, env);
+    let many = |some: &[Made; 2]| some.iter().cycle().take(6000).cloned().collect::<Vec<_>>();
+    let hosts = vec![variables[0].clone(); 6000];
+    let pods = vec![
+        pod(vec![container(&many(&variables))]),
+        pod(vec![container(&many(&written))]),
+        pod(vec![container(&hosts)]),
+        pod(vec![container(&variables[..1]); 3000]),
+    ];
+    let slice = |number: u32| {
+        let metadata = Made::new(Encoding::Protobuf).text(Field::new("name", 1), "k").text(Field::new("namespace", 3), "default");
+        let metadata =
+            metadata.text(Field::new("uid", 5), &format!("{number:036}")).text(Field::new("creationTimestamp", 8), "123456");
+        let metadata = metadata.map(meta::LABELS, &[("kubernetes.io/service-name", "kubernetes")]);
+        let port = Made::new(Encoding::Protobuf).text(Field::new("name", 1), "https");
+        Made::new(Encoding::Protobuf).message(METADATA, &metadata).messages(Field::many("ports", 3), &[port])
+    };
+    for (hub, family) in [("169.254.169.254", "IPv4"), ("fd00:1111:2222:3333:4444:5555:6666:7777", "IPv6")] {
+        let slices: Vec<Made> = (0..6000).map(|number| slice(number).text(Field::new("addressType", 4), family)).collect();
+        let chain = |group: &str, resource: &str| {
+            let mut chain = chain(group, resource, true);
+            let Filters { inputs, rules, told, metrics, .. } = &*chain.filters;
+            let (inputs, rules, told, metrics) = (inputs.clone(), rules.clone(), told.clone(), metrics.clone());
+            let hub = crate::request::filter::testing::hub(hub);
+            chain.filters = Arc::new(Filters { hub, node_name: "n1".into(), inputs, rules, told, metrics });
+            chain
+        };
+        fits(&chain("", "pods"), "PodList", &pods);
+        pods.iter().for_each(|pod| fits(&chain("", "pods"), "PodList", std::slice::from_ref(pod)));
+        fits(&chain("discovery.k8s.io", "endpointslices"), "EndpointSliceList", &slices);
+    }
+}
+
+fn fits(chain: &Chain, kind: &str, items: &[Made]) {
+    let mut raw = Vec::new();
+    items.iter().for_each(|item| write_bytes(&mut raw, 2, &item.bytes));
+    let body = crate::kube::proto::envelop("v1", kind, &raw);
+    let limits = Limits { max_item: 8 << 20, max_head: 1 << 16 };
+    let (mut out, mut changed) = (Vec::new(), 0);
+    let mut rewriter = Rewriter::new(Encoding::Protobuf, limits, chain.reserve(), |kind, item: &[u8]| {
+        let edit = chain.item(Encoding::Protobuf, kind, item);
+        changed += usize::from(matches!(edit, Ok(Edit::Replace(_))));
+        edit
+    });
+    rewriter.feed(body.into(), &mut out).unwrap_or_else(|error| panic!("{kind}: {error}"));
+    rewriter.finish().unwrap();
+    assert_eq!(changed, items.len());
 }

@@ -1,0 +1,136 @@
+//! Watches in every form, before and after their chain is another one.
+
+use futures_util::FutureExt as _;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::request::filter::Filters;
+use crate::request::filter::testing::{ask, filters};
+use crate::state::filters::Filter;
+use crate::state::inputs::{Facts, Service};
+use crate::state::rules::{Agents, RuleSet};
+
+/// What a discarded Service is known by.
+fn cloud() -> Value {
+    json!({"namespace": "a", "name": "cloud", "resourceVersion": "9", "annotations": {"svc.openyurt.io/discard": "true"}})
+}
+
+fn plain() -> Value {
+    json!({"namespace": "a", "name": "plain", "resourceVersion": "9"})
+}
+
+fn service(metadata: &Value) -> Value {
+    json!({"kind": "Service", "apiVersion": "v1", "metadata": metadata, "spec": {"type": "LoadBalancer"}})
+}
+
+fn discarding() -> Arc<Filters> {
+    let filters = filters(RuleSet::new(Agents::parse("*"), &[Filter::DiscardCloudService]));
+    serve(&filters, "sample");
+    let known = |facts: &mut Facts| {
+        let service = Service { kind: "LoadBalancer".into(), discard: Some("true".into()), ..Service::default() };
+        facts.services = Some(Arc::new([(("a".to_owned(), "cloud".to_owned()), service)].into()));
+    };
+    filters.inputs.update(known);
+    filters
+}
+
+/// Who is served from now on.
+fn serve(filters: &Filters, component: &str) {
+    filters.rules.apply(Some(&[("discardcloudservice".to_owned(), component.to_owned())].into()));
+}
+
+async fn chain(filters: &Arc<Filters>, whole: bool) -> Chain {
+    let mut ask = ask("sample", ("", "services"), "watch");
+    ask.whole = whole;
+    filters.chain_for(ask).await.unwrap()
+}
+
+/// A watch that goes on from a version at which just this much was known of what its client was shown.
+fn watch(chain: Chain, shown: Option<Shown>) -> Transform {
+    let beginning = Beginning {
+        shown: shown.map(|shown| std::future::ready(shown).boxed()),
+        source: None,
+        resource_version: "7".to_owned(),
+        initial_events: false,
+    };
+    let mut watch = Transform::watch(chain, Encoding::Json, false, beginning);
+    let ready = watch.poll_beginning(&mut Context::from_waker(std::task::Waker::noop()));
+    assert!(ready.is_ready());
+    watch
+}
+
+/// The types of what comes out.
+fn told(watch: &mut Transform, kind: &str, object: &Value) -> Result<Vec<String>, String> {
+    let mut out = Vec::new();
+    let event = json!({"type": kind, "object": object}).to_string() + "\n";
+    watch.feed(event.into(), &mut out)?;
+    let kind = |frame: &Bytes| serde_json::from_slice::<Value>(frame).unwrap()["type"].as_str().unwrap().to_owned();
+    Ok(out.iter().map(kind).collect())
+}
+
+/// The chain of a watch whose client was not shown `cloud` has become empty.
+async fn emptied() -> (Transform, Arc<Filters>) {
+    let filters = discarding();
+    let mut shown = Shown::default();
+    shown.note(&("a".to_owned(), "cloud".to_owned()), true);
+    let mut watch = watch(chain(&filters, true).await, Some(shown));
+    serve_now(&mut watch, &filters, "other").await;
+    (watch, filters)
+}
+
+/// The same under an open watch.
+async fn serve_now(watch: &mut Transform, filters: &Arc<Filters>, component: &str) {
+    serve(filters, component);
+    let Shape::Watch(open) = &mut watch.shape else { unreachable!() };
+    let (chain, shown) = (open.chain.renewed().await.unwrap(), open.shown.take());
+    watch.go_on_with(CaughtUp { chain, shown, frames: Vec::new() });
+}
+
+#[tokio::test]
+async fn what_was_hidden_is_new_to_the_client_of_a_chain_that_has_become_empty() {
+    let (mut watch, _) = emptied().await;
+    assert_eq!(told(&mut watch, "MODIFIED", &service(&cloud())).unwrap(), ["ADDED"]);
+    assert_eq!(told(&mut watch, "MODIFIED", &service(&cloud())).unwrap(), ["MODIFIED"]);
+}
+
+#[tokio::test]
+async fn what_is_deleted_while_nothing_is_hidden_is_deleted_once() {
+    let (mut watch, filters) = emptied().await;
+    assert_eq!(told(&mut watch, "MODIFIED", &service(&cloud())).unwrap(), ["ADDED"]);
+    assert_eq!(told(&mut watch, "DELETED", &service(&cloud())).unwrap(), ["DELETED"]);
+    serve_now(&mut watch, &filters, "sample").await;
+    assert!(told(&mut watch, "ADDED", &service(&cloud())).unwrap().is_empty(), "a new one, which it never had");
+}
+
+#[tokio::test]
+async fn an_event_that_nobody_knows_stops_a_filter_for_safety() {
+    let filters = discarding();
+    let mut guarded = watch(chain(&filters, true).await, None);
+    assert!(told(&mut guarded, "RENAMED", &service(&plain())).is_err());
+    let (mut emptied, _) = emptied().await;
+    assert_eq!(told(&mut emptied, "RENAMED", &service(&plain())).unwrap(), ["RENAMED"]);
+}
+
+#[tokio::test]
+async fn a_watch_of_tables_and_one_of_metadata_are_filtered() {
+    let partial =
+        |metadata: &Value| json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata});
+    let table = |metadata: &Value| {
+        let rows = json!([{"cells": ["x"], "object": partial(metadata)}]);
+        json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": null, "rows": rows})
+    };
+    for form in [&partial as &dyn Fn(&Value) -> Value, &table] {
+        let mut watch = watch(chain(&discarding(), false).await, None);
+        let seen = cloud();
+        assert!(told(&mut watch, "ADDED", &form(&seen)).unwrap().is_empty());
+        assert_eq!(told(&mut watch, "ADDED", &form(&plain())).unwrap(), ["ADDED"]);
+        let mut kept = seen.clone();
+        kept["annotations"] = json!({});
+        let hidden_still = told(&mut watch, "MODIFIED", &form(&kept)).unwrap();
+        assert!(hidden_still.is_empty(), "in these forms the hub's own knowledge of the Service counts: {hidden_still:?}");
+        assert_eq!(told(&mut watch, "DELETED", &form(&plain())).unwrap(), ["DELETED"]);
+        assert!(told(&mut watch, "DELETED", &form(&seen)).unwrap().is_empty());
+        let bookmark = form(&json!({"resourceVersion": "10"}));
+        assert_eq!(told(&mut watch, "BOOKMARK", &bookmark).unwrap(), ["BOOKMARK"]);
+    }
+}
