@@ -85,7 +85,10 @@ async fn absence_is_known_from_a_complete_list_or_from_the_cloud() {
     rig.cut(Fault::Refuse).await;
     let answer = client.get(&format!("{CONFIGMAPS}/missing")).await.unwrap();
     assert_eq!((answer.status.as_u16(), answer.json()["reason"].as_str().map(str::to_owned)), (404, Some("NotFound".into())));
+    assert_eq!((answer.header("cache-status"), answer.header("age").is_empty()), ("holdfast; hit; detail=offline", false));
     assert_eq!(kubelet.get("/api/v1/namespaces/story/secrets/gone").await.unwrap().status, 404);
+    let unknown = kubelet.get("/api/v1/namespaces/story/configmaps/never-asked").await.unwrap();
+    assert_eq!(unknown.header("cache-status"), "", "{}", unknown.text());
 }
 
 #[tokio::test]
