@@ -414,3 +414,17 @@ async fn a_token_that_expires_during_the_cut_is_refused_from_then_on() {
     assert_eq!(client.get(CONFIGMAPS).await.unwrap().status, 200, "still valid");
     eventually("it is refused", SECONDS(10), async || Ok(client.get(CONFIGMAPS).await?.status == 401)).await.unwrap();
 }
+
+#[tokio::test]
+async fn the_api_is_described_offline_though_nobody_has_asked_before() {
+    let rig = Rig::start().await;
+    let asked = |path: &str| rig.fake.requests().iter().any(|request| request.path_and_query == path);
+    eventually("the groups are read", SECONDS(30), async || Ok(asked("/apis/storage.k8s.io/v1"))).await.unwrap();
+    rig.cut(Fault::Refuse).await;
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    for path in ["/version", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1"] {
+        assert_eq!(kubelet.get(path).await.unwrap().status, 200, "{path}");
+    }
+    let cbor = kubelet.request("GET", "/apis/apps/v1", &[("accept", "application/cbor")], "").await.unwrap();
+    assert_eq!(cbor.status, 406, "{}", cbor.text());
+}
