@@ -7,6 +7,8 @@
 //!
 //! Holds one string and what is open around it. Malformed text comes out malformed, nothing panics.
 
+use super::media;
+
 /// How text is laid out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Layout {
@@ -21,7 +23,8 @@ impl Layout {
     /// What a client is answered in. `pretty`: the parameter of its request. Source: `isPrettyPrint` of
     /// k8s.io/apiserver/pkg/endpoints/handlers/negotiation.
     pub fn wanted(accept: &str, pretty: Option<bool>, user_agent: &str) -> Self {
-        let mut clauses = accept.split(',').map(|clause| clause.split(';').map(str::trim));
+        let liked = media::liked(accept);
+        let mut clauses = liked.iter().map(|clause| clause.split(';'));
         let spoken = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "*/*", "application/*"];
         let first = clauses.find(|clause| clause.clone().next().is_some_and(|kind| spoken.contains(&kind)));
         let mut first = first.into_iter().flatten();

@@ -32,17 +32,17 @@ impl Media {
     }
 }
 
-/// The representations an `Accept` header allows, best first. Types Holdfast cannot
-/// answer from its store (CBOR) are left out, and YAML but as the first, where it is a
-/// [`Layout`](super::layout::Layout) of JSON; an absent header means JSON.
+/// The representations an `Accept` header allows, best first: by quality, then named types before wildcards, as goautoneg
+/// has it in the kube-apiserver. Types Holdfast cannot answer from its store (CBOR) are left out, and YAML but as the
+/// first, where it is a [`Layout`](super::layout::Layout) of JSON; an absent header means JSON.
 pub fn accepted(accept: Option<&str>) -> Vec<Media> {
     let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else {
         return vec![Media { encoding: Encoding::Json, form: Form::Full }];
     };
     let mut list = Vec::new();
-    for clause in accept.split(',') {
-        let (kind, parameters) = clause.split_once(';').unwrap_or((clause, ""));
-        let encoding = match kind.trim() {
+    for wanted in liked(accept) {
+        let (kind, parameters) = wanted.split_once(';').unwrap_or((&wanted, ""));
+        let encoding = match kind {
             "application/json" | "*/*" | "application/*" => Encoding::Json,
             "application/vnd.kubernetes.protobuf" => Encoding::Protobuf,
             // JSON, laid out otherwise.
@@ -54,20 +54,30 @@ pub fn accepted(accept: Option<&str>) -> Vec<Media> {
     list
 }
 
+/// The clauses of an `Accept` header, best first, as [`clause`] writes them; without what is refused by `q=0`.
+pub(super) fn liked(accept: &str) -> Vec<String> {
+    let mut clauses: Vec<(f32, String)> = accept.split(',').filter_map(clause).filter(|(quality, _)| *quality > 0.0).collect();
+    let is_wildcard = |wanted: &str| matches!(wanted.split(';').next(), Some("*/*" | "application/*"));
+    clauses.sort_by(|(q, one), (other_q, other)| other_q.total_cmp(q).then(is_wildcard(one).cmp(&is_wildcard(other))));
+    clauses.into_iter().map(|(_, wanted)| wanted).collect()
+}
+
+/// Whether an `Accept` header names OpenAPI in a representation of its own.
+pub fn names_openapi(accept: &str) -> bool {
+    liked(accept).iter().any(|wanted| wanted.starts_with("application/com.github.proto-openapi."))
+}
+
 /// Of what there is, as content types, the one that an `Accept` header likes best; what is not said is JSON.
 pub fn negotiated<'a>(accept: &str, there: &[&'a str]) -> Option<&'a str> {
-    let mut clauses: Vec<(f32, String)> = accept.split(',').filter_map(clause).collect();
-    if clauses.is_empty() {
-        clauses.push((1.0, "*/*".to_owned()));
-    }
-    clauses.sort_by(|one, other| other.0.total_cmp(&one.0));
+    let says_nothing = accept.split(',').all(|clause| clause.trim().is_empty());
+    let accept = if says_nothing { "*/*" } else { accept };
     // Where the kube-apiserver does not negotiate it answers with text.
     if let [only] = there
         && only.starts_with("text/plain")
     {
         return Some(only);
     }
-    clauses.iter().filter(|(quality, _)| *quality > 0.0).find_map(|(_, wanted)| match wanted.as_str() {
+    liked(accept).iter().find_map(|wanted| match wanted.as_str() {
         "*/*" | "application/*" => there.iter().find(|kind| **kind == "application/json").or(there.first()).copied(),
         wanted => there.iter().find(|kind| is_same(kind, wanted)).copied(),
     })
@@ -162,5 +172,23 @@ mod tests {
         assert_eq!(table[0].form, Form::As("Table;meta.k8s.io;v1".into()));
         assert_eq!(table[1].form, Form::Full);
         assert!(accepted(Some("application/cbor")).is_empty());
+    }
+
+    #[test]
+    fn what_is_liked_better_comes_first_and_what_is_refused_not_at_all() {
+        let (json, protobuf) = (Encoding::Json, Encoding::Protobuf);
+        for (accept, encodings) in [
+            ("application/json;q=0.1,application/vnd.kubernetes.protobuf;q=0.9", vec![protobuf, json]),
+            ("application/json;q=0.5, application/vnd.kubernetes.protobuf", vec![protobuf, json]),
+            ("application/json; q=0,application/vnd.kubernetes.protobuf", vec![protobuf]),
+            ("*/*,application/vnd.kubernetes.protobuf", vec![protobuf, json]),
+            ("application/vnd.kubernetes.protobuf;q=0.1,application/yaml", vec![json, protobuf]),
+            ("application/json;q=0", vec![]),
+        ] {
+            let accepted: Vec<Encoding> = accepted(Some(accept)).iter().map(|media| media.encoding).collect();
+            assert_eq!(accepted, encodings, "{accept}");
+        }
+        let table = accepted(Some("application/json;q=0.5,application/json;as=Table;v=v1;g=meta.k8s.io;q=0.9"));
+        assert_eq!(table[0].form, Form::As("Table;meta.k8s.io;v1".into()));
     }
 }

@@ -15,6 +15,9 @@ use crate::kube::request::RequestInfo;
 use crate::kube::token::{self, TokenDigest};
 use crate::store::{Grant, NODE};
 use crate::upstream::RequestBody;
+pub use freshness::freshness;
+
+mod freshness;
 
 /// A request as the stages see it.
 pub type Request = http::Request<RequestBody>;
@@ -98,6 +101,8 @@ pub struct Refusal {
     pub reason: &'static str,
     pub message: String,
     pub fault: Whose,
+    /// The store refuses by what the cloud has said, at this time in unix milliseconds.
+    pub known_at: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,7 +200,13 @@ impl std::fmt::Debug for Bearer {
 
 impl Refusal {
     pub fn new(code: StatusCode, reason: &'static str, fault: Whose, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), fault }
+        Self { code, reason, message: message.into(), fault, known_at: None }
+    }
+
+    /// The same by what the cloud has said at `at_ms`; where the store does not know it says nothing of its age.
+    pub fn known_at(mut self, at_ms: u64) -> Self {
+        self.known_at = (self.code != StatusCode::SERVICE_UNAVAILABLE).then_some(at_ms);
+        self
     }
 
     pub fn unauthorized(message: impl Into<String>) -> Self {
@@ -212,6 +223,10 @@ impl Refusal {
 
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "NotFound", Whose::Cloud, message)
+    }
+
+    pub fn not_acceptable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", Whose::Client, message)
     }
 
     /// The object that was asked for is not there, in the kube-apiserver's words.

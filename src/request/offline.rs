@@ -10,7 +10,6 @@ mod authorize;
 mod document;
 mod fields;
 mod follow;
-mod freshness;
 mod kinds;
 mod presented;
 mod table;

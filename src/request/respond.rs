@@ -16,7 +16,7 @@ use http_body_util::BodyExt as _;
 
 use super::Path;
 use super::accept::Peer;
-use super::context::{Body, Caller, Context, Own, Refusal, Request, Response, Whose, full};
+use super::context::{Body, Caller, Context, Own, Refusal, Request, Response, Whose, freshness, full};
 use crate::kube::coding::Codings;
 use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
@@ -71,7 +71,7 @@ pub fn finish(path: &Path, mut context: Context, result: Result<Response, Refusa
             if context.route != "remote" && context.why.is_empty() {
                 context.why = refusal.reason;
             }
-            status(&refusal).into_parts()
+            status(&context, &refusal).into_parts()
         }
     };
     if context.codings.must_be_gzip() && is_compressed(&context, &parts, &body) {
@@ -93,13 +93,16 @@ fn is_compressed(context: &Context, parts: &Parts, body: &Body) -> bool {
     parts.extensions.get::<Own>().is_some() && !is_watch && has_bytes && !parts.headers.contains_key(CONTENT_ENCODING)
 }
 
-/// A `metav1.Status` as the kube-apiserver writes it.
-fn status(refusal: &Refusal) -> Response {
+/// A `metav1.Status` as the kube-apiserver writes it; one that the store knows to be says how old it is.
+fn status(context: &Context, refusal: &Refusal) -> Response {
     let body = watch::status_body(Encoding::Json, refusal.code.as_u16(), refusal.reason, &refusal.message);
     let mut response = Response::new(full(body));
     response.extensions_mut().insert(Own);
     *response.status_mut() = refusal.code;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(at) = refusal.known_at {
+        freshness(&mut response, context, at);
+    }
     if refusal.code == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
@@ -108,7 +111,7 @@ fn status(refusal: &Refusal) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use super::component;
+    use super::*;
 
     #[test]
     fn the_component_is_the_agents_first_word() {
@@ -120,6 +123,21 @@ mod tests {
             ("/x", "unknown"),
         ] {
             assert_eq!(component(agent), name, "{agent}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_the_store_knows_says_how_old_it_is_and_one_for_want_of_knowledge_nothing() {
+        let context = Context::of_node("/api/v1/namespaces/a/pods/p");
+        let known = status(&context, &Refusal::no_such(&context.info).known_at(0));
+        assert_eq!(
+            (known.status().as_u16(), &known.headers()["cache-status"]),
+            (404, &HeaderValue::from_static("holdfast; hit; detail=offline"))
+        );
+        assert!(known.headers().contains_key("age"));
+        for refusal in [Refusal::no_such(&context.info), Refusal::unavailable("down").known_at(0)] {
+            let unknown = status(&context, &refusal);
+            assert!(!unknown.headers().contains_key("cache-status") && !unknown.headers().contains_key("age"));
         }
     }
 }

@@ -11,7 +11,7 @@ use flate2::bufread::GzDecoder;
 use serde::{Deserialize, Serialize};
 
 use super::object::split;
-use super::{Knowledge, StoreError, keys};
+use super::{Knowledge, Op, StoreError, keys};
 
 /// A body that is answered as it was, with its content type.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -91,8 +91,34 @@ impl Knowledge {
             let document: Document = split(&key, &mut row)?;
             Ok(Document { body: row, ..document })
         });
-        // One that is damaged has to be fetched again.
-        opened.inspect_err(|_| drop(self.etags.lock().remove(&key))).map(Some)
+        opened.inspect_err(|error| self.give_up_document(key, error)).map(Some)
+    }
+
+    /// A damaged document is taken out, and is to be fetched again.
+    fn give_up_document(&self, key: Vec<u8>, error: &StoreError) {
+        tracing::error!(%error, "a damaged document is taken out of the store");
+        self.metrics().damaged_records.inc();
+        self.forget_document(&key);
+        self.remove(key);
+    }
+
+    /// What takes its place is written, be it the same.
+    fn forget_document(&self, key: &[u8]) {
+        self.etags.lock().remove(key);
+        self.repeats.forget(key);
+    }
+
+    /// Drops the documents of discovery at paths of which `is_there` says no.
+    pub async fn keep_documents(&self, is_there: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+        let mut gone = Vec::new();
+        self.snapshot()?.scan(&[keys::DOCUMENT], &mut |key, _| {
+            if keys::document_path(key).is_some_and(|path| !is_there(path)) {
+                gone.push(key.to_vec());
+            }
+            true
+        })?;
+        gone.iter().for_each(|key| self.forget_document(key));
+        self.drop_rows(gone.into_iter().map(Op::Delete).collect()).await
     }
 
     /// The ETag of a document of discovery that is known; empty if it has none.
@@ -176,6 +202,28 @@ mod tests {
         assert_eq!(again.etag(NAME).as_deref(), Some("2"), "after a restart");
         store.apply(&[Op::Put(keys::key(keys::DOCUMENT, &[NAME]), b"damaged".to_vec())], true).unwrap();
         knowledge.document(NAME).unwrap_err();
+        knowledge.flush().await.unwrap();
         assert_eq!(knowledge.etag(NAME), None, "it is fetched again");
+        assert!(knowledge.document(NAME).unwrap().is_none(), "it is taken out");
+        assert!(knowledge.documents("/openapi/v2").unwrap().is_empty());
+        assert_eq!(knowledge.metrics().damaged_records.get(), 1, "and it is said, once");
+    }
+
+    #[tokio::test]
+    async fn documents_of_paths_that_are_gone_go_in_all_representations() {
+        let knowledge = open(Arc::new(Memory::default()));
+        let tables = "/apis/old.io/v1/things JSON as Table";
+        for name in ["/apis/old.io/v1\0application/json", "/apis/old.io/v1\0application/yaml", NAME, tables] {
+            let subject = Subject::Document { name: name.into(), head: Document { etag: "1".into(), ..Document::default() } };
+            let mut recording = knowledge.record(subject, false);
+            recording.push(&Bytes::from_static(b"{}"));
+            recording.finish();
+        }
+        knowledge.catch_up().await.unwrap();
+        knowledge.keep_documents(|path| path == "/openapi/v2").await.unwrap();
+        knowledge.flush().await.unwrap();
+        assert!(knowledge.documents("/apis/old.io/v1").unwrap().is_empty());
+        assert_eq!(knowledge.etag("/apis/old.io/v1\0application/json"), None);
+        assert!(knowledge.document(NAME).unwrap().is_some() && knowledge.document(tables).unwrap().is_some());
     }
 }

@@ -57,6 +57,12 @@ pub fn is_discovery(key: &[u8]) -> bool {
     key.get(2..).is_some_and(|name| name.contains(&0))
 }
 
+/// The path of a document of discovery.
+pub fn document_path(key: &[u8]) -> Option<&str> {
+    let name = key.get(2..).filter(|_| is_discovery(key))?;
+    std::str::from_utf8(name.split(|byte| *byte == 0).next()?).ok()
+}
+
 /// Whether the key of an object says that it is protobuf.
 pub fn is_protobuf(key: &[u8]) -> bool {
     key.split(|byte| *byte == 0).nth(6) == Some(b"protobuf")

@@ -85,7 +85,10 @@ async fn absence_is_known_from_a_complete_list_or_from_the_cloud() {
     rig.cut(Fault::Refuse).await;
     let answer = client.get(&format!("{CONFIGMAPS}/missing")).await.unwrap();
     assert_eq!((answer.status.as_u16(), answer.json()["reason"].as_str().map(str::to_owned)), (404, Some("NotFound".into())));
+    assert_eq!((answer.header("cache-status"), answer.header("age").is_empty()), ("holdfast; hit; detail=offline", false));
     assert_eq!(kubelet.get("/api/v1/namespaces/story/secrets/gone").await.unwrap().status, 404);
+    let unknown = kubelet.get("/api/v1/namespaces/story/configmaps/never-asked").await.unwrap();
+    assert_eq!(unknown.header("cache-status"), "", "{}", unknown.text());
 }
 
 #[tokio::test]
@@ -453,4 +456,18 @@ async fn where_pods_were_missed_kubelet_lists_again_and_is_told_no_shorter_list(
     rig.cut(Fault::Refuse).await;
     let known = kubelet.get(&format!("{pods}&resourceVersion=0")).await.unwrap().json();
     assert_eq!(known["items"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn the_api_is_described_offline_though_nobody_has_asked_before() {
+    let rig = Rig::start().await;
+    let asked = |path: &str| rig.fake.requests().iter().any(|request| request.path_and_query == path);
+    eventually("the groups are read", SECONDS(30), async || Ok(asked("/apis/storage.k8s.io/v1"))).await.unwrap();
+    rig.cut(Fault::Refuse).await;
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    for path in ["/version", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1"] {
+        assert_eq!(kubelet.get(path).await.unwrap().status, 200, "{path}");
+    }
+    let cbor = kubelet.request("GET", "/apis/apps/v1", &[("accept", "application/cbor")], "").await.unwrap();
+    assert_eq!(cbor.status, 406, "{}", cbor.text());
 }

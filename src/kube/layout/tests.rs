@@ -93,6 +93,8 @@ fn who_is_answered_how() {
         ("application/yaml, application/json", Some(true), "x", Layout::Yaml),
         ("application/json, application/yaml", None, "x", Layout::Compact),
         ("application/cbor, application/yaml", None, "x", Layout::Yaml),
+        ("application/yaml;q=0.1,application/json", None, "x", Layout::Compact),
+        ("application/json;q=0.1,application/yaml", None, "x", Layout::Yaml),
     ] {
         assert_eq!(Layout::wanted(accept, pretty, agent), wanted, "{accept} {pretty:?} {agent}");
     }

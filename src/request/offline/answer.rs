@@ -10,7 +10,6 @@ use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::mpsc;
 
 use super::fields::fields;
-use super::freshness::freshness;
 use super::presented::{Cursor, Form, Measured, Presented, checked};
 use super::table::table;
 use super::window::{self, Window};
@@ -20,7 +19,7 @@ use crate::kube::media::{self, Media};
 use crate::kube::object::{self, TypeMeta};
 use crate::kube::selector::{Fields, Selection};
 use crate::kube::{metadata, table as tables};
-use crate::request::context::{Body, BodyError, Caller, Context, Refusal, Response, Whose, full};
+use crate::request::context::{Body, BodyError, Caller, Context, Refusal, Response, Whose, freshness, full};
 use crate::request::filter::{By, Chain, FilterError};
 use crate::request::names;
 use crate::store::{Found, Knowledge, ListView, StoreError};
@@ -51,13 +50,13 @@ pub(super) fn offered(knowledge: &Knowledge, context: &Context, chain: Option<&C
 pub(super) async fn get(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
     let info = &context.info;
     let chain = offline.filters.chain(context).await?;
-    let mut absent = false;
+    let mut absent = None;
     for (media, form) in &offered(knowledge, context, chain.as_ref()) {
         match knowledge.object_here(&names::object(info, media))? {
             Found::Object { record, item } => {
                 let types = TypeMeta { api_version: record.api_version, kind: record.kind };
                 let item = form.of(chain.as_ref(), media.encoding, &types, item).map_err(|error| unfiltered(&error))?;
-                let item = item.ok_or_else(|| Refusal::no_such(info))?;
+                let item = item.ok_or_else(|| Refusal::no_such(info).known_at(record.at))?;
                 let item = form.first(item).map_err(|error| unfiltered(&error.into()))?;
                 let mut body = object::from_item(media.encoding, &form.types(types), &item);
                 if media.encoding == Encoding::Json {
@@ -68,16 +67,13 @@ pub(super) async fn get(offline: &Offline, knowledge: &Arc<Knowledge>, context: 
                 freshness(&mut response, context, record.at);
                 return Ok(response);
             }
-            Found::Absent { .. } => absent = true,
-            Found::Lacking(view) => {
-                checked(knowledge, *view).await?;
-                absent = true;
-            }
+            Found::Absent { at } => absent = absent.max(Some(at)),
+            Found::Lacking(view) => absent = absent.max(Some(checked(knowledge, *view).await?.header.updated)),
             Found::Unknown => {}
         }
     }
-    if absent {
-        return Err(Refusal::no_such(info));
+    if let Some(at) = absent {
+        return Err(Refusal::no_such(info).known_at(at));
     }
     document::serve_filtered(knowledge, context, chain).map_err(|refusal| refusal.unwrap_or_else(|| unknown(knowledge, context)))
 }
@@ -87,7 +83,7 @@ pub(super) fn unknown(knowledge: &Knowledge, context: &Context) -> Refusal {
     let info = &context.info;
     if context.accepts.is_empty() {
         let message = "the link to the cloud is down: application/json and application/vnd.kubernetes.protobuf are what the node answers in";
-        return Refusal::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", Whose::Client, message);
+        return Refusal::not_acceptable(message);
     }
     let known = [Encoding::Json, Encoding::Protobuf].into_iter().find(|encoding| {
         let media = Media { encoding: *encoding, form: media::Form::Full };
@@ -127,7 +123,7 @@ pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context:
     for (media, form) in offered(knowledge, context, chain.as_ref()).into_iter().filter(|_| asks_for_items) {
         let allowed = |version| window.allows(version).is_ok();
         if let Some(mut view) = knowledge.covering(&names::scope(info, &media), &fields, allowed, window.limit.is_some())? {
-            window.allows(view.header.version_number())?;
+            window.allows(view.header.version_number()).map_err(|refusal| refusal.known_at(view.header.updated))?;
             is_safe(context, &view)?;
             view.header.kind = kinds::list_kind(knowledge, info, &view.header).await;
             let view = with_local(knowledge, view).await?;

@@ -11,13 +11,12 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 
 use super::Asked;
-use super::freshness::freshness;
 use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
 use crate::kube::media;
 use crate::kube::message::Edit;
 use crate::kube::request::RequestInfo;
-use crate::request::context::{Body, BodyError, Context, Refusal, Response, full};
+use crate::request::context::{Body, BodyError, Context, Refusal, Response, freshness, full};
 use crate::request::filter::{self, Chain, Transform};
 use crate::request::names;
 use crate::store::{Document, Knowledge};
@@ -44,13 +43,15 @@ pub(super) fn serve_filtered(
             match filter::edit(&chain, encoding, &document.body).map_err(|error| failed(error.to_string()))? {
                 Edit::Keep => document.body,
                 Edit::Replace(object) => object,
-                Edit::Remove => return Err(Some(Refusal::no_such(&context.info))),
+                Edit::Remove => return Err(Some(Refusal::no_such(&context.info).known_at(document.at))),
             }
         };
         document.etag.clear();
     }
     Ok(respond(context, document, ""))
 }
+
+const NOT_ACCEPTABLE: &str = "the link to the cloud is down: application/json, application/vnd.kubernetes.protobuf and those of OpenAPI are what the API is described in";
 
 /// Discovery: the last good copy of what the client likes best.
 pub(super) fn serve(knowledge: &Knowledge, context: &Context, asked: &Asked) -> Result<Response, Refusal> {
@@ -59,6 +60,9 @@ pub(super) fn serve(knowledge: &Knowledge, context: &Context, asked: &Asked) -> 
     let there: Vec<&str> = known.iter().map(String::as_str).collect();
     let accept = if context.layout == Layout::Yaml { "application/json" } else { asked.accept() };
     let Some(content_type) = media::negotiated(accept, &there) else {
+        if context.accepts.is_empty() && !media::names_openapi(accept) {
+            return Err(Refusal::not_acceptable(NOT_ACCEPTABLE));
+        }
         let what = if there.is_empty() { String::new() } else { format!(" in this representation, but as {}", there.join(", ")) };
         return Err(Refusal::unavailable(format!("the link to the cloud is down, and this document is not known{what}")));
     };

@@ -162,6 +162,50 @@ async fn answer(offline: &Offline, target: &str) -> Result<Response, Refusal> {
     serve(offline, &context, asked).await
 }
 
+/// An answer that the store gives by what it knows says how old that is; one that it does not know says nothing.
+#[tokio::test]
+async fn a_refusal_by_what_is_known_says_since_when() {
+    let offline = offline(Arc::new(Memory::default()));
+    let knowledge = offline.knowledge.as_ref().unwrap();
+    let refused =
+        async |target: &str| answer(&offline, target).await.err().map(|refusal| (refusal.code.as_u16(), refusal.known_at));
+    let fish = format!("{SHOALS}/f");
+    assert_eq!(refused(&fish).await, Some((503, None)), "neither known nor known to be absent");
+    let (context, _) = asked(&fish);
+    knowledge.note_absent(&names::object(&context.info, &context.accepts[0]));
+    let (code, at) = refused(&fish).await.unwrap();
+    assert!(code == 404 && at.is_some(), "the cloud has said so");
+    remember(knowledge, shoal(knowledge), EMPTY).await;
+    let (code, at) = refused(&format!("{SHOALS}/other")).await.unwrap();
+    assert!(code == 404 && at.is_some(), "a complete list is without it");
+    let (code, at) = refused(&format!("{SHOALS}?resourceVersion=5&resourceVersionMatch=Exact")).await.unwrap();
+    assert!(code == 410 && at.is_some(), "the list has gone on");
+    assert_eq!(refused(&format!("{SHOALS}?resourceVersion=9&resourceVersionMatch=NotOlderThan")).await, Some((503, None)));
+}
+
+/// Nobody describes the API in CBOR: the client's fault, as with resources, not the link's.
+#[tokio::test]
+async fn discovery_in_no_representation_there_is_is_not_acceptable() {
+    let offline = offline(Arc::new(Memory::default()));
+    let knowledge = offline.knowledge.as_ref().unwrap();
+    let head = Document { content_type: "application/json".into(), ..Document::default() };
+    remember(knowledge, Subject::Document { name: "/apis/x.io/v1\0application/json".into(), head }, "{}").await;
+    for (accept, code) in [
+        ("application/cbor", 406),
+        ("application/json;q=0", 406),
+        ("application/cbor,application/json", 200),
+        ("application/vnd.kubernetes.protobuf", 503),
+        ("application/com.github.proto-openapi.spec.v2@v1.0+protobuf", 503),
+    ] {
+        let (mut context, mut asked) = asked("/apis/x.io/v1");
+        knowledge.grant(&context.grant(crate::store::NODE));
+        context.accepts = crate::kube::media::accepted(Some(accept));
+        asked.accept = HeaderValue::try_from(accept).ok();
+        let answer = serve(&offline, &context, asked).await;
+        assert_eq!(answer.map_or_else(|refusal| refusal.code, |answer| answer.status()), code, "{accept}");
+    }
+}
+
 /// The frames of a watch from the beginning, up to its bookmark.
 async fn beginning(offline: &Offline) -> Result<String, u16> {
     let target = format!(

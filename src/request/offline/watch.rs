@@ -14,14 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::answer::{channel_body, content_type, is_safe, is_selectable, offered, selection, told_by, unknown, with_local};
 use super::fields::fields;
 use super::follow::{Follow, Overtaken, Subject, Way};
-use super::freshness::freshness;
 use super::presented::{Cursor, Form, Presented};
 use super::{Offline, kinds};
 use crate::kube::layout::Layout;
@@ -30,7 +28,7 @@ use crate::kube::media::Media;
 use crate::kube::object::{self, TypeMeta};
 use crate::kube::selector::Fields;
 use crate::kube::watch::{self, EventType};
-use crate::request::context::{BodyError, Caller, Context, Refusal, Response, Whose};
+use crate::request::context::{BodyError, Caller, Context, Refusal, Response, freshness};
 use crate::request::filter::{By, Chain, Note, OUTDATED, OVERTAKEN};
 use crate::request::names;
 use crate::runtime::drain::Ending;
@@ -80,7 +78,7 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
     let selection = selection(context)?;
     if context.layout == Layout::Yaml {
         let message = "a watch is answered in application/json or application/vnd.kubernetes.protobuf";
-        return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", Whose::Client, message));
+        return Err(Refusal::not_acceptable(message));
     }
     let fields = fields(knowledge, info, &selection).await;
     let chain = offline.filters.chain(context).await?;

@@ -3,10 +3,10 @@
 
 use http::header::{ACCEPT, CONNECTION, EXPECT, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue};
 
 use crate::kube::{media, request};
-use crate::request::context::{Refusal, Whose};
+use crate::request::context::Refusal;
 
 const HOP_BY_HOP: [HeaderName; 7] = [
     CONNECTION,
@@ -46,10 +46,7 @@ pub(super) fn strip_front_proxy(headers: &mut HeaderMap) {
 pub(super) fn accept_json_alone(headers: &mut HeaderMap) -> Result<(), Refusal> {
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let json = media::json_alone(accept).and_then(|accept| HeaderValue::try_from(accept).ok());
-    let refused = || {
-        let message = "a rule serves this and reads JSON: accept application/json";
-        Refusal::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", Whose::Client, message)
-    };
+    let refused = || Refusal::not_acceptable("a rule serves this and reads JSON: accept application/json");
     headers.insert(ACCEPT, json.ok_or_else(refused)?);
     Ok(())
 }

@@ -1,17 +1,17 @@
-//! How old an answer of the store is, for whoever wants to know.
+//! How old an answer or a refusal of the store is, for whoever wants to know.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
 use http::header::{AGE, HeaderName, WARNING};
 
-use crate::request::context::{Context, Response};
+use super::{Context, Response};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// Says how old the answer is, in fields that any client may ignore: `Age` (RFC 9111),
 /// `Cache-Status` (RFC 9211), and a `Warning` for kubectl, which prints it.
-pub(super) fn freshness(response: &mut Response, context: &Context, at_ms: u64) {
+pub fn freshness(response: &mut Response, context: &Context, at_ms: u64) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let age = now.saturating_sub(at_ms / 1000);
     let headers = response.headers_mut();
