@@ -11,7 +11,7 @@ use std::collections::HashSet;
 
 use http::{Method, Uri};
 
-use super::selector::Selection;
+use super::selector::{FieldSelector, Selection};
 
 /// A request's meaning. Empty strings mean "not given", as in Kubernetes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -166,12 +166,8 @@ fn refine_verb(info: &mut RequestInfo) {
 /// The name that a field selector pins with `metadata.name=`, if it is a valid
 /// path segment.
 pub fn exact_name(selector: &str) -> Option<String> {
-    let name = selector.split(',').find_map(|term| {
-        let term = term.trim();
-        let value = term.strip_prefix("metadata.name")?;
-        let value = value.strip_prefix("==").or_else(|| value.strip_prefix('='))?;
-        Some(value.trim())
-    })?;
+    let selector = FieldSelector::parse(selector).ok()?;
+    let name = selector.exactly("metadata.name")?;
     let valid = !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '%']);
     valid.then(|| name.to_owned())
 }
@@ -277,10 +273,11 @@ impl RequestInfo {
     fn field_selector(&self) -> String {
         let selector = &self.query.field_selector;
         let by_path = self.verb == "watch" && !self.name.is_empty() && exact_name(selector).as_ref() != Some(&self.name);
+        let by_name = || FieldSelector::one("metadata.name", &self.name);
         match (by_path, selector.is_empty()) {
             (false, _) => selector.clone(),
-            (true, true) => format!("metadata.name={}", self.name),
-            (true, false) => format!("metadata.name={},{selector}", self.name),
+            (true, true) => by_name().to_string(),
+            (true, false) => format!("{},{selector}", by_name()),
         }
     }
 

@@ -189,7 +189,7 @@ fn looked_among(view: &ListView, window: &Window, selection: &Selection) -> Sele
     let fields = &selection.fields;
     let node = fields.exactly("spec.nodeName").or_else(|| fields.exactly("spec.host"));
     match node.filter(|_| is_pods && window.is_of_newest()) {
-        Some(node) => Selection::parse("", &format!("spec.nodeName={node}")).unwrap_or_default(),
+        Some(node) => Selection::of_field("spec.nodeName", node),
         None => Selection::default(),
     }
 }
