@@ -45,7 +45,8 @@ pub struct Query {
     pub limit: String,
     pub continue_token: String,
     pub allow_watch_bookmarks: bool,
-    pub send_initial_events: bool,
+    /// `None`: the client has not said it.
+    pub send_initial_events: Option<bool>,
     pub timeout_seconds: Option<u64>,
     pub follow: bool,
     /// Whether the answer is to be indented; `None`: that is not said.
@@ -201,7 +202,7 @@ impl Query {
             "limit" => self.limit = value,
             "continue" => self.continue_token = value,
             "allowWatchBookmarks" => self.allow_watch_bookmarks = truthy(&value),
-            "sendInitialEvents" => self.send_initial_events = truthy(&value),
+            "sendInitialEvents" => self.send_initial_events = Some(truthy(&value)),
             "timeoutSeconds" => self.timeout_seconds = value.parse().ok(),
             "follow" => self.follow = truthy(&value),
             // As Go reads it (strconv.ParseBool).
@@ -213,6 +214,16 @@ impl Query {
             "timeout" => {}
             _ => self.other = true,
         }
+    }
+
+    /// Whether a watch begins with all there is and says where that ends.
+    pub fn wants_initial_events(&self) -> bool {
+        self.send_initial_events == Some(true)
+    }
+
+    /// Whether a watch goes on from a version that the client has.
+    pub fn goes_on(&self) -> bool {
+        !self.wants_initial_events() && !matches!(self.resource_version.as_str(), "" | "0")
     }
 }
 

@@ -29,8 +29,8 @@ impl FieldSelector {
         // Of several faults the first in this order is told.
         parts.sort_unstable();
         let terms = parts.into_iter().filter(|part| !part.is_empty()).map(|part| {
-            let (field, equal, value) = split_term(part)
-                .ok_or_else(|| BadSelector(format!("invalid selector: '{text}'; can't understand '{part}'")))?;
+            let (field, equal, value) =
+                split_term(part).ok_or_else(|| BadSelector(format!("invalid selector: '{text}'; can't understand '{part}'")))?;
             Ok(Term { field: field.to_owned(), equal, value: unescape_value(value)? })
         });
         let mut terms = terms.collect::<Result<Vec<_>, _>>()?;

@@ -124,15 +124,23 @@ pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context:
     let chain = offline.filters.chain(context).await?;
     let gone = knowledge.gone_here();
     let asks_for_items = !info.query.other;
+    let mut refused = None;
     for (media, form) in offered(knowledge, context, chain.as_ref()).into_iter().filter(|_| asks_for_items) {
         let allowed = |version| window.allows(version).is_ok();
         if let Some(mut view) = knowledge.covering(&names::scope(info, &media), &fields, allowed, window.limit.is_some())? {
-            window.allows(view.header.version_number())?;
+            if let Err(refusal) = window.allows(view.header.version_number()) {
+                // Another representation may be of the state that is asked for.
+                refused.get_or_insert(refusal);
+                continue;
+            }
             view.header.kind = kinds::list_kind(knowledge, info, &view.header).await;
             let view = with_local(knowledge, view).await?;
             offline.filters.told(context, chain.as_ref(), told_by(&view, gone));
             return items(knowledge, context, &media, Presented { view, chain, form }, (&window, &selection)).await;
         }
+    }
+    if let Some(refusal) = refused {
+        return Err(refusal);
     }
     is_selectable(&fields, &selection)?;
     offline.filters.told(context, chain.as_ref(), By::Cloud);
