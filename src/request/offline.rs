@@ -12,6 +12,7 @@ mod fields;
 mod follow;
 mod freshness;
 mod kinds;
+mod newest;
 mod presented;
 mod table;
 mod token;

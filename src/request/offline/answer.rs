@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::fields::fields;
 use super::freshness::freshness;
+use super::newest::{self, Shown, newest};
 use super::presented::{Cursor, Form, Measured, Presented, checked};
 use super::table::table;
 use super::window::{self, Window};
@@ -18,12 +19,13 @@ use super::{Offline, document, kinds};
 use crate::kube::list::{self, Encoding, Envelope};
 use crate::kube::media::{self, Media};
 use crate::kube::object::{self, TypeMeta};
+use crate::kube::request::RequestInfo;
 use crate::kube::selector::{Fields, Selection};
 use crate::kube::{metadata, table as tables};
 use crate::request::context::{Body, BodyError, Context, Refusal, Response, Whose, full};
 use crate::request::filter::{By, Chain, FilterError};
 use crate::request::names;
-use crate::store::{Found, Knowledge, ListView, StoreError};
+use crate::store::{Found, Knowledge, ListView, ObjectRecord, StoreError};
 
 fn unfiltered(error: &FilterError) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, format!("filter: {error}"))
@@ -50,36 +52,69 @@ pub(super) fn offered(knowledge: &Knowledge, context: &Context, chain: Option<&C
 
 pub(super) async fn get(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
     let info = &context.info;
+    let asked = window::version(&info.query)?;
     let chain = offline.filters.chain(context).await?;
-    let mut absent = false;
-    for (media, form) in &offered(knowledge, context, chain.as_ref()) {
-        match knowledge.object_here(&names::object(info, media))? {
-            Found::Object { record, item } => {
-                let types = TypeMeta { api_version: record.api_version, kind: record.kind };
-                let item = form.of(chain.as_ref(), media.encoding, &types, item).map_err(|error| unfiltered(&error))?;
-                let item = item.ok_or_else(|| Refusal::no_such(info))?;
-                let item = form.first(item).map_err(|error| unfiltered(&error.into()))?;
-                let mut body = object::from_item(media.encoding, &form.types(types), &item);
-                if media.encoding == Encoding::Json {
-                    body.push(b'\n');
-                }
-                let mut response = Response::new(full(body));
-                content_type(&mut response, media, false);
-                freshness(&mut response, context, record.at);
-                return Ok(response);
-            }
-            Found::Absent { .. } => absent = true,
-            Found::Lacking(view) => {
-                checked(knowledge, *view).await?;
-                absent = true;
-            }
-            Found::Unknown => {}
-        }
+    let offered = offered(knowledge, context, chain.as_ref());
+    let Some((shown, found)) = newest(knowledge, info, &offered)? else {
+        let copy = document::serve_filtered(knowledge, context, chain);
+        return copy.map_err(|refusal| refusal.unwrap_or_else(|| unknown(knowledge, context)));
+    };
+    is_as_new(info, asked, &found)?;
+    match found {
+        Found::Object { record, item } => object(context, chain.as_ref(), shown, (record, item)),
+        absent => Err(why_absent(knowledge, info, absent).await?),
     }
-    if absent {
-        return Err(Refusal::no_such(info));
+}
+
+/// Whether what is known of the object is not older than the version that is asked for.
+fn is_as_new(info: &RequestInfo, asked: u64, found: &Found) -> Result<(), Refusal> {
+    match newest::version(found) {
+        Some(known) => window::at_least(asked, known),
+        None if asked == 0 => Ok(()),
+        None => Err(Refusal::unavailable(format!(
+            "the link to the cloud is down, and this node does not know whether {} {} was there at resourceVersion {asked}",
+            info.resource, info.name
+        ))),
     }
-    document::serve_filtered(knowledge, context, chain).map_err(|refusal| refusal.unwrap_or_else(|| unknown(knowledge, context)))
+}
+
+fn object(
+    context: &Context,
+    chain: Option<&Chain>,
+    (media, form): &Shown,
+    (record, item): (ObjectRecord, Vec<u8>),
+) -> Result<Response, Refusal> {
+    let types = TypeMeta { api_version: record.api_version, kind: record.kind };
+    let item = form.of(chain, media.encoding, &types, item).map_err(|error| unfiltered(&error))?;
+    let item = item.ok_or_else(|| Refusal::no_such(&context.info))?;
+    let item = form.first(item).map_err(|error| unfiltered(&error.into()))?;
+    let mut body = object::from_item(media.encoding, &form.types(types), &item);
+    if media.encoding == Encoding::Json {
+        body.push(b'\n');
+    }
+    let mut response = Response::new(full(body));
+    content_type(&mut response, media, false);
+    freshness(&mut response, context, record.at);
+    Ok(response)
+}
+
+/// 404, if that is the last that is known of the object and not damage that hides it.
+async fn why_absent(knowledge: &Arc<Knowledge>, info: &RequestInfo, absent: Found) -> Result<Refusal, StoreError> {
+    let absent = match absent {
+        Found::Lacking(view) => Found::Lacking(Box::new(checked(knowledge, *view).await?)),
+        other => other,
+    };
+    let elsewhere = newest::elsewhere(knowledge, info, &absent)?;
+    Ok(elsewhere.map_or_else(|| Refusal::no_such(info), |encoding| known_as(info, encoding)))
+}
+
+fn known_as(info: &RequestInfo, encoding: Encoding) -> Refusal {
+    Refusal::unavailable(format!(
+        "the link to the cloud is down, and this node knows {} {} as {}, not in the representation that is asked for",
+        info.resource,
+        info.name,
+        Media { encoding, form: media::Form::Full }.content_type(false)
+    ))
 }
 
 /// Why there is no answer.
@@ -100,13 +135,9 @@ pub(super) fn unknown(knowledge: &Knowledge, context: &Context) -> Refusal {
         }
     });
     let what = format!("{} {}", info.resource, info.name);
-    Refusal::unavailable(match known {
-        Some(encoding) => format!(
-            "the link to the cloud is down, and this node knows {what} as {}, not in the representation that is asked for",
-            Media { encoding, form: media::Form::Full }.content_type(false)
-        ),
-        None => format!("the link to the cloud is down, and this node does not know {what} in this scope and representation"),
-    })
+    let message =
+        || format!("the link to the cloud is down, and this node does not know {what} in this scope and representation");
+    known.map_or_else(|| Refusal::unavailable(message()), |encoding| known_as(info, encoding))
 }
 
 pub(super) fn content_type(response: &mut Response, media: &Media, watch: bool) {

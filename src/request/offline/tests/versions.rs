@@ -5,8 +5,10 @@ use crate::kube::list::{self, Encoding, Envelope};
 use crate::kube::media::{self, Media};
 use crate::kube::proto;
 use crate::kube::request::RequestInfo;
+use crate::store::record::ObjectAsk;
 
 const MAPS: &str = "/api/v1/namespaces/a/configmaps";
+const MAP: &str = "/api/v1/namespaces/a/configmaps/m";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const BOTH: &str = "application/vnd.kubernetes.protobuf,application/json";
 
@@ -80,6 +82,15 @@ async fn listed(offline: &Offline, encoding: Encoding, version: &str, items: &[V
     told(knowledge, Subject::List(ask), list_of(encoding, version, items)).await;
 }
 
+/// The cloud has answered a GET.
+async fn got(offline: &Offline, encoding: Encoding, version: &str) {
+    let knowledge = offline.knowledge.as_ref().unwrap();
+    let key = names::object(&info(MAP), &media(encoding));
+    let types = crate::kube::object::TypeMeta { api_version: "v1".into(), kind: "ConfigMap".into() };
+    let object = crate::kube::object::from_item(encoding, &types, &item(encoding, version));
+    told(knowledge, Subject::Object(ObjectAsk { key, reader: Reader::default() }), object).await;
+}
+
 fn empty() -> Offline {
     offline(Arc::new(Memory::default()))
 }
@@ -114,7 +125,7 @@ async fn what_is_too_old_in_one_encoding_is_looked_for_in_the_other() {
         (&format!("{initial}150"), PROTOBUF, 503, "150 is newer than what this node knows, 100"),
         (&format!("{initial}250"), BOTH, 503, "250 is newer than what this node knows, 100"),
         (&format!("{initial}0"), PROTOBUF, 200, PROTOBUF),
-        (&format!("{initial}"), PROTOBUF, 200, PROTOBUF),
+        (initial, PROTOBUF, 200, PROTOBUF),
     ] {
         let answer = answered(&offline, &format!("{MAPS}?{query}"), accept).await;
         assert!(answer.0 == code && answer.1.contains(said), "{query} {accept}: {answer:?}");
@@ -194,4 +205,76 @@ async fn options_of_a_watch_are_refused_as_the_kube_apiserver_does() {
     let message =
         r#"ListOptions.meta.k8s.io "" is invalid: sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"#;
     assert_eq!(answer, (422, message.to_owned()));
+}
+
+#[tokio::test]
+async fn a_get_may_ask_for_a_version_at_least() {
+    let offline = empty();
+    listed(&offline, Encoding::Json, "200", &[item(Encoding::Json, "90")]).await;
+    let other = format!("{MAPS}/other");
+    for (target, query, code) in [
+        (MAP, "resourceVersion=0", 200),
+        (MAP, "resourceVersion=200", 200),
+        (MAP, "resourceVersion=201", 503),
+        (MAP, "resourceVersion=x", 500),
+        (MAP, "resourceVersion=-1", 500),
+        // A GET has no such options.
+        (MAP, "resourceVersionMatch=Exact&limit=x", 200),
+        (&other, "resourceVersion=200", 404),
+        (&other, "resourceVersion=201", 503),
+    ] {
+        let answer = answered(&offline, &format!("{target}?{query}"), "application/json").await;
+        assert_eq!(answer.0, code, "{target} {query}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_several_encodings_the_one_that_knows_more_recent_things_answers() {
+    use Encoding::{Json, Protobuf};
+    let there = |encoding| vec![item(encoding, "90")];
+    for (protobuf, json, answer) in [
+        (("100", there(Protobuf)), ("200", vec![]), (404, "not found")),
+        (("100", vec![]), ("200", there(Json)), (200, "application/json")),
+        (("200", there(Protobuf)), ("100", vec![]), (200, PROTOBUF)),
+        (("200", vec![]), ("100", there(Json)), (404, "not found")),
+        (("100", there(Protobuf)), ("200", there(Json)), (200, "application/json")),
+        (("200", there(Protobuf)), ("200", there(Json)), (200, PROTOBUF)),
+    ] {
+        let offline = empty();
+        listed(&offline, Protobuf, protobuf.0, &protobuf.1).await;
+        listed(&offline, Json, json.0, &json.1).await;
+        let said = answered(&offline, MAP, BOTH).await;
+        assert!(said.0 == answer.0 && said.1.contains(answer.1), "{} {}: {said:?}", protobuf.0, json.0);
+    }
+}
+
+#[tokio::test]
+async fn what_is_known_in_another_encoding_is_not_said_to_be_gone() {
+    let offline = empty();
+    listed(&offline, Encoding::Protobuf, "100", &[]).await;
+    assert_eq!(answered(&offline, MAP, PROTOBUF).await.0, 404);
+    got(&offline, Encoding::Json, "150").await;
+    let answer = answered(&offline, MAP, PROTOBUF).await;
+    assert!(answer.0 == 503 && answer.1.contains("knows configmaps m as application/json"), "{answer:?}");
+    listed(&offline, Encoding::Protobuf, "200", &[]).await;
+    assert_eq!(answered(&offline, MAP, PROTOBUF).await.0, 404, "it has gone since");
+}
+
+/// The cloud's own 404 has a time and no version.
+#[tokio::test]
+async fn what_has_come_back_since_the_cloud_said_404_is_there() {
+    let offline = empty();
+    let knowledge = offline.knowledge.as_ref().unwrap();
+    let moment = Duration::from_millis(3);
+    got(&offline, Encoding::Json, "150").await;
+    std::thread::sleep(moment);
+    knowledge.note_absent(&names::object(&info(MAP), &media(Encoding::Protobuf)));
+    knowledge.catch_up().await.unwrap();
+    assert_eq!(answered(&offline, MAP, PROTOBUF).await.0, 404);
+    assert_eq!(answered(&offline, MAP, BOTH).await.0, 404);
+    assert_eq!(answered(&offline, &format!("{MAP}?resourceVersion=100"), PROTOBUF).await.0, 503, "as of when, nobody knows");
+    std::thread::sleep(moment);
+    listed(&offline, Encoding::Json, "200", &[item(Encoding::Json, "190")]).await;
+    assert_eq!(answered(&offline, MAP, PROTOBUF).await.0, 503);
+    assert_eq!(answered(&offline, MAP, BOTH).await, (200, "application/json".to_owned()));
 }
