@@ -11,7 +11,7 @@ use std::collections::HashSet;
 
 use http::{Method, Uri};
 
-use super::selector::Selection;
+use super::selector::{FieldSelector, Selection};
 
 /// A request's meaning. Empty strings mean "not given", as in Kubernetes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,7 +45,8 @@ pub struct Query {
     pub limit: String,
     pub continue_token: String,
     pub allow_watch_bookmarks: bool,
-    pub send_initial_events: bool,
+    /// `None`: the client has not said it.
+    pub send_initial_events: Option<bool>,
     pub timeout_seconds: Option<u64>,
     pub follow: bool,
     /// Whether the answer is to be indented; `None`: that is not said.
@@ -166,12 +167,8 @@ fn refine_verb(info: &mut RequestInfo) {
 /// The name that a field selector pins with `metadata.name=`, if it is a valid
 /// path segment.
 pub fn exact_name(selector: &str) -> Option<String> {
-    let name = selector.split(',').find_map(|term| {
-        let term = term.trim();
-        let value = term.strip_prefix("metadata.name")?;
-        let value = value.strip_prefix("==").or_else(|| value.strip_prefix('='))?;
-        Some(value.trim())
-    })?;
+    let selector = FieldSelector::parse(selector).ok()?;
+    let name = selector.exactly("metadata.name")?;
     let valid = !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '%']);
     valid.then(|| name.to_owned())
 }
@@ -205,7 +202,7 @@ impl Query {
             "limit" => self.limit = value,
             "continue" => self.continue_token = value,
             "allowWatchBookmarks" => self.allow_watch_bookmarks = truthy(&value),
-            "sendInitialEvents" => self.send_initial_events = truthy(&value),
+            "sendInitialEvents" => self.send_initial_events = Some(truthy(&value)),
             "timeoutSeconds" => self.timeout_seconds = value.parse().ok(),
             "follow" => self.follow = truthy(&value),
             // As Go reads it (strconv.ParseBool).
@@ -217,6 +214,16 @@ impl Query {
             "timeout" => {}
             _ => self.other = true,
         }
+    }
+
+    /// Whether a watch begins with all there is and says where that ends.
+    pub fn wants_initial_events(&self) -> bool {
+        self.send_initial_events == Some(true)
+    }
+
+    /// Whether a watch goes on from a version that the client has.
+    pub fn goes_on(&self) -> bool {
+        !self.wants_initial_events() && !matches!(self.resource_version.as_str(), "" | "0")
     }
 }
 
@@ -277,10 +284,11 @@ impl RequestInfo {
     fn field_selector(&self) -> String {
         let selector = &self.query.field_selector;
         let by_path = self.verb == "watch" && !self.name.is_empty() && exact_name(selector).as_ref() != Some(&self.name);
+        let by_name = || FieldSelector::one("metadata.name", &self.name);
         match (by_path, selector.is_empty()) {
             (false, _) => selector.clone(),
-            (true, true) => format!("metadata.name={}", self.name),
-            (true, false) => format!("metadata.name={},{selector}", self.name),
+            (true, true) => by_name().to_string(),
+            (true, false) => format!("{},{selector}", by_name()),
         }
     }
 

@@ -33,6 +33,11 @@ impl Selection {
         Ok(Self { labels: LabelSelector::parse(labels)?, fields: FieldSelector::parse(fields)? })
     }
 
+    /// What has this value in this field.
+    pub fn of_field(field: &str, value: &str) -> Self {
+        Self { fields: FieldSelector::one(field, value), ..Self::default() }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }

@@ -207,8 +207,7 @@ fn wants_whole(context: &Context) -> bool {
 
 /// Whether a watch goes on from a version.
 pub(super) fn resumes(context: &Context) -> bool {
-    let query = &context.info.query;
-    !query.send_initial_events && !matches!(query.resource_version.as_str(), "" | "0")
+    context.info.query.goes_on()
 }
 
 /// Whether one of the hub's filters ever looks at the answer to such a request.

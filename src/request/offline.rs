@@ -11,6 +11,7 @@ mod document;
 mod fields;
 mod follow;
 mod kinds;
+mod newest;
 mod presented;
 mod table;
 mod token;

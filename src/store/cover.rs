@@ -40,9 +40,7 @@ impl Scope {
         if differs("metadata.name", name) || differs("metadata.namespace", namespace) {
             return None;
         }
-        let by_name = format!("metadata.name={name}");
-        let named = Selection::parse("", &by_name).ok()?;
-        Some(named.beyond(&selection).is_some())
+        Some(Selection::of_field("metadata.name", name).beyond(&selection).is_some())
     }
 }
 

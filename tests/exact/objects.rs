@@ -105,7 +105,17 @@ pub const RESOURCES: [Resource; 26] = [
         "widgets",
         "Widget",
         20,
-        &["metadata.namespace=c", "spec.color=red", "spec.color!=red,spec.count=1", "spec.count=", "spec.on=true", "spec.text=x"],
+        &[
+            "metadata.namespace=c",
+            "spec.color=red",
+            "spec.color!=red,spec.count=1",
+            r"spec.color=a\,b\=c",
+            r"spec.color!=a\,b\=c,spec.on=true",
+            "spec.color=a,b=c",
+            "spec.count=",
+            "spec.on=true",
+            "spec.text=x",
+        ],
     ),
     Resource {
         group: "/apis/example.com/v1",
@@ -134,6 +144,8 @@ pub const RESOURCES: [Resource; 26] = [
 ];
 
 pub const NAMESPACES: [&str; 3] = ["a", "b", "c"];
+/// Always there, and empty.
+pub const SIGNING_REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
 impl Resource {
@@ -288,7 +300,7 @@ fn object(resource: &Resource, random: &mut Random, number: usize) -> Value {
             "volumeName": random.of(&["", "volume"]),
         }}),
         "Widget" | "Gadget" => {
-            let mut spec = json!({"color": random.of(&["red", "blue"]), "text": text, "on": random.one_in(2)});
+            let mut spec = json!({"color": random.of(&["red", "blue", "a,b=c"]), "text": text, "on": random.one_in(2)});
             if random.one_in(2) {
                 spec["count"] = random.below(2).into();
                 spec["size"] =

@@ -44,7 +44,7 @@ pub const TABLE: &str =
     "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
 
 /// What was answered otherwise once: always asked.
-pub const FOUND: [&str; 19] = [
+pub const FOUND: [&str; 43] = [
     // The limit was not reached, and a token came all the same.
     "/api/v1/services?fieldSelector=spec.clusterIP%3DNone&limit=500",
     // From a collection that is selected already nobody sees what lies behind the last one.
@@ -70,6 +70,33 @@ pub const FOUND: [&str; 19] = [
     // Which of two faults is told.
     "/api/v1/nodes?fieldSelector=spec.podCIDR%3Dx&resourceVersion=x",
     "/api/v1/pods?labelSelector=app%3D%3D%3Dweb&resourceVersionMatch=Exact",
+    // A GET asks for a version at least; what is none gets 500.
+    "/api/v1/namespaces/a?resourceVersion=0",
+    "/api/v1/namespaces/a?resourceVersion=1",
+    "/api/v1/namespaces/a?resourceVersion=x",
+    "/api/v1/namespaces/a?resourceVersion=-1&resourceVersionMatch=Exact",
+    // What is escaped in the value of a field.
+    "/api/v1/namespaces/a/configmaps?fieldSelector=metadata.name%3Da%5C,b",
+    "/api/v1/namespaces/a/configmaps?fieldSelector=metadata.name!%3Da%5C,b%5C%5C",
+    "/api/v1/namespaces/a/configmaps?fieldSelector=metadata.name!%3Db%3Dc",
+    "/api/v1/namespaces/a/configmaps?fieldSelector=x,metadata.name%3D%3D%3Db",
+    "/api/v1/namespaces/a/configmaps?fieldSelector=metadata.name%3Db%5C",
+    "/api/v1/namespaces/a/configmaps?fieldSelector=metadata.name%3Db%5Cx",
+    "/api/v1/namespaces/a/configmaps?fieldSelector=%3D",
+    "/apis/certificates.k8s.io/v1/certificatesigningrequests?fieldSelector=spec.signerName%3Dx",
+    "/apis/certificates.k8s.io/v1/certificatesigningrequests?fieldSelector=spec.username%3Dx",
+    // Options that do not go together.
+    "/api/v1/namespaces/a/configmaps?sendInitialEvents=false",
+    "/api/v1/namespaces/a/configmaps?sendInitialEvents=true&resourceVersionMatch=Newer",
+    "/api/v1/namespaces/a/configmaps?watch=1&sendInitialEvents=true",
+    "/api/v1/namespaces/a/configmaps?watch=1&sendInitialEvents=&resourceVersion=0",
+    "/api/v1/namespaces/a/configmaps?watch=1&resourceVersionMatch=NotOlderThan",
+    "/api/v1/namespaces/a/configmaps?watch=1&resourceVersionMatch=Exact&resourceVersion=1",
+    "/api/v1/namespaces/a/configmaps?watch=1&resourceVersionMatch=NotOlderThan&sendInitialEvents=true&continue=x",
+    "/api/v1/namespaces/a/configmaps?watch=1&resourceVersion=x",
+    "/api/v1/namespaces/a/configmaps?watch=1&resourceVersion=x&fieldSelector=spec.x%3Dy",
+    "/api/v1/namespaces/a/configmaps?watch=1&resourceVersion=x&sendInitialEvents=true",
+    "/api/v1/namespaces/a/configmaps?watch=1&resourceVersion=0&resourceVersionMatch=NotOlderThan&sendInitialEvents=false&timeoutSeconds=1",
 ];
 
 /// Tables of what is always there, or never.
@@ -141,7 +168,7 @@ fn of_objects(random: &mut Random, version: u64, last: Option<&(Asked, Answer)>)
 }
 
 fn field_selector(resource: &Resource, random: &mut Random) -> String {
-    let own = random.of(resource.fields).replace('=', "%3D").replace(',', "%2C");
+    let own = random.of(resource.fields).replace('=', "%3D").replace(',', "%2C").replace('\\', "%5C");
     let (_, name) = resource.place(random.below(resource.count.max(1)));
     match random.below(4) {
         0 => format!("metadata.name%3D{name}"),

@@ -1,7 +1,7 @@
-//! `fieldSelector`: `spec.nodeName=edge-1,status.phase!=Failed`.
+//! `fieldSelector`: `spec.nodeName=edge-1,status.phase!=Failed`. Of a value `\`, `,` and `=` have a backslash before them.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use super::{BadSelector, beyond};
 use crate::kube::list::Encoding;
@@ -25,14 +25,25 @@ struct Term {
 impl FieldSelector {
     /// Reads the text; empty text selects everything. Which fields there are is another question ([`Fields`]).
     pub fn parse(text: &str) -> Result<Self, BadSelector> {
-        let terms = text.split(',').filter(|part| !part.is_empty()).map(|part| {
-            let term = term(part);
-            term.ok_or_else(|| BadSelector(format!("invalid selector: '{text}'; can't understand '{part}'")))
+        let mut parts = split_terms(text);
+        // Of several faults the first in this order is told.
+        parts.sort_unstable();
+        let terms = parts.into_iter().filter(|part| !part.is_empty()).map(|part| {
+            let (field, equal, value) =
+                split_term(part).ok_or_else(|| BadSelector(format!("invalid selector: '{text}'; can't understand '{part}'")))?;
+            Ok(Term { field: field.to_owned(), equal, value: unescape_value(value)? })
         });
         let mut terms = terms.collect::<Result<Vec<_>, _>>()?;
+        // A mere `=` asks for nothing.
+        terms.retain(|term| !(term.field.is_empty() && term.value.is_empty()));
         terms.sort();
         terms.dedup();
         Ok(Self(terms))
+    }
+
+    /// The one term `field=value`.
+    pub fn one(field: &str, value: &str) -> Self {
+        Self(vec![Term { field: field.to_owned(), equal: true, value: value.to_owned() }])
     }
 
     pub fn is_empty(&self) -> bool {
@@ -64,17 +75,43 @@ impl FieldSelector {
     }
 }
 
-fn term(part: &str) -> Option<Term> {
-    let split = |operator: &str| {
-        let mut pieces = part.split(operator);
-        let (field, value) = (pieces.next()?, pieces.next()?);
-        pieces.next().is_none().then_some((field, value))
+/// What stands between the commas; those with a backslash before them are data.
+fn split_terms(text: &str) -> Vec<&str> {
+    let mut escaped = false;
+    let ends = |letter| {
+        let ends = letter == ',' && !escaped;
+        escaped = letter == '\\' && !escaped;
+        ends
     };
-    let (equal, (field, value)) = match split("!=") {
-        Some(both) => (false, both),
-        None => (true, split("==").or_else(|| split("="))?),
-    };
-    Some(Term { field: field.to_owned(), equal, value: value.to_owned() })
+    text.split(ends).collect()
+}
+
+/// The field, whether it is to be equal, and the value as it is written. The first operator counts, for nothing is
+/// escaped before it.
+fn split_term(part: &str) -> Option<(&str, bool, &str)> {
+    let (before, after) = part.split_once('=')?;
+    Some(match before.strip_suffix('!') {
+        Some(field) => (field, false, after),
+        None => (before, true, after.strip_prefix('=').unwrap_or(after)),
+    })
+}
+
+fn unescape_value(value: &str) -> Result<String, BadSelector> {
+    let wrong = |what: String| Err(BadSelector(format!("invalid field selector: {what}")));
+    let mut unescaped = String::with_capacity(value.len());
+    let mut letters = value.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => match letters.next() {
+                Some(data @ ('\\' | ',' | '=')) => unescaped.push(data),
+                other => return wrong(format!("invalid escape sequence: \\{}", other.map_or_else(String::new, String::from))),
+            },
+            // Go says it as a number.
+            ',' | '=' => return wrong(format!("unescaped character in value: {}", u32::from(letter))),
+            _ => unescaped.push(letter),
+        }
+    }
+    Ok(unescaped)
 }
 
 /// In the one way in which selectors are compared.
@@ -82,7 +119,13 @@ impl fmt::Display for FieldSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, Term { field, equal, value }) in self.0.iter().enumerate() {
             let (comma, operator) = (if index > 0 { "," } else { "" }, if *equal { "=" } else { "!=" });
-            write!(f, "{comma}{field}{operator}{value}")?;
+            write!(f, "{comma}{field}{operator}")?;
+            for letter in value.chars() {
+                if matches!(letter, '\\' | ',' | '=') {
+                    f.write_char('\\')?;
+                }
+                f.write_char(letter)?;
+            }
         }
         Ok(())
     }

@@ -38,6 +38,48 @@ fn what_is_no_selector_is_refused() {
     }
 }
 
+/// The cases of `fields/selector_test.go` and what a kube-apiserver of 1.34.4 has answered.
+#[test]
+fn values_of_fields_are_escaped_as_the_kube_apiserver_has_them() {
+    for (text, canonical, terms) in [
+        ("x=a,y=b", "x=a,y=b", vec![("x", "a"), ("y", "b")]),
+        (",,x=a,", "x=a", vec![("x", "a")]),
+        (r"x=a\,b", r"x=a\,b", vec![("x", "a,b")]),
+        (r"x==a\=b", r"x=a\=b", vec![("x", "a=b")]),
+        (r"x=a\\,y=b", r"x=a\\,y=b", vec![("x", r"a\"), ("y", "b")]),
+        (r"x=\\\,\=", r"x=\\\,\=", vec![("x", r"\,=")]),
+        ("x= a ", "x= a ", vec![("x", " a ")]),
+        ("x=\u{e4}\\,\u{1f600}", "x=\u{e4}\\,\u{1f600}", vec![("x", "\u{e4},\u{1f600}")]),
+        (r"a\,b=c", r"a\,b=c", vec![(r"a\,b", "c")]),
+        ("x!=a", "x!=a", vec![]),
+        (r"x!=a\=b", r"x!=a\=b", vec![]),
+        ("x=", "x=", vec![("x", "")]),
+        ("=x", "=x", vec![("", "x")]),
+        // It asks for nothing.
+        ("=,!=,==", "", vec![]),
+    ] {
+        let selector = FieldSelector::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(selector.to_string(), canonical, "{text}");
+        assert_eq!(FieldSelector::parse(canonical), Ok(selector.clone()), "{canonical} is read as it was written");
+        for (field, value) in terms {
+            assert_eq!(selector.exactly(field), Some(value), "{text}");
+        }
+    }
+    for (text, said) in [
+        ("a", "invalid selector: 'a'; can't understand 'a'"),
+        ("a,metadata.name", "invalid selector: 'a,metadata.name'; can't understand 'a'"),
+        ("metadata.name!=b=c", "invalid field selector: unescaped character in value: 61"),
+        ("metadata.name===b", "invalid field selector: unescaped character in value: 61"),
+        ("a!==b", "invalid field selector: unescaped character in value: 61"),
+        (r"metadata.name=b\", r"invalid field selector: invalid escape sequence: \"),
+        (r"metadata.name=b\x", r"invalid field selector: invalid escape sequence: \x"),
+        // Of several faults that of the least term.
+        ("x,metadata.name=b=c", "invalid field selector: unescaped character in value: 61"),
+    ] {
+        assert_eq!(FieldSelector::parse(text), Err(BadSelector(said.to_owned())), "{text}");
+    }
+}
+
 #[test]
 fn labels_are_judged_as_the_kube_apiserver_does() {
     let item = br#"{"metadata":{"name":"p","labels":{"a":"b","n":"7","empty":"","x/y":"z"}}}"#;

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::mpsc;
 
 use super::fields::fields;
+use super::newest::{self, Shown, newest};
 use super::presented::{Cursor, Form, Measured, Presented, checked};
 use super::table::table;
 use super::window::{self, Window};
@@ -17,12 +18,13 @@ use super::{Offline, document, kinds};
 use crate::kube::list::{self, Encoding, Envelope};
 use crate::kube::media::{self, Media};
 use crate::kube::object::{self, TypeMeta};
+use crate::kube::request::RequestInfo;
 use crate::kube::selector::{Fields, Selection};
 use crate::kube::{metadata, table as tables};
 use crate::request::context::{Body, BodyError, Caller, Context, Refusal, Response, Whose, freshness, full};
 use crate::request::filter::{By, Chain, FilterError};
 use crate::request::names;
-use crate::store::{Found, Knowledge, ListView, StoreError};
+use crate::store::{Found, Knowledge, ListView, ObjectRecord, StoreError};
 
 fn unfiltered(error: &FilterError) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, format!("filter: {error}"))
@@ -49,33 +51,74 @@ pub(super) fn offered(knowledge: &Knowledge, context: &Context, chain: Option<&C
 
 pub(super) async fn get(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
     let info = &context.info;
+    let asked = window::version(&info.query)?;
     let chain = offline.filters.chain(context).await?;
-    let mut absent = None;
-    for (media, form) in &offered(knowledge, context, chain.as_ref()) {
-        match knowledge.object_here(&names::object(info, media))? {
-            Found::Object { record, item } => {
-                let types = TypeMeta { api_version: record.api_version, kind: record.kind };
-                let item = form.of(chain.as_ref(), media.encoding, &types, item).map_err(|error| unfiltered(&error))?;
-                let item = item.ok_or_else(|| Refusal::no_such(info).known_at(record.at))?;
-                let item = form.first(item).map_err(|error| unfiltered(&error.into()))?;
-                let mut body = object::from_item(media.encoding, &form.types(types), &item);
-                if media.encoding == Encoding::Json {
-                    body.push(b'\n');
-                }
-                let mut response = Response::new(full(body));
-                content_type(&mut response, media, false);
-                freshness(&mut response, context, record.at);
-                return Ok(response);
-            }
-            Found::Absent { at } => absent = absent.max(Some(at)),
-            Found::Lacking(view) => absent = absent.max(Some(checked(knowledge, *view).await?.header.updated)),
-            Found::Unknown => {}
+    let offered = offered(knowledge, context, chain.as_ref());
+    let Some((shown, found)) = newest(knowledge, info, &offered)? else {
+        let copy = document::serve_filtered(knowledge, context, chain);
+        return copy.map_err(|refusal| refusal.unwrap_or_else(|| unknown(knowledge, context)));
+    };
+    is_as_new(info, asked, &found)?;
+    match found {
+        Found::Object { record, item } => object(context, chain.as_ref(), shown, (record, item)),
+        absent => Err(why_absent(knowledge, info, absent).await?),
+    }
+}
+
+/// Whether what is known of the object is not older than the version that is asked for.
+fn is_as_new(info: &RequestInfo, asked: u64, found: &Found) -> Result<(), Refusal> {
+    match newest::version(found) {
+        Some(known) => window::at_least(asked, known),
+        None if asked == 0 => Ok(()),
+        None => Err(Refusal::unavailable(format!(
+            "the link to the cloud is down, and this node does not know whether {} {} was there at resourceVersion {asked}",
+            info.resource, info.name
+        ))),
+    }
+}
+
+fn object(
+    context: &Context,
+    chain: Option<&Chain>,
+    (media, form): &Shown,
+    (record, item): (ObjectRecord, Vec<u8>),
+) -> Result<Response, Refusal> {
+    let types = TypeMeta { api_version: record.api_version, kind: record.kind };
+    let item = form.of(chain, media.encoding, &types, item).map_err(|error| unfiltered(&error))?;
+    let item = item.ok_or_else(|| Refusal::no_such(&context.info).known_at(record.at))?;
+    let item = form.first(item).map_err(|error| unfiltered(&error.into()))?;
+    let mut body = object::from_item(media.encoding, &form.types(types), &item);
+    if media.encoding == Encoding::Json {
+        body.push(b'\n');
+    }
+    let mut response = Response::new(full(body));
+    content_type(&mut response, media, false);
+    freshness(&mut response, context, record.at);
+    Ok(response)
+}
+
+/// 404, if that is the last that is known of the object and not damage that hides it.
+async fn why_absent(knowledge: &Arc<Knowledge>, info: &RequestInfo, absent: Found) -> Result<Refusal, StoreError> {
+    let (absent, at) = match absent {
+        Found::Lacking(view) => {
+            let view = checked(knowledge, *view).await?;
+            let at = view.header.updated;
+            (Found::Lacking(Box::new(view)), at)
         }
-    }
-    if let Some(at) = absent {
-        return Err(Refusal::no_such(info).known_at(at));
-    }
-    document::serve_filtered(knowledge, context, chain).map_err(|refusal| refusal.unwrap_or_else(|| unknown(knowledge, context)))
+        Found::Absent { at } => (absent, at),
+        other => (other, 0),
+    };
+    let elsewhere = newest::elsewhere(knowledge, info, &absent)?;
+    Ok(elsewhere.map_or_else(|| Refusal::no_such(info).known_at(at), |encoding| known_as(info, encoding)))
+}
+
+fn known_as(info: &RequestInfo, encoding: Encoding) -> Refusal {
+    Refusal::unavailable(format!(
+        "the link to the cloud is down, and this node knows {} {} as {}, not in the representation that is asked for",
+        info.resource,
+        info.name,
+        Media { encoding, form: media::Form::Full }.content_type(false)
+    ))
 }
 
 /// Why there is no answer.
@@ -96,13 +139,9 @@ pub(super) fn unknown(knowledge: &Knowledge, context: &Context) -> Refusal {
         }
     });
     let what = format!("{} {}", info.resource, info.name);
-    Refusal::unavailable(match known {
-        Some(encoding) => format!(
-            "the link to the cloud is down, and this node knows {what} as {}, not in the representation that is asked for",
-            Media { encoding, form: media::Form::Full }.content_type(false)
-        ),
-        None => format!("the link to the cloud is down, and this node does not know {what} in this scope and representation"),
-    })
+    let message =
+        || format!("the link to the cloud is down, and this node does not know {what} in this scope and representation");
+    known.map_or_else(|| Refusal::unavailable(message()), |encoding| known_as(info, encoding))
 }
 
 pub(super) fn content_type(response: &mut Response, media: &Media, watch: bool) {
@@ -120,16 +159,24 @@ pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context:
     let chain = offline.filters.chain(context).await?;
     let gone = knowledge.gone_here();
     let asks_for_items = !info.query.other;
+    let mut refused = None;
     for (media, form) in offered(knowledge, context, chain.as_ref()).into_iter().filter(|_| asks_for_items) {
         let allowed = |version| window.allows(version).is_ok();
         if let Some(mut view) = knowledge.covering(&names::scope(info, &media), &fields, allowed, window.limit.is_some())? {
-            window.allows(view.header.version_number()).map_err(|refusal| refusal.known_at(view.header.updated))?;
+            if let Err(refusal) = window.allows(view.header.version_number()) {
+                // Another representation may be of the state that is asked for.
+                refused.get_or_insert(refusal.known_at(view.header.updated));
+                continue;
+            }
             is_safe(context, &view)?;
             view.header.kind = kinds::list_kind(knowledge, info, &view.header).await;
             let view = with_local(knowledge, view).await?;
             offline.filters.told(context, chain.as_ref(), told_by(&view, gone));
             return items(knowledge, context, &media, Presented { view, chain, form }, (&window, &selection)).await;
         }
+    }
+    if let Some(refusal) = refused {
+        return Err(refusal);
     }
     is_selectable(&fields, &selection)?;
     offline.filters.told(context, chain.as_ref(), By::Cloud);
@@ -200,7 +247,7 @@ fn looked_among(view: &ListView, window: &Window, selection: &Selection) -> Sele
     let fields = &selection.fields;
     let node = fields.exactly("spec.nodeName").or_else(|| fields.exactly("spec.host"));
     match node.filter(|_| is_pods && window.is_of_newest()) {
-        Some(node) => Selection::parse("", &format!("spec.nodeName={node}")).unwrap_or_default(),
+        Some(node) => Selection::of_field("spec.nodeName", node),
         None => Selection::default(),
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::Mutex;
 use std::sync::mpsc;
 
+mod versions;
+
 use super::*;
 use crate::request::filter::Hub;
 use crate::request::names;

@@ -21,11 +21,12 @@ use super::answer::{channel_body, content_type, is_safe, is_selectable, offered,
 use super::fields::fields;
 use super::follow::{Follow, Overtaken, Subject, Way};
 use super::presented::{Cursor, Form, Presented};
-use super::{Offline, kinds};
+use super::{Offline, kinds, window};
 use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
 use crate::kube::media::Media;
 use crate::kube::object::{self, TypeMeta};
+use crate::kube::request::Query;
 use crate::kube::selector::Fields;
 use crate::kube::watch::{self, EventType};
 use crate::request::context::{BodyError, Caller, Context, Refusal, Response, freshness};
@@ -33,7 +34,7 @@ use crate::request::filter::{By, Chain, Note, OUTDATED, OVERTAKEN};
 use crate::request::names;
 use crate::runtime::drain::Ending;
 use crate::state::link::Link;
-use crate::store::{Knowledge, ListView, StoreError};
+use crate::store::{Knowledge, ListView};
 
 const BOOKMARKS: Duration = Duration::from_secs(60);
 /// Watches end over this time after the link's return, not all at once.
@@ -61,6 +62,14 @@ struct Watcher {
     note: Note,
 }
 
+/// Where the client begins.
+enum Start {
+    /// With all there is, of this version at least; with `bookmark` it is told where that ends.
+    All { at_least: u64, bookmark: bool },
+    /// Behind this version; 0: wherever the node stands.
+    Behind(u64),
+}
+
 /// What comes first.
 enum Initial {
     Nothing,
@@ -76,22 +85,24 @@ enum Initial {
 pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
     let info = &context.info;
     let selection = selection(context)?;
+    window::is_allowed(&info.query)?;
     if context.layout == Layout::Yaml {
         let message = "a watch is answered in application/json or application/vnd.kubernetes.protobuf";
         return Err(Refusal::not_acceptable(message));
     }
     let fields = fields(knowledge, info, &selection).await;
+    let start = Start::of(&info.query).or_else(|refusal| is_selectable(&fields, &selection).and(Err(refusal)))?;
     let chain = offline.filters.chain(context).await?;
     let gone = knowledge.gone_here();
     offline.filters.may_resume(context, chain.as_ref(), By::Node { gone })?;
-    let Some((media, form, subject, view)) = found(knowledge, context, chain.as_ref(), &fields)? else {
+    let Some((media, form, subject, view)) = found(knowledge, context, chain.as_ref(), (&fields, &start))? else {
         is_selectable(&fields, &selection)?;
         return Err(unknown(knowledge, context));
     };
     is_safe(context, &view)?;
     if matches!(context.caller, Caller::Node) && view.header.scope == names::scope(info, &media) {
         // Its client may have been told of what the node does not have any more.
-        knowledge.note_missed(&view.header.scope, version(context));
+        knowledge.note_missed(&view.header.scope, start.version());
     }
     let mut follow = Follow::begin(knowledge, &subject);
     let view = with_local(knowledge, view).await?;
@@ -99,7 +110,7 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
     // A bookmark has to say it.
     let kind = kinds::item_kind(knowledge, info, &header).await.ok_or_else(|| unknown(knowledge, context))?;
     let types = TypeMeta { api_version: header.api_version.clone(), kind };
-    let initial = match initial(context, Presented { view, chain: chain.clone(), form: form.clone() }) {
+    let initial = match initial(&start, Presented { view, chain: chain.clone(), form: form.clone() }) {
         Initial::Items { shown, bookmark } => {
             let shown = shown.measure(knowledge, Cursor::ALL).await?.shown;
             offline.filters.told(context, chain.as_ref(), told_by(&shown.view, gone));
@@ -111,10 +122,6 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
         other => other,
     };
     let (sender, receiver) = mpsc::channel(4);
-    let seconds = info
-        .query
-        .timeout_seconds
-        .unwrap_or(offline.min_request_timeout + context.id * 7919 % offline.min_request_timeout.max(1));
     let watcher = Watcher {
         knowledge: knowledge.clone(),
         sender,
@@ -123,9 +130,9 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
         form,
         begun: false,
         initial,
-        bookmarks: info.query.allow_watch_bookmarks && version(context) <= header.version_number(),
+        bookmarks: info.query.allow_watch_bookmarks && start.version() <= header.version_number(),
         version: header.resource_version.clone(),
-        until: Instant::now() + Duration::from_secs(seconds),
+        until: Instant::now() + lasts(offline, context),
         jitter: Duration::from_millis(context.id * 7919 % RETURN),
         link: offline.link.clone(),
         note: offline.filters.note(context, chain.as_ref()),
@@ -140,6 +147,13 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
     Ok(response)
 }
 
+/// How long the watch stays open at most.
+fn lasts(offline: &Offline, context: &Context) -> Duration {
+    let least = offline.min_request_timeout;
+    let asked = context.info.query.timeout_seconds.filter(|seconds| *seconds > 0);
+    Duration::from_secs(asked.unwrap_or(least + context.id * 7919 % least.max(1)))
+}
+
 /// What is watched, in which representation, and what is known of it.
 type Watched = (Media, Form, Subject, ListView);
 
@@ -147,35 +161,57 @@ fn found(
     knowledge: &Knowledge,
     context: &Context,
     chain: Option<&Chain>,
-    fields: &Fields,
-) -> Result<Option<Watched>, StoreError> {
+    (fields, start): (&Fields, &Start),
+) -> Result<Option<Watched>, Refusal> {
     if context.info.query.other {
         return Ok(None);
     }
+    let mut refused = None;
     for (media, form) in offered(knowledge, context, chain) {
         let scope = names::scope(&context.info, &media);
-        let subject = Subject { scope, fields: fields.clone(), version: version(context) };
-        if let Some(view) = subject.view(knowledge)? {
-            return Ok(Some((media, form, subject, view)));
+        let subject = Subject { scope, fields: fields.clone(), version: start.version() };
+        let Some(view) = subject.view(knowledge)? else { continue };
+        match start.allows(view.header.version_number()) {
+            Ok(()) => return Ok(Some((media, form, subject, view))),
+            // Another representation may be newer.
+            Err(refusal) => _ = refused.get_or_insert(refusal),
         }
     }
-    Ok(None)
+    refused.map_or(Ok(None), Err)
 }
 
-fn version(context: &Context) -> u64 {
-    context.info.query.resource_version.parse().unwrap_or(0)
-}
-
-fn initial(context: &Context, shown: Presented) -> Initial {
-    let query = &context.info.query;
-    let shown = Box::new(shown);
-    if query.send_initial_events {
-        return Initial::Items { shown, bookmark: query.allow_watch_bookmarks };
+fn initial(start: &Start, shown: Presented) -> Initial {
+    match *start {
+        Start::All { bookmark, .. } => Initial::Items { shown: Box::new(shown), bookmark },
+        Start::Behind(version) if (1..shown.view.header.version_number()).contains(&version) => Initial::Expired,
+        Start::Behind(_) => Initial::Nothing,
     }
-    match version(context) {
-        0 => Initial::Items { shown, bookmark: false },
-        asked if asked < shown.view.header.version_number() => Initial::Expired,
-        _ => Initial::Nothing,
+}
+
+impl Start {
+    fn of(query: &Query) -> Result<Self, Refusal> {
+        let version = window::version(query)?;
+        Ok(match query.send_initial_events {
+            Some(true) => Self::All { at_least: version, bookmark: query.allow_watch_bookmarks },
+            None if version == 0 => Self::All { at_least: 0, bookmark: false },
+            _ => Self::Behind(version),
+        })
+    }
+
+    /// What the client has; 0: nothing.
+    fn version(&self) -> u64 {
+        match self {
+            Self::All { .. } => 0,
+            Self::Behind(version) => *version,
+        }
+    }
+
+    /// Whether it may begin with the state that is known. Who goes on from a newer one is held until the link is back.
+    fn allows(&self, known: u64) -> Result<(), Refusal> {
+        match self {
+            Self::All { at_least, .. } => window::at_least(*at_least, known),
+            Self::Behind(_) => Ok(()),
+        }
     }
 }
 

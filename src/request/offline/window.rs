@@ -47,7 +47,7 @@ impl Window {
         let query = &info.query;
         let limit = match query.limit.as_str() {
             "" => 0,
-            limit => limit.parse::<i64>().map_err(|_| invalid("limit", limit))?,
+            limit => limit.parse::<i64>().map_err(|_| Refusal::bad_request(invalid("limit", limit)))?,
         };
         let limit = u64::try_from(limit).ok().filter(|limit| *limit > 0);
         if !query.continue_token.is_empty() {
@@ -58,7 +58,7 @@ impl Window {
             "0" if is_in_memory(&info.resource) => return Ok(Self { version: Version::Any, after: None, limit: None }),
             "" | "0" => Version::Any,
             asked => {
-                let version = asked.parse().map_err(|_| invalid("resourceVersion", asked))?;
+                let version = number(asked).ok_or_else(|| Refusal::bad_request(invalid("resourceVersion", asked)))?;
                 let exactly =
                     query.resource_version_match == "Exact" || (query.resource_version_match.is_empty() && limit.is_some());
                 if exactly { Version::Exactly(version) } else { Version::AtLeast(version) }
@@ -96,14 +96,35 @@ impl Window {
             Version::Continued(begun) if begun < known => expired(format!(
                 "The provided continue parameter is too old to display a consistent list result: {begun} ({known})"
             )),
-            Version::AtLeast(asked) | Version::Exactly(asked) | Version::Continued(asked) if asked > known => {
-                Err(Refusal::unavailable(format!(
-                    "the link to the cloud is down: resourceVersion {asked} is newer than what this node knows, {known}"
-                )))
-            }
-            _ => Ok(()),
+            Version::AtLeast(asked) | Version::Exactly(asked) | Version::Continued(asked) => at_least(asked, known),
+            Version::Any => Ok(()),
         }
     }
+}
+
+/// Whether what is known is not older than what is asked for.
+pub(super) fn at_least(asked: u64, known: u64) -> Result<(), Refusal> {
+    if asked <= known {
+        return Ok(());
+    }
+    let message = format!("the link to the cloud is down: resourceVersion {asked} is newer than what this node knows, {known}");
+    Err(Refusal::unavailable(message))
+}
+
+/// The version that a GET or a WATCH names, 0 for any. What is none gets 500 from a kube-apiserver, not 400 as in a LIST:
+/// the fault comes out of its storage, and nobody there makes an answer of it.
+pub(super) fn version(query: &Query) -> Result<u64, Refusal> {
+    let asked = query.resource_version.as_str();
+    if asked.is_empty() {
+        return Ok(0);
+    }
+    let refusal = || Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "", Whose::Client, invalid("resourceVersion", asked));
+    number(asked).ok_or_else(refusal)
+}
+
+/// As Go reads it: without a sign.
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|_| !text.starts_with('+'))
 }
 
 /// Whether the kube-apiserver answers from memory, not from etcd.
@@ -120,30 +141,56 @@ pub(super) fn token(resource: &str, version: u64, last: &[u8]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a plain struct"))
 }
 
-fn invalid(field: &str, value: &str) -> Refusal {
-    Refusal::bad_request(format!("{field}: Invalid value: {value:?}"))
+fn invalid(field: &str, value: &str) -> String {
+    format!("{field}: Invalid value: {value:?}")
 }
 
-/// Refuses combinations of options as the kube-apiserver does.
+/// Refuses combinations of options as the kube-apiserver does, all that is wrong with them at once.
 pub(super) fn is_allowed(query: &Query) -> Result<(), Refusal> {
-    let wrong = match query.resource_version_match.as_str() {
-        "" => None,
-        _ if query.resource_version.is_empty() => {
-            Some("Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided".to_owned())
-        }
-        _ if !query.continue_token.is_empty() => {
-            Some("Forbidden: resourceVersionMatch is forbidden when continue is provided".to_owned())
-        }
-        "Exact" if query.resource_version == "0" => {
-            Some(r#"Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0""#.to_owned())
-        }
-        "Exact" | "NotOlderThan" => None,
-        other => Some(format!(r#"Unsupported value: {other:?}: supported values: "Exact", "NotOlderThan", """#)),
+    let wrong = if query.watch { wrong_for_watch(query) } else { wrong_for_list(query) };
+    let wrong: Vec<String> = wrong.into_iter().filter_map(|(is_so, what)| is_so.then_some(what)).collect();
+    let wrong = match wrong.as_slice() {
+        [] => return Ok(()),
+        [one] => one.clone(),
+        several => format!("[{}]", several.join(", ")),
     };
-    wrong.map_or(Ok(()), |wrong| {
-        let message = format!("ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: {wrong}");
-        Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", Whose::Client, message))
-    })
+    let message = format!("ListOptions.meta.k8s.io \"\" is invalid: {wrong}");
+    Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", Whose::Client, message))
+}
+
+/// Whether each of the faults is there.
+type Faults = Vec<(bool, String)>;
+
+fn wrong_for_list(query: &Query) -> Faults {
+    let wanted = query.resource_version_match.as_str();
+    let (given, exact) = (!wanted.is_empty(), wanted == "Exact");
+    vec![
+        (given && query.resource_version.is_empty(), of_match("is forbidden unless resourceVersion is provided")),
+        (given && !query.continue_token.is_empty(), of_match("is forbidden when continue is provided")),
+        (given && !exact && wanted != "NotOlderThan", unsupported(wanted, r#""Exact", "NotOlderThan", """#)),
+        (exact && query.resource_version == "0", of_match(r#""exact" is forbidden for resourceVersion "0""#)),
+        (query.send_initial_events.is_some(), "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list".to_owned()),
+    ]
+}
+
+fn wrong_for_watch(query: &Query) -> Faults {
+    let wanted = query.resource_version_match.as_str();
+    let (given, initial) = (!wanted.is_empty(), query.send_initial_events.is_some());
+    let requires = "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+    vec![
+        (initial && wanted != "NotOlderThan", requires.to_owned()),
+        (given && !initial, of_match("is forbidden for watch unless sendInitialEvents is provided")),
+        (given && wanted != "NotOlderThan", unsupported(wanted, r#""NotOlderThan""#)),
+        (given && !query.continue_token.is_empty(), of_match("is forbidden when continue is provided")),
+    ]
+}
+
+fn of_match(what: &str) -> String {
+    format!("resourceVersionMatch: Forbidden: resourceVersionMatch {what}")
+}
+
+fn unsupported(wanted: &str, supported: &str) -> String {
+    format!("resourceVersionMatch: Unsupported value: {wanted:?}: supported values: {supported}")
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ async fn object(
 fn beginning(remote: &Remote, context: &Context, chain: &Chain, encoding: Encoding) -> Beginning {
     let (info, query) = (&context.info, &context.info.query);
     let whole = context.accepts.iter().all(|media| media.form == Form::Full) && !query.other;
-    let goes_on = !query.send_initial_events && !matches!(query.resource_version.as_str(), "" | "0");
+    let (goes_on, initial_events) = (query.goes_on(), query.wants_initial_events());
     // By the store's words for whole objects: a Table of the same collection shows and hides the same.
     let source = remote.knowledge.clone().map(|knowledge| Source {
         knowledge,
@@ -109,6 +109,6 @@ fn beginning(remote: &Remote, context: &Context, chain: &Chain, encoding: Encodi
     let seen = query.resource_version.parse().unwrap_or(0);
     let shown = earlier.map(|source| source.shown(chain.clone(), seen).boxed());
     // Where all there is comes first without a sign of its end, it is never known what the client has been told.
-    let source = source.filter(|_| whole && (goes_on || query.send_initial_events));
-    Beginning { shown, source, resource_version: query.resource_version.clone(), initial_events: query.send_initial_events }
+    let source = source.filter(|_| whole && (goes_on || initial_events));
+    Beginning { shown, source, resource_version: query.resource_version.clone(), initial_events }
 }

@@ -144,7 +144,7 @@ fn resource_subject(knowledge: &Knowledge, context: &Context, status: StatusCode
         "watch" if status == StatusCode::OK => Some(Subject::Watch(WatchAsk {
             scope: scope(),
             resource_version: info.query.resource_version.clone(),
-            send_initial_events: info.query.send_initial_events,
+            send_initial_events: info.query.wants_initial_events(),
             reader,
         })),
         _ => None,
