@@ -97,7 +97,7 @@ async fn who_starts_cold_offline_finds_the_api() {
     assert_eq!(moved.status, 301);
     assert_eq!(get(&client, moved.header("location"), &[("accept", JSON)]).await.status, 200, "{}", moved.header("location"));
     let never = get(&client, "/openapi/v3/api/v1", &[("accept", "application/x-never")]).await;
-    assert_eq!(never.status, 503, "{}", never.text());
+    assert_eq!(never.status, 406, "{}", never.text());
     let stranger = hub.pod("stranger", Alpn::H2).await.unwrap();
     assert_eq!(get(&stranger, "/api", &[("accept", JSON)]).await.status, 401);
     let resources = kubectl(&lab, &hub, &["api-resources"]);
