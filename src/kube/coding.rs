@@ -15,9 +15,10 @@ impl Codings {
     pub fn of<'a>(fields: impl Iterator<Item = &'a str>) -> Self {
         let (mut gzip, mut identity, mut others) = (None, None, None);
         for (coding, taken) in fields.flat_map(|field| field.split(',')).filter_map(taken) {
-            let known = match coding.to_ascii_lowercase().as_str() {
-                "gzip" | "x-gzip" => &mut gzip,
-                "identity" => &mut identity,
+            let is = |name| coding.eq_ignore_ascii_case(name);
+            let known = match coding {
+                _ if is("gzip") || is("x-gzip") => &mut gzip,
+                _ if is("identity") => &mut identity,
                 "*" => &mut others,
                 _ => continue,
             };

@@ -3,6 +3,8 @@
 //! Pure. An unparsable `Accept` is treated as `*/*`, as the kube-apiserver treats an
 //! empty one.
 
+use std::borrow::Cow;
+
 use super::list::Encoding;
 
 /// How an object is presented: `as=Table`, `as=PartialObjectMetadata(List)` or whole.
@@ -55,8 +57,9 @@ pub fn accepted(accept: Option<&str>) -> Vec<Media> {
 }
 
 /// The clauses of an `Accept` header, best first, as [`clause`] writes them; without what is refused by `q=0`.
-pub(super) fn liked(accept: &str) -> Vec<String> {
-    let mut clauses: Vec<(f32, String)> = accept.split(',').filter_map(clause).filter(|(quality, _)| *quality > 0.0).collect();
+pub(super) fn liked(accept: &str) -> Vec<Cow<'_, str>> {
+    let mut clauses: Vec<(f32, Cow<'_, str>)> =
+        accept.split(',').filter_map(clause).filter(|(quality, _)| *quality > 0.0).collect();
     let is_wildcard = |wanted: &str| matches!(wanted.split(';').next(), Some("*/*" | "application/*"));
     clauses.sort_by(|(q, one), (other_q, other)| other_q.total_cmp(q).then(is_wildcard(one).cmp(&is_wildcard(other))));
     clauses.into_iter().map(|(_, wanted)| wanted).collect()
@@ -77,14 +80,19 @@ pub fn negotiated<'a>(accept: &str, there: &[&'a str]) -> Option<&'a str> {
     {
         return Some(only);
     }
-    liked(accept).iter().find_map(|wanted| match wanted.as_str() {
+    liked(accept).iter().find_map(|wanted| match &**wanted {
         "*/*" | "application/*" => there.iter().find(|kind| **kind == "application/json").or(there.first()).copied(),
         wanted => there.iter().find(|kind| is_same(kind, wanted)).copied(),
     })
 }
 
 /// Quality and type of a clause, its parameters in order.
-fn clause(text: &str) -> Option<(f32, String)> {
+fn clause(text: &str) -> Option<(f32, Cow<'_, str>)> {
+    let text = text.trim();
+    // Most are a type and nothing else, and every request has some.
+    if !text.is_empty() && !text.contains([';', '@']) {
+        return Some((1.0, Cow::Borrowed(text)));
+    }
     let mut parts = text.split(';').map(str::trim);
     // The older name of the same.
     let kind = parts.next().filter(|kind| !kind.is_empty())?.replace('@', ".");
@@ -96,7 +104,7 @@ fn clause(text: &str) -> Option<(f32, String)> {
         }
     }
     parameters.sort_unstable();
-    Some((quality, [vec![&*kind], parameters].concat().join(";")))
+    Some((quality, Cow::Owned([vec![&*kind], parameters].concat().join(";"))))
 }
 
 fn is_same(kind: &str, wanted: &str) -> bool {

@@ -300,12 +300,13 @@ impl Filters {
     /// Notes that the client of a list, or of a watch that begins anew, is told what there is, under what and by whom.
     /// A list is told under what its first page is; one of which a later page is told under something else is nobody's.
     pub(super) fn told(self: &Arc<Self>, context: &Context, chain: Option<&Chain>, by: By) {
-        let (query, note) = (&context.info.query, self.note(context, chain));
+        // Made for these alone: each request comes by here.
+        let note = || self.note(context, chain);
         match context.info.verb.as_str() {
-            "list" if query.continue_token.is_empty() => note.told(by),
-            "list" => note.went_on(by),
-            "watch" if !resumes(context) => note.told(by),
-            _ if matches!(by, By::Node { .. }) => note.told(by),
+            "list" if context.info.query.continue_token.is_empty() => note().told(by),
+            "list" => note().went_on(by),
+            "watch" if !resumes(context) => note().told(by),
+            _ if matches!(by, By::Node { .. }) => note().told(by),
             _ => {}
         }
     }

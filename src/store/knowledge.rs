@@ -254,6 +254,11 @@ impl Knowledge {
         self.catalogue().headers.get(&scope.key()).cloned()
     }
 
+    /// As of which version a scope is known.
+    pub(super) fn version(&self, scope: &Scope) -> Option<u64> {
+        self.catalogue().headers.get(&scope.key()).map(Header::version_number)
+    }
+
     /// Replaces the catalogue's head; the row is the caller's to queue.
     pub(super) fn set_header(&self, header: Header) -> Op {
         let key = header.scope.key();

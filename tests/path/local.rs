@@ -204,9 +204,12 @@ async fn an_event_is_shown_after_the_hub_was_killed() {
     let (mut rig, pod, _, version) = rig().await;
     assert_eq!(post(&pod, "a-local", "p").await, 201);
     let shown = format!("{EVENTS}?labelSelector=about%3Dp");
+    let file = rig.hub.folder().join("root/told");
+    let kept = || std::fs::metadata(&file).map_or(0, |file| file.len());
+    let before = kept();
     assert_eq!(names(&pod, &shown).await, ["a-local", "m-online"]);
-    // Of the last second before kill -9 that is not promised.
-    tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+    // It takes a second at most; the Event has made durable what was remembered before it.
+    eventually("who was told is written", SECONDS(10), async || Ok(kept() > before)).await.unwrap();
     rig.hub.kill();
     rig.hub.run().await.unwrap();
     rig.link_is(0.0).await;

@@ -7,20 +7,14 @@ use crate::kube::json::write_string;
 use crate::kube::proto::{write_bytes, write_number};
 
 pub(super) fn json(of: Type, record: &Record) -> Vec<u8> {
-    let mut out = b"{".to_vec();
-    for member in of {
-        let value = record.get(member.key);
-        if !is_shown(member, value) {
-            continue;
-        }
-        if out.len() > 1 {
-            out.push(b',');
-        }
-        write_string(&mut out, member.json);
+    let mut out = Vec::new();
+    let members = of.iter().map(|member| (member, record.get(member.key)));
+    let shown = members.filter(|(member, value)| is_shown(member, *value));
+    series(&mut out, *b"{}", shown, |out, (member, value)| {
+        write_string(out, member.json);
         out.push(b':');
-        json_value(&mut out, member.kind, value);
-    }
-    out.push(b'}');
+        json_value(out, member.kind, value);
+    });
     out
 }
 
@@ -46,22 +40,15 @@ fn json_value(out: &mut Vec<u8>, kind: Kind, value: Option<&Value>) {
         (_, Some(Value::Flag(flag))) => out.extend_from_slice(flag.to_string().as_bytes()),
         (_, Some(Value::Time(micros))) => write_string(out, &time(kind, *micros)),
         (_, Some(Value::Json(text))) => out.extend_from_slice(text),
-        (_, Some(Value::Texts(texts))) => list(out, texts, |out, text| write_string(out, text)),
-        (_, Some(Value::Map(map))) => {
-            out.push(b'{');
-            for (index, (key, value)) in map.iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                write_string(out, key);
-                out.push(b':');
-                write_string(out, value);
-            }
-            out.push(b'}');
-        }
+        (_, Some(Value::Texts(texts))) => series(out, *b"[]", texts, |out, text| write_string(out, text)),
+        (_, Some(Value::Map(map))) => series(out, *b"{}", map, |out, (key, value)| {
+            write_string(out, key);
+            out.push(b':');
+            write_string(out, value);
+        }),
         (Kind::One(of), Some(Value::One(record))) => out.extend_from_slice(&json(of, record)),
         (Kind::Many(of), Some(Value::Many(records))) => {
-            list(out, records, |out, record| out.extend_from_slice(&json(of, record)));
+            series(out, *b"[]", records, |out, record| out.extend_from_slice(&json(of, record)));
         }
         (Kind::Text, _) => out.extend_from_slice(b"\"\""),
         (Kind::Number, _) => out.push(b'0'),
@@ -70,15 +57,16 @@ fn json_value(out: &mut Vec<u8>, kind: Kind, value: Option<&Value>) {
     }
 }
 
-fn list<T>(out: &mut Vec<u8>, items: &[T], write: impl Fn(&mut Vec<u8>, &T)) {
-    out.push(b'[');
-    for (index, item) in items.iter().enumerate() {
+/// Items with commas between them, in brackets.
+fn series<T>(out: &mut Vec<u8>, [open, close]: [u8; 2], items: impl IntoIterator<Item = T>, write: impl Fn(&mut Vec<u8>, T)) {
+    out.push(open);
+    for (index, item) in items.into_iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
         write(out, item);
     }
-    out.push(b']');
+    out.push(close);
 }
 
 fn time(kind: Kind, micros: i64) -> String {

@@ -107,8 +107,7 @@ impl Follower<'_> {
 
     /// Whether the watch has seen more than there is in the collection.
     fn is_ahead(&self) -> bool {
-        let header = self.knowledge.header(&self.ask.scope);
-        header.zip(self.seen).is_some_and(|(header, seen)| seen > header.version_number())
+        self.seen.is_some_and(|seen| self.knowledge.version(&self.ask.scope).is_some_and(|version| seen > version))
     }
 
     /// Its client has been told of more than there is.

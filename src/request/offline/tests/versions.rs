@@ -260,20 +260,28 @@ async fn what_is_known_in_another_encoding_is_not_said_to_be_gone() {
     assert_eq!(answered(&offline, MAP, PROTOBUF).await.0, 404, "it has gone since");
 }
 
+/// What is said now has a later time than what was said before: times are in milliseconds.
+fn a_moment_passes() {
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let before = now();
+    while now() == before {
+        std::thread::yield_now();
+    }
+}
+
 /// The cloud's own 404 has a time and no version.
 #[tokio::test]
 async fn what_has_come_back_since_the_cloud_said_404_is_there() {
     let offline = empty();
     let knowledge = offline.knowledge.as_ref().unwrap();
-    let moment = Duration::from_millis(3);
     got(&offline, Encoding::Json, "150").await;
-    std::thread::sleep(moment);
+    a_moment_passes();
     knowledge.note_absent(&names::object(&info(MAP), &media(Encoding::Protobuf)));
     knowledge.catch_up().await.unwrap();
     assert_eq!(answered(&offline, MAP, PROTOBUF).await.0, 404);
     assert_eq!(answered(&offline, MAP, BOTH).await.0, 404);
     assert_eq!(answered(&offline, &format!("{MAP}?resourceVersion=100"), PROTOBUF).await.0, 503, "as of when, nobody knows");
-    std::thread::sleep(moment);
+    a_moment_passes();
     listed(&offline, Encoding::Json, "200", &[item(Encoding::Json, "190")]).await;
     assert_eq!(answered(&offline, MAP, PROTOBUF).await.0, 503);
     assert_eq!(answered(&offline, MAP, BOTH).await, (200, "application/json".to_owned()));
