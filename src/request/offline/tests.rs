@@ -70,6 +70,13 @@ fn list_of_configmaps() -> (Context, Asked) {
     asked("/api/v1/namespaces/a/configmaps")
 }
 
+/// The cloud is asked for all of it.
+fn list_ask(target: &str) -> ListAsk {
+    let (list, _) = asked(target);
+    let scope = names::scope(&list.info, &list.accepts[0]);
+    ListAsk { scope, continue_token: String::new(), quorum: true, reader: Reader::default(), started: 0 }
+}
+
 fn asked(target: &str) -> (Context, Asked) {
     let context = Context::of_node(target);
     let uri = context.target.parse().unwrap();
@@ -101,9 +108,7 @@ async fn a_busy_disk_is_no_reason_to_say_that_the_node_does_not_know() {
     let release = keep_busy(&store);
     let (context, asked) = list_of_configmaps();
     knowledge.grant(&context.grant(crate::store::NODE));
-    let scope = names::scope(&context.info, &context.accepts[0]);
-    let ask = ListAsk { scope, continue_token: String::new(), quorum: true, reader: Reader::default(), started: 0 };
-    let mut recording = knowledge.record(Subject::List(ask), false);
+    let mut recording = knowledge.record(Subject::List(list_ask(&context.target)), false);
     let body = r#"{"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[]}"#;
     recording.push(&Bytes::from_static(body.as_bytes()));
     recording.finish();
@@ -154,8 +159,7 @@ async fn remember(knowledge: &Arc<Knowledge>, subject: Subject, body: &str) {
 fn shoal(knowledge: &Knowledge) -> Subject {
     let (context, _) = asked(SHOALS);
     knowledge.grant(&context.grant(crate::store::NODE));
-    let scope = names::scope(&context.info, &context.accepts[0]);
-    Subject::List(ListAsk { scope, continue_token: String::new(), quorum: true, reader: Reader::default(), started: u64::MAX })
+    Subject::List(ListAsk { started: u64::MAX, ..list_ask(SHOALS) })
 }
 
 async fn answer(offline: &Offline, target: &str) -> Result<Response, Refusal> {
@@ -286,11 +290,7 @@ fn list_of_pods(nodes: &[&str]) -> String {
 }
 
 async fn page(offline: &Offline, target: &str) -> (Vec<String>, String) {
-    let context = Context::of_node(target);
-    offline.knowledge.as_ref().unwrap().grant(&context.grant(crate::store::NODE));
-    let uri = context.target.parse().unwrap();
-    let asked = Asked { uri, accept: None, content_type: None, if_none_match: None, body: Bytes::new() };
-    let answer = serve(offline, &context, asked).await.unwrap();
+    let answer = answer(offline, target).await.unwrap();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     let list: serde_json::Value = serde_json::from_slice(&body).unwrap();
     let names = list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned());
@@ -303,10 +303,7 @@ async fn pages_of_a_nodes_pods_go_on_while_there_are_more() {
         let nodes: Vec<&str> = (0..5).map(|place| ["n-1", "n-2", ""][case / 3_usize.pow(place) % 3]).collect();
         let offline = offline(Arc::new(Memory::default()));
         let knowledge = offline.knowledge.as_ref().unwrap();
-        let list = Context::of_node("/api/v1/pods");
-        let scope = names::scope(&list.info, &list.accepts[0]);
-        let ask = ListAsk { scope, continue_token: String::new(), quorum: true, reader: Reader::default(), started: 0 };
-        let mut recording = knowledge.record(Subject::List(ask), false);
+        let mut recording = knowledge.record(Subject::List(list_ask("/api/v1/pods")), false);
         recording.push(&Bytes::from(list_of_pods(&nodes)));
         recording.finish();
         knowledge.catch_up().await.unwrap();
@@ -348,11 +345,9 @@ async fn a_document_that_came_compressed_goes_out_so_to_whom_takes_it() {
         ("gzip;q=0", Layout::Compact, false),
         ("gzip", Layout::Indented, false),
     ] {
-        let mut context = Context::of_node("/openapi/v2");
+        let (mut context, asked) = asked("/openapi/v2");
         (context.codings, context.layout) = (Codings::of([encodings].into_iter()), layout);
         knowledge.grant(&context.grant(crate::store::NODE));
-        let uri = context.target.parse().unwrap();
-        let asked = Asked { uri, accept: None, content_type: None, if_none_match: None, body: Bytes::new() };
         let answer = serve(&offline, &context, asked).await.unwrap();
         let headers = answer.headers();
         assert_eq!(headers.get("content-encoding").is_some_and(|coding| coding == "gzip"), is_packed, "{encodings}");
@@ -376,14 +371,8 @@ async fn a_watch_whose_event_had_to_go_for_a_newer_one_makes_its_client_list_aga
     offline.ending = draining.ending;
     let knowledge = offline.knowledge.as_ref().unwrap();
     let target = "/api/v1/namespaces/a/events";
-    let list = Context::of_node(target);
-    let scope = names::scope(&list.info, &list.accepts[0]);
-    let ask = ListAsk { scope, continue_token: String::new(), quorum: true, reader: Reader::default(), started: 0 };
-    let mut recording = knowledge.record(Subject::List(ask), false);
     let body = r#"{"kind":"EventList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[]}"#;
-    recording.push(&Bytes::from_static(body.as_bytes()));
-    recording.finish();
-    knowledge.catch_up().await.unwrap();
+    remember(knowledge, Subject::List(list_ask(target)), body).await;
     let context = Context::of_node(&format!("{target}?watch=1&resourceVersion=7"));
     let mut watch = watch::serve(&offline, knowledge, &context).await.unwrap().into_body();
     for (name, said) in [("e1", "e1"), ("e2", "e2"), ("e3", "410")] {
