@@ -23,6 +23,11 @@ impl Layout {
     /// What a client is answered in. `pretty`: the parameter of its request. Source: `isPrettyPrint` of
     /// k8s.io/apiserver/pkg/endpoints/handlers/negotiation.
     pub fn wanted(accept: &str, pretty: Option<bool>, user_agent: &str) -> Self {
+        let by_hand = || ["curl", "Wget", "Mozilla/5.0"].iter().any(|program| user_agent.starts_with(program));
+        // Every request says what it accepts, and next to none says this.
+        if !accept.contains("yaml") && !accept.contains("pretty") {
+            return Self::of(pretty.unwrap_or_else(by_hand));
+        }
         let liked = media::liked(accept);
         let mut clauses = liked.iter().map(|clause| clause.split(';'));
         let spoken = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "*/*", "application/*"];
@@ -31,12 +36,11 @@ impl Layout {
         if first.next() == Some("application/yaml") {
             return Self::Yaml;
         }
-        let by_hand = || ["curl", "Wget", "Mozilla/5.0"].iter().any(|program| user_agent.starts_with(program));
-        if first.any(|parameter| parameter == "pretty=1") || pretty.unwrap_or_else(by_hand) {
-            Self::Indented
-        } else {
-            Self::Compact
-        }
+        Self::of(first.any(|parameter| parameter == "pretty=1") || pretty.unwrap_or_else(by_hand))
+    }
+
+    fn of(is_pretty: bool) -> Self {
+        if is_pretty { Self::Indented } else { Self::Compact }
     }
 
     pub fn content_type(self) -> &'static str {

@@ -76,25 +76,21 @@ impl Grant {
 impl Knowledge {
     /// Notes that the cloud granted this. Cheap when it is known already.
     pub fn grant(&self, grant: &Grant) {
-        let key = grant.key();
-        if !self.first_in(&key, REFRESH, now()) {
-            return;
-        }
-        if !self.put(key.clone(), &grant.row(false)) {
-            self.recent.forget(&key);
+        if self.first_in(grant, REFRESH, now()) && !self.put(grant.key(), &grant.row(false)) {
+            self.recent.forget(grant);
         }
     }
 
     /// The cloud refuses what everybody else may: that is remembered as well.
     pub fn deny(&self, grant: &Grant) {
-        let key = grant.key();
-        self.recent.forget(&key);
-        self.put(key, &grant.row(true));
+        self.recent.forget(grant);
+        self.put(grant.key(), &grant.row(true));
     }
 
     /// The cloud refuses this now.
     pub fn revoke(&self, grant: &Grant) {
-        self.remove(grant.key());
+        let is_written = self.recent.forget(grant);
+        self.delete(grant.key(), is_written);
     }
 
     /// Whether the cloud has granted this before; `None`: it was not asked.
@@ -114,19 +110,19 @@ impl Knowledge {
 
     /// Notes that the cloud accepted or issued a token.
     pub fn know_token(&self, digest: TokenDigest, user: &str, expires: Option<u64>) {
-        let key = keys::raw(keys::TOKEN, &digest.0);
-        if !self.first_in(&key, REFRESH, now()) {
+        if !self.first_in(&digest, REFRESH, now()) {
             return;
         }
         let row = serde_json::to_vec(&Known { user: user.to_owned(), expires }).expect("a plain struct");
-        if !self.put(key.clone(), &row) {
-            self.recent.forget(&key);
+        if !self.put(keys::raw(keys::TOKEN, &digest.0), &row) {
+            self.recent.forget(&digest);
         }
     }
 
     /// The cloud does not accept the token any more.
     pub fn forget_token(&self, digest: TokenDigest) {
-        self.remove(keys::raw(keys::TOKEN, &digest.0));
+        let is_written = self.recent.forget(&digest);
+        self.delete(keys::raw(keys::TOKEN, &digest.0), is_written);
     }
 
     /// Whose token it is; `None`: the cloud has never said, or it has expired.

@@ -5,6 +5,7 @@
 //! a write fails, the catalogue is read from disk again.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -355,10 +356,10 @@ impl Knowledge {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this row was not written within the last `seconds`; it now counts as
-    /// written.
-    pub(super) fn first_in(&self, key: &[u8], seconds: u64, now: u64) -> bool {
-        self.recent.first_in(self.writer.epoch(), key, seconds, now)
+    /// Whether this was not written within the last `seconds`; it now counts as written. `row`: its key, or anything that
+    /// stands for it.
+    pub(super) fn first_in(&self, row: &(impl Hash + ?Sized), seconds: u64, now: u64) -> bool {
+        self.recent.first_in(self.writer.epoch(), row, seconds, now)
     }
 
     /// Queues one sealed row if the writer has room.
@@ -368,11 +369,17 @@ impl Knowledge {
         self.writer.try_send(Op::Put(key, row))
     }
 
-    /// Queues the removal of a row that exists or is about to: what the cloud takes back
-    /// must go, however long the queue is.
+    /// Queues the removal of a row that exists or is about to.
     pub(super) fn remove(&self, key: Vec<u8>) {
+        let is_written = self.recent.forget(&key);
+        self.delete(key, is_written);
+    }
+
+    /// Queues the removal of a row that exists or, by `is_written`, is about to: what the cloud takes back must go, however
+    /// long the queue is.
+    pub(super) fn delete(&self, key: Vec<u8>, is_written: bool) {
         let exists = || self.snapshot().and_then(|snapshot| snapshot.read(&key)).is_ok_and(|row| row.is_some());
-        if !self.recent.forget(&key) && !exists() {
+        if !is_written && !exists() {
             return;
         }
         if !self.writer.try_send(Op::Delete(key.clone())) {
@@ -387,37 +394,43 @@ pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Keys written lately, so that the same row is not written for every request.
+/// What was written lately, so that the same row is not written for every request. It is known by a hash, for every
+/// request asks: two that share one would at worst be written an hour late.
 #[derive(Default)]
-pub(super) struct Recent(Mutex<Lately>);
+pub(super) struct Recent {
+    keyed: RandomState,
+    lately: Mutex<Lately>,
+}
 
 #[derive(Default)]
 struct Lately {
     epoch: u64,
-    keys: HashMap<Vec<u8>, u64>,
+    rows: HashMap<u64, u64>,
 }
 
-/// More keys than this and all are forgotten: they are only a saving.
+/// More than this and all are forgotten: they are only a saving.
 const RECENT: usize = 16 * 1024;
 
 impl Recent {
-    /// Whether `key` was not seen within the last `seconds` of this epoch of the writer
+    /// Whether `row` was not seen within the last `seconds` of this epoch of the writer
     /// (a write that failed may have taken the row with it); it now counts as seen.
-    fn first_in(&self, epoch: u64, key: &[u8], seconds: u64, now: u64) -> bool {
-        let mut lately = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if lately.epoch != epoch || lately.keys.len() >= RECENT {
+    fn first_in(&self, epoch: u64, row: &(impl Hash + ?Sized), seconds: u64, now: u64) -> bool {
+        let hash = self.keyed.hash_one(row);
+        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        if lately.epoch != epoch || lately.rows.len() >= RECENT {
             *lately = Lately { epoch, ..Lately::default() };
         }
         // A clock that jumped back makes the entry old, not eternal.
-        if lately.keys.get(key).is_some_and(|at| *at <= now && now < *at + seconds) {
+        if lately.rows.get(&hash).is_some_and(|at| *at <= now && now < *at + seconds) {
             return false;
         }
-        lately.keys.insert(key.to_vec(), now);
+        lately.rows.insert(hash, now);
         true
     }
 
     /// Whether it was written lately; it now counts as not.
-    pub(super) fn forget(&self, key: &[u8]) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys.remove(key).is_some()
+    pub(super) fn forget(&self, row: &(impl Hash + ?Sized)) -> bool {
+        let hash = self.keyed.hash_one(row);
+        self.lately.lock().unwrap_or_else(PoisonError::into_inner).rows.remove(&hash).is_some()
     }
 }

@@ -69,9 +69,9 @@ impl Seen {
 impl Knowledge {
     /// Notes that an agent asks for something, whatever it is. Cheap when it is known already.
     pub fn see(&self, agent: &str) {
-        let (key, now) = (keys::raw(keys::AGENT, agent.as_bytes()), now());
-        if self.first_in(&key, REFRESH, now) && !self.put(key.clone(), &now.to_be_bytes()) {
-            self.recent.forget(&key);
+        let now = now();
+        if self.first_in(agent, REFRESH, now) && !self.put(keys::raw(keys::AGENT, agent.as_bytes()), &now.to_be_bytes()) {
+            self.recent.forget(agent);
         }
     }
 

@@ -68,6 +68,10 @@ pub(super) fn response_head(parts: &mut http::response::Parts) {
 }
 
 fn strip(headers: &mut HeaderMap) {
+    // Next to no head has any, and a look at each field is less than one for each name.
+    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
