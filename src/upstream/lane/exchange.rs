@@ -1,5 +1,6 @@
 //! One GET on a lane, and its answer's body.
 
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -118,9 +119,13 @@ fn request_head(host: &str, head: &http::request::Parts) -> Vec<u8> {
 
 /// The answer's head and its length, once it is whole.
 fn parse(buf: &[u8]) -> Result<Option<(Head, usize)>, Error> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut answer = httparse::Response::new(&mut fields);
-    let httparse::Status::Complete(length) = answer.parse(buf).map_err(broken)? else { return Ok(None) };
+    if buf.is_empty() {
+        return Ok(None);
+    }
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut answer = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut answer, buf, &mut fields);
+    let httparse::Status::Complete(length) = parsed.map_err(broken)? else { return Ok(None) };
     let status = StatusCode::from_u16(answer.code.unwrap_or_default()).map_err(broken)?;
     let mut response = Response::new(());
     *response.status_mut() = status;
