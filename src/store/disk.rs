@@ -16,8 +16,8 @@ use redb::{Builder, Database, DatabaseError, Durability, ReadTransaction, Readab
 use super::{Op, Snapshot, Store, StoreError, whole_file};
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
-/// Pages that redb keeps in memory.
-const PAGE_CACHE: usize = 2 << 20;
+/// Bytes of pages that redb keeps in memory. The documents of OpenAPI, some hundred KB each, fill whatever it is.
+const PAGE_CACHE: usize = 1 << 20;
 
 pub struct Disk {
     /// At the start, and again after a write that failed.
