@@ -21,6 +21,7 @@ mod requests;
 
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use testkit::apiserver::{Apiserver, TOKEN};
 use testkit::client::{Alpn, Client};
 use testkit::hub::{Hub, HubOptions, eventually};
@@ -29,6 +30,7 @@ use testkit::lab;
 use compare::{Answer, difference};
 use objects::RESOURCES;
 use random::Random;
+use requests::Asked;
 
 const REQUESTS: usize = 2000;
 const JSON: &str = "application/json";
@@ -53,15 +55,16 @@ async fn offline_a_read_is_answered_as_the_kube_apiserver_would() {
     })
     .await
     .unwrap();
-    let asked = of_one_state(&cloud, &hub, &mut random, count).await;
+    let (asked, online) = of_one_state(&cloud, &hub, &mut random, count).await;
     cut(&mut server, &hub).await;
     let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
+    let offline = answers(&client, &asked).await;
     let (mut different, mut by_code) = (Vec::new(), std::collections::BTreeMap::new());
-    for (request, online) in &asked {
-        let offline = Answer::of(client.request("GET", &request.target, &[("accept", request.accept)], "").await.unwrap());
+    for ((request, online), offline) in asked.iter().zip(&online).zip(&offline) {
         *by_code.entry((online.status, offline.status)).or_insert(0) += 1;
-        different.extend(difference(request, online, &offline));
+        different.extend(difference(request, online, offline));
     }
+    let count = asked.len();
     println!("answers by (online, offline): {by_code:?}");
     let same = by_code.iter().filter(|((online, offline), _)| online == offline).map(|(_, count)| count).sum::<usize>();
     assert!(different.is_empty(), "{} of {count} differ:\n{}", different.len(), different[..different.len().min(12)].join("\n"));
@@ -85,26 +88,34 @@ async fn cut(server: &mut Apiserver, hub: &Hub) {
 
 /// Random requests and the cloud's answers, all of the one state that the hub has read: what the kube-apiserver still
 /// does of itself after its start begins them anew.
-async fn of_one_state(cloud: &Client, hub: &Hub, random: &mut Random, count: usize) -> Vec<(requests::Asked, Answer)> {
+async fn of_one_state(cloud: &Client, hub: &Hub, random: &mut Random, count: usize) -> (Vec<Asked>, Vec<Answer>) {
     for _ in 0..10 {
         let version = version(cloud).await;
         read_everything(hub, random).await;
-        let mut asked = Vec::new();
         let found = requests::FOUND.map(|target| (target, JSON)).into_iter();
-        let mut found = found.chain(requests::TABLES.map(|target| (target, requests::TABLE)));
+        let found = found.chain(requests::TABLES.map(|target| (target, requests::TABLE)));
+        let mut asked: Vec<_> = found.map(|(target, accept)| Asked { target: target.to_owned(), accept }).collect();
+        asked.extend((0..count / 20).map(|_| requests::watch(random, version)));
+        let mut online = answers(cloud, &asked).await;
         while asked.len() < count {
-            let request = match found.next() {
-                Some((target, accept)) => requests::Asked { target: target.to_owned(), accept },
-                None => requests::next(random, version, asked.last()),
-            };
-            let answer = Answer::of(cloud.request("GET", &request.target, &[("accept", request.accept)], "").await.unwrap());
-            asked.push((request, answer));
+            let request = requests::next(random, version, asked.last().zip(online.last()));
+            online.push(answer(cloud, &request).await);
+            asked.push(request);
         }
         if self::version(cloud).await == version {
-            return asked;
+            return (asked, online);
         }
     }
     panic!("the kube-apiserver's state does not settle");
+}
+
+async fn answer(client: &Client, asked: &Asked) -> Answer {
+    Answer::of(client.request("GET", &asked.target, &[("accept", asked.accept)], "").await.unwrap())
+}
+
+/// Some at a time: a watch takes a second.
+async fn answers(client: &Client, asked: &[Asked]) -> Vec<Answer> {
+    stream::iter(asked).map(|asked| answer(client, asked)).buffered(32).collect().await
 }
 
 /// The version of the whole state.
@@ -137,6 +148,10 @@ async fn read_everything(hub: &Hub, random: &mut Random) {
             client.request("GET", &resource.path(&namespace, &name), &[("accept", accept)], "").await.unwrap();
         }
     }
+    // And to watch it.
+    let watch = |resource: &objects::Resource| resource.path("", "") + "?watch=1&timeoutSeconds=1";
+    answers(&client, &RESOURCES.each_ref().map(|resource| Asked { target: watch(resource), accept: JSON })).await;
+    // What columns there are.
     for target in requests::TABLES.iter().filter(|target| target.contains("watch=")) {
         client.request("GET", target, &[("accept", requests::TABLE)], "").await.unwrap();
     }

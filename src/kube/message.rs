@@ -414,11 +414,14 @@ fn without_member(message: &[u8], field: Field) -> Result<Vec<u8>, MessageError>
 
 /// `message` with the value of `key`, which is there, replaced in a field that maps strings to strings.
 pub fn replace_entry(encoding: Encoding, message: &[u8], field: Field, key: &str, value: &str) -> Result<Vec<u8>, MessageError> {
+    let mut written = false;
     let changed = edit(encoding, message, field, |part| match encoding {
         Encoding::Json => Ok::<_, MessageError>(Edit::Replace(json_set(part, key, &json_value(Set::Text(value)))?)),
-        Encoding::Protobuf if text(encoding, part, KEY)? == key => {
-            Ok(Edit::Replace(set(encoding, part, VALUE, Set::Text(value))?))
-        }
+        // Of a key that is there twice the last one counts: none but the new one is left.
+        Encoding::Protobuf if text(encoding, part, KEY)? == key => Ok(match std::mem::replace(&mut written, true) {
+            true => Edit::Remove,
+            false => Edit::Replace(set(encoding, part, VALUE, Set::Text(value))?),
+        }),
         Encoding::Protobuf => Ok(Edit::Keep),
     })?;
     Ok(changed.unwrap_or_else(|| message.to_vec()))

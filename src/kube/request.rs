@@ -47,7 +47,7 @@ pub struct Query {
     pub allow_watch_bookmarks: bool,
     /// `None`: the client has not said it.
     pub send_initial_events: Option<bool>,
-    pub timeout_seconds: Option<u64>,
+    pub timeout_seconds: String,
     pub follow: bool,
     /// Whether the answer is to be indented; `None`: that is not said.
     pub pretty: Option<bool>,
@@ -203,7 +203,7 @@ impl Query {
             "continue" => self.continue_token = value,
             "allowWatchBookmarks" => self.allow_watch_bookmarks = truthy(&value),
             "sendInitialEvents" => self.send_initial_events = Some(truthy(&value)),
-            "timeoutSeconds" => self.timeout_seconds = value.parse().ok(),
+            "timeoutSeconds" => self.timeout_seconds = value,
             "follow" => self.follow = truthy(&value),
             // As Go reads it (strconv.ParseBool).
             "pretty" => self.pretty = Some(matches!(&*value, "1" | "t" | "T" | "TRUE" | "true" | "True")),

@@ -41,6 +41,39 @@ endpoints:
 - {addresses: [10.9.0.2], conditions: {ready: true}, nodeName: far-away, zone: elsewhere}
 - {addresses: [10.9.0.3], conditions: {ready: true}, nodeName: neighbour, zone: here}
 ";
+/// As OpenYurt has it, with what is read of it.
+const NODE_POOLS: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: nodepools.apps.openyurt.io}
+spec:
+  group: apps.openyurt.io
+  names: {kind: NodePool, listKind: NodePoolList, plural: nodepools, singular: nodepool}
+  scope: Cluster
+  versions:
+  - name: v1beta2
+    served: true
+    storage: true
+    subresources: {status: {}}
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: read-node-pools}
+rules: [{apiGroups: [apps.openyurt.io], resources: [nodepools], verbs: [get, list, watch]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: read-node-pools}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: read-node-pools}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'system:nodes'}]
+";
+const NODE_POOL: &str = "
+apiVersion: apps.openyurt.io/v1beta2
+kind: NodePool
+metadata: {name: shop}
+spec: {type: Edge}
+";
 /// Endpoints, as the rules lead to them: a chain that leads nowhere any more keeps its name for a while.
 const NEAR: &str = "dnat to 10.9.0.1:8080";
 const FAR: &str = "dnat to 10.9.0.2:8080";
@@ -71,8 +104,14 @@ pub fn play(rig: &Rig) -> Result<()> {
     rules(rig, "near alone again", &[NEAR], &[FAR, NEIGHBOUR])?;
     annotate(rig, &format!("{ANNOTATION}=openyurt.io/nodepool"))?;
     label(rig, "topology.kubernetes.io/zone=here")?;
-    rules(rig, "the pool's", &[NEAR, NEIGHBOUR, HUB], &[FAR, NODE_PORT])?;
-    rig.say("kube-proxy", "its rules follow the Service's annotation, from none to the node and the pool");
+    rules(rig, "the zone's", &[NEAR, NEIGHBOUR, HUB], &[FAR, NODE_PORT])?;
+    rig.say("kube-proxy", "its rules follow the Service's annotation, from none to the node and the zone");
+    join_pool(rig)?;
+    members(rig, "far-away")?;
+    rules(rig, "the NodePool's", &[NEAR, FAR, HUB], &[NEIGHBOUR, NODE_PORT])?;
+    members(rig, "neighbour")?;
+    rules(rig, "the NodePool's new members", &[NEAR, NEIGHBOUR, HUB], &[FAR, NODE_PORT])?;
+    rig.say("kube-proxy", "its rules have the members of the NodePool, and follow them");
     rig.cut(Cut::SilentDrop)?;
     rig.wait_link(false)?;
     drop(proxy);
@@ -83,7 +122,21 @@ pub fn play(rig: &Rig) -> Result<()> {
     rig.say("kube-proxy restarted offline", "it has made the same rules again");
     rig.restore(Cut::SilentDrop)?;
     drop(proxy);
+    label(rig, "apps.openyurt.io/nodepool-")?;
     label(rig, "topology.kubernetes.io/zone-")
+}
+
+fn join_pool(rig: &Rig) -> Result<()> {
+    rig.cluster.apply(NODE_POOLS)?;
+    rig.cluster.kubectl(&["wait", "--for=condition=Established", "crd/nodepools.apps.openyurt.io", "--timeout=60s"])?;
+    rig.cluster.apply(NODE_POOL)?;
+    label(rig, "apps.openyurt.io/nodepool=shop")
+}
+
+/// Of the NodePool: this node and one other.
+fn members(rig: &Rig, other: &str) -> Result<()> {
+    let status = format!(r#"{{"status":{{"nodes":["{}","{other}"]}}}}"#, rig.cluster.node_name());
+    rig.cluster.kubectl(&["patch", "nodepool", "shop", "--subresource=status", "--type=merge", "-p", &status]).map(drop)
 }
 
 fn write_kubeconfig(rig: &Rig) -> Result<()> {

@@ -1,8 +1,12 @@
 //! Two answers to one request.
 
+use holdfast::kube::watch::{EventType, Framer};
+use holdfast::kube::{media, object};
 use testkit::client::Response;
 
 use crate::requests::{Asked, TABLE, YAML};
+
+const INITIAL_EVENTS_END: &[u8] = b"k8s.io/initial-events-end";
 
 /// What counts of an answer.
 pub struct Answer {
@@ -78,6 +82,25 @@ fn without_ages(body: &[u8]) -> Vec<u8> {
     words.collect::<Vec<_>>().join("\"").into_bytes()
 }
 
+/// A stream of events, of whose bookmarks counts what they say: an object of Go's types says of each field that must not
+/// be missing that it is empty, too.
+fn told_in_bookmarks(content_type: &str, body: &[u8]) -> Vec<u8> {
+    let Some(encoding) = media::encoding_of(content_type) else { return body.to_vec() };
+    let mut frames = Vec::new();
+    Framer::new(encoding, 8 << 20).feed(body.to_vec().into(), &mut frames).unwrap();
+    let told = frames.into_iter().map(|frame| {
+        let object = &frame.event.object;
+        if frame.event.kind != EventType::Bookmark {
+            return frame.raw.to_vec();
+        }
+        let (types, item) = object::into_item(encoding, object).unwrap();
+        let version = object::meta(encoding, &item).unwrap().resource_version;
+        let is_end = object.windows(INITIAL_EVENTS_END.len()).any(|bytes| bytes == INITIAL_EVENTS_END);
+        format!("BOOKMARK {types:?} {version} {is_end}").into_bytes()
+    });
+    told.collect::<Vec<_>>().concat()
+}
+
 /// Says how they differ, if they do. A list is compared whole: its items and what it says of itself.
 pub fn difference(asked: &Asked, online: &Answer, offline: &Answer) -> Option<String> {
     let told = |what: String| Some(format!("{} {}: {what}", asked.target, asked.accept));
@@ -93,7 +116,11 @@ pub fn difference(asked: &Asked, online: &Answer, offline: &Answer) -> Option<St
         return told(format!("{:?} online, {:?} offline", online.content_type, offline.content_type));
     }
     let is_table = asked.accept == TABLE;
-    let as_compared = |body: &[u8]| if is_table { without_ages(body) } else { body.to_vec() };
+    let as_compared = |body: &[u8]| match () {
+        () if is_table => without_ages(body),
+        () if asked.target.contains("watch=") => told_in_bookmarks(&online.content_type, body),
+        () => body.to_vec(),
+    };
     let (one, other) = (&as_compared(&online.body), &as_compared(&offline.body));
     // In YAML keys have another order, and strings other quotes.
     if online.content_type == YAML {

@@ -44,7 +44,7 @@ pub const TABLE: &str =
     "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
 
 /// What was answered otherwise once: always asked.
-pub const FOUND: [&str; 43] = [
+pub const FOUND: [&str; 47] = [
     // The limit was not reached, and a token came all the same.
     "/api/v1/services?fieldSelector=spec.clusterIP%3DNone&limit=500",
     // From a collection that is selected already nobody sees what lies behind the last one.
@@ -85,6 +85,11 @@ pub const FOUND: [&str; 43] = [
     "/api/v1/namespaces/a/configmaps?fieldSelector=%3D",
     "/apis/certificates.k8s.io/v1/certificatesigningrequests?fieldSelector=spec.signerName%3Dx",
     "/apis/certificates.k8s.io/v1/certificatesigningrequests?fieldSelector=spec.username%3Dx",
+    // Numbers that are none.
+    "/api/v1/namespaces/a/configmaps?timeoutSeconds=x&resourceVersionMatch=Exact",
+    "/api/v1/namespaces/a/configmaps?limit=1.5",
+    "/api/v1/namespaces/a/configmaps?watch=1&timeoutSeconds=x&fieldSelector=spec.x%3Dy",
+    "/api/v1/namespaces/a/configmaps?watch=1&limit=x&resourceVersion=x",
     // Options that do not go together.
     "/api/v1/namespaces/a/configmaps?sendInitialEvents=false",
     "/api/v1/namespaces/a/configmaps?sendInitialEvents=true&resourceVersionMatch=Newer",
@@ -114,7 +119,7 @@ pub const TABLES: [&str; 8] = [
 ];
 
 /// Another request; now and then the next page of the last one, or an answer that is laid out otherwise.
-pub fn next(random: &mut Random, version: u64, last: Option<&(Asked, Answer)>) -> Asked {
+pub fn next(random: &mut Random, version: u64, last: Option<(&Asked, &Answer)>) -> Asked {
     let mut asked = of_objects(random, version, last);
     let mark = if asked.target.contains('?') { '&' } else { '?' };
     match random.below(16) {
@@ -127,7 +132,7 @@ pub fn next(random: &mut Random, version: u64, last: Option<&(Asked, Answer)>) -
     asked
 }
 
-fn of_objects(random: &mut Random, version: u64, last: Option<&(Asked, Answer)>) -> Asked {
+fn of_objects(random: &mut Random, version: u64, last: Option<(&Asked, &Answer)>) -> Asked {
     if let Some((asked, answer)) = last
         && let Some(token) = &answer.continues
     {
@@ -164,6 +169,32 @@ fn of_objects(random: &mut Random, version: u64, last: Option<&(Asked, Answer)>)
     }
     query.extend(included);
     query.extend(version_wanted(random, version).map(str::to_owned));
+    Asked { target: format!("{}?{}", resource.path(namespace, ""), query.join("&")), accept }
+}
+
+/// A watch of a second, of what is there and then nothing, or of nothing.
+pub fn watch(random: &mut Random, version: u64) -> Asked {
+    let resource = &RESOURCES[random.below(RESOURCES.len())];
+    let accept = resource.accepts()[random.below(resource.accepts().len())];
+    let accept = if random.one_in(4) { METADATA[usize::from(accept == JSON)] } else { accept };
+    let namespace = if resource.namespaced && random.one_in(2) { random.of(&["a", "b", "nowhere"]) } else { "" };
+    let mut query = vec!["watch=1".to_owned(), "timeoutSeconds=1".to_owned()];
+    if random.one_in(2) {
+        query.push(format!("labelSelector={}", random.of(&LABELS)));
+    }
+    if random.one_in(2) {
+        query.push(format!("fieldSelector={}", field_selector(resource, random)));
+    }
+    let with_initial_events = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    let mode = match random.below(6) {
+        0 => String::new(),
+        1 | 2 => "resourceVersion=0".to_owned(),
+        3 => format!("resourceVersion={version}"),
+        4 => format!("{with_initial_events}&resourceVersion={}", random.of(&["0", "1"])),
+        _ => with_initial_events.to_owned(),
+    };
+    query.extend(Some(mode).filter(|mode| !mode.is_empty()));
+    query.extend(random.one_in(2).then(|| "allowWatchBookmarks=true".to_owned()));
     Asked { target: format!("{}?{}", resource.path(namespace, ""), query.join("&")), accept }
 }
 

@@ -150,7 +150,7 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
 /// How long the watch stays open at most.
 fn lasts(offline: &Offline, context: &Context) -> Duration {
     let least = offline.min_request_timeout;
-    let asked = context.info.query.timeout_seconds.filter(|seconds| *seconds > 0);
+    let asked = context.info.query.timeout_seconds.parse().ok().filter(|seconds| *seconds > 0);
     Duration::from_secs(asked.unwrap_or(least + context.id * 7919 % least.max(1)))
 }
 
@@ -193,7 +193,9 @@ impl Start {
         let version = window::version(query)?;
         Ok(match query.send_initial_events {
             Some(true) => Self::All { at_least: version, bookmark: query.allow_watch_bookmarks },
-            None if version == 0 => Self::All { at_least: 0, bookmark: false },
+            // The kube-apiserver reads it as the same, since the gate WatchList is on (SetListOptionsDefaults of
+            // k8s.io/apimachinery/pkg/apis/meta/internalversion).
+            None if version == 0 => Self::All { at_least: 0, bookmark: query.allow_watch_bookmarks },
             _ => Self::Behind(version),
         })
     }

@@ -45,11 +45,8 @@ impl Window {
     /// Of a request that [`is_allowed`].
     pub(super) fn of(info: &RequestInfo) -> Result<Self, Refusal> {
         let query = &info.query;
-        let limit = match query.limit.as_str() {
-            "" => 0,
-            limit => limit.parse::<i64>().map_err(|_| Refusal::bad_request(invalid("limit", limit)))?,
-        };
-        let limit = u64::try_from(limit).ok().filter(|limit| *limit > 0);
+        // Below zero there is none.
+        let limit = query.limit.parse().ok().filter(|limit| *limit > 0);
         if !query.continue_token.is_empty() {
             return Self::continued(query, limit);
         }
@@ -145,8 +142,14 @@ fn invalid(field: &str, value: &str) -> String {
     format!("{field}: Invalid value: {value:?}")
 }
 
-/// Refuses combinations of options as the kube-apiserver does, all that is wrong with them at once.
+/// Refuses options that cannot be read, and combinations of them, as the kube-apiserver does: of combinations all that is
+/// wrong at once.
 pub(super) fn is_allowed(query: &Query) -> Result<(), Refusal> {
+    for (field, text) in [("limit", &query.limit), ("timeoutSeconds", &query.timeout_seconds)] {
+        if !text.is_empty() && text.parse::<i64>().is_err() {
+            return Err(Refusal::bad_request(invalid(field, text)));
+        }
+    }
     let wrong = if query.watch { wrong_for_watch(query) } else { wrong_for_list(query) };
     let wrong: Vec<String> = wrong.into_iter().filter_map(|(is_so, what)| is_so.then_some(what)).collect();
     let wrong = match wrong.as_slice() {
@@ -225,6 +228,10 @@ mod tests {
             ("resourceVersion=1&resourceVersionMatch=Newer", 422),
             ("resourceVersion=x", 400),
             ("limit=x", 400),
+            ("timeoutSeconds=x", 400),
+            ("timeoutSeconds=x&resourceVersionMatch=Exact", 400),
+            ("watch=1&limit=x", 400),
+            ("watch=1&timeoutSeconds=1.5", 400),
             ("continue=x", 400),
             ("continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6Nywic3RhcnQiOiJhIn0&resourceVersion=7", 400),
         ] {
