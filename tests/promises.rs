@@ -31,8 +31,12 @@ struct Rig {
 
 impl Rig {
     async fn start(options: FakeOptions) -> Self {
+        Self::with(options, Vec::new()).await
+    }
+
+    async fn with(options: FakeOptions, flags: Vec<String>) -> Self {
         let fake = Fake::start(options).await.unwrap();
-        let hub = Hub::start(options_for(&fake)).await.unwrap();
+        let hub = Hub::start(HubOptions { flags, ..options_for(&fake) }).await.unwrap();
         Self { fake, hub }
     }
 

@@ -59,16 +59,17 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
     let answer = balance::send(remote, context, &head, body).await.map_err(Failure::Upstream)?;
     let (mut parts, body) = answer.into_parts();
     forward::response_head(&mut parts);
-    if parts.status.is_success() {
-        remote.filters.told(context, chain.as_ref(), By::Cloud);
-    }
     let learn = |knowledge| learn::from_head(knowledge, &remote.rules, context, chain.as_ref(), &parts);
     let recording = remote.knowledge.as_ref().and_then(learn);
     let body = tee::Tee::new(body, recording);
-    match chain.filter(|_| parts.status.is_success()) {
-        None => Ok(passed_on(remote, context, parts, body)),
-        Some(chain) => Box::pin(filtered::answer(remote, context, chain, parts, body)).await.map_err(Failure::Refusal),
+    if !parts.status.is_success() {
+        return Ok(passed_on(remote, context, parts, body));
     }
+    let Some(chain) = chain else {
+        remote.filters.told(context, None, By::Cloud);
+        return Ok(passed_on(remote, context, parts, body));
+    };
+    Box::pin(filtered::answer(remote, context, chain, parts, body)).await.map_err(Failure::Refusal)
 }
 
 fn ask_for_what_it_reads(chain: &Chain, head: &mut http::request::Parts) -> Result<(), Refusal> {

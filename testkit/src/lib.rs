@@ -4,6 +4,7 @@
 pub mod apiserver;
 pub mod client;
 pub mod cluster;
+pub mod disk;
 pub mod fake;
 pub mod hub;
 pub mod pki;

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use testkit::client::Client;
+use testkit::disk::SmallDisk;
 use testkit::fake::Fault;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -158,35 +159,9 @@ async fn a_store_with_more_objects_than_allowed_stops_no_request() {
     assert_eq!(client.get(&greeting).await.unwrap().status, 200);
 }
 
-/// A tmpfs of 1 MiB, unmounted with the test.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    /// `None`: this process may not mount.
-    fn mount() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mounted = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-            .arg(folder.path())
-            .output()
-            .is_ok_and(|output| output.status.success());
-        mounted.then_some(Self(folder))
-    }
-
-    fn path(&self) -> &std::path::Path {
-        self.0.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").args(["--lazy"]).arg(self.path()).output();
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_costs_memory_of_new_things_and_nothing_else() {
-    let Some(disk) = SmallDisk::mount() else { return skipped("root, to mount a small disk") };
+    let Some(disk) = SmallDisk::mount(1 << 20) else { return skipped("root, to mount a small disk") };
     let flag = format!("--disk-cache-path={}", disk.path().display());
     let mut rig = Rig::with(testkit::fake::FakeOptions::default(), &[&flag]).await;
     let client = rig.pod().await;
@@ -202,7 +177,7 @@ async fn a_full_disk_costs_memory_of_new_things_and_nothing_else() {
     eventually("the log says so", SECONDS(10), async || Ok(rig.hub.log().contains("a write to the store failed"))).await.unwrap();
     let event =
         json!({"kind": "Event", "apiVersion": "v1", "metadata": {"name": "e"}, "message": "x".repeat(60_000)}).to_string();
-    std::fs::write(disk.path().join("filler"), vec![0; 1 << 20]).unwrap_err();
+    disk.fill().unwrap();
     rig.cut(Fault::Refuse).await;
     assert_eq!(client.get(CONFIGMAPS).await.unwrap().body, small.body, "the last list that fitted");
     let events = "/api/v1/namespaces/story/events";

@@ -1,7 +1,7 @@
 //! Kubelet's Pods never become fewer by a fault: it kills what is missing from its list.
 //!
-//! Pods come and go at random, and so do the link, the hub (kill -9) and the cloud's history; lists come whole, in pages,
-//! and broken in every way. Each list that kubelet gets must be what the cloud had at the version it names, and that must
+//! Pods come and go at random, and so do the link, the hub (kill -9), room on its disk and the cloud's history; lists come
+//! whole, in pages, and broken in every way. Each list that kubelet gets must be what the cloud had at the version it names, and that must
 //! not be older than the last complete answer; anything else is to be an error. The seed is printed; `HOLDFAST_SEED`
 //! plays it again.
 
@@ -13,15 +13,21 @@ use holdfast::kube::list::{Encoding, Limits, Piece, Splitter};
 use holdfast::kube::object;
 use holdfast::kube::watch::{EventType, Framer};
 use testkit::client::{Client, Response};
+use testkit::disk::SmallDisk;
 use testkit::fake::Fault;
+use testkit::skipped;
 
 use super::*;
 use crate::random::Random;
 
 const PODS: &str = "/api/v1/pods?fieldSelector=spec.nodeName%3Dedge-1";
 const STEPS: usize = 60;
+/// Bytes of the disk that the node's knowledge is on.
+const DISK: usize = 4 << 20;
 /// Stories that were lost once: a list that had just been told was not yet known when the link broke.
-const REGRESSIONS: [u64; 1] = [1_795_668_052_567];
+const REGRESSIONS: [(u64, usize); 1] = [(1_795_668_052_567, 12)];
+/// Kinds of steps. A story of 12 knows no full disk.
+const KINDS: usize = 13;
 /// What a client waits for a whole answer while a server misbehaves, and while the link is cut.
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(5);
@@ -39,21 +45,27 @@ async fn kubelets_pods_never_become_fewer_by_a_fault_in_protobuf() {
 }
 
 async fn tell(encoding: Encoding) {
+    let Some(disk) = SmallDisk::mount(DISK) else { return skipped("root, to mount a small disk") };
+    drop(disk);
     let given = std::env::var("HOLDFAST_SEED").ok().map(|text| text.parse().expect("HOLDFAST_SEED is a number"));
-    let seeds = given.map_or_else(|| REGRESSIONS.into_iter().chain([random::seed()]).collect(), |seed| vec![seed]);
-    for seed in seeds {
-        Story::play(encoding, seed).await;
+    let stories = match given {
+        Some(seed) => vec![(seed, KINDS)],
+        None => REGRESSIONS.into_iter().chain([(random::seed(), KINDS)]).collect(),
+    };
+    for (seed, kinds) in stories {
+        Story::play(encoding, seed, kinds).await;
     }
 }
 
 struct Story {
     rig: Rig,
+    disk: SmallDisk,
+    full: bool,
     encoding: Encoding,
     random: Random,
     /// The cloud's Pods at each version at which they changed.
     history: BTreeMap<u64, BTreeSet<String>>,
-    /// The versions of complete answers, and when they came.
-    told: Vec<(Instant, u64)>,
+    told: Vec<Told>,
     cut: bool,
     lists: usize,
     events: usize,
@@ -61,25 +73,36 @@ struct Story {
     log: Vec<String>,
 }
 
+/// A complete answer.
+struct Told {
+    at: Instant,
+    version: u64,
+    /// There was no room for it on the disk, or there may have been none.
+    homeless: bool,
+}
+
 impl Story {
-    async fn play(encoding: Encoding, seed: u64) {
+    async fn play(encoding: Encoding, seed: u64, kinds: usize) {
         println!("HOLDFAST_SEED={seed} {encoding:?}");
-        let rig = Rig::start(FakeOptions { http2: !seed.is_multiple_of(3), ..FakeOptions::default() }).await;
+        let disk = SmallDisk::mount(DISK).unwrap();
+        let flags = vec![format!("--disk-cache-path={}", disk.path().display())];
+        let rig = Rig::with(FakeOptions { http2: !seed.is_multiple_of(3), ..FakeOptions::default() }, flags).await;
         let history = BTreeMap::from([(0, BTreeSet::new())]);
         let (told, log, random) = (Vec::new(), vec![format!("HOLDFAST_SEED={seed} {encoding:?}")], Random::new(seed));
-        let mut story = Self { rig, encoding, random, history, told, cut: false, lists: 0, events: 0, refused: 0, log };
+        let (cut, full, lists, events, refused) = (false, false, 0, 0, 0);
+        let mut story = Self { rig, disk, full, encoding, random, history, told, cut, lists, events, refused, log };
         (0..4).for_each(|_| story.change());
         story.rig.post_event("online").await;
         story.list(LONG).await;
         for step in 0..STEPS {
-            story.step(step).await;
+            story.step(step, kinds).await;
         }
         println!("{} lists were complete, {} events, {} errors", story.lists, story.events, story.refused);
         assert!(story.lists > STEPS / 8, "too few answers for a test: {:#?}", story.log);
     }
 
-    async fn step(&mut self, step: usize) {
-        match self.random.below(12) {
+    async fn step(&mut self, step: usize, kinds: usize) {
+        match self.random.below(kinds) {
             0 | 1 => self.change(),
             2 | 3 if !self.cut => self.spoiled().await,
             4 | 5 if self.cut => self.restore().await,
@@ -87,6 +110,7 @@ impl Story {
             5 | 6 if !self.cut => self.watch().await,
             7 if self.random.one_in(2) => self.kill(step).await,
             8 => self.somebody_lists().await,
+            12 => self.fill_or_free(),
             _ => self.list(LONG).await,
         }
     }
@@ -122,6 +146,21 @@ impl Story {
         self.rig.fake.heal().unwrap();
         self.rig.link_is(1.0).await;
         self.cut = false;
+    }
+
+    fn fill_or_free(&mut self) {
+        self.full = !self.full;
+        self.note(("the disk is full", self.full));
+        if !self.full {
+            return self.disk.free().unwrap();
+        }
+        self.disk.fill().unwrap();
+        let now = Instant::now();
+        self.told.iter_mut().filter(|told| told.at + DURABLE_WITHIN > now).for_each(|told| told.homeless = true);
+    }
+
+    fn told(&mut self, version: u64) {
+        self.told.push(Told { at: Instant::now(), version, homeless: self.full });
     }
 
     /// A list that meets a server's fault.
@@ -161,17 +200,15 @@ impl Story {
         };
         let killed = Instant::now();
         self.rig.hub.kill();
-        if !promised {
-            // The last second may be lost.
-            self.told.retain(|(at, _)| *at + DURABLE_WITHIN < killed);
-        }
+        // The last second may be lost, and what there was no room for.
+        self.told.retain(|told| !told.homeless && (promised || told.at + DURABLE_WITHIN < killed));
         self.note(("killed", promised, self.least()));
         self.rig.hub.run().await.unwrap();
     }
 
     /// The version that no list may be older than.
     fn least(&self) -> u64 {
-        self.told.iter().map(|(_, version)| *version).max().unwrap_or(0)
+        self.told.iter().map(|told| told.version).max().unwrap_or(0)
     }
 
     /// Kubelet lists, in one piece or in pages.
@@ -209,7 +246,7 @@ impl Story {
         let (_, truth) = self.history.range(..=version).next_back().unwrap();
         assert_eq!(&names, truth, "as the cloud had it at {version}: {:#?}", self.log);
         assert!(version >= self.least(), "{version} is older than what was told, {}: {:#?}", self.least(), self.log);
-        self.told.push((Instant::now(), version));
+        self.told(version);
     }
 
     /// The answer, unless it is an error and says so.
@@ -258,7 +295,7 @@ impl Story {
                 let meta = object::meta(self.encoding, &item)?;
                 self.note((event.kind.as_str(), &meta.name, &meta.resource_version));
                 self.events += 1;
-                self.told.push((Instant::now(), meta.resource_version.parse()?));
+                self.told(meta.resource_version.parse()?);
             }
         }
         Ok(())

@@ -126,8 +126,11 @@ impl Chain {
         !self.decision.rules().is_empty()
     }
 
-    /// Notes whether a whole object is hidden.
+    /// Notes whether a whole object is hidden. What a rule makes of it says nothing of its metadata alone.
     pub(super) fn note(&self, shown: &mut Shown, encoding: Encoding, item: &[u8]) {
+        if !self.ask.whole && !self.decision.rules().is_empty() {
+            return;
+        }
         let edit = self.shaped(encoding, Shape::Full, item);
         if let (Ok(edit), Ok(name)) = (edit, name(&Item { encoding, bytes: item })) {
             shown.note(&name, edit == Edit::Remove);

@@ -18,7 +18,7 @@ use crate::kube::list::Encoding;
 use crate::kube::media::{self, Form, Media};
 use crate::kube::message::Edit;
 use crate::request::context::{BodyError, Context, Own, Refusal, Response, Whose, full};
-use crate::request::filter::{self, Beginning, Chain, Filtered, Passing, Source, Transform};
+use crate::request::filter::{self, Beginning, By, Chain, Filtered, Passing, Source, Transform};
 use crate::request::names;
 
 /// The largest single object.
@@ -44,11 +44,16 @@ pub(super) async fn answer(
             ));
         }
         let body = match verb {
-            "watch" => Passing::new(body, None, Box::pin(async move { chain.outdated().await })).boxed_unsync(),
+            "watch" => {
+                let chain = chain.clone();
+                Passing::new(body, None, Box::pin(async move { chain.outdated().await })).boxed_unsync()
+            }
             _ => body.map_err(BodyError::from).boxed_unsync(),
         };
+        remote.filters.told(context, Some(&chain), By::Cloud);
         return Ok(Response::from_parts(parts, body));
     };
+    remote.filters.told(context, Some(&chain), By::Cloud);
     let gzip = parts.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.remove(CONTENT_ENCODING);
