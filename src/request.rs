@@ -47,6 +47,7 @@ pub async fn serve(path: Arc<Path>, peer: Arc<accept::Peer>, request: Request) -
 async fn answer(path: &Arc<Path>, context: &mut Context, request: Request) -> Result<Response, Refusal> {
     context.info =
         kube::request::parse(request.method(), request.uri()).map_err(|error| Refusal::bad_request(error.to_string()))?;
+    remote::check_connection(request.headers())?;
     context.layout = layout(request.headers(), context.info.query.pretty);
     context.caller = caller::identify(&path.callers, &context.peer, request.headers()).await?;
     let decision = dispatch::route(&dispatch::Facts {

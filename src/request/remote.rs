@@ -12,6 +12,8 @@ use std::sync::Arc;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, UPGRADE};
 use http_body_util::BodyExt as _;
 
+pub use forward::check_connection;
+
 use super::context::{BodyError, Context, Refusal, Request, Response, Whose};
 use super::filter::{By, Chain, Filters, Passing};
 use crate::kube::media;

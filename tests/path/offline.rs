@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use testkit::client::{Alpn, Client};
 use testkit::fake::Fault;
@@ -470,4 +472,35 @@ async fn the_api_is_described_offline_though_nobody_has_asked_before() {
     }
     let cbor = kubelet.request("GET", "/apis/apps/v1", &[("accept", "application/cbor")], "").await.unwrap();
     assert_eq!(cbor.status, 406, "{}", cbor.text());
+}
+
+/// A token is believed once the cloud has accepted it: one that it has not even looked at says nothing.
+#[tokio::test]
+async fn a_token_that_the_cloud_has_not_looked_at_stays_unknown() {
+    let rig = Rig::with(FakeOptions { anonymous: true, ..FakeOptions::default() }, &[]).await;
+    let claims = BASE64_URL_SAFE_NO_PAD.encode(json!({"iss": "cluster", "sub": "victim", "exp": 4_000_000_000_u64}).to_string());
+    let (genuine, forged) = (format!("e30.{claims}.genuine"), format!("e30.{claims}.forged"));
+    rig.fake.add_token(&genuine, "system:serviceaccount:story:sample", &[]);
+    assert_eq!(rig.hub.pod(&genuine, Alpn::H2).await.unwrap().get(CONFIGMAPS).await.unwrap().status, 200);
+    rig.remembered(2.0).await;
+    let (plain, spaced) = (format!("Bearer {forged}"), format!("Bearer  {forged}"));
+    for (status, headers) in [
+        (400, vec![("authorization", plain.as_str()), ("connection", "authorization")]),
+        (400, vec![("authorization", plain.as_str()), ("connection", "close, Authorization")]),
+        (400, vec![("authorization", plain.as_str()), ("connection", "impersonate-user"), ("impersonate-user", "victim")]),
+        (401, vec![("authorization", plain.as_str())]),
+        // As the kube-apiserver splits it, there is no token.
+        (200, vec![("authorization", spaced.as_str())]),
+    ] {
+        let anybody = Client::http1(rig.hub.loopback).await.unwrap();
+        let answer = anybody.request("GET", "/version", &headers, "").await.unwrap();
+        assert_eq!(answer.status, status, "{headers:?}: {}", answer.text());
+    }
+    rig.cut(Fault::Refuse).await;
+    assert_eq!(rig.hub.pod(&genuine, Alpn::H2).await.unwrap().get(CONFIGMAPS).await.unwrap().status, 200);
+    for (status, credential) in [(401, &plain), (503, &spaced)] {
+        let anybody = Client::http1(rig.hub.loopback).await.unwrap();
+        let answer = anybody.request("GET", CONFIGMAPS, &[("authorization", credential)], "").await.unwrap();
+        assert_eq!(answer.status, status, "{credential:?}: {}", answer.text());
+    }
 }

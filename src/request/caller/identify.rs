@@ -20,16 +20,16 @@ pub async fn identify(callers: &Callers, peer: &Peer, headers: &HeaderMap) -> Re
     if matches!(peer.port, Port::Internal) {
         return Ok(Caller::Node);
     }
+    // A token all the same, whose user is not the node's, and who of two counts is the cloud's to say.
+    if brings_websocket_token(headers) {
+        return Ok(Caller::Other);
+    }
     let mut credentials = headers.get_all(AUTHORIZATION).iter();
     if let Some(credential) = credentials.next() {
         if credentials.next().is_some() {
             return Err(Refusal::unauthorized("more than one Authorization header"));
         }
         return Ok(token(credential.as_bytes()).map_or(Caller::Other, |token| Caller::Bearer(bearer(peer, token))));
-    }
-    // A token all the same, whose user is not the node's.
-    if brings_websocket_token(headers) {
-        return Ok(Caller::Other);
     }
     match &peer.port {
         Port::Internal => Ok(Caller::Node),
@@ -56,7 +56,7 @@ async fn by_ownership(callers: &Callers, peer: &Peer, ownership: &tokio::sync::O
             Err(Refusal::unauthorized("no credential: a process of a Pod is never answered as the node, send a bearer token"))
         }
         Ownership::Unknown => Err(Refusal::unauthorized(
-            "no credential, and the process behind this connection could not be found: the hub must share the host's process namespace",
+            "no credential, and the process behind this connection could not be told from a Pod's: the hub must share the host's process and cgroup namespaces",
         )),
     }
 }
@@ -69,11 +69,13 @@ fn brings_websocket_token(headers: &HeaderMap) -> bool {
         .any(|protocol| protocol.trim().starts_with("base64url.bearer.authorization.k8s.io."))
 }
 
+/// The token that the kube-apiserver finds there, and no other: what it does not take for one is answered as nobody's, and
+/// must not make somebody known. Of two spaces in a row the token is what lies between them, which is none.
+/// Source: k8s.io/apiserver/pkg/authentication/request/bearertoken.
 fn token(credential: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(credential).ok()?;
-    let (scheme, token) = text.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    let mut parts = std::str::from_utf8(credential).ok()?.trim().splitn(3, ' ');
+    let is_bearer = parts.next()?.eq_ignore_ascii_case("bearer");
+    parts.next().filter(|token| is_bearer && !token.is_empty())
 }
 
 /// What the token says of itself, read again only when it is another one.
@@ -92,8 +94,8 @@ mod tests {
     #[test]
     fn bearer_is_case_insensitive_and_needs_a_token() {
         assert_eq!(token(b"Bearer abc"), Some("abc"));
-        assert_eq!(token(b"bearer  abc "), Some("abc"));
-        for none in [&b"Basic YTpi"[..], b"Bearer ", b"Bearer"] {
+        assert_eq!(token(b" bearer abc def "), Some("abc"));
+        for none in [&b"Basic YTpi"[..], b"Bearer ", b"Bearer", b"Bearer  abc", b"Bearer\tabc"] {
             assert_eq!(token(none), None);
         }
     }
@@ -106,6 +108,9 @@ mod tests {
         headers
             .insert(SEC_WEBSOCKET_PROTOCOL, "v5.channel.k8s.io, base64url.bearer.authorization.k8s.io.dG9rZW4".parse().unwrap());
         assert!(matches!(identify(&callers, &peer, &headers).await, Ok(Caller::Other)));
+        headers.insert(AUTHORIZATION, "Bearer somebody".parse().unwrap());
+        assert!(matches!(identify(&callers, &peer, &headers).await, Ok(Caller::Other)), "it may be the one that counts");
+        headers.remove(AUTHORIZATION);
         headers.insert(SEC_WEBSOCKET_PROTOCOL, "v5.channel.k8s.io".parse().unwrap());
         assert!(identify(&callers, &peer, &headers).await.is_err());
     }

@@ -44,7 +44,8 @@ impl Procfs {
             }
             match in_pod(&process.path()) {
                 Some(false) => found = Ownership::Host,
-                Some(true) | None => return Ownership::Pod,
+                Some(true) => return Ownership::Pod,
+                None => return Ownership::Unknown,
             }
         }
         found
@@ -70,10 +71,17 @@ fn holds(process: &Path, socket: &str) -> bool {
     descriptors.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|target| target.as_os_str() == socket))
 }
 
-/// Whether any of the process's cgroups is below a `kubepods` group.
+/// Whether any of the process's cgroups is below a `kubepods` group; `None`: that cannot be told.
 fn in_pod(process: &Path) -> Option<bool> {
-    let text = std::fs::read_to_string(process.join("cgroup")).ok()?;
-    Some(text.lines().any(|line| line.split('/').any(|part| part.starts_with("kubepods"))))
+    is_of_pod(&std::fs::read_to_string(process.join("cgroup")).ok()?)
+}
+
+/// Below kubelet's `--cgroup-root` the name of a slice has that of its parent before it. What lies outside the hub's own
+/// cgroup namespace is called by the way up, `/../..`, which says nothing of what is there.
+fn is_of_pod(cgroups: &str) -> Option<bool> {
+    let is_of_pod = cgroups.contains("kubepods");
+    let is_outside = cgroups.lines().any(|line| line.split('/').any(|part| part == ".."));
+    (is_of_pod || !is_outside).then_some(is_of_pod)
 }
 
 /// `0100007F:281D` as the kernel prints it: words in host order, port in hex.
@@ -99,6 +107,22 @@ fn address(text: &str) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pods_cgroup_is_known_however_it_is_called() {
+        for (cgroups, of_pod) in [
+            ("0::/system.slice/kubelet.service\n", Some(false)),
+            ("0::/user.slice/user-0.slice/session-1.scope\n", Some(false)),
+            ("0::/kubepods/burstable/pod1/abc\n", Some(true)),
+            ("0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-abc.scope\n", Some(true)),
+            ("0::/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod1.slice/cri-containerd-abc.scope\n", Some(true)),
+            ("12:cpu:/kubepods/besteffort/pod1/abc\n1:name=systemd:/system.slice/containerd.service\n", Some(true)),
+            ("0::/../../pod2/abc\n", None),
+            ("0::/../../../kubepods/burstable/pod2/abc\n", Some(true)),
+        ] {
+            assert_eq!(is_of_pod(cgroups), of_pod, "{cgroups}");
+        }
+    }
 
     #[test]
     fn the_kernels_addresses_are_read() {

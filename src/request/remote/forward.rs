@@ -1,7 +1,10 @@
 //! Heads on their way through: hop-by-hop fields stay behind (RFC 9110, 7.6.1), and
 //! nobody smuggles an identity in.
 
-use http::header::{ACCEPT, CONNECTION, EXPECT, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, COOKIE, EXPECT, HOST, HeaderName, RANGE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    USER_AGENT,
+};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 
@@ -17,6 +20,8 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
+
+const END_TO_END: [HeaderName; 6] = [AUTHORIZATION, COOKIE, EXPECT, HOST, RANGE, USER_AGENT];
 
 /// The head as it goes to the cloud.
 pub(super) fn request_head(mut head: http::request::Parts) -> http::request::Parts {
@@ -67,19 +72,34 @@ pub(super) fn response_head(parts: &mut http::response::Parts) {
     parts.extensions.clear();
 }
 
+/// Refuses a `Connection` field that names a field by which the hub or the cloud knows who asks and for what: gone on the
+/// way, it would be another request than the one that the hub has looked at.
+pub fn check_connection(headers: &HeaderMap) -> Result<(), Refusal> {
+    match named(headers).find(is_end_to_end) {
+        None => Ok(()),
+        Some(name) => Err(Refusal::bad_request(format!("Connection names {name}, which is no matter of one connection"))),
+    }
+}
+
+/// Intended for all recipients (RFC 9110, 7.6.1).
+fn is_end_to_end(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    END_TO_END.contains(name)
+        || ["accept", "content-", "if-", "impersonate-", "sec-"].iter().any(|begins| text.starts_with(begins))
+}
+
+/// What the `Connection` fields name.
+fn named(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok())
+}
+
 fn strip(headers: &mut HeaderMap) {
     // Next to no head has any, and a look at each field is less than one for each name.
     if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
         return;
     }
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named {
+    for name in named(headers).collect::<Vec<_>>() {
         headers.remove(name);
     }
     for name in &HOP_BY_HOP {

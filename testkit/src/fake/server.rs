@@ -288,9 +288,12 @@ fn identify(shared: &Shared, call: &Call, certified: Option<User>) -> Result<Use
     if let Some(user) = certified {
         return Ok(user);
     }
-    let given = call.header("authorization");
-    match given.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) {
-        Some((_, token)) => shared.access().token(token.trim()).ok_or_else(Failure::unauthorized),
+    // As k8s.io/apiserver/pkg/authentication/request/bearertoken splits it: of two spaces in a row the token is what lies
+    // between them, and that is none.
+    let mut given = call.header("authorization").trim().splitn(3, ' ');
+    let is_bearer = given.next().is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer"));
+    match given.next().filter(|token| is_bearer && !token.is_empty()) {
+        Some(token) => shared.access().token(token).ok_or_else(Failure::unauthorized),
         None if shared.anonymous => Ok(User::anonymous()),
         None => Err(Failure::unauthorized()),
     }
