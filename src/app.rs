@@ -65,6 +65,7 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
         WorkingMode::Edge => Some(open::knowledge(&settings, metrics.clone(), loops.clone())?),
     };
     let (drain, draining) = drain::channel();
+    count_panics(metrics.clone());
     let credentials = Arc::new(Credentials::new(node, anonymous));
     let told_file = Arc::new(told::File::within(&settings.root_dir));
     let parts = Parts { credentials, metrics, knowledge, told_file: told_file.clone(), draining };
@@ -94,9 +95,20 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
     }
     told_file.write(&told);
     if let Some(knowledge) = knowledge {
-        knowledge.settle_disk().await;
+        tokio::select! {
+            () = knowledge.settle_disk() => {}
+            () = signals.next() => {}
+        }
     }
     Ok(())
+}
+
+/// A panic ends the task it happens in, and is told and counted.
+fn count_panics(metrics: Arc<Metrics>) {
+    std::panic::set_hook(Box::new(move |panic| {
+        metrics.panics.inc();
+        tracing::error!(%panic, "a fault of the hub's own: please report it");
+    }));
 }
 
 /// The loops' runtime, on its own thread.

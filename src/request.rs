@@ -82,7 +82,10 @@ async fn either(path: &Arc<Path>, context: &mut Context, request: Request) -> Re
         Err(failure) if failure.is_link() => {
             tracing::info!(id = context.id, %failure, "the link failed under this request, the store answers");
             (context.route, context.why) = ("offline", "the link failed under the request");
-            Box::pin(offline::serve(&path.offline, context, asked)).await
+            let may_have_happened = failure.was_sent() && !context.method.is_safe();
+            let answer = Box::pin(offline::serve(&path.offline, context, asked)).await;
+            // A refusal would say that nothing has happened.
+            answer.map_err(|refusal| if may_have_happened { failure.into_refusal() } else { refusal })
         }
         Err(failure) => Err(failure.into_refusal()),
     }

@@ -66,6 +66,8 @@ enum Fate {
     Refused(StatusCode),
     /// The cloud does not accept the token.
     LockedOut,
+    /// The cloud cannot take this one now; it may take others.
+    NotYet,
     Later,
 }
 
@@ -99,6 +101,7 @@ impl Delivery {
                 after = sequence;
                 match self.deliver(&entry, &mut useless).await {
                     Fate::Later => return Ok(()),
+                    Fate::NotYet => continue,
                     Fate::LockedOut if locked_out.waits(sequence) => continue,
                     Fate::LockedOut => self.drop_refused(&entry, StatusCode::UNAUTHORIZED),
                     Fate::Refused(status) => self.drop_refused(&entry, status),
@@ -143,7 +146,8 @@ impl Delivery {
                 Ok(answer) => {
                     return match answer.status() {
                         status if status.is_success() || status == StatusCode::CONFLICT => Fate::Settled,
-                        status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => Fate::Later,
+                        StatusCode::TOO_MANY_REQUESTS => Fate::Later,
+                        status if status.is_server_error() => Fate::NotYet,
                         StatusCode::UNAUTHORIZED => Fate::LockedOut,
                         status => Fate::Refused(status),
                     };

@@ -110,6 +110,11 @@ impl Failure {
         matches!(self, Self::Upstream(error) if error.is_link())
     }
 
+    /// Whether the cloud may have got some of the request.
+    pub fn was_sent(&self) -> bool {
+        matches!(self, Self::Upstream(error) if error.was_sent())
+    }
+
     pub fn into_refusal(self) -> Refusal {
         let error = match self {
             Self::Refusal(refusal) => return refusal,

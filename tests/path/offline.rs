@@ -504,3 +504,55 @@ async fn a_token_that_the_cloud_has_not_looked_at_stays_unknown() {
         assert_eq!(answer.status, status, "{credential:?}: {}", answer.text());
     }
 }
+
+/// What was sent when the link broke is no "nothing has happened".
+#[tokio::test]
+async fn a_write_that_may_have_happened_is_a_504() {
+    let rig = Rig::start().await;
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    kubelet.get("/api/v1/nodes").await.unwrap();
+    rig.fake.fault(Fault::Freeze);
+    let json = [("content-type", "application/json")];
+    let answer = kubelet.request("POST", "/api/v1/namespaces/story/events", &json, r#"{"metadata":{"generateName":"x"}}"#);
+    let answer = answer.await.unwrap();
+    assert_eq!((answer.status.as_u16(), &answer.json()["reason"]), (504, &json!("Timeout")), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn an_event_that_the_cloud_cannot_take_holds_up_no_other() {
+    let rig = Rig::start().await;
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    let post = async |namespace, name| {
+        let path = format!("/api/v1/namespaces/{namespace}/events");
+        let event = json!({"metadata": {"name": name}}).to_string();
+        let answer = kubelet.request("POST", &path, &[("content-type", "application/json")], event).await.unwrap();
+        assert_eq!(answer.status, 201, "{}", answer.text());
+    };
+    for namespace in ["bad", "story"] {
+        post(namespace, "before").await;
+    }
+    rig.cut(Fault::Refuse).await;
+    for namespace in ["bad", "story"] {
+        post(namespace, "e").await;
+    }
+    rig.fake.heal().unwrap();
+    rig.fake.fault_at("/api/v1/namespaces/bad/events", Fault::Status(500));
+    rig.link_is(1.0).await;
+    eventually("the other is delivered", SECONDS(30), async || Ok(rig.fake.get("events", "story", "e").is_some())).await.unwrap();
+    assert!(rig.fake.get("events", "bad", "e").is_none());
+    rig.fake.heal().unwrap();
+    eventually("and then this one", SECONDS(30), async || Ok(rig.fake.get("events", "bad", "e").is_some())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_watch_may_ask_for_any_time() {
+    let rig = Rig::start().await;
+    let client = see(&rig).await;
+    drop(client.stream("GET", &format!("{CONFIGMAPS}?watch=1"), &[], "").await.unwrap());
+    rig.cut(Fault::Refuse).await;
+    let path = format!("{CONFIGMAPS}?watch=1&resourceVersion=0&timeoutSeconds={}", i64::MAX);
+    let mut watch = client.stream("GET", &path, &[], "").await.unwrap();
+    assert_eq!(watch.status, 200);
+    assert_eq!(watch.event().await.unwrap().unwrap()["type"], "ADDED");
+    assert_eq!(client.get(CONFIGMAPS).await.unwrap().status, 200, "the connection lives on");
+}

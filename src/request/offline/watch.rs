@@ -36,6 +36,8 @@ use crate::runtime::drain::Ending;
 use crate::state::link::Link;
 use crate::store::{Knowledge, ListView};
 
+/// Seconds that a watch may ask for: more than anybody waits, and what a clock can add.
+const LONGEST: u64 = 365 * 24 * 3600;
 const BOOKMARKS: Duration = Duration::from_secs(60);
 /// Watches end over this time after the link's return, not all at once.
 const RETURN: u64 = 1000;
@@ -150,7 +152,8 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
 /// How long the watch stays open at most.
 fn lasts(offline: &Offline, context: &Context) -> Duration {
     let least = offline.min_request_timeout;
-    let asked = context.info.query.timeout_seconds.parse().ok().filter(|seconds| *seconds > 0);
+    let asked =
+        context.info.query.timeout_seconds.parse().ok().filter(|seconds| *seconds > 0).map(|seconds| LONGEST.min(seconds));
     Duration::from_secs(asked.unwrap_or(least + context.id * 7919 % least.max(1)))
 }
 
