@@ -20,6 +20,10 @@ use crate::runtime::metrics;
 /// Single rows may have this part of the budget, the collections have the rest.
 const SINGLES: u64 = 4;
 
+/// What a collection costs of the budget beside its items. There are as many as there are selectors, empty ones too, and
+/// what is known of each is kept in memory, where room is dearer.
+const HEAD_BYTES: u64 = 16 * 1024;
+
 /// Rows that stand for themselves (objects, documents, grants, agents): counted up as they
 /// are written, counted anew when that is over the bound.
 pub(super) struct Singles {
@@ -98,7 +102,7 @@ impl Knowledge {
             let mut catalogue = self.catalogue();
             let candidate = |(key, header): (&Vec<u8>, &Header)| Candidate {
                 key: key.clone(),
-                bytes: header.bytes,
+                bytes: header.bytes + HEAD_BYTES,
                 objects: header.items,
                 used: header.used,
                 seen: seen.last(&header.readers).max(header.used),

@@ -441,6 +441,21 @@ async fn over_the_budget_the_least_recently_used_goes_whole() {
 }
 
 #[tokio::test]
+async fn lists_of_nothing_by_ever_other_selectors_are_bounded() {
+    let limits = Limits { cache_max_bytes: 1 << 20, ..Limits::default() };
+    let knowledge = open_within(Arc::new(Memory::default()), limits);
+    for number in 0..100 {
+        let mut ask = ask("");
+        ask.scope.label_selector = format!("job-name=j-{number}");
+        record(&knowledge, ask, &list_body(10, &[], ""), true).await;
+    }
+    knowledge.sweep(|_| false).await.unwrap();
+    settle(&knowledge).await;
+    let kept = knowledge.catalogue().headers.len();
+    assert!((1..=64).contains(&kept), "{kept}");
+}
+
+#[tokio::test]
 async fn more_objects_than_allowed_are_given_up_whole_and_what_a_pinned_agent_read_stays() {
     let limits = Limits { cache_max_objects: 8, ..Limits::default() };
     let knowledge = open_within(Arc::new(Memory::default()), limits);

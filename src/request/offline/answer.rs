@@ -186,8 +186,11 @@ pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context:
     Ok(copy)
 }
 
-/// A copy of what the cloud has answered has nothing of what was written on this node.
+/// A copy of what the cloud has answered has nothing of what was written on this node: kubectl prints that.
 fn warn_of_what_is_missing(knowledge: &Knowledge, context: &Context, copy: &mut Response) {
+    if context.component != "kubectl" {
+        return;
+    }
     let media = Media { encoding: Encoding::Json, form: media::Form::Full };
     let waiting = knowledge.events_here(&names::scope(&context.info, &media));
     let text = format!("299 holdfast \"Events that wait on this node for the link are not in this copy: {waiting}\"");
