@@ -165,19 +165,23 @@ impl Sources {
         let pools = api("v1beta2", "NodePool", "nodepools");
         // By name: that there is none is remembered, and known without the cloud.
         let found = if self.membership == Membership::Buckets { Ok(None) } else { pools.get_opt(pool).await };
-        match found {
+        let is_elsewhere = match found {
             Ok(Some(_)) => {
                 let config = watcher::Config::default().fields(&format!("metadata.name={pool}"));
-                self.follow_members(pool, pools, config, node_pool_members).await;
+                self.follow_members(pool, pools, config, node_pool_members).await == Read::Denied
             }
-            Err(error) if !is_denied(&error) => tracing::debug!(%error, pool, "the NodePool cannot be read"),
-            _ => {
-                let config = watcher::Config::default().labels(&format!("{BUCKET_LABEL}={pool}"));
-                self.follow_members(pool, api("v1alpha1", "NodeBucket", "nodebuckets"), config, bucket_members).await;
-                if let Some(members) = self.labelled(pool).await {
-                    self.publish_pool(Some(pool), members);
-                    tokio::time::sleep(AGAIN).await;
-                }
+            Ok(None) => true,
+            Err(error) => {
+                tracing::debug!(%error, pool, "the NodePool cannot be read");
+                is_denied(&error)
+            }
+        };
+        if is_elsewhere {
+            let config = watcher::Config::default().labels(&format!("{BUCKET_LABEL}={pool}"));
+            self.follow_members(pool, api("v1alpha1", "NodeBucket", "nodebuckets"), config, bucket_members).await;
+            if let Some(members) = self.labelled(pool).await {
+                self.publish_pool(Some(pool), members);
+                tokio::time::sleep(AGAIN).await;
             }
         }
         tokio::time::sleep(RETRY).await;
@@ -190,7 +194,7 @@ impl Sources {
         api: Api<DynamicObject>,
         config: watcher::Config,
         members: fn(&DynamicObject) -> Vec<String>,
-    ) {
+    ) -> Read {
         let (mut known, mut listed) = (BTreeMap::new(), BTreeMap::new());
         let mut events = std::pin::pin!(watcher(api, config));
         let mut pause = RETRY;
@@ -203,14 +207,14 @@ impl Sources {
                 Ok(Event::Apply(found)) => drop(known.insert(found.metadata.name.clone(), members(&found))),
                 Ok(Event::Delete(gone)) => drop(known.remove(&gone.metadata.name)),
                 // There may be other sources; what was known of this one stands while it cannot be read.
-                Err(_) if known.is_empty() => return,
+                Err(error) if known.is_empty() => return Read::failed(&error),
                 Err(error) => {
                     wait("the pool's members", &error, &mut pause).await;
                     continue;
                 }
             }
             if settled && known.is_empty() {
-                return;
+                return Read::Ended;
             }
             if settled {
                 pause = RETRY;
@@ -219,12 +223,32 @@ impl Sources {
                 self.publish_pool(Some(pool), members.chain([self.node_name.clone()]).collect());
             }
         }
+        Read::Ended
     }
 
     async fn labelled(&self, pool: &str) -> Option<BTreeSet<String>> {
         let nodes: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource("", "v1", "Node", "nodes"));
         let list = nodes.list_metadata(&ListParams::default().labels(&format!("{POOL_LABEL}={pool}"))).await;
         read(list.map(|list| list.items.into_iter().filter_map(|node| node.metadata.name).collect()))
+    }
+}
+
+/// How following a source has ended.
+#[derive(PartialEq, Eq)]
+enum Read {
+    Ended,
+    /// One may be allowed to get an object and not to list or watch it.
+    Denied,
+}
+
+impl Read {
+    fn failed(error: &watcher::Error) -> Self {
+        match error {
+            watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) if is_denied(error) => {
+                Self::Denied
+            }
+            _ => Self::Ended,
+        }
     }
 }
 

@@ -28,16 +28,16 @@ use serde_json::Value;
 use self::age::Now;
 use super::json;
 use super::list::Encoding;
-use super::message::{self, Field, MessageError, Set};
+use super::message::{self, MessageError, Set};
 use super::metadata;
 use super::object::{self, TypeMeta};
+use super::schema::table::COLUMNS;
 
 pub(super) use age::time;
 pub use printer::Printer;
 
 /// The parameters of the form, as [`Form::As`](super::media::Form::As) has them.
 const FORM: &str = "Table;meta.k8s.io;v1";
-const COLUMNS: Field = Field::many("columnDefinitions", 0);
 
 /// What a row has of its object (`includeObject`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -358,7 +358,7 @@ impl Fake {
         self.shared.faults.add(Scope::Next(count), fault);
     }
 
-    /// Puts a fault in force for requests whose path starts with `prefix`, until [`Fake::heal`].
+    /// Puts a fault in force for requests whose path and query start with `prefix`, until [`Fake::heal`].
     pub fn fault_at(&self, prefix: &str, fault: Fault) {
         self.shared.faults.add(Scope::Prefix(prefix.to_owned()), fault);
     }

@@ -11,6 +11,8 @@ use super::*;
 
 pub(super) const PROXY: [(&str, &str); 1] = [("user-agent", "kube-proxy/v1.34.4 (linux/amd64)")];
 pub(super) const SERVICES: &str = "/api/v1/services";
+const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 pub(super) const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
 
 /// Where the hub listens for Pods here.
@@ -150,6 +152,66 @@ async fn topology_follows_the_annotation_and_the_pool_and_holds_offline() {
     let client = rig.hub.kubelet().await.unwrap();
     assert_eq!(addresses(&slices(&client).await), pool, "offline, after a restart");
     assert_eq!(names(&proxy(&client, SERVICES, "application/json").await.json()), ["near", "plain"]);
+}
+
+/// Whoever may get a NodePool need not be allowed to list them.
+#[tokio::test]
+async fn the_members_of_a_pool_are_its_buckets_where_it_may_not_be_followed() {
+    let mut rig = rig().await;
+    rig.fake.put_path("/apis/apps.openyurt.io/v1beta2/nodepools/p", json!({"status": {"nodes": ["edge-1"]}})).unwrap();
+    rig.fake.fault_at("/apis/apps.openyurt.io/v1beta2/nodepools?", Fault::Status(403));
+    let bucket =
+        json!({"metadata": {"labels": {"openyurt.io/pool-name": "p"}}, "nodes": [{"name": "edge-1"}, {"name": "far-1"}]});
+    rig.fake.put_path("/apis/apps.openyurt.io/v1alpha1/nodebuckets/b", bucket).unwrap();
+    rig.fake.put("nodes", "", "edge-1", json!({"metadata": {"labels": {"apps.openyurt.io/nodepool": "p"}}}));
+    service(&rig, "near", "ClusterIP", &json!({"openyurt.io/topologyKeys": "openyurt.io/nodepool"}));
+    let pool = ["10.1.0.1", "10.1.0.3"];
+    let client = rig.hub.kubelet().await.unwrap();
+    eventually("the pool's", SECONDS(10), async || Ok(addresses(&slices(&client).await) == pool)).await.unwrap();
+    rig.cut(Fault::Refuse).await;
+    drop(client);
+    rig.hub.kill();
+    rig.hub.run().await.unwrap();
+    rig.link_is(0.0).await;
+    let client = rig.hub.kubelet().await.unwrap();
+    assert_eq!(addresses(&slices(&client).await), pool, "offline, after a restart");
+}
+
+/// What is remembered is the cloud's: other filters make something else of it, without the cloud as well.
+#[tokio::test]
+async fn a_change_of_filters_holds_offline() {
+    const CLOUD: &str = "/api/v1/namespaces/story/services/cloud";
+    const WATCH: &str = "/api/v1/services?watch=1&resourceVersion=0&timeoutSeconds=1";
+    let mut rig = rig().await;
+    let client = rig.hub.kubelet().await.unwrap();
+    proxy(&client, SERVICES, PROTOBUF).await;
+    proxy(&client, WATCH, JSON).await;
+    sees(&client, &["near", "plain"]).await;
+    assert_eq!(proxy(&client, CLOUD, JSON).await.status, 404);
+    rig.cut(Fault::Refuse).await;
+    sees(&client, &["near", "plain"]).await;
+    assert_eq!(proxy(&client, CLOUD, JSON).await.status, 404);
+    drop(client);
+    rig.hub.signal("TERM").unwrap();
+    rig.hub.ended(SECONDS(10)).await.unwrap();
+    rig.hub.add_flag("--disabled-resource-filters=discardcloudservice");
+    rig.hub.run().await.unwrap();
+    rig.link_is(0.0).await;
+    let client = rig.hub.kubelet().await.unwrap();
+    sees(&client, &["cloud", "near", "plain"]).await;
+    assert_eq!(proxy(&client, CLOUD, JSON).await.status, 200);
+}
+
+/// What kube-proxy is shown, as a list in both encodings and as a watch's initial events.
+async fn sees(client: &Client, services: &[&str]) {
+    assert_eq!(names(&proxy(client, SERVICES, JSON).await.json()), services);
+    let protobuf = proxy(client, SERVICES, PROTOBUF).await;
+    let has = |name: &str| protobuf.body.windows(name.len()).any(|bytes| bytes == name.as_bytes());
+    assert_eq!((has("cloud"), has("plain")), (services.contains(&"cloud"), true), "{}", protobuf.text());
+    let events = proxy(client, "/api/v1/services?watch=1&resourceVersion=0&timeoutSeconds=1", JSON).await.text();
+    let shown: Vec<&str> =
+        ["cloud", "near", "plain"].into_iter().filter(|name| events.contains(&format!(r#""name":"{name}""#))).collect();
+    assert_eq!(shown, services, "{events}");
 }
 
 #[tokio::test]

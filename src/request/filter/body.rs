@@ -20,8 +20,8 @@ use super::chain::{Chain, Shape as Presentation};
 use super::item::{Item, name};
 use super::shown::Shown;
 use crate::kube::list::{Encoding, Limits, Rewriter};
-use crate::kube::message::{self, Edit};
-use crate::kube::object;
+use crate::kube::message::{self, Edit, Set};
+use crate::kube::object::{self, TypeMeta};
 use crate::kube::schema::table;
 use crate::kube::watch::{self, EventType, Framer};
 use crate::request::context::BodyError;
@@ -79,6 +79,8 @@ struct Watch {
     seen: u64,
     /// It is still being told what there is.
     initial: bool,
+    /// Of a Table whose first event was hidden: no other brings them.
+    columns: Option<Vec<u8>>,
 }
 
 /// How a watch begins.
@@ -103,7 +105,10 @@ impl Transform {
         let shown = chain.hides().then(Shown::default);
         let (chain, framer) = (Arc::new(chain), Framer::new(encoding, LIMITS.max_item));
         let seen = resource_version.parse().unwrap_or(0);
-        Self::new(Shape::Watch(Box::new(Watch { chain, encoding, framer, earlier, shown, source, seen, initial })), gzip)
+        Self::new(
+            Shape::Watch(Box::new(Watch { chain, encoding, framer, earlier, shown, source, seen, initial, columns: None })),
+            gzip,
+        )
     }
 
     fn new(shape: Shape, gzip: bool) -> Self {
@@ -253,13 +258,51 @@ impl Watch {
             None => Some(kind),
             Some(shown) => shown.event(kind, &identity(self.encoding, object)?, edit == Edit::Remove),
         };
-        Ok(match (seen, edit) {
-            (None, _) => None,
-            (Some(seen), Edit::Replace(object)) => Some(watch::encode(self.encoding, seen, &object)),
-            (Some(seen), _) if seen == kind => Some(frame.raw),
-            (Some(seen), _) => Some(watch::encode(self.encoding, seen, object)),
-        })
+        let Some(seen) = seen else {
+            self.keep_columns(object)?;
+            return Ok(None);
+        };
+        let edited = match edit {
+            Edit::Replace(object) => Some(object),
+            // Its client has asked for rows without objects, and the hub has not.
+            Edit::Remove if self.chain.asks_for_objects() => Some(without_objects(self.encoding, object)?),
+            _ => None,
+        };
+        let edited = self.with_columns(edited.as_deref().unwrap_or(object))?.or(edited);
+        Ok(Some(match edited {
+            Some(object) => watch::encode(self.encoding, seen, &object),
+            None if seen == kind => frame.raw,
+            None => watch::encode(self.encoding, seen, object),
+        }))
     }
+
+    fn keep_columns(&mut self, hidden: &[u8]) -> Result<(), FilterError> {
+        let is_table = |types: &TypeMeta| Presentation::of_object(types) == Presentation::Row;
+        if self.encoding == Encoding::Json && is_table(&object::into_item(self.encoding, hidden)?.0) {
+            let columns = message::parts(self.encoding, hidden, table::COLUMNS)?;
+            let columns: Vec<&[u8]> = columns.into_iter().map(|place| &hidden[place]).collect();
+            if !columns.is_empty() {
+                self.columns = Some([b"[", columns.join(&b","[..]).as_slice(), b"]"].concat());
+            }
+        }
+        Ok(())
+    }
+
+    /// The first Table that is shown, with the columns that its client still lacks.
+    fn with_columns(&mut self, shown: &[u8]) -> Result<Option<Vec<u8>>, FilterError> {
+        let Some(columns) = self.columns.take() else { return Ok(None) };
+        Ok(Some(message::set(self.encoding, shown, table::COLUMNS, Set::Message(&columns))?))
+    }
+}
+
+/// A Table with nothing but cells in its rows.
+fn without_objects(encoding: Encoding, full: &[u8]) -> Result<Vec<u8>, FilterError> {
+    let (types, item) = object::into_item(encoding, full)?;
+    let bare = message::edit(encoding, &item, table::ROWS, |row| {
+        let row = message::edit(encoding, row, table::OBJECT, |_| Ok::<_, FilterError>(Edit::Replace(b"null".to_vec())))?;
+        Ok::<_, FilterError>(row.map_or(Edit::Keep, Edit::Replace))
+    })?;
+    Ok(bare.map_or_else(|| full.to_vec(), |item| object::back_to_full(encoding, &types, item, full)))
 }
 
 /// The version of an object in full form; what has none counts as 0.

@@ -77,12 +77,12 @@ impl Faults {
     }
 
     /// The fault this request meets, if any. Counts it.
-    pub(crate) fn pick(&self, path: &str) -> Option<Fault> {
+    pub(crate) fn pick(&self, path_and_query: &str) -> Option<Fault> {
         let mut rules = lock(&self.0);
         let index = rules.iter().position(|(scope, _)| match scope {
             Scope::All => true,
             Scope::Next(left) => *left > 0,
-            Scope::Prefix(prefix) => path.starts_with(prefix.as_str()),
+            Scope::Prefix(prefix) => path_and_query.starts_with(prefix.as_str()),
         })?;
         let fault = rules[index].1;
         if let Scope::Next(left) = &mut rules[index].0 {

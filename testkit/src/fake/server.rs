@@ -207,13 +207,13 @@ async fn serve(shared: Arc<Shared>, peer: Arc<Peer>, request: Request<Incoming>)
     let path_and_query = parts.uri.path_and_query().map_or("/", |text| text.as_str()).to_owned();
     shared.record(Recorded {
         method: parts.method.clone(),
-        path_and_query,
+        path_and_query: path_and_query.clone(),
         headers: parts.headers.clone(),
         client_cn: user.as_ref().map(|user| user.name.clone()),
         version: parts.version,
         body: body.clone(),
     });
-    let fault = shared.faults.pick(parts.uri.path());
+    let fault = shared.faults.pick(&path_and_query);
     match fault {
         Some(Fault::StallHeaders) => return pending().await,
         Some(Fault::Status(code)) => return finish(failure(&parts.headers, &Failure::of_code(code))),

@@ -59,13 +59,18 @@ fn watch(chain: Chain, shown: Option<Shown>) -> Transform {
     watch
 }
 
-/// The types of what comes out.
-fn told(watch: &mut Transform, kind: &str, object: &Value) -> Result<Vec<String>, String> {
+/// What comes out.
+fn frames(watch: &mut Transform, kind: &str, object: &Value) -> Result<Vec<Value>, String> {
     let mut out = Vec::new();
     let event = json!({"type": kind, "object": object}).to_string() + "\n";
     watch.feed(event.into(), &mut out)?;
-    let kind = |frame: &Bytes| serde_json::from_slice::<Value>(frame).unwrap()["type"].as_str().unwrap().to_owned();
-    Ok(out.iter().map(kind).collect())
+    Ok(out.iter().map(|frame| serde_json::from_slice(frame).unwrap()).collect())
+}
+
+/// The types of what comes out.
+fn told(watch: &mut Transform, kind: &str, object: &Value) -> Result<Vec<String>, String> {
+    let frames = frames(watch, kind, object)?;
+    Ok(frames.iter().map(|frame| frame["type"].as_str().unwrap().to_owned()).collect())
 }
 
 /// The chain of a watch whose client was not shown `cloud` has become empty.
@@ -133,4 +138,34 @@ async fn a_watch_of_tables_and_one_of_metadata_are_filtered() {
         let bookmark = form(&json!({"resourceVersion": "10"}));
         assert_eq!(told(&mut watch, "BOOKMARK", &bookmark).unwrap(), ["BOOKMARK"]);
     }
+}
+
+/// The kube-apiserver says once, in the first event, which columns there are.
+#[tokio::test]
+async fn the_columns_of_a_hidden_row_come_with_the_first_that_is_shown() {
+    let table = |metadata: &Value, columns: Value| {
+        let object = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata});
+        let rows = json!([{"cells": ["x"], "object": object}]);
+        json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": columns, "rows": rows})
+    };
+    let mut watch = watch(chain(&discarding(), false).await, None);
+    let columns = json!([{"name": "Name"}]);
+    assert!(frames(&mut watch, "ADDED", &table(&cloud(), columns.clone())).unwrap().is_empty());
+    let shown = frames(&mut watch, "ADDED", &table(&plain(), Value::Null)).unwrap();
+    assert_eq!(shown[0]["object"], table(&plain(), columns));
+    let again = frames(&mut watch, "MODIFIED", &table(&plain(), Value::Null)).unwrap();
+    assert_eq!(again[0]["object"], table(&plain(), Value::Null));
+}
+
+#[tokio::test]
+async fn what_the_hub_has_asked_for_itself_is_not_in_the_row_of_what_is_hidden() {
+    let filters = discarding();
+    let mut ask = ask("sample", ("", "services"), "watch");
+    (ask.whole, ask.bare_rows) = (false, true);
+    let mut watch = watch(filters.chain_for(ask).await.unwrap(), Some(Shown::default()));
+    let object = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": cloud()});
+    let rows = json!([{"cells": ["x"], "object": object}]);
+    let table = json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": null, "rows": rows});
+    let deleted = frames(&mut watch, "MODIFIED", &table).unwrap();
+    assert_eq!((&deleted[0]["type"], &deleted[0]["object"]["rows"][0]["object"]), (&json!("DELETED"), &Value::Null));
 }
