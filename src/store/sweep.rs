@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use super::budget::{self, Bounds, Candidate, Why};
 use super::document::Document;
@@ -94,6 +95,9 @@ impl Knowledge {
         pins: &impl Fn(&str) -> bool,
     ) -> Result<Vec<Op>, StoreError> {
         let mut ops = Vec::new();
+        self.pages.give_up(Instant::now());
+        // Read first: what is written from here on is not looked at.
+        let written = self.item_ids()?;
         let live: HashSet<u64> = {
             let mut catalogue = self.catalogue();
             let candidate = |(key, header): (&Vec<u8>, &Header)| Candidate {
@@ -122,10 +126,11 @@ impl Knowledge {
                 }
             }
             self.show(catalogue.headers.values());
-            catalogue.headers.values().map(|header| header.id).collect()
+            // Under one lock with the heads: a list lets go of its id only after it has set its head.
+            catalogue.headers.values().map(|header| header.id).chain(self.claims.all()).collect()
         };
         // Remains of lists that never ended.
-        let abandoned = self.item_ids()?.into_iter().filter(|id| !live.contains(id) && !self.is_young(*id));
+        let abandoned = written.into_iter().filter(|id| !live.contains(id));
         ops.extend(abandoned.map(|id| Op::DeletePrefix(keys::items(id))));
         Ok(ops)
     }

@@ -177,6 +177,54 @@ async fn a_list_that_comes_to_nothing_leaves_no_rows() {
     assert_eq!(known(&knowledge).unwrap().1, names(&["x"]));
 }
 
+/// A slow link: others have listed much before it ends.
+#[tokio::test]
+async fn a_sweep_leaves_what_is_still_arriving() {
+    let knowledge = open_within(Arc::new(Memory::default()), Limits::default());
+    let long: Vec<String> = (0..300).map(|index| format!("{}-{index:03}", "n".repeat(1000))).collect();
+    let long: Vec<&str> = long.iter().map(String::as_str).collect();
+    let mut in_pages = knowledge.record(Subject::List(ask("")), false);
+    in_pages.push(&Bytes::from(list_body(10, &long, "page2")));
+    in_pages.finish();
+    sweep_behind_many_lists(&knowledge).await;
+    record(&knowledge, ask("page2"), &list_body(10, &["z"], ""), true).await;
+    assert_eq!(known(&knowledge).unwrap().1.len(), long.len() + 1, "in pages");
+
+    let body = list_body(20, &long, "");
+    let (first, rest) = body.split_at(body.len() - 10);
+    let mut slow = knowledge.record(Subject::List(ask("")), false);
+    slow.push(&Bytes::copy_from_slice(first.as_bytes()));
+    sweep_behind_many_lists(&knowledge).await;
+    slow.push(&Bytes::copy_from_slice(rest.as_bytes()));
+    slow.finish();
+    settle(&knowledge).await;
+    assert_eq!(known(&knowledge).unwrap(), ("20".into(), names(&long)));
+}
+
+async fn sweep_behind_many_lists(knowledge: &Arc<Knowledge>) {
+    settle(knowledge).await;
+    for version in 1..=65 {
+        let other = ListAsk { scope: Scope { namespace: "other".into(), ..scope() }, ..ask("") };
+        record(knowledge, other, &list_body(version, &["x"], ""), true).await;
+    }
+    knowledge.sweep(|_| false).await.unwrap();
+    settle(knowledge).await;
+}
+
+/// Pages that nobody goes on with are remains once they are given up.
+#[tokio::test]
+async fn a_sweep_takes_pages_that_are_given_up() {
+    let knowledge = open(Arc::new(Memory::default()));
+    record(&knowledge, ask(""), &list_body(10, &["x"], "page2"), true).await;
+    knowledge.sweep(|_| false).await.unwrap();
+    settle(&knowledge).await;
+    assert_eq!(knowledge.item_ids().unwrap().len(), 1);
+    knowledge.pages.give_up(std::time::Instant::now() + std::time::Duration::from_secs(600));
+    knowledge.sweep(|_| false).await.unwrap();
+    settle(&knowledge).await;
+    assert!(knowledge.item_ids().unwrap().is_empty());
+}
+
 fn key(name: &str) -> ObjectKey {
     ObjectKey { scope: scope(), name: name.into() }
 }

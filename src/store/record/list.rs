@@ -27,7 +27,7 @@ pub(super) struct Items<'a> {
 
 pub(super) async fn record(knowledge: &Knowledge, ask: ListAsk, parts: Parts) -> Result<(), Reason> {
     let items = Items::resume(knowledge, &ask).ok_or("first page unknown")?;
-    let id = items.partial.id;
+    let id = items.partial.id();
     let result = take(knowledge, &ask, parts, items).await;
     if result.is_err() {
         knowledge.drop_items(id).await;
@@ -67,7 +67,7 @@ impl<'a> Items<'a> {
         let partial = Partial {
             scope,
             item_kind: String::new(),
-            id: knowledge.fresh_id(),
+            claim: knowledge.fresh_id(),
             epoch: knowledge.writer().epoch(),
             items: 0,
             bytes: 0,
@@ -94,7 +94,7 @@ impl<'a> Items<'a> {
         if self.partial.items == 0 {
             self.partial.item_kind = object::own_kind(encoding, item).unwrap_or_default();
         }
-        let key = keys::item(self.partial.id, &meta.namespace, &meta.name);
+        let key = keys::item(self.partial.id(), &meta.namespace, &meta.name);
         let row = self.knowledge.sealer().seal(&key, item);
         self.bytes += row.len() + key.len();
         self.partial.items += 1;
@@ -124,13 +124,10 @@ impl<'a> Items<'a> {
         }
         if let Some(token) = envelope.continue_token.filter(|token| !token.is_empty()) {
             self.partial.resource_version = envelope.resource_version;
-            let gone = self.knowledge.pages.wait(token, self.partial.clone());
-            self.ops.extend(gone.into_iter().map(|id| Op::DeletePrefix(keys::items(id))));
-            self.bytes = BATCH;
-            return self.flush_if_large().await;
+            return self.wait(token).await;
         }
         let header = Header {
-            id: self.partial.id,
+            id: self.partial.id(),
             scope: ask.scope.clone(),
             kind: envelope.kind,
             kind_is_guess: false,
@@ -152,6 +149,14 @@ impl<'a> Items<'a> {
         self.replace(header, |(old, new)| new.version_number() >= old.version_number() || (quorum && started > old.updated)).await
     }
 
+    /// Writes what there is, and waits for the page behind `token`.
+    async fn wait(self, token: String) -> Result<(), Reason> {
+        let (mut ops, epoch) = (self.ops, Some(self.partial.epoch));
+        let gone = self.knowledge.pages.wait(token, self.partial);
+        ops.extend(gone.into_iter().map(|id| Op::DeletePrefix(keys::items(id))));
+        self.knowledge.writer().send(Batch { ops, epoch, ..Batch::default() }).await.map_err(|_| "store ended")
+    }
+
     /// Turns the collection to the new items, if `may` agrees with the old head.
     pub(super) async fn replace(
         mut self,
@@ -171,6 +176,8 @@ impl<'a> Items<'a> {
             // The newest state there is has everything; another one may be as old as it likes.
             header.missed = if self.partial.quorum { 0 } else { old.missed };
         }
+        // Until this is written, a reader finds the old items by the old head.
+        let _old = old.as_ref().map(|old| self.knowledge.claims.claim(old.id));
         self.ops.push(self.knowledge.set_header(header));
         self.ops.extend(old.map(|old| Op::DeletePrefix(keys::items(old.id))));
         let batch = Batch { ops: self.ops, epoch: Some(self.partial.epoch), ..Batch::default() };

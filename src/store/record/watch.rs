@@ -121,7 +121,7 @@ impl Follower<'_> {
     /// `whole`: everything that came was taken.
     async fn end(self, whole: bool) {
         if let Some(initial) = self.initial {
-            self.knowledge.drop_items(initial.partial.id).await;
+            self.knowledge.drop_items(initial.partial.id()).await;
         } else if let (false, Some(seen)) = (whole, self.seen) {
             self.knowledge.note_missed(&self.ask.scope, seen + 1);
         }
@@ -131,7 +131,7 @@ impl Follower<'_> {
         let Some(items) = self.initial.take() else { return Ok(()) };
         self.seen = Some(version_number(&resource_version));
         let header = Header {
-            id: items.partial.id,
+            id: items.partial.id(),
             scope: self.ask.scope.clone(),
             kind: format!("{}List", head.kind),
             // A definition may have named it otherwise; those of Kubernetes are all named so.
