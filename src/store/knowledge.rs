@@ -257,11 +257,16 @@ impl Knowledge {
         self.catalogue().headers.get(&scope.key()).map(Header::version_number)
     }
 
-    /// Replaces the catalogue's head; the row is the caller's to queue.
+    /// Replaces the catalogue's head; the row is the caller's to queue, without waiting for anything in between.
     pub(super) fn set_header(&self, header: Header) -> Op {
+        let op = self.head_row(&header);
+        self.catalogue().headers.insert(header.scope.key(), header);
+        op
+    }
+
+    pub(super) fn head_row(&self, header: &Header) -> Op {
         let key = header.scope.key();
-        let row = self.sealer.seal(&key, &serde_json::to_vec(&header).expect("a plain struct"));
-        self.catalogue().headers.insert(key.clone(), header);
+        let row = self.sealer.seal(&key, &serde_json::to_vec(header).expect("a plain struct"));
         Op::Put(key, row)
     }
 

@@ -13,7 +13,7 @@ use super::document::Document;
 use super::grant::{GrantRecord, Known, NODE, issued_token, now};
 use super::object::{ObjectRecord, split};
 use super::readers::{Seen, seen_at};
-use super::writer::Batch;
+use super::writer::{Batch, Room};
 use super::{Header, Knowledge, Op, StoreError, keys};
 use crate::kube::token;
 use crate::runtime::metrics;
@@ -55,6 +55,7 @@ impl Knowledge {
     /// Gives up what is over the budget, and what no list stands behind. `pins`: whether
     /// what an agent has read stays.
     pub async fn sweep(&self, pins: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+        let room = self.writer().room(0).await?;
         let mut ops = self.sweep_singles(&pins)?;
         let (bytes, rows) = self.singles.counted();
         let bounds = Bounds {
@@ -64,7 +65,15 @@ impl Knowledge {
         };
         self.note_used(&mut ops);
         ops.extend(self.sweep_collections(&bounds, &Seen::default(), &pins)?);
-        self.drop_rows(ops).await
+        self.drop_rows_in(room, ops);
+        Ok(())
+    }
+
+    /// For what changes heads: whoever changes them next comes behind it.
+    pub(super) fn drop_rows_in(&self, room: Room<'_>, ops: Vec<Op>) {
+        if !ops.is_empty() {
+            room.send(Batch { ops, epoch: Some(self.writer().epoch()), ..Batch::default() });
+        }
     }
 
     pub(super) async fn drop_rows(&self, ops: Vec<Op>) -> Result<(), StoreError> {
@@ -81,8 +90,7 @@ impl Knowledge {
         for (key, at) in used {
             if let Some(header) = catalogue.headers.get_mut(&key).filter(|header| header.used + 60 < at) {
                 header.used = at;
-                let row = self.sealer().seal(&key, &serde_json::to_vec(header).expect("a plain struct"));
-                ops.push(Op::Put(key, row));
+                ops.push(self.head_row(header));
             }
         }
     }

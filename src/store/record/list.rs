@@ -10,7 +10,7 @@ use crate::kube::object;
 use crate::store::grant::now;
 use crate::store::knowledge::now_ms;
 use crate::store::page::Partial;
-use crate::store::writer::Batch;
+use crate::store::writer::{self, Batch};
 use crate::store::{Header, Knowledge, Op, Readers, Scope, keys};
 
 /// Bytes of sealed items in one batch.
@@ -163,6 +163,8 @@ impl<'a> Items<'a> {
         mut header: Header,
         may: impl FnOnce((&Header, &Header)) -> bool,
     ) -> Result<(), Reason> {
+        let room = self.knowledge.writer().room(writer::size(&self.ops)).await.map_err(|_| "store ended")?;
+        // From here to the queue nothing waits: a watch that sees the new head comes behind it.
         if self.knowledge.writer().epoch() != self.partial.epoch {
             return Err("a write failed");
         }
@@ -182,7 +184,7 @@ impl<'a> Items<'a> {
         self.ops.extend(old.map(|old| Op::DeletePrefix(keys::items(old.id))));
         let batch = Batch { ops: self.ops, epoch: Some(self.partial.epoch), ..Batch::default() };
         // Only what a reader sees counts as remembered.
-        self.knowledge.writer().apply(batch).await.map_err(|_| "a write failed")?;
+        room.apply(batch).await.map_err(|_| "a write failed")?;
         self.knowledge.metrics().lists_remembered.inc();
         self.knowledge.sweep_wanted.notify_one();
         Ok(())
