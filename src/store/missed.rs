@@ -1,4 +1,4 @@
-//! Collections that have missed something: what a watch brought could not be kept, or its client has seen more than the
+//! Collections that have missed something: what a watch or a list brought could not be kept, or its client has seen more than the
 //! node has (the hub was killed before it was written). Such a collection says nothing wrong of its own version, but that
 //! something is not in it proves nothing any more.
 //!
@@ -109,6 +109,13 @@ impl Knowledge {
         if self.missed(scope, version).is_some() {
             let (knowledge, scope) = (self.clone(), scope.clone());
             self.tasks.spawn(async move { knowledge.write_head(&scope).await });
+        }
+    }
+
+    /// Notes that a client has a state which could not be kept: it may have more than the collection.
+    pub(super) fn note_not_kept(self: &Arc<Self>, scope: &Scope) {
+        if let Some(version) = self.version(scope) {
+            self.note_missed(scope, version + 1);
         }
     }
 

@@ -4,7 +4,9 @@
 //! collection to that id and drops the old items. Until then the earlier collection
 //! stands as it was.
 
-use super::{ListAsk, Parts, Reason};
+use std::sync::Arc;
+
+use super::{ENDED_EARLY, ListAsk, OLDER, Parts, Reason};
 use crate::kube::list::{Encoding, Envelope, Limits, Piece, Splitter};
 use crate::kube::object;
 use crate::store::grant::now;
@@ -25,10 +27,19 @@ pub(super) struct Items<'a> {
     bytes: usize,
 }
 
-pub(super) async fn record(knowledge: &Knowledge, ask: ListAsk, parts: Parts) -> Result<(), Reason> {
-    let items = Items::resume(knowledge, &ask).ok_or("first page unknown")?;
+pub(super) async fn record(knowledge: &Arc<Knowledge>, ask: ListAsk, parts: Parts) -> Result<(), Reason> {
+    let result = keep(knowledge, &ask, parts).await;
+    // Of a list that ended early its client has not got the whole either.
+    if result.is_err_and(|reason| ![ENDED_EARLY, OLDER].contains(&reason)) {
+        knowledge.note_not_kept(&ask.scope);
+    }
+    result
+}
+
+async fn keep(knowledge: &Knowledge, ask: &ListAsk, parts: Parts) -> Result<(), Reason> {
+    let items = Items::resume(knowledge, ask).ok_or("first page unknown")?;
     let id = items.partial.id();
-    let result = take(knowledge, &ask, parts, items).await;
+    let result = take(knowledge, ask, parts, items).await;
     if result.is_err() {
         knowledge.drop_items(id).await;
     }
@@ -173,7 +184,7 @@ impl<'a> Items<'a> {
             header.pinned |= old.pinned;
             header.readers.note_all(&old.readers);
             if !may((old, &header)) {
-                return Err("older than what is known");
+                return Err(OLDER);
             }
             // The newest state there is has everything; another one may be as old as it likes.
             header.missed = if self.partial.quorum { 0 } else { old.missed };

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::list::Items;
-use super::{ENDED_EARLY, Parts, Reason, WatchAsk};
+use super::{ENDED_EARLY, OLDER, Parts, Reason, WatchAsk};
 use crate::kube::list::Encoding;
 use crate::kube::object;
 use crate::kube::watch::{self, EventType, Frame, Framer};
@@ -131,12 +131,16 @@ impl Follower<'_> {
         }
     }
 
-    /// `whole`: everything that came was taken.
+    /// `whole`: everything that came was taken; what did not come, its client has not got either.
     async fn end(self, whole: bool) {
-        if let Some(initial) = self.initial {
-            self.knowledge.drop_items(initial.partial.id()).await;
-        } else if let (false, Some(seen)) = (whole, self.seen) {
+        if let (false, Some(seen)) = (whole, self.seen) {
             self.knowledge.note_missed(&self.ask.scope, seen + 1);
+        }
+        if let Some(initial) = self.initial {
+            if !whole {
+                self.knowledge.note_not_kept(&self.ask.scope);
+            }
+            self.knowledge.drop_items(initial.partial.id()).await;
         }
     }
 
@@ -161,7 +165,17 @@ impl Follower<'_> {
             bytes: items.partial.bytes,
             missed: 0,
         };
-        items.replace(header, |(old, new)| new.version_number() >= old.version_number()).await
+        let id = items.partial.id();
+        let result = items.replace(header, |(old, new)| new.version_number() >= old.version_number()).await;
+        if result.is_err() {
+            self.knowledge.drop_items(id).await;
+        }
+        if result == Err(OLDER) {
+            // What follows may be news all the same.
+            self.knowledge.not_remembered(OLDER);
+            return Ok(());
+        }
+        result
     }
 
     /// Changes the catalogue, and returns the rows that say so.
