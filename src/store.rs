@@ -10,6 +10,7 @@
 //! its seal is never answered from, and takes the collection it belongs to with it.
 
 pub mod budget;
+mod claim;
 mod collection;
 mod cover;
 mod disk;

@@ -38,11 +38,13 @@ impl Knowledge {
     /// The same at another time, in unix seconds.
     pub(super) async fn sweep_garbage_at(&self, now: u64, ages: Ages, pins: impl Fn(&str) -> bool) -> Result<(), StoreError> {
         let bounds = Bounds { now, unseen: ages.unseen, unlisted: ages.unlisted, ..Bounds::NONE };
+        let room = self.writer().room(0).await?;
         let seen = self.seen()?;
         let mut ops = self.garbage_objects(&bounds, &seen, &pins)?;
         ops.extend(self.sweep_collections(&bounds, &seen, &pins)?);
         ops.extend(self.forgotten_agents(&bounds)?);
-        self.drop_rows(ops).await
+        self.drop_rows_in(room, ops);
+        Ok(())
     }
 
     fn garbage_objects(&self, bounds: &Bounds, seen: &Seen, pins: &impl Fn(&str) -> bool) -> Result<Vec<Op>, StoreError> {

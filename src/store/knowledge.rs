@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::claim::{Claim, Claims};
 use super::collection::{Header, ListView, Scope};
 use super::document::Etags;
 use super::grant::now;
@@ -54,9 +55,6 @@ impl Default for Limits {
     }
 }
 
-/// Lists that may be on their way at once; older ones without an end are remains.
-const LISTS_AT_ONCE: u64 = 64;
-
 const TAKEN_APART: Duration = Duration::from_secs(1);
 
 /// The format of the rows; docs/store-format.md.
@@ -70,8 +68,8 @@ pub struct Knowledge {
     pub(super) limits: Limits,
     catalogue: Mutex<Catalogue>,
     next_id: AtomicU64,
-    /// The first id of this run: items of older ids without a collection are remains.
-    first_id: AtomicU64,
+    /// Items of other ids without a collection are remains.
+    pub(super) claims: Claims,
     pub(super) singles: Singles,
     /// Bytes of answers that wait to be remembered.
     pub(super) queued: AtomicUsize,
@@ -130,7 +128,7 @@ impl Knowledge {
             limits,
             catalogue: Mutex::default(),
             next_id: AtomicU64::new(1),
-            first_id: AtomicU64::new(1),
+            claims: Claims::default(),
             singles: Singles::default(),
             queued: AtomicUsize::new(0),
             works: Works::default(),
@@ -167,7 +165,6 @@ impl Knowledge {
         // Ids of lists that a crash left half-written are never used again.
         let last = self.item_ids()?.last().copied().unwrap_or(0);
         self.next_id.fetch_max(highest.max(last) + 1, Ordering::Relaxed);
-        self.first_id.store(self.next_id.load(Ordering::Relaxed), Ordering::Relaxed);
         *self.catalogue.lock().unwrap_or_else(PoisonError::into_inner) = Catalogue { epoch: self.writer.epoch(), headers };
         self.load_journal()
     }
@@ -260,11 +257,16 @@ impl Knowledge {
         self.catalogue().headers.get(&scope.key()).map(Header::version_number)
     }
 
-    /// Replaces the catalogue's head; the row is the caller's to queue.
+    /// Replaces the catalogue's head; the row is the caller's to queue, without waiting for anything in between.
     pub(super) fn set_header(&self, header: Header) -> Op {
+        let op = self.head_row(&header);
+        self.catalogue().headers.insert(header.scope.key(), header);
+        op
+    }
+
+    pub(super) fn head_row(&self, header: &Header) -> Op {
         let key = header.scope.key();
-        let row = self.sealer.seal(&key, &serde_json::to_vec(&header).expect("a plain struct"));
-        self.catalogue().headers.insert(key.clone(), header);
+        let row = self.sealer.seal(&key, &serde_json::to_vec(header).expect("a plain struct"));
         Op::Put(key, row)
     }
 
@@ -322,18 +324,14 @@ impl Knowledge {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(scope.key(), now());
     }
 
-    /// Whether an id without a collection may belong to a list that is on its way now.
-    pub(super) fn is_young(&self, id: u64) -> bool {
-        id >= self.first_id.load(Ordering::Relaxed) && id + LISTS_AT_ONCE >= self.next_id.load(Ordering::Relaxed)
-    }
-
     /// Scopes used since this was last asked, with the unix second of their use.
     pub(super) fn take_used(&self) -> HashMap<Vec<u8>, u64> {
         std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn fresh_id(&self) -> u64 {
-        self.next_id.fetch_add(1, Ordering::Relaxed)
+    /// An id that was never used.
+    pub(super) fn fresh_id(&self) -> Claim {
+        self.claims.claim(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
     pub fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {

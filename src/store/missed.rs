@@ -1,4 +1,4 @@
-//! Collections that have missed something: what a watch brought could not be kept, or its client has seen more than the
+//! Collections that have missed something: what a watch or a list brought could not be kept, or its client has seen more than the
 //! node has (the hub was killed before it was written). Such a collection says nothing wrong of its own version, but that
 //! something is not in it proves nothing any more.
 //!
@@ -6,7 +6,7 @@
 //! to list, once: a list that cannot be kept either must not keep its client from watching.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -95,16 +95,37 @@ impl SentBack {
 impl Knowledge {
     /// Notes that there was something of this version which the collection does not have.
     pub(super) fn missed(&self, scope: &Scope, version: u64) -> Option<Op> {
-        let mut header = self.header(scope).filter(|header| version > header.missed.max(header.version_number()))?;
+        let mut catalogue = self.catalogue();
+        let header = catalogue.headers.get_mut(&scope.key())?;
+        if version <= header.missed.max(header.version_number()) {
+            return None;
+        }
         header.missed = version;
-        Some(self.set_header(header))
+        Some(self.head_row(header))
     }
 
     /// The same, for who has nothing else to write.
-    pub fn note_missed(&self, scope: &Scope, version: u64) {
-        let Some(op) = self.missed(scope, version) else { return };
-        let (writer, batch) = (self.writer().clone(), Batch { ops: vec![op], ..Batch::default() });
-        self.tasks.spawn(async move { writer.send(batch).await });
+    pub fn note_missed(self: &Arc<Self>, scope: &Scope, version: u64) {
+        if self.missed(scope, version).is_some() {
+            let (knowledge, scope) = (self.clone(), scope.clone());
+            self.tasks.spawn(async move { knowledge.write_head(&scope).await });
+        }
+    }
+
+    /// Notes that a client has a state which could not be kept: it may have more than the collection.
+    pub(super) fn note_not_kept(self: &Arc<Self>, scope: &Scope) {
+        if let Some(version) = self.version(scope) {
+            self.note_missed(scope, version + 1);
+        }
+    }
+
+    /// Writes the head as it is when there is room: a list may have replaced it by then.
+    async fn write_head(&self, scope: &Scope) {
+        let Ok(room) = self.writer().room(0).await else { return };
+        let epoch = Some(self.writer().epoch());
+        if let Some(header) = self.header(scope) {
+            room.send(Batch { ops: vec![self.head_row(&header)], epoch, ..Batch::default() });
+        }
     }
 
     /// Whether a watch that goes on from `version` is to list instead, because the collection has not come so far.
@@ -122,8 +143,6 @@ impl Knowledge {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
 
     use super::super::record::{ListAsk, Subject, WatchAsk};

@@ -5,18 +5,19 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Scope;
+use super::claim::Claim;
 
 /// Lists that wait for their next page; more push out the oldest.
 const WAITING: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A list of which some pages are written.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Partial {
     pub scope: Scope,
     /// As in the collection's header.
     pub item_kind: String,
-    pub id: u64,
+    pub claim: Claim,
     pub epoch: u64,
     pub items: u64,
     pub bytes: u64,
@@ -27,6 +28,13 @@ pub struct Partial {
     pub started: u64,
 }
 
+impl Partial {
+    /// Under which its items are written.
+    pub fn id(&self) -> u64 {
+        self.claim.id()
+    }
+}
+
 #[derive(Default)]
 pub struct Pages(Mutex<HashMap<String, (Instant, Partial)>>);
 
@@ -34,22 +42,21 @@ impl Pages {
     /// Keeps a list until the page behind `token` is asked for; returns ids whose
     /// lists were given up.
     pub fn wait(&self, token: String, partial: Partial) -> Vec<u64> {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let mut gone: Vec<u64> = Vec::new();
-        waiting.retain(|_, (since, partial)| {
-            let keep = now.duration_since(*since) < PATIENCE;
-            if !keep {
-                gone.push(partial.id);
-            }
-            keep
-        });
+        let mut gone = self.give_up(now);
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() >= WAITING {
             let oldest = waiting.iter().min_by_key(|(_, (since, _))| *since).map(|(token, _)| token.clone());
-            gone.extend(oldest.and_then(|token| waiting.remove(&token)).map(|(_, partial)| partial.id));
+            gone.extend(oldest.and_then(|token| waiting.remove(&token)).map(|(_, partial)| partial.id()));
         }
-        gone.extend(waiting.insert(token, (now, partial)).map(|(_, replaced)| replaced.id));
+        gone.extend(waiting.insert(token, (now, partial)).map(|(_, replaced)| replaced.id()));
         gone
+    }
+
+    /// Gives up lists whose next page was not asked for in time; returns their ids.
+    pub fn give_up(&self, now: Instant) -> Vec<u64> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.extract_if(|_, (since, _)| now.duration_since(*since) >= PATIENCE).map(|(_, (_, partial))| partial.id()).collect()
     }
 
     pub fn resume(&self, token: &str, scope: &Scope) -> Option<Partial> {

@@ -97,6 +97,7 @@ struct Parts {
 /// Why an answer is not remembered; a label of the metric.
 type Reason = &'static str;
 const ENDED_EARLY: Reason = "ended early";
+const OLDER: Reason = "older than what is known";
 
 impl Knowledge {
     /// Begins to remember an answer; `gzip`: its body is compressed.

@@ -6,13 +6,14 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use super::budget::{self, Bounds, Candidate, Why};
 use super::document::Document;
 use super::grant::{GrantRecord, Known, NODE, issued_token, now};
 use super::object::{ObjectRecord, split};
 use super::readers::{Seen, seen_at};
-use super::writer::Batch;
+use super::writer::{Batch, Room};
 use super::{Header, Knowledge, Op, StoreError, keys};
 use crate::kube::token;
 use crate::runtime::metrics;
@@ -58,6 +59,7 @@ impl Knowledge {
     /// Gives up what is over the budget, and what no list stands behind. `pins`: whether
     /// what an agent has read stays.
     pub async fn sweep(&self, pins: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+        let room = self.writer().room(0).await?;
         let mut ops = self.sweep_singles(&pins)?;
         let (bytes, rows) = self.singles.counted();
         let bounds = Bounds {
@@ -67,7 +69,15 @@ impl Knowledge {
         };
         self.note_used(&mut ops);
         ops.extend(self.sweep_collections(&bounds, &Seen::default(), &pins)?);
-        self.drop_rows(ops).await
+        self.drop_rows_in(room, ops);
+        Ok(())
+    }
+
+    /// For what changes heads: whoever changes them next comes behind it.
+    pub(super) fn drop_rows_in(&self, room: Room<'_>, ops: Vec<Op>) {
+        if !ops.is_empty() {
+            room.send(Batch { ops, epoch: Some(self.writer().epoch()), ..Batch::default() });
+        }
     }
 
     pub(super) async fn drop_rows(&self, ops: Vec<Op>) -> Result<(), StoreError> {
@@ -84,8 +94,7 @@ impl Knowledge {
         for (key, at) in used {
             if let Some(header) = catalogue.headers.get_mut(&key).filter(|header| header.used + 60 < at) {
                 header.used = at;
-                let row = self.sealer().seal(&key, &serde_json::to_vec(header).expect("a plain struct"));
-                ops.push(Op::Put(key, row));
+                ops.push(self.head_row(header));
             }
         }
     }
@@ -98,6 +107,9 @@ impl Knowledge {
         pins: &impl Fn(&str) -> bool,
     ) -> Result<Vec<Op>, StoreError> {
         let mut ops = Vec::new();
+        self.pages.give_up(Instant::now());
+        // Read first: what is written from here on is not looked at.
+        let written = self.item_ids()?;
         let live: HashSet<u64> = {
             let mut catalogue = self.catalogue();
             let candidate = |(key, header): (&Vec<u8>, &Header)| Candidate {
@@ -126,10 +138,11 @@ impl Knowledge {
                 }
             }
             self.show(catalogue.headers.values());
-            catalogue.headers.values().map(|header| header.id).collect()
+            // Under one lock with the heads: a list lets go of its id only after it has set its head.
+            catalogue.headers.values().map(|header| header.id).chain(self.claims.all()).collect()
         };
         // Remains of lists that never ended.
-        let abandoned = self.item_ids()?.into_iter().filter(|id| !live.contains(id) && !self.is_young(*id));
+        let abandoned = written.into_iter().filter(|id| !live.contains(id));
         ops.extend(abandoned.map(|id| Op::DeletePrefix(keys::items(id))));
         Ok(ops)
     }

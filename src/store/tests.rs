@@ -177,6 +177,54 @@ async fn a_list_that_comes_to_nothing_leaves_no_rows() {
     assert_eq!(known(&knowledge).unwrap().1, names(&["x"]));
 }
 
+/// A slow link: others have listed much before it ends.
+#[tokio::test]
+async fn a_sweep_leaves_what_is_still_arriving() {
+    let knowledge = open_within(Arc::new(Memory::default()), Limits::default());
+    let long: Vec<String> = (0..300).map(|index| format!("{}-{index:03}", "n".repeat(1000))).collect();
+    let long: Vec<&str> = long.iter().map(String::as_str).collect();
+    let mut in_pages = knowledge.record(Subject::List(ask("")), false);
+    in_pages.push(&Bytes::from(list_body(10, &long, "page2")));
+    in_pages.finish();
+    sweep_behind_many_lists(&knowledge).await;
+    record(&knowledge, ask("page2"), &list_body(10, &["z"], ""), true).await;
+    assert_eq!(known(&knowledge).unwrap().1.len(), long.len() + 1, "in pages");
+
+    let body = list_body(20, &long, "");
+    let (first, rest) = body.split_at(body.len() - 10);
+    let mut slow = knowledge.record(Subject::List(ask("")), false);
+    slow.push(&Bytes::copy_from_slice(first.as_bytes()));
+    sweep_behind_many_lists(&knowledge).await;
+    slow.push(&Bytes::copy_from_slice(rest.as_bytes()));
+    slow.finish();
+    settle(&knowledge).await;
+    assert_eq!(known(&knowledge).unwrap(), ("20".into(), names(&long)));
+}
+
+async fn sweep_behind_many_lists(knowledge: &Arc<Knowledge>) {
+    settle(knowledge).await;
+    for version in 1..=65 {
+        let other = ListAsk { scope: Scope { namespace: "other".into(), ..scope() }, ..ask("") };
+        record(knowledge, other, &list_body(version, &["x"], ""), true).await;
+    }
+    knowledge.sweep(|_| false).await.unwrap();
+    settle(knowledge).await;
+}
+
+/// Pages that nobody goes on with are remains once they are given up.
+#[tokio::test]
+async fn a_sweep_takes_pages_that_are_given_up() {
+    let knowledge = open(Arc::new(Memory::default()));
+    record(&knowledge, ask(""), &list_body(10, &["x"], "page2"), true).await;
+    knowledge.sweep(|_| false).await.unwrap();
+    settle(&knowledge).await;
+    assert_eq!(knowledge.item_ids().unwrap().len(), 1);
+    knowledge.pages.give_up(std::time::Instant::now() + std::time::Duration::from_secs(600));
+    knowledge.sweep(|_| false).await.unwrap();
+    settle(&knowledge).await;
+    assert!(knowledge.item_ids().unwrap().is_empty());
+}
+
 fn key(name: &str) -> ObjectKey {
     ObjectKey { scope: scope(), name: name.into() }
 }
@@ -602,6 +650,165 @@ async fn a_slow_disk_loses_none_of_many_small_answers() {
     for number in 0..500 {
         assert_eq!(knowledge.granted(&grant(number)).unwrap(), number != 7, "{number}: what was taken back a moment later is");
     }
+}
+
+fn is_behind(knowledge: &Knowledge) -> bool {
+    knowledge.list(&scope()).unwrap().unwrap().header.is_behind()
+}
+
+const END: &str = r#"{"type":"BOOKMARK","object":{"kind":"ConfigMap","apiVersion":"v1","metadata":{"resourceVersion":"20","annotations":{"k8s.io/initial-events-end":"true"}}}}"#;
+
+/// Their client goes by them all the same.
+#[tokio::test]
+async fn initial_events_that_are_not_kept_are_missed() {
+    let knowledge = open_within(Arc::new(Memory::default()), Limits { cache_max_objects: 2, ..Limits::default() });
+    let added = event("ADDED", "x", 3) + &event("ADDED", "y", 4);
+    let too_many = added.clone() + &event("ADDED", "z", 5) + END + "\n";
+    let broken_off = added.clone() + &event("MODIFIED", "x", 20);
+    for told in [too_many, broken_off] {
+        record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+        assert!(!is_behind(&knowledge));
+        watch(&knowledge, "", true, &told).await;
+        assert!(is_behind(&knowledge), "{told}");
+    }
+    record(&knowledge, ask(""), &list_body(11, &["x"], ""), true).await;
+    watch(&knowledge, "", true, &added).await;
+    assert!(!is_behind(&knowledge), "cut: the client has not got them all either");
+}
+
+#[tokio::test]
+async fn a_watch_whose_initial_events_are_older_goes_on_all_the_same() {
+    let knowledge = open(Arc::new(Memory::default()));
+    record(&knowledge, ask(""), &list_body(30, &["x"], ""), true).await;
+    watch(&knowledge, "", true, &(event("ADDED", "old", 3) + END + "\n" + &event("ADDED", "y", 29) + &event("ADDED", "z", 31)))
+        .await;
+    assert_eq!(known(&knowledge).unwrap(), ("31".into(), names(&["x", "z"])));
+    assert!(!is_behind(&knowledge));
+    assert_eq!(knowledge.item_ids().unwrap().len(), 1, "nothing is left of the older ones");
+}
+
+#[tokio::test]
+async fn a_list_that_is_not_kept_is_missed() {
+    let limits = Limits { cache_max_objects: 2, queue_bytes: 4096, ..Limits::default() };
+    let knowledge = open_within(Arc::new(Memory::default()), limits);
+    let name = "n".repeat(1000);
+    let too_large = list_body(20, &[name.as_str(); 5], "");
+    record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+    record(&knowledge, ask(""), &list_body(9, &["x"], ""), true).await;
+    record(&knowledge, ask(""), &list_body(20, &["x", "y"], "")[..100], false).await;
+    assert!(!is_behind(&knowledge), "one that is older or was cut says nothing");
+    record(&knowledge, ask(""), &list_body(20, &["x", "y", "z"], ""), true).await;
+    assert!(is_behind(&knowledge), "over the budget");
+    record(&knowledge, ask(""), &list_body(21, &["x"], ""), true).await;
+    assert!(!is_behind(&knowledge));
+    let mut behind = knowledge.record(Subject::List(ask("")), false);
+    behind.push(&Bytes::from(too_large));
+    behind.finish();
+    settle(&knowledge).await;
+    assert!(is_behind(&knowledge), "the store is behind");
+}
+
+#[tokio::test]
+async fn a_list_whose_first_items_cannot_be_written_is_missed() {
+    let store = Arc::new(Failing::default());
+    let knowledge = open_within(store.clone(), Limits::default());
+    record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+    let long: Vec<String> = (0..300).map(|index| format!("{}-{index:03}", "n".repeat(1000))).collect();
+    let body = list_body(20, &long.iter().map(String::as_str).collect::<Vec<_>>(), "");
+    let (first, rest) = body.split_at(body.len() - 10);
+    store.fail.store(true, std::sync::atomic::Ordering::Relaxed);
+    let mut list = knowledge.record(Subject::List(ask("")), false);
+    list.push(&Bytes::copy_from_slice(first.as_bytes()));
+    settle(&knowledge).await;
+    store.fail.store(false, std::sync::atomic::Ordering::Relaxed);
+    assert!(!is_behind(&knowledge));
+    list.push(&Bytes::copy_from_slice(rest.as_bytes()));
+    list.finish();
+    settle(&knowledge).await;
+    assert_eq!(known(&knowledge).unwrap().0, "10");
+    assert!(is_behind(&knowledge));
+}
+
+/// Keeps writes waiting until the sender is used or dropped.
+fn hold(store: &Arc<Failing>) -> std::sync::mpsc::SyncSender<()> {
+    let (release, released) = std::sync::mpsc::sync_channel(1);
+    let (busy, is_busy) = std::sync::mpsc::sync_channel(1);
+    let store = store.clone();
+    std::thread::spawn(move || {
+        let _hanging = store.hang.lock().unwrap();
+        busy.send(()).unwrap();
+        let _ = released.recv();
+    });
+    is_busy.recv().unwrap();
+    release
+}
+
+/// A disk that is busy with as many large batches as may wait.
+async fn keep_busy(store: &Arc<Failing>, knowledge: &Knowledge) -> std::sync::mpsc::SyncSender<()> {
+    let release = hold(store);
+    for number in 0..4 {
+        let key = keys::key(keys::DOCUMENT, &[&number.to_string()]);
+        let batch = writer::Batch { ops: vec![Op::Put(key, vec![0; 40_000])], ..Default::default() };
+        knowledge.writer().send(batch).await.unwrap();
+    }
+    release
+}
+
+async fn yield_often() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn begin_watch(knowledge: &Arc<Knowledge>, from: &str, events: String) -> Recording {
+    let ask = WatchAsk { scope: scope(), resource_version: from.into(), send_initial_events: false, reader: Reader::default() };
+    let mut recording = knowledge.record(Subject::Watch(ask), false);
+    recording.push(&Bytes::from(events));
+    recording
+}
+
+#[tokio::test]
+async fn an_event_does_not_overtake_the_list_that_it_follows() {
+    let store = Arc::new(Failing::default());
+    let knowledge = open(store.clone());
+    record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+    let long: Vec<String> = (0..40).map(|index| format!("{}-{index:02}", "n".repeat(1000))).collect();
+    let mut long: Vec<&str> = long.iter().map(String::as_str).collect();
+    let release = keep_busy(&store, &knowledge).await;
+    let mut list = knowledge.record(Subject::List(ask("")), false);
+    list.push(&Bytes::from(list_body(20, &long, "")));
+    list.finish();
+    yield_often().await;
+    let watch = begin_watch(&knowledge, "20", event("MODIFIED", long[0], 21) + &event("DELETED", long[1], 22));
+    yield_often().await;
+    release.send(()).unwrap();
+    knowledge.catch_up().await.unwrap();
+    drop(watch);
+    long.remove(1);
+    let (version, there) = known(&knowledge).unwrap();
+    assert_eq!(version, "22");
+    assert!(there == names(&long), "without what was deleted");
+    let Found::Object { item: modified, .. } = knowledge.object(&key(long[0])).unwrap() else { panic!("not known") };
+    assert!(modified == item(long[0], 21).as_bytes());
+}
+
+#[tokio::test]
+async fn a_list_does_not_overtake_an_event_that_it_follows() {
+    let store = Arc::new(Failing::default());
+    let knowledge = open(store.clone());
+    record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+    let release = keep_busy(&store, &knowledge).await;
+    let large = "n".repeat(40_000);
+    let watch = begin_watch(&knowledge, "10", event("ADDED", &large, 11));
+    yield_often().await;
+    let mut list = knowledge.record(Subject::List(ask("")), false);
+    list.push(&Bytes::from(list_body(12, &["y"], "")));
+    list.finish();
+    yield_often().await;
+    release.send(()).unwrap();
+    knowledge.catch_up().await.unwrap();
+    drop(watch);
+    assert_eq!(known(&knowledge).unwrap(), ("12".into(), names(&["y"])));
 }
 
 #[derive(Default)]

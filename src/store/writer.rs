@@ -7,7 +7,8 @@
 //! asks for it, and otherwise every second, so flash is written sparingly. A commit
 //! that fails takes back what was not durable yet and begins a new epoch: what was
 //! queued for an older one is dropped, so that nothing half-applied is ever completed by
-//! its second half. So rows that stand for themselves never share a commit with a list,
+//! its second half. A head changes in the catalogue after there is room for its batch, and with nothing to wait for in
+//! between ([`Room`]): the order of the queue is that of the catalogue. So rows that stand for themselves never share a commit with a list,
 //! and what is known is made durable before a list adds much to it.
 
 use std::collections::HashSet;
@@ -51,6 +52,12 @@ struct Queued {
     room: OwnedSemaphorePermit,
 }
 
+/// Room for one batch in the queue.
+pub struct Room<'a> {
+    slot: mpsc::Permit<'a, Queued>,
+    room: OwnedSemaphorePermit,
+}
+
 #[derive(Clone)]
 pub struct Writer {
     queue: mpsc::Sender<Queued>,
@@ -78,14 +85,21 @@ impl Writer {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Queues a batch; waits while too many wait.
-    pub async fn send(&self, batch: Batch) -> Result<(), StoreError> {
-        let room = match u32::try_from(size(&batch.ops)) {
-            Ok(bytes) if bytes as usize <= SMALL => self.singles.clone().acquire_many_owned(bytes).await,
+    /// Waits while too many wait. `bytes`: of the batch's rows; a head may come on top.
+    pub async fn room(&self, bytes: usize) -> Result<Room<'_>, StoreError> {
+        let room = match u32::try_from(bytes) {
+            Ok(permits) if bytes <= SMALL => self.singles.clone().acquire_many_owned(permits).await,
             _ => self.batches.clone().acquire_owned().await,
         };
         let room = room.map_err(|_| StoreError::Ended)?;
-        self.queue.send(Queued { batch, room }).await.map_err(|_| StoreError::Ended)
+        let slot = self.queue.reserve().await.map_err(|_| StoreError::Ended)?;
+        Ok(Room { slot, room })
+    }
+
+    /// Queues a batch; waits while too many wait.
+    pub async fn send(&self, batch: Batch) -> Result<(), StoreError> {
+        self.room(size(&batch.ops)).await?.send(batch);
+        Ok(())
     }
 
     /// Queues the change of one row, if there is room now.
@@ -97,16 +111,28 @@ impl Writer {
     }
 
     /// Applies a batch and waits for its fate.
-    pub async fn apply(&self, mut batch: Batch) -> Result<(), StoreError> {
-        let (done, fate) = oneshot::channel();
-        batch.done = Some(done);
-        self.send(batch).await?;
-        fate.await.map_err(|_| StoreError::Ended)?
+    pub async fn apply(&self, batch: Batch) -> Result<(), StoreError> {
+        self.room(size(&batch.ops)).await?.apply(batch).await
     }
 
     /// Waits until everything queued before is visible to readers.
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.apply(Batch::default()).await
+    }
+}
+
+impl Room<'_> {
+    /// Queues a batch at once.
+    pub fn send(self, batch: Batch) {
+        self.slot.send(Queued { batch, room: self.room });
+    }
+
+    /// Queues a batch at once, and waits for its fate.
+    pub async fn apply(self, mut batch: Batch) -> Result<(), StoreError> {
+        let (done, fate) = oneshot::channel();
+        batch.done = Some(done);
+        self.send(batch);
+        fate.await.map_err(|_| StoreError::Ended)?
     }
 }
 
@@ -219,7 +245,8 @@ async fn gather(first: Queued, batches: &mut mpsc::Receiver<Queued>, patience: D
     (group, None)
 }
 
-fn size(ops: &[Op]) -> usize {
+/// Bytes of rows.
+pub(super) fn size(ops: &[Op]) -> usize {
     ops.iter().map(|op| if let Op::Put(_, row) = op { row.len() } else { 0 }).sum()
 }
 

@@ -4,13 +4,15 @@
 //! collection to that id and drops the old items. Until then the earlier collection
 //! stands as it was.
 
-use super::{ListAsk, Parts, Reason};
+use std::sync::Arc;
+
+use super::{ENDED_EARLY, ListAsk, OLDER, Parts, Reason};
 use crate::kube::list::{Encoding, Envelope, Limits, Piece, Splitter};
 use crate::kube::object;
 use crate::store::grant::now;
 use crate::store::knowledge::now_ms;
 use crate::store::page::Partial;
-use crate::store::writer::Batch;
+use crate::store::writer::{self, Batch};
 use crate::store::{Header, Knowledge, Op, Readers, Scope, keys};
 
 /// Bytes of sealed items in one batch.
@@ -25,10 +27,19 @@ pub(super) struct Items<'a> {
     bytes: usize,
 }
 
-pub(super) async fn record(knowledge: &Knowledge, ask: ListAsk, parts: Parts) -> Result<(), Reason> {
-    let items = Items::resume(knowledge, &ask).ok_or("first page unknown")?;
-    let id = items.partial.id;
-    let result = take(knowledge, &ask, parts, items).await;
+pub(super) async fn record(knowledge: &Arc<Knowledge>, ask: ListAsk, parts: Parts) -> Result<(), Reason> {
+    let result = keep(knowledge, &ask, parts).await;
+    // Of a list that ended early its client has not got the whole either.
+    if result.is_err_and(|reason| ![ENDED_EARLY, OLDER].contains(&reason)) {
+        knowledge.note_not_kept(&ask.scope);
+    }
+    result
+}
+
+async fn keep(knowledge: &Knowledge, ask: &ListAsk, parts: Parts) -> Result<(), Reason> {
+    let items = Items::resume(knowledge, ask).ok_or("first page unknown")?;
+    let id = items.partial.id();
+    let result = take(knowledge, ask, parts, items).await;
     if result.is_err() {
         knowledge.drop_items(id).await;
     }
@@ -67,7 +78,7 @@ impl<'a> Items<'a> {
         let partial = Partial {
             scope,
             item_kind: String::new(),
-            id: knowledge.fresh_id(),
+            claim: knowledge.fresh_id(),
             epoch: knowledge.writer().epoch(),
             items: 0,
             bytes: 0,
@@ -94,7 +105,7 @@ impl<'a> Items<'a> {
         if self.partial.items == 0 {
             self.partial.item_kind = object::own_kind(encoding, item).unwrap_or_default();
         }
-        let key = keys::item(self.partial.id, &meta.namespace, &meta.name);
+        let key = keys::item(self.partial.id(), &meta.namespace, &meta.name);
         let row = self.knowledge.sealer().seal(&key, item);
         self.bytes += row.len() + key.len();
         self.partial.items += 1;
@@ -124,13 +135,10 @@ impl<'a> Items<'a> {
         }
         if let Some(token) = envelope.continue_token.filter(|token| !token.is_empty()) {
             self.partial.resource_version = envelope.resource_version;
-            let gone = self.knowledge.pages.wait(token, self.partial.clone());
-            self.ops.extend(gone.into_iter().map(|id| Op::DeletePrefix(keys::items(id))));
-            self.bytes = BATCH;
-            return self.flush_if_large().await;
+            return self.wait(token).await;
         }
         let header = Header {
-            id: self.partial.id,
+            id: self.partial.id(),
             scope: ask.scope.clone(),
             kind: envelope.kind,
             kind_is_guess: false,
@@ -152,12 +160,22 @@ impl<'a> Items<'a> {
         self.replace(header, |(old, new)| new.version_number() >= old.version_number() || (quorum && started > old.updated)).await
     }
 
+    /// Writes what there is, and waits for the page behind `token`.
+    async fn wait(self, token: String) -> Result<(), Reason> {
+        let (mut ops, epoch) = (self.ops, Some(self.partial.epoch));
+        let gone = self.knowledge.pages.wait(token, self.partial);
+        ops.extend(gone.into_iter().map(|id| Op::DeletePrefix(keys::items(id))));
+        self.knowledge.writer().send(Batch { ops, epoch, ..Batch::default() }).await.map_err(|_| "store ended")
+    }
+
     /// Turns the collection to the new items, if `may` agrees with the old head.
     pub(super) async fn replace(
         mut self,
         mut header: Header,
         may: impl FnOnce((&Header, &Header)) -> bool,
     ) -> Result<(), Reason> {
+        let room = self.knowledge.writer().room(writer::size(&self.ops)).await.map_err(|_| "store ended")?;
+        // From here to the queue nothing waits: a watch that sees the new head comes behind it.
         if self.knowledge.writer().epoch() != self.partial.epoch {
             return Err("a write failed");
         }
@@ -166,16 +184,18 @@ impl<'a> Items<'a> {
             header.pinned |= old.pinned;
             header.readers.note_all(&old.readers);
             if !may((old, &header)) {
-                return Err("older than what is known");
+                return Err(OLDER);
             }
             // The newest state there is has everything; another one may be as old as it likes.
             header.missed = if self.partial.quorum { 0 } else { old.missed };
         }
+        // Until this is written, a reader finds the old items by the old head.
+        let _old = old.as_ref().map(|old| self.knowledge.claims.claim(old.id));
         self.ops.push(self.knowledge.set_header(header));
         self.ops.extend(old.map(|old| Op::DeletePrefix(keys::items(old.id))));
         let batch = Batch { ops: self.ops, epoch: Some(self.partial.epoch), ..Batch::default() };
         // Only what a reader sees counts as remembered.
-        self.knowledge.writer().apply(batch).await.map_err(|_| "a write failed")?;
+        room.apply(batch).await.map_err(|_| "a write failed")?;
         self.knowledge.metrics().lists_remembered.inc();
         self.knowledge.sweep_wanted.notify_one();
         Ok(())

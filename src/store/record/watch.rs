@@ -5,8 +5,10 @@
 //! one scope do no harm. A watch with initial events builds a collection of its own,
 //! which counts from its end bookmark on.
 
+use std::sync::Arc;
+
 use super::list::Items;
-use super::{ENDED_EARLY, Parts, Reason, WatchAsk};
+use super::{ENDED_EARLY, OLDER, Parts, Reason, WatchAsk};
 use crate::kube::list::Encoding;
 use crate::kube::object;
 use crate::kube::watch::{self, EventType, Frame, Framer};
@@ -17,25 +19,22 @@ use crate::store::writer::Batch;
 use crate::store::{Header, Knowledge, Op, Readers, keys};
 
 struct Follower<'a> {
-    knowledge: &'a Knowledge,
+    knowledge: &'a Arc<Knowledge>,
     ask: WatchAsk,
     encoding: Encoding,
     /// The version up to which this watch has seen everything; `None`: unknown.
     seen: Option<u64>,
     /// Boxed, as what comes with an event is: a watch at rest holds little.
     initial: Option<Box<Items<'a>>>,
-    ops: Vec<Op>,
-    /// The writer's epoch before the first of `ops` was made.
-    epoch: u64,
 }
 
 /// No `async fn`: that would hold its arguments twice, and there are many watches.
-pub(super) fn record(knowledge: &Knowledge, ask: WatchAsk, mut parts: Parts) -> impl Future<Output = Result<(), Reason>> {
+pub(super) fn record(knowledge: &Arc<Knowledge>, ask: WatchAsk, mut parts: Parts) -> impl Future<Output = Result<(), Reason>> {
     let encoding = ask.scope.encoding();
     let seen = Some(version_number(&ask.resource_version)).filter(|version| *version > 0 && !ask.send_initial_events);
     let initial = ask.send_initial_events.then(|| Box::new(Items::begin(knowledge, ask.scope.clone())));
     let mut framer = Framer::new(encoding, knowledge.limits.max_item);
-    let mut follower = Follower { knowledge, ask, encoding, seen, initial, ops: Vec::new(), epoch: 0 };
+    let mut follower = Follower { knowledge, ask, encoding, seen, initial };
     async move {
         if follower.is_ahead() {
             Box::pin(follower.begin_ahead()).await;
@@ -67,12 +66,10 @@ impl Follower<'_> {
     async fn take(&mut self, frames: Vec<Frame>) -> Result<bool, Reason> {
         for Frame { event, .. } in frames {
             if event.kind == EventType::Error {
-                self.flush().await?;
                 return Ok(false);
             }
             self.event(event.kind, &event.object).await?;
         }
-        self.flush().await?;
         Ok(true)
     }
 
@@ -101,8 +98,24 @@ impl Follower<'_> {
             // The list that the client has gone on from may be on its way.
             self.knowledge.lists.rest(&self.ask.scope).await;
         }
-        self.apply(kind, (&types.kind, &meta), &item, version);
+        if !self.concerns(version) {
+            self.seen = self.seen.map(|seen| seen.max(version));
+            return Ok(());
+        }
+        let room = self.knowledge.writer().room(item.len()).await.map_err(|_| "store ended")?;
+        // From here to the queue nothing waits: a list that sees the new head comes behind it.
+        let epoch = Some(self.knowledge.writer().epoch());
+        let ops = self.apply(kind, (&types.kind, &meta), &item, version);
+        if !ops.is_empty() {
+            room.send(Batch { ops, epoch, ..Batch::default() });
+        }
         Ok(())
+    }
+
+    /// Whether the collection has not come as far as this event, or as this watch before it.
+    fn concerns(&self, version: u64) -> bool {
+        let known = self.knowledge.version(&self.ask.scope);
+        self.seen.zip(known).is_some_and(|(seen, known)| seen.max(version) > known)
     }
 
     /// Whether the watch has seen more than there is in the collection.
@@ -118,12 +131,16 @@ impl Follower<'_> {
         }
     }
 
-    /// `whole`: everything that came was taken.
+    /// `whole`: everything that came was taken; what did not come, its client has not got either.
     async fn end(self, whole: bool) {
-        if let Some(initial) = self.initial {
-            self.knowledge.drop_items(initial.partial.id).await;
-        } else if let (false, Some(seen)) = (whole, self.seen) {
+        if let (false, Some(seen)) = (whole, self.seen) {
             self.knowledge.note_missed(&self.ask.scope, seen + 1);
+        }
+        if let Some(initial) = self.initial {
+            if !whole {
+                self.knowledge.note_not_kept(&self.ask.scope);
+            }
+            self.knowledge.drop_items(initial.partial.id()).await;
         }
     }
 
@@ -131,7 +148,7 @@ impl Follower<'_> {
         let Some(items) = self.initial.take() else { return Ok(()) };
         self.seen = Some(version_number(&resource_version));
         let header = Header {
-            id: items.partial.id,
+            id: items.partial.id(),
             scope: self.ask.scope.clone(),
             kind: format!("{}List", head.kind),
             // A definition may have named it otherwise; those of Kubernetes are all named so.
@@ -148,22 +165,31 @@ impl Follower<'_> {
             bytes: items.partial.bytes,
             missed: 0,
         };
-        items.replace(header, |(old, new)| new.version_number() >= old.version_number()).await
+        let id = items.partial.id();
+        let result = items.replace(header, |(old, new)| new.version_number() >= old.version_number()).await;
+        if result.is_err() {
+            self.knowledge.drop_items(id).await;
+        }
+        if result == Err(OLDER) {
+            // What follows may be news all the same.
+            self.knowledge.not_remembered(OLDER);
+            return Ok(());
+        }
+        result
     }
 
-    fn apply(&mut self, kind: EventType, (own_kind, meta): (&str, &object::Meta), item: &[u8], version: u64) {
-        let Some(seen) = self.seen else { return };
+    /// Changes the catalogue, and returns the rows that say so.
+    fn apply(&mut self, kind: EventType, (own_kind, meta): (&str, &object::Meta), item: &[u8], version: u64) -> Vec<Op> {
+        let mut ops = Vec::new();
+        let Some(seen) = self.seen else { return ops };
         self.seen = Some(seen.max(version));
-        if self.ops.is_empty() {
-            self.epoch = self.knowledge.writer().epoch();
-        }
-        let Some(mut header) = self.knowledge.header(&self.ask.scope) else { return };
+        let Some(mut header) = self.knowledge.header(&self.ask.scope) else { return ops };
         if seen > header.version_number() {
-            self.ops.extend(self.knowledge.missed(&self.ask.scope, version.max(seen)));
-            return;
+            ops.extend(self.knowledge.missed(&self.ask.scope, version.max(seen)));
+            return ops;
         }
         if version <= header.version_number() {
-            return;
+            return ops;
         }
         let key = keys::item(header.id, &meta.namespace, &meta.name);
         let size = (item.len() + key.len()) as u64;
@@ -174,15 +200,15 @@ impl Follower<'_> {
                     header.bytes += size;
                 }
                 let row = self.knowledge.sealer().seal(&key, item);
-                self.ops.push(Op::Put(key, row));
+                ops.push(Op::Put(key, row));
             }
             EventType::Deleted => {
                 header.items = header.items.saturating_sub(1);
                 header.bytes = header.bytes.saturating_sub(size);
-                self.ops.push(Op::Delete(key));
+                ops.push(Op::Delete(key));
             }
             EventType::Bookmark => {}
-            EventType::Error | EventType::Other => return,
+            EventType::Error | EventType::Other => return ops,
         }
         meta.resource_version.clone_into(&mut header.resource_version);
         own_kind.clone_into(&mut header.item_kind);
@@ -191,16 +217,8 @@ impl Follower<'_> {
         header.used = now();
         header.pinned |= self.ask.reader.node;
         header.readers.note(&self.ask.reader.agent);
-        let op = self.knowledge.set_header(header);
-        self.ops.push(op);
-    }
-
-    async fn flush(&mut self) -> Result<(), Reason> {
-        if self.ops.is_empty() {
-            return Ok(());
-        }
-        let batch = Batch { ops: std::mem::take(&mut self.ops), epoch: Some(self.epoch), ..Batch::default() };
-        self.knowledge.writer().send(batch).await.map_err(|_| "store ended")
+        ops.push(self.knowledge.set_header(header));
+        ops
     }
 }
 
