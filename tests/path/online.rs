@@ -234,6 +234,33 @@ async fn several_servers_fail_over() {
     }
 }
 
+/// Two servers with the same tenant, the first of them silent, and a hub in front of them.
+async fn silent_and_healthy() -> (Fake, Fake, Hub) {
+    let silent = Fake::start(FakeOptions::default()).await.unwrap();
+    let healthy = Fake::start(FakeOptions { pki: Some(silent.pki().clone()), ..FakeOptions::default() }).await.unwrap();
+    for fake in [&silent, &healthy] {
+        fake.add_token(TOKEN, "system:admin", &["system:masters"]);
+    }
+    let servers = vec![silent.url(), healthy.url()];
+    let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: silent.pki(), flags: Vec::new() };
+    let hub = Hub::start(options).await.unwrap();
+    silent.fault(testkit::fake::Fault::Silence);
+    (silent, healthy, hub)
+}
+
+#[tokio::test]
+async fn a_write_that_a_silent_server_has_not_seen_goes_to_the_next_one() {
+    let (_silent, healthy, hub) = silent_and_healthy().await;
+    let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
+    // Before the verdict on the silent one falls, and whosever turn it is.
+    for name in ["first", "second"] {
+        let body = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": name}}).to_string();
+        let answer = client.request("POST", CONFIGMAPS, &[("content-type", "application/json")], body).await.unwrap();
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        assert!(healthy.get("configmaps", "story", name).is_some());
+    }
+}
+
 /// A control group that kubelet could have made for a Pod, gone with the test.
 struct PodGroup(std::path::PathBuf);
 
