@@ -19,7 +19,8 @@ use super::timing::Timing;
 use crate::state::credentials::{Credentials, Identity};
 use crate::state::link::Link;
 
-/// Connections in a row that may turn out to be ending when a stream is opened.
+/// Connections in a row that may turn out to be ending when a stream is opened, before all
+/// are taken to be.
 const STALE: usize = 8;
 
 pub struct Server {
@@ -93,7 +94,11 @@ impl Server {
     pub async fn send(&self, identity: Identity, head: &Parts, body: &mut Option<RequestBody>) -> Result<Response<Body>, Error> {
         let bodiless = body.is_none();
         let mut last = Error::new(Fault::Refused, false, "every connection was just ending");
-        for _ in 0..STALE {
+        for attempt in 0..=STALE {
+            if attempt == STALE {
+                // There may be more of them than anybody wants to try: a new one knows nothing of their end.
+                self.pool(identity).forget();
+            }
             let (connection, place) = match self.pool(identity).take(self.maker(identity)).await? {
                 Taken::H2(connection, place) => (connection, place),
                 // Boxed: it is large, and rare.

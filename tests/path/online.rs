@@ -203,6 +203,26 @@ async fn a_goaway_is_invisible() {
 }
 
 #[tokio::test]
+async fn a_goaway_on_every_connection_of_many_is_invisible() {
+    let rig = Rig::with(FakeOptions { max_concurrent_streams: 2, ..FakeOptions::default() }, &[]).await;
+    let client = rig.pod().await;
+    let path = format!("{CONFIGMAPS}?watch=1&resourceVersion={}", rig.fake.resource_version());
+    let mut watches = Vec::new();
+    for _ in 0..40 {
+        watches.push(client.stream("GET", &path, &[], "").await.unwrap());
+    }
+    let in_flight = async || rig.hub.metric("node_yurthub_in_flight_requests_total").await;
+    let before = in_flight().await.unwrap();
+    // One watch stays on each connection, so that none of them ends; each has a free place.
+    let staying: Vec<_> = watches.into_iter().step_by(2).collect();
+    eventually("half of the watches have ended", SECONDS(5), async || Ok(in_flight().await? <= before - 20.0)).await.unwrap();
+    rig.fake.fault(testkit::fake::Fault::GoAway);
+    let answer = client.get(CONFIGMAPS).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.header("cache-status")), (200, ""), "{}", answer.text());
+    drop(staying);
+}
+
+#[tokio::test]
 async fn several_servers_fail_over() {
     let first = Fake::start(FakeOptions::default()).await.unwrap();
     let second = Fake::start(FakeOptions { pki: Some(first.pki().clone()), ..FakeOptions::default() }).await.unwrap();
