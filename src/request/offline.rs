@@ -27,7 +27,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, IF_NONE_MATCH};
 use http::{HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 
-use super::context::{Context, Own, Refusal, Request, Response};
+use super::context::{Context, Own, Refusal, Request, Response, Whose};
 use super::filter::Filters;
 use crate::kube::layout::{Layout, Relayout};
 use crate::runtime::drain::Ending;
@@ -57,6 +57,8 @@ const FLUSH_OR_REFUSE: Duration = Duration::from_secs(1);
 
 /// The largest body that is kept for the store's sake (an Event, a TokenRequest).
 const MAX_BODY: usize = 256 * 1024;
+/// And it must be whole within this: while it is read, its client costs memory.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the store needs of a request, while the request itself goes to the cloud.
 pub struct Asked {
@@ -78,7 +80,8 @@ impl Asked {
         if body.is_end_stream() {
             return Ok((asked, Request::from_parts(head, body)));
         }
-        let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| {
+        let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
+        let body = body.map_err(|_| too_slow())?.map_err(|error| {
             Refusal::bad_request(format!("the request's body: {error}; at most {MAX_BODY} bytes are taken here"))
         })?;
         asked.body = body.to_bytes();
@@ -97,6 +100,11 @@ impl Asked {
     fn if_none_match(&self) -> &str {
         text(self.if_none_match.as_ref())
     }
+}
+
+fn too_slow() -> Refusal {
+    let message = format!("the request's body did not come whole within {} s", BODY_TIMEOUT.as_secs());
+    Refusal::new(StatusCode::REQUEST_TIMEOUT, "Timeout", Whose::Client, message)
 }
 
 fn text(field: Option<&HeaderValue>) -> &str {

@@ -37,9 +37,10 @@ impl Error {
         self.fault
     }
 
-    /// The store may answer a read instead, and no other server was at fault.
+    /// The store may answer a read instead, and no other server was at fault. A server that
+    /// looks at nothing has answered as little as one that cannot be reached.
     pub fn is_link(&self) -> bool {
-        self.fault == Fault::Link
+        matches!(self.fault, Fault::Link | Fault::Refused)
     }
 
     /// Whether a server may have acted on the request.
@@ -71,3 +72,14 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_stream_is_safe_to_repeat_and_leaves_a_read_to_the_store() {
+        let error = Error::from_h2(&h2::Reason::REFUSED_STREAM.into(), true);
+        assert!(!error.was_sent() && error.is_link(), "{error}");
+    }
+}

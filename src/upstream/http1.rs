@@ -1,5 +1,8 @@
 //! HTTP/1.1 to the cloud: for upgrades (exec, attach, port-forward), and for a
 //! server or balancer that speaks nothing newer. One connection a request.
+//!
+//! There is no ping: the kernel notices a peer that vanished, and [`Server`](super::Server)
+//! one that is silent before it has answered a read.
 
 use std::pin::Pin;
 
@@ -13,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::body::{Body, RequestBody};
+use super::connect;
 use super::error::{Error, Fault};
 
 /// What a server answered to a request to upgrade.
@@ -27,6 +31,9 @@ type Io = TlsStream<TcpStream>;
 
 pub(super) async fn send(io: Io, host: String, mut request: Request<Option<RequestBody>>) -> Result<Response<Body>, Error> {
     request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    if request.body().is_none() {
+        connect::expect_acknowledgement(io.get_ref().0);
+    }
     Ok(exchange(io, host, request).await?.map(Body::h1))
 }
 
@@ -44,6 +51,7 @@ async fn exchange(
     host: String,
     mut request: Request<Option<RequestBody>>,
 ) -> Result<Response<hyper::body::Incoming>, Error> {
+    connect::keep_alive(io.get_ref().0);
     let (mut send, connection): (SendRequest<RequestBody>, _) =
         handshake(TokioIo::new(io)).await.map_err(|error| Error::new(Fault::Link, false, error))?;
     tokio::spawn(connection.with_upgrades());

@@ -19,7 +19,8 @@ use super::timing::Timing;
 use crate::state::credentials::{Credentials, Identity};
 use crate::state::link::Link;
 
-/// Connections in a row that may turn out to be ending when a stream is opened.
+/// Connections in a row that may turn out to be ending when a stream is opened, before all
+/// are taken to be.
 const STALE: usize = 8;
 
 pub struct Server {
@@ -93,13 +94,18 @@ impl Server {
     pub async fn send(&self, identity: Identity, head: &Parts, body: &mut Option<RequestBody>) -> Result<Response<Body>, Error> {
         let bodiless = body.is_none();
         let mut last = Error::new(Fault::Refused, false, "every connection was just ending");
-        for _ in 0..STALE {
+        for attempt in 0..=STALE {
+            if attempt == STALE {
+                // There may be more of them than anybody wants to try: a new one knows nothing of their end.
+                self.pool(identity).forget();
+            }
             let (connection, place) = match self.pool(identity).take(self.maker(identity)).await? {
                 Taken::H2(connection, place) => (connection, place),
                 // Boxed: it is large, and rare.
                 Taken::H1(io) => {
                     let request = Request::from_parts(head.clone(), body.take());
-                    return Box::pin(http1::send(*io, self.host_header(), request)).await;
+                    let answer = Box::pin(http1::send(*io, self.host_header(), request));
+                    return if head.method.is_safe() { self.unless_gone(identity, answer).await } else { answer.await };
                 }
             };
             match connection.send(self.h2_head(head)?, body.is_none()).await {
@@ -112,6 +118,30 @@ impl Server {
             }
         }
         Err(last)
+    }
+
+    /// The answer, unless the server turns out to be gone while it is waited for. Only for what
+    /// may be repeated: a server that is ending takes no connection, and may answer all the same.
+    async fn unless_gone<T>(&self, identity: Identity, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        tokio::select! {
+            answer = answer => answer,
+            error = self.gone(identity) => Err(error),
+        }
+    }
+
+    /// Returns when the server does not even shake hands. HTTP/1.1 has no ping that would tell
+    /// a slow server from a dead one.
+    async fn gone(&self, identity: Identity) -> Error {
+        // With the handshake's own limit that is two seconds.
+        let mut pause = self.timing.patience / 2;
+        loop {
+            tokio::time::sleep(pause).await;
+            if let Err(error) = connect::tls(&self.address, self.maker(identity).config, self.timing.connect).await {
+                self.link.suspect();
+                return Error::new(Fault::Link, true, format!("no answer, and then: {error}"));
+            }
+            pause = self.timing.keepalive;
+        }
     }
 
     /// Sends a request that wants to leave HTTP behind, on a connection of its own.

@@ -170,7 +170,8 @@ async fn the_members_of_a_pool_are_its_buckets_where_it_may_not_be_followed() {
     eventually("the pool's", SECONDS(10), async || Ok(addresses(&slices(&client).await) == pool)).await.unwrap();
     rig.cut(Fault::Refuse).await;
     drop(client);
-    rig.hub.kill();
+    rig.hub.signal("TERM").unwrap();
+    rig.hub.ended(SECONDS(10)).await.unwrap();
     rig.hub.run().await.unwrap();
     rig.link_is(0.0).await;
     let client = rig.hub.kubelet().await.unwrap();

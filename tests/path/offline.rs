@@ -556,3 +556,21 @@ async fn a_watch_may_ask_for_any_time() {
     assert_eq!(watch.event().await.unwrap().unwrap()["type"], "ADDED");
     assert_eq!(client.get(CONFIGMAPS).await.unwrap().status, 200, "the connection lives on");
 }
+
+#[tokio::test]
+async fn a_server_that_speaks_http_1_is_waited_for_while_it_is_slow_and_not_when_it_is_gone() {
+    let rig = Rig::with(FakeOptions { http2: false, ..FakeOptions::default() }, &[]).await;
+    let client = rig.pod().await;
+    let known = client.get(CONFIGMAPS).await.unwrap();
+    rig.remembered(1.0).await;
+    rig.fake.clear_requests();
+    rig.fake.fault_at(CONFIGMAPS, Fault::StallHeaders);
+    let mut list = std::pin::pin!(client.get(CONFIGMAPS));
+    assert!(tokio::time::timeout(SECONDS(3), list.as_mut()).await.is_err(), "slow is not gone");
+    assert!(rig.fake.requests().iter().any(|request| request.path_and_query == CONFIGMAPS), "it is there");
+    rig.fake.fault(Fault::Silence);
+    let answer = tokio::time::timeout(SECONDS(8), list).await.expect("it is not waited for").unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.header("cache-status").starts_with("holdfast; hit"), "{:?}", answer.headers);
+    assert_eq!(answer.body, known.body);
+}

@@ -203,6 +203,26 @@ async fn a_goaway_is_invisible() {
 }
 
 #[tokio::test]
+async fn a_goaway_on_every_connection_of_many_is_invisible() {
+    let rig = Rig::with(FakeOptions { max_concurrent_streams: 2, ..FakeOptions::default() }, &[]).await;
+    let client = rig.pod().await;
+    let path = format!("{CONFIGMAPS}?watch=1&resourceVersion={}", rig.fake.resource_version());
+    let mut watches = Vec::new();
+    for _ in 0..40 {
+        watches.push(client.stream("GET", &path, &[], "").await.unwrap());
+    }
+    let in_flight = async || rig.hub.metric("node_yurthub_in_flight_requests_total").await;
+    let before = in_flight().await.unwrap();
+    // One watch stays on each connection, so that none of them ends; each has a free place.
+    let staying: Vec<_> = watches.into_iter().step_by(2).collect();
+    eventually("half of the watches have ended", SECONDS(5), async || Ok(in_flight().await? <= before - 20.0)).await.unwrap();
+    rig.fake.fault(testkit::fake::Fault::GoAway);
+    let answer = client.get(CONFIGMAPS).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.header("cache-status")), (200, ""), "{}", answer.text());
+    drop(staying);
+}
+
+#[tokio::test]
 async fn several_servers_fail_over() {
     let first = Fake::start(FakeOptions::default()).await.unwrap();
     let second = Fake::start(FakeOptions { pki: Some(first.pki().clone()), ..FakeOptions::default() }).await.unwrap();
@@ -231,6 +251,33 @@ async fn several_servers_fail_over() {
                     .any(|line| line.contains("healthy_status{") && line.ends_with(" 0")))
         };
         eventually("both are up again", SECONDS(20), both).await.unwrap();
+    }
+}
+
+/// Two servers with the same tenant, the first of them silent, and a hub in front of them.
+async fn silent_and_healthy() -> (Fake, Fake, Hub) {
+    let silent = Fake::start(FakeOptions::default()).await.unwrap();
+    let healthy = Fake::start(FakeOptions { pki: Some(silent.pki().clone()), ..FakeOptions::default() }).await.unwrap();
+    for fake in [&silent, &healthy] {
+        fake.add_token(TOKEN, "system:admin", &["system:masters"]);
+    }
+    let servers = vec![silent.url(), healthy.url()];
+    let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: silent.pki(), flags: Vec::new() };
+    let hub = Hub::start(options).await.unwrap();
+    silent.fault(testkit::fake::Fault::Silence);
+    (silent, healthy, hub)
+}
+
+#[tokio::test]
+async fn a_write_that_a_silent_server_has_not_seen_goes_to_the_next_one() {
+    let (_silent, healthy, hub) = silent_and_healthy().await;
+    let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
+    // Before the verdict on the silent one falls, and whosever turn it is.
+    for name in ["first", "second"] {
+        let body = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": name}}).to_string();
+        let answer = client.request("POST", CONFIGMAPS, &[("content-type", "application/json")], body).await.unwrap();
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        assert!(healthy.get("configmaps", "story", name).is_some());
     }
 }
 

@@ -1,5 +1,7 @@
 //! One connection: its protocol, its bounds, its end.
 
+mod greeting;
+
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
@@ -7,12 +9,14 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use self::greeting::Greeted;
 use super::Peer;
+use crate::request::context::Response;
 use crate::request::{self, Path, Request};
 use crate::runtime::drain::Draining;
 use crate::upstream::{Error, Fault};
@@ -22,7 +26,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 const MAX_HEADERS: u32 = 64 * 1024;
 const STREAMS: u32 = 2048;
 
-pub(super) async fn serve<Io>(io: Io, peer: Arc<Peer>, path: Arc<Path>, mut draining: Draining)
+pub(super) async fn serve<Io>(io: Io, peer: Arc<Peer>, path: Arc<Path>, draining: Draining)
 where
     Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -35,17 +39,25 @@ where
         let answer = Box::pin(request::serve(path.clone(), peer.clone(), request));
         async { Ok::<_, Infallible>(answer.await) }
     });
+    if let Err(error) = drive(io, service, draining).await {
+        tracing::debug!(%remote, %error, "connection ended");
+    }
+}
+
+/// Serves until the connection ends: the client's doing, or the hub's own end.
+async fn drive<Io, S>(io: Io, service: S, mut draining: Draining) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+where
+    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Service<http::Request<Incoming>, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
     let builder = builder();
-    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service));
+    let io = TokioIo::new(Greeted::new(io, HEAD_TIMEOUT));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(io, service));
     let mut ending = false;
     loop {
         tokio::select! {
-            result = connection.as_mut() => {
-                if let Err(error) = result {
-                    tracing::debug!(%remote, %error, "connection ended");
-                }
-                return;
-            }
+            result = connection.as_mut() => return result,
             () = draining.ending.begun(), if !ending => {
                 ending = true;
                 connection.as_mut().graceful_shutdown();
@@ -73,4 +85,32 @@ fn builder() -> Builder<TokioExecutor> {
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .keep_alive_timeout(Duration::from_secs(20));
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+    use crate::runtime::drain;
+
+    /// How long a connection lasts whose client says this and no more.
+    async fn lasts(said: &[u8]) -> Option<Duration> {
+        let (mut client, io) = tokio::io::duplex(4096);
+        let service = service_fn(async |_| -> Result<Response, Infallible> { unreachable!("no head is whole") });
+        let (_drain, draining) = drain::channel();
+        client.write_all(said).await.unwrap();
+        let began = Instant::now();
+        timeout(2 * HEAD_TIMEOUT, drive(io, service, draining)).await.ok().map(|_| began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_says_nothing_is_not_kept() {
+        for said in ["", "P", "PRI * HTTP/2.0", "GET / HTTP/1.1\r\n"] {
+            let lasted = lasts(said.as_bytes()).await;
+            let bounds = HEAD_TIMEOUT..HEAD_TIMEOUT + Duration::from_secs(1);
+            assert!(lasted.is_some_and(|lasted| bounds.contains(&lasted)), "{said:?}: {lasted:?}");
+        }
+    }
 }

@@ -387,3 +387,12 @@ async fn a_watch_whose_event_had_to_go_for_a_newer_one_makes_its_client_list_aga
     let resumed = watch::serve(&offline, knowledge, &context).await;
     assert_eq!(resumed.err().map(|refusal| refusal.code.as_u16()), Some(410), "nor does another one go on from there");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let never = http_body_util::StreamBody::new(futures_util::stream::pending());
+    let request = http::Request::post("/api/v1/namespaces/a/events").body(Box::pin(never) as RequestBody).unwrap();
+    let asked = tokio::time::timeout(2 * BODY_TIMEOUT, Asked::of(request)).await.expect("it ends");
+    let refusal = asked.err().unwrap();
+    assert_eq!(refusal.code, StatusCode::REQUEST_TIMEOUT, "{}", refusal.message);
+}

@@ -71,11 +71,17 @@ pub(super) async fn send(
                 break;
             }
         }
-        if started.elapsed() > FAILOVER {
+        if started.elapsed() > FAILOVER && may_be_known(remote, context) {
             break;
         }
     }
     Err(last.unwrap_or_else(|| Error::new(Fault::Link, false, "there is no server")))
+}
+
+/// The store may answer it, so that no server more is worth the wait. Anything else has the
+/// next server or nothing, however long a silent one has taken.
+fn may_be_known(remote: &Remote, context: &Context) -> bool {
+    remote.knowledge.is_some() && (context.info.is_read() || context.info.is_discovery())
 }
 
 /// An answer to it is small, comes at once and has no trailers.

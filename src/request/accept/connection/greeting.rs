@@ -1,0 +1,79 @@
+//! What a client says first must come in time: hyper waits for it without a limit until it
+//! can tell HTTP/2 from HTTP/1.1. After that this is one look at a flag for each read.
+
+use std::io::{Error, ErrorKind, Result};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+/// How HTTP/2 begins (RFC 9113, 3.4); any other byte is the beginning of HTTP/1.1.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// An io whose reads fail if it has not said within a limit which protocol it speaks.
+pub(super) struct Greeted<Io> {
+    io: Io,
+    waiting: Option<Waiting>,
+}
+
+/// The protocol is not known yet.
+struct Waiting {
+    deadline: Pin<Box<Sleep>>,
+    /// Bytes that have come, all of them the preface's.
+    came: usize,
+}
+
+impl<Io> Greeted<Io> {
+    pub(super) fn new(io: Io, limit: Duration) -> Self {
+        Self { io, waiting: Some(Waiting { deadline: Box::pin(tokio::time::sleep(limit)), came: 0 }) }
+    }
+}
+
+impl Waiting {
+    /// Whether these bytes show which protocol it is.
+    fn is_told_by(&mut self, bytes: &[u8]) -> bool {
+        let rest = &PREFACE[self.came..];
+        self.came += bytes.len();
+        !rest.starts_with(bytes) || rest.len() == bytes.len()
+    }
+}
+
+impl<Io: AsyncRead + Unpin> AsyncRead for Greeted<Io> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        let before = buf.filled().len();
+        let poll = Pin::new(&mut self.io).poll_read(cx, buf);
+        let Some(waiting) = &mut self.waiting else { return poll };
+        if poll.is_pending() {
+            let late = || Error::new(ErrorKind::TimedOut, "the client has not said in time which protocol it speaks");
+            return waiting.deadline.as_mut().poll(cx).map(|()| Err(late()));
+        }
+        if waiting.is_told_by(&buf.filled()[before..]) {
+            self.waiting = None;
+        }
+        poll
+    }
+}
+
+impl<Io: AsyncWrite + Unpin> AsyncWrite for Greeted<Io> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[std::io::IoSlice<'_>]) -> Poll<Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
