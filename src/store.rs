@@ -34,7 +34,7 @@ mod sweep;
 mod writer;
 
 pub use collection::{Header, ListView, Scope};
-pub use disk::Disk;
+pub use disk::{Disk, caught};
 pub use document::Document;
 pub use garbage::Ages;
 pub use grant::{Grant, Known, NODE};
@@ -60,6 +60,9 @@ pub enum Op {
 pub enum StoreError {
     #[error("store: {0}")]
     Backend(String),
+    /// The file itself is damaged.
+    #[error("store: {0}")]
+    Unreadable(String),
     #[error("store: the record {key} is damaged")]
     Damaged { key: String },
     #[error("store: {path}: {why}")]

@@ -9,7 +9,7 @@ use super::BadConfiguration;
 use crate::background::cert::files::{Files, OwnServing};
 use crate::config::Settings;
 use crate::runtime::metrics::Metrics;
-use crate::store::{Disk, Knowledge, Limits, Parts, Sealer, StoreError};
+use crate::store::{Disk, Knowledge, Limits, Parts, Sealer, StoreError, caught};
 
 /// The files of the hub's identity; the serving ones are made if none are given.
 pub(super) fn files(settings: &Settings) -> Result<Files, BadConfiguration> {
@@ -32,17 +32,33 @@ pub(super) fn files(settings: &Settings) -> Result<Files, BadConfiguration> {
 
 /// What this node knows. A store that is not ours to read is kept beside an empty one.
 pub(super) fn knowledge(settings: &Settings, metrics: Arc<Metrics>, tasks: Handle) -> anyhow::Result<Arc<Knowledge>> {
-    let sealer = Sealer::open(&settings.root_dir.join("store.key")).context("the store's key")?;
+    let key = settings.root_dir.join("store.key");
+    let sealer = Sealer::open(&key).context("the store's key")?;
     let path = settings.store_dir.join("holdfast.redb");
-    if let Some(Err(StoreError::Damaged { key: row })) = Disk::look(&path, |rows| Knowledge::is_begun(rows, &sealer)) {
+    let is_begun = || Ok(Disk::look(&path, |rows| Knowledge::is_begun(rows, &sealer)));
+    if let Ok(Some(Err(StoreError::Damaged { key: row }))) = caught(is_begun) {
         let aside = Disk::set_aside(&path)?;
         tracing::error!(row, kept = %aside.display(), "the store was sealed with another key or has a newer format: it is kept, and an empty one begun");
     }
-    let (disk, aside) = Disk::open(&path)?;
-    if let Some(aside) = aside {
-        tracing::error!(kept = %aside.display(), "the store's file could not be read: it is kept, and an empty one begun");
+    let begin = || {
+        let (disk, aside) = Disk::open(&path)?;
+        if let Some(aside) = aside {
+            tracing::error!(kept = %aside.display(), "the store's file could not be read: it is kept, and an empty one begun");
+        }
+        let limits = Limits {
+            cache_max_bytes: settings.cache_max_bytes,
+            cache_max_objects: settings.cache_max_objects,
+            ..Limits::default()
+        };
+        let (sealer, metrics, tasks) = (Sealer::open(&key)?, metrics.clone(), tasks.clone());
+        Knowledge::open(Parts { store: Arc::new(disk), sealer, metrics, limits, tasks })
+    };
+    match caught(begin) {
+        Err(StoreError::Unreadable(why)) => {
+            let aside = Disk::set_aside(&path)?;
+            tracing::error!(why, kept = %aside.display(), "the store's file is damaged: it is kept, and an empty one begun");
+            Ok(begin()?)
+        }
+        other => Ok(other?),
     }
-    let limits =
-        Limits { cache_max_bytes: settings.cache_max_bytes, cache_max_objects: settings.cache_max_objects, ..Limits::default() };
-    Ok(Knowledge::open(Parts { store: Arc::new(disk), sealer, metrics, limits, tasks })?)
 }

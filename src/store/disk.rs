@@ -25,8 +25,18 @@ pub struct Disk {
     database: Mutex<Option<Arc<Database>>>,
 }
 
-fn backend(error: impl std::fmt::Display) -> StoreError {
-    StoreError::Backend(error.to_string())
+fn backend(error: impl Into<redb::Error>) -> StoreError {
+    let error = error.into();
+    match error {
+        redb::Error::Corrupted(_) => StoreError::Unreadable(error.to_string()),
+        _ => StoreError::Backend(error.to_string()),
+    }
+}
+
+/// redb panics at some kinds of damage.
+pub fn caught<T>(read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
+    read.unwrap_or_else(|_| Err(StoreError::Unreadable("the database panicked".into())))
 }
 
 impl Disk {
