@@ -57,13 +57,22 @@ pub(super) fn translate(list: Vec<OsString>) -> Arguments {
             if takes_next && rest.peek().is_some_and(|next| !next.to_string_lossy().starts_with('-')) {
                 rest.next();
             }
-        } else if let Some(value) = text.strip_prefix("-v=") {
+        } else if let Some(value) = verbosity(&text) {
+            let next = value.is_empty().then(|| rest.next()).flatten();
+            let value = next.map_or_else(|| value.to_owned(), |next| next.to_string_lossy().into_owned());
             kept.push(format!("--v={value}").into());
         } else {
             kept.push(argument);
         }
     }
     Arguments { list: kept, defaults: defaults(), ignored }
+}
+
+/// The value of `-v3` or `-v=3`; empty: it comes next.
+fn verbosity(argument: &str) -> Option<&str> {
+    let value = argument.strip_prefix("-v")?;
+    let value = value.strip_prefix('=').unwrap_or(value);
+    value.bytes().all(|byte| byte.is_ascii_digit()).then_some(value)
 }
 
 fn defaults() -> Raw {
@@ -96,6 +105,16 @@ mod tests {
         );
         assert_eq!(arguments.ignored, ["--bootstrap-file"]);
         assert_eq!(arguments.defaults.disk_cache_path, Some(PathBuf::from("/etc/kubernetes/cache/")));
+    }
+
+    #[test]
+    fn how_much_is_logged_may_be_said_in_every_way_that_pflag_knows() {
+        for said in ["-v=3", "-v3", "-v 3", "--v=3"] {
+            let list = translate(words(&format!("yurthub {said} --node-name=n"))).list;
+            assert_eq!(list, words("holdfast hub --v=3 --node-name=n"), "{said}");
+        }
+        let list = words("yurthub --version");
+        assert_eq!(translate(list).list, words("holdfast hub --version"));
     }
 
     #[test]

@@ -489,6 +489,20 @@ async fn over_the_budget_the_least_recently_used_goes_whole() {
 }
 
 #[tokio::test]
+async fn an_object_is_not_overtaken_by_what_a_lagging_server_says() {
+    let knowledge = open(Arc::new(Memory::default()));
+    let key = ObjectKey { scope: scope(), name: "x".into() };
+    let body = |version: u64| {
+        format!(r#"{{"kind":"Pod","apiVersion":"v1","metadata":{{"name":"x","namespace":"a","resourceVersion":"{version}"}}}}"#)
+    };
+    for (version, known) in [(7, "7"), (5, "7"), (9, "9")] {
+        get(&knowledge, &key, Reader::default(), &body(version)).await;
+        let Found::Object { record, .. } = knowledge.object(&key).unwrap() else { panic!("it is known") };
+        assert_eq!(record.resource_version, known, "after {version}");
+    }
+}
+
+#[tokio::test]
 async fn lists_of_nothing_by_ever_other_selectors_are_bounded() {
     let limits = Limits { cache_max_bytes: 1 << 20, ..Limits::default() };
     let knowledge = open_within(Arc::new(Memory::default()), limits);

@@ -206,9 +206,7 @@ fn where_the_database_panics(good: &[u8]) -> Vec<usize> {
         std::fs::write(&path, damaged(good, *at)).unwrap();
         std::panic::catch_unwind(|| drop(holdfast::store::Disk::open(&path))).is_err()
     });
-    let panics: Vec<usize> = panics.take(3).collect();
-    println!("redb panics where the file is damaged at {panics:?}");
-    panics
+    panics.take(3).collect()
 }
 
 #[tokio::test]

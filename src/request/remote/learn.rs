@@ -123,7 +123,8 @@ fn resource_subject(knowledge: &Knowledge, context: &Context, status: StatusCode
     match info.verb.as_str() {
         "get" => {
             let key = names::object(info, &media);
-            if status == StatusCode::NOT_FOUND {
+            // Who asks for no newest state may be told of an old one.
+            if status == StatusCode::NOT_FOUND && info.query.resource_version.is_empty() {
                 knowledge.note_absent(&key);
             }
             (status == StatusCode::OK).then_some(Subject::Object(ObjectAsk { key, reader }))

@@ -1,6 +1,6 @@
 //! A GET becomes an object; discovery and tables become documents.
 
-use super::{ObjectAsk, Parts, Reason};
+use super::{OLDER, ObjectAsk, Parts, Reason};
 use crate::kube::object;
 use crate::store::document::{Document, unpack};
 use crate::store::knowledge::now_ms;
@@ -28,6 +28,11 @@ pub(super) async fn object(knowledge: &Knowledge, ask: ObjectAsk, mut parts: Par
     let row = key.key();
     // Whose it was it stays.
     if let Some(old) = knowledge.object_record(&row) {
+        let version = |record: &ObjectRecord| record.resource_version.parse::<u64>().ok();
+        // A kube-apiserver that lags behind may say what another one has overtaken.
+        if version(&record).zip(version(&old)).is_some_and(|(new, old)| new < old) {
+            return Err(OLDER);
+        }
         record.pinned |= old.pinned;
         record.readers.note_all(&old.readers);
     }
