@@ -72,6 +72,13 @@ impl Rig {
         self.link_is(0.0).await;
     }
 
+    /// The hub ends, as an operator ends it, and starts again.
+    async fn restart(&mut self) {
+        self.hub.signal("TERM").unwrap();
+        self.hub.ended(SECONDS(10)).await.unwrap();
+        self.hub.run().await.unwrap();
+    }
+
     async fn restore(&self) {
         self.fake.heal().unwrap();
         self.link_is(1.0).await;

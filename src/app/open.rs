@@ -1,5 +1,6 @@
 //! What the hub opens at its start: its own files, and the store.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -32,16 +33,28 @@ pub(super) fn files(settings: &Settings) -> Result<Files, BadConfiguration> {
 
 /// What this node knows. A store that is not ours to read is kept beside an empty one.
 pub(super) fn knowledge(settings: &Settings, metrics: Arc<Metrics>, tasks: Handle) -> anyhow::Result<Arc<Knowledge>> {
+    let path = settings.store_dir.join("holdfast.redb");
+    let starts = Starts::count(&path);
+    if starts.are_too_many() && path.exists() {
+        let aside = Disk::set_aside(&path)?;
+        tracing::error!(kept = %aside.display(), "the hub has ended again and again while it opened the store: it is kept, and an empty one begun");
+    }
+    let opened = open(settings, &path, &metrics, &tasks);
+    // What is an error is told, and is no reason to give up the file.
+    starts.are_over();
+    opened
+}
+
+fn open(settings: &Settings, path: &Path, metrics: &Arc<Metrics>, tasks: &Handle) -> anyhow::Result<Arc<Knowledge>> {
     let key = settings.root_dir.join("store.key");
     let sealer = Sealer::open(&key).context("the store's key")?;
-    let path = settings.store_dir.join("holdfast.redb");
-    let is_begun = || Ok(Disk::look(&path, |rows| Knowledge::is_begun(rows, &sealer)));
+    let is_begun = || Ok(Disk::look(path, |rows| Knowledge::is_begun(rows, &sealer)));
     if let Ok(Some(Err(StoreError::Damaged { key: row }))) = caught(is_begun) {
-        let aside = Disk::set_aside(&path)?;
+        let aside = Disk::set_aside(path)?;
         tracing::error!(row, kept = %aside.display(), "the store was sealed with another key or has a newer format: it is kept, and an empty one begun");
     }
     let begin = || {
-        let (disk, aside) = Disk::open(&path)?;
+        let (disk, aside) = Disk::open(path)?;
         if let Some(aside) = aside {
             tracing::error!(kept = %aside.display(), "the store's file could not be read: it is kept, and an empty one begun");
         }
@@ -55,10 +68,39 @@ pub(super) fn knowledge(settings: &Settings, metrics: Arc<Metrics>, tasks: Handl
     };
     match caught(begin) {
         Err(StoreError::Unreadable(why)) => {
-            let aside = Disk::set_aside(&path)?;
+            let aside = Disk::set_aside(path)?;
             tracing::error!(why, kept = %aside.display(), "the store's file is damaged: it is kept, and an empty one begun");
             Ok(begin()?)
         }
         other => Ok(other?),
+    }
+}
+
+/// Starts in a row that have not come through the opening of the store: some damage makes redb end the whole process, for
+/// a panic within a panic cannot be caught.
+struct Starts {
+    path: PathBuf,
+    /// With this one.
+    count: usize,
+}
+
+/// One or two may have been killed.
+const STARTS: usize = 3;
+
+impl Starts {
+    fn count(store: &Path) -> Self {
+        let path = store.with_extension("starts");
+        let count = std::fs::read(&path).map_or(0, |marks| marks.len()) + 1;
+        // Where nothing can be written, nothing is counted.
+        let _ = std::fs::write(&path, "+".repeat(count));
+        Self { path, count }
+    }
+
+    fn are_too_many(&self) -> bool {
+        self.count > STARTS
+    }
+
+    fn are_over(self) {
+        let _ = std::fs::remove_file(self.path);
     }
 }

@@ -76,7 +76,6 @@ pub mod endpoints {
 /// A Table (k8s.io/apimachinery/pkg/apis/meta/v1), which is only ever JSON.
 pub mod table {
     use super::Field;
-    /// Tables are JSON alone.
     pub const COLUMNS: Field = Field::many("columnDefinitions", 0);
     pub const ROWS: Field = Field::many("rows", 4);
     pub const OBJECT: Field = Field::new("object", 3);

@@ -7,9 +7,11 @@
 //! asks for it, and otherwise every second, so flash is written sparingly. A commit
 //! that fails takes back what was not durable yet and begins a new epoch: what was
 //! queued for an older one is dropped, so that nothing half-applied is ever completed by
-//! its second half. A head changes in the catalogue after there is room for its batch, and with nothing to wait for in
-//! between ([`Room`]): the order of the queue is that of the catalogue. So rows that stand for themselves never share a commit with a list,
-//! and what is known is made durable before a list adds much to it.
+//! its second half. So rows that stand for themselves never share a commit with a list, and what is known is made
+//! durable before a list adds much to it.
+//!
+//! A head changes in the catalogue after there is room for its batch, and with nothing to wait for in between ([`Room`]):
+//! the order of the queue is that of the catalogue.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -197,16 +197,31 @@ fn damaged(good: &[u8], at: usize) -> Vec<u8> {
     bad
 }
 
-/// Some of the places at which damage makes redb panic when it opens the file.
-fn where_the_database_panics(good: &[u8]) -> Vec<usize> {
-    let folder = tempfile::tempdir().unwrap();
-    let places = (17..good.len() - 64).step_by(211).filter(|at| good[*at..at + 64].iter().any(|byte| *byte != 0));
-    let panics = places.filter(|at| {
-        let path = folder.path().join(format!("{at}.redb"));
-        std::fs::write(&path, damaged(good, *at)).unwrap();
-        std::panic::catch_unwind(|| drop(holdfast::store::Disk::open(&path))).is_err()
-    });
-    panics.take(3).collect()
+/// As systemd does it: some damage makes redb end the process, until the hub leaves the file alone.
+async fn start(hub: &mut Hub) {
+    for _ in 0..3 {
+        if hub.run().await.is_ok() {
+            return;
+        }
+    }
+    hub.run().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_at_which_the_hub_ends_again_and_again_is_left_alone() {
+    let mut rig = Rig::start().await;
+    rig.pod().await.get(CONFIGMAPS).await.unwrap();
+    rig.remembered(2.0).await;
+    for (marks, known) in [("++", 200), ("+++", 401)] {
+        rig.hub.signal("TERM").unwrap();
+        rig.hub.ended(SECONDS(10)).await.unwrap();
+        let starts = rig.hub.store_file().with_extension("starts");
+        assert!(!starts.exists(), "the last one came through");
+        std::fs::write(&starts, marks).unwrap();
+        rig.fake.fault(Fault::Refuse);
+        rig.hub.run().await.unwrap();
+        assert_eq!(rig.pod().await.get(CONFIGMAPS).await.unwrap().status, known, "after {marks}");
+    }
 }
 
 #[tokio::test]
@@ -224,10 +239,9 @@ async fn a_damaged_store_is_never_answered_from() {
     let good = std::fs::read(rig.hub.store_file()).unwrap();
     rig.fake.fault(Fault::Refuse);
     let mut refused = 0;
-    let places = (0..12).map(|step| good.len() * step / 12 + 17);
-    for at in places.chain(where_the_database_panics(&good)) {
+    for at in (0..48).map(|step| good.len() * step / 48 + 17) {
         std::fs::write(rig.hub.store_file(), damaged(&good, at)).unwrap();
-        rig.hub.run().await.unwrap();
+        start(&mut rig.hub).await;
         let answer = rig.pod().await.get(CONFIGMAPS).await.unwrap();
         match answer.status.as_u16() {
             200 => assert_eq!(answer.body, whole.body, "damaged at {at}"),

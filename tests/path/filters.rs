@@ -142,15 +142,7 @@ async fn topology_follows_the_annotation_and_the_pool_and_holds_offline() {
     service(&rig, "near", "ClusterIP", &json!({"openyurt.io/topologyKeys": "openyurt.io/nodepool"}));
     let pool = ["10.1.0.1", "10.1.0.3"];
     eventually("the pool's", SECONDS(10), async || Ok(addresses(&slices(&client).await) == pool)).await.unwrap();
-    // The hub starts anew without the cloud, and filters as before.
-    rig.cut(Fault::Refuse).await;
-    drop(client);
-    rig.hub.signal("TERM").unwrap();
-    rig.hub.ended(SECONDS(10)).await.unwrap();
-    rig.hub.run().await.unwrap();
-    rig.link_is(0.0).await;
-    let client = rig.hub.kubelet().await.unwrap();
-    assert_eq!(addresses(&slices(&client).await), pool, "offline, after a restart");
+    let client = stays_offline(&mut rig, client, &pool).await;
     assert_eq!(names(&proxy(&client, SERVICES, "application/json").await.json()), ["near", "plain"]);
 }
 
@@ -168,14 +160,18 @@ async fn the_members_of_a_pool_are_its_buckets_where_it_may_not_be_followed() {
     let pool = ["10.1.0.1", "10.1.0.3"];
     let client = rig.hub.kubelet().await.unwrap();
     eventually("the pool's", SECONDS(10), async || Ok(addresses(&slices(&client).await) == pool)).await.unwrap();
+    stays_offline(&mut rig, client, &pool).await;
+}
+
+/// The hub starts anew without the cloud, and filters as before.
+async fn stays_offline(rig: &mut Rig, client: Client, shown: &[&str]) -> Client {
     rig.cut(Fault::Refuse).await;
     drop(client);
-    rig.hub.signal("TERM").unwrap();
-    rig.hub.ended(SECONDS(10)).await.unwrap();
-    rig.hub.run().await.unwrap();
+    rig.restart().await;
     rig.link_is(0.0).await;
     let client = rig.hub.kubelet().await.unwrap();
-    assert_eq!(addresses(&slices(&client).await), pool, "offline, after a restart");
+    assert_eq!(addresses(&slices(&client).await), shown, "offline, after a restart");
+    client
 }
 
 /// What is remembered is the cloud's: other filters make something else of it, without the cloud as well.
@@ -193,10 +189,8 @@ async fn a_change_of_filters_holds_offline() {
     sees(&client, &["near", "plain"]).await;
     assert_eq!(proxy(&client, CLOUD, JSON).await.status, 404);
     drop(client);
-    rig.hub.signal("TERM").unwrap();
-    rig.hub.ended(SECONDS(10)).await.unwrap();
     rig.hub.add_flag("--disabled-resource-filters=discardcloudservice");
-    rig.hub.run().await.unwrap();
+    rig.restart().await;
     rig.link_is(0.0).await;
     let client = rig.hub.kubelet().await.unwrap();
     sees(&client, &["cloud", "near", "plain"]).await;

@@ -224,14 +224,7 @@ async fn a_goaway_on_every_connection_of_many_is_invisible() {
 
 #[tokio::test]
 async fn several_servers_fail_over() {
-    let first = Fake::start(FakeOptions::default()).await.unwrap();
-    let second = Fake::start(FakeOptions { pki: Some(first.pki().clone()), ..FakeOptions::default() }).await.unwrap();
-    for fake in [&first, &second] {
-        fake.add_token(TOKEN, "system:admin", &["system:masters"]);
-    }
-    let servers = vec![first.url(), second.url()];
-    let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: first.pki(), flags: Vec::new() };
-    let hub = Hub::start(options).await.unwrap();
+    let (first, second, hub) = two_servers().await;
     let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
     for fake in [&first, &second] {
         fake.fault(testkit::fake::Fault::Refuse);
@@ -254,23 +247,23 @@ async fn several_servers_fail_over() {
     }
 }
 
-/// Two servers with the same tenant, the first of them silent, and a hub in front of them.
-async fn silent_and_healthy() -> (Fake, Fake, Hub) {
-    let silent = Fake::start(FakeOptions::default()).await.unwrap();
-    let healthy = Fake::start(FakeOptions { pki: Some(silent.pki().clone()), ..FakeOptions::default() }).await.unwrap();
-    for fake in [&silent, &healthy] {
+/// Two servers with the same tenant, and a hub in front of them.
+async fn two_servers() -> (Fake, Fake, Hub) {
+    let first = Fake::start(FakeOptions::default()).await.unwrap();
+    let second = Fake::start(FakeOptions { pki: Some(first.pki().clone()), ..FakeOptions::default() }).await.unwrap();
+    for fake in [&first, &second] {
         fake.add_token(TOKEN, "system:admin", &["system:masters"]);
     }
-    let servers = vec![silent.url(), healthy.url()];
-    let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: silent.pki(), flags: Vec::new() };
+    let servers = vec![first.url(), second.url()];
+    let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: first.pki(), flags: Vec::new() };
     let hub = Hub::start(options).await.unwrap();
-    silent.fault(testkit::fake::Fault::Silence);
-    (silent, healthy, hub)
+    (first, second, hub)
 }
 
 #[tokio::test]
 async fn a_write_that_a_silent_server_has_not_seen_goes_to_the_next_one() {
-    let (_silent, healthy, hub) = silent_and_healthy().await;
+    let (silent, healthy, hub) = two_servers().await;
+    silent.fault(testkit::fake::Fault::Silence);
     let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
     // Before the verdict on the silent one falls, and whosever turn it is.
     for name in ["first", "second"] {

@@ -80,9 +80,7 @@ async fn rules_hide_and_change_for_whom_they_name_and_hold_offline() {
     let offline = ask(&client, SERVICES, INGRESS, PROTOBUF).await;
     assert_eq!((offline.status.as_u16(), offline.body), (200, list.body));
     assert_eq!(names(&client.get(SERVICES).await.unwrap().json()), ["inside", "open", "outside"], "the store has it all");
-    rig.hub.signal("TERM").unwrap();
-    rig.hub.ended(SECONDS(10)).await.unwrap();
-    rig.hub.run().await.unwrap();
+    rig.restart().await;
     let client = rig.hub.kubelet().await.unwrap();
     let first = ask(&client, SERVICES, INGRESS, PROTOBUF).await;
     assert_eq!((first.status.as_u16(), names(&first.json())), (200, vec!["open".to_owned(), "outside".to_owned()]));
@@ -179,9 +177,7 @@ async fn a_watch_that_goes_on_from_before_the_rules_lists_again() {
     let (_, now) = list(&rig).await;
     assert_eq!(resume(&rig, &now).await.status, 200, "who has listed under these rules goes on");
     // The hub starts anew: who knows what its clients were told?
-    rig.hub.signal("TERM").unwrap();
-    rig.hub.ended(SECONDS(10)).await.unwrap();
-    rig.hub.run().await.unwrap();
+    rig.restart().await;
     let gone = resume(&rig, &before).await;
     assert_eq!((gone.status.as_u16(), gone.json()["reason"].as_str()), (410, Some("Expired")), "{}", gone.text());
     let (content_type, now) = list(&rig).await;

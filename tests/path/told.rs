@@ -73,17 +73,13 @@ async fn after_a_restart_of_the_hub_its_filters_clients_list_again_and_others_go
     let mut rig = rig().await;
     let (_, version) = list(&rig, SERVICES, &PROXY).await;
     let (_, others) = list(&rig, SERVICES, &[("user-agent", "other/v1")]).await;
-    rig.hub.signal("TERM").unwrap();
-    rig.hub.ended(SECONDS(10)).await.unwrap();
-    rig.hub.run().await.unwrap();
+    rig.restart().await;
     assert_eq!(watch_from(&rig, SERVICES, &version, &PROXY).await.status, 410);
     assert_eq!(watch_from(&rig, SERVICES, &others, &[("user-agent", "other/v1")]).await.status, 200);
 }
 
 async fn again(rig: &mut Rig) {
-    rig.hub.signal("TERM").unwrap();
-    rig.hub.ended(SECONDS(10)).await.unwrap();
-    rig.hub.run().await.unwrap();
+    rig.restart().await;
 }
 
 #[tokio::test]

@@ -34,26 +34,26 @@ pub(super) async fn answer(
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let verb = context.info.verb.as_str();
     let pass = chain.is_empty() && verb != "watch";
-    let Some(encoding) = media::encoding_of(content_type).filter(|_| !pass) else {
-        if !pass && let Some(filter) = chain.unreadable() {
-            return Err(Refusal::new(
-                http::StatusCode::NOT_ACCEPTABLE,
-                "NotAcceptable",
-                Whose::Client,
-                format!("filter {filter} serves this and cannot read {content_type:?}: ask for application/json"),
-            ));
-        }
+    let encoding = media::encoding_of(content_type).filter(|_| !pass);
+    if encoding.is_none()
+        && !pass
+        && let Some(filter) = chain.unreadable()
+    {
+        return Err(Refusal::new(
+            http::StatusCode::NOT_ACCEPTABLE,
+            "NotAcceptable",
+            Whose::Client,
+            format!("filter {filter} serves this and cannot read {content_type:?}: ask for application/json"),
+        ));
+    }
+    remote.filters.told(context, Some(&chain), By::Cloud);
+    let Some(encoding) = encoding else {
         let body = match verb {
-            "watch" => {
-                let chain = chain.clone();
-                Passing::new(body, None, Box::pin(async move { chain.outdated().await })).boxed_unsync()
-            }
+            "watch" => Passing::new(body, None, Box::pin(async move { chain.outdated().await })).boxed_unsync(),
             _ => body.map_err(BodyError::from).boxed_unsync(),
         };
-        remote.filters.told(context, Some(&chain), By::Cloud);
         return Ok(Response::from_parts(parts, body));
     };
-    remote.filters.told(context, Some(&chain), By::Cloud);
     let gzip = parts.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.remove(CONTENT_ENCODING);
