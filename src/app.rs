@@ -60,23 +60,23 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
     }
     let doors = Doors::bind(&settings).await?;
     let metrics = Arc::new(Metrics::default());
+    count_panics(metrics.clone());
+    let (drain, draining) = drain::channel();
+    let readiness = Readiness::not_yet("the store is being opened");
+    tokio::spawn(Admin::new(&metrics, readiness.clone(), draining.ending.clone()).serve(doors.admin));
     let knowledge = match settings.working_mode {
         WorkingMode::Cloud => None,
-        WorkingMode::Edge => Some(open::knowledge(&settings, metrics.clone(), loops.clone())?),
+        WorkingMode::Edge => Some(knowledge(settings.clone(), metrics.clone(), loops.clone()).await?),
     };
-    let (drain, draining) = drain::channel();
-    count_panics(metrics.clone());
     let credentials = Arc::new(Credentials::new(node, anonymous));
     let told_file = Arc::new(told::File::within(&settings.root_dir));
     let parts = Parts { credentials, metrics, knowledge, told_file: told_file.clone(), draining };
-    let readiness = Readiness::not_yet("the hub is starting");
     let path = parts.path(&settings);
     parts.spawn_loops(&settings, &path, loops);
     loops.spawn(files.follow(marks, parts.credentials.clone(), serving.clone()));
     if settings.manage_address {
         loops.spawn(address.keep());
     }
-    tokio::spawn(Admin::new(&parts.metrics, readiness.clone(), parts.draining.ending.clone()).serve(doors.admin));
     tokio::spawn(Listener::plain(doors.loopback).serve(path.clone(), parts.draining.clone()));
     tokio::spawn(Listener::secure(doors.secure, serving).serve(path.clone(), parts.draining.clone()));
     readiness.ready();
@@ -101,6 +101,12 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What this node knows. A large store on a slow disk, or one that was left in disorder, takes its time: who asks for
+/// `/v1/readyz` is answered meanwhile.
+async fn knowledge(settings: Settings, metrics: Arc<Metrics>, loops: Handle) -> anyhow::Result<Arc<Knowledge>> {
+    tokio::task::spawn_blocking(move || open::knowledge(&settings, metrics, loops)).await?
 }
 
 /// A panic ends the task it happens in, and is told and counted.

@@ -46,8 +46,7 @@ pub(super) fn knowledge(settings: &Settings, metrics: Arc<Metrics>, tasks: Handl
 }
 
 fn open(settings: &Settings, path: &Path, metrics: &Arc<Metrics>, tasks: &Handle) -> anyhow::Result<Arc<Knowledge>> {
-    let key = settings.root_dir.join("store.key");
-    let sealer = Sealer::open(&key).context("the store's key")?;
+    let sealer = Sealer::open(&settings.root_dir.join("store.key")).context("the store's key")?;
     let is_begun = || Ok(Disk::look(path, |rows| Knowledge::is_begun(rows, &sealer)));
     if let Ok(Some(Err(StoreError::Damaged { key: row }))) = caught(is_begun) {
         let aside = Disk::set_aside(path)?;
@@ -63,7 +62,7 @@ fn open(settings: &Settings, path: &Path, metrics: &Arc<Metrics>, tasks: &Handle
             cache_max_objects: settings.cache_max_objects,
             ..Limits::default()
         };
-        let (sealer, metrics, tasks) = (Sealer::open(&key)?, metrics.clone(), tasks.clone());
+        let (sealer, metrics, tasks) = (sealer.clone(), metrics.clone(), tasks.clone());
         Knowledge::open(Parts { store: Arc::new(disk), sealer, metrics, limits, tasks })
     };
     match caught(begin) {

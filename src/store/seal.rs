@@ -7,20 +7,23 @@
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 
 use super::StoreError;
 
+#[derive(Clone)]
 pub struct Sealer {
-    key: RandomizedNonceKey,
+    key: Arc<RandomizedNonceKey>,
 }
 
 const KEY_LEN: usize = 32;
 
 impl Sealer {
     pub fn new(key: &[u8; KEY_LEN]) -> Self {
-        Self { key: RandomizedNonceKey::new(&AES_256_GCM, key).expect("32 bytes are an AES-256 key") }
+        let key = RandomizedNonceKey::new(&AES_256_GCM, key).expect("32 bytes are an AES-256 key");
+        Self { key: Arc::new(key) }
     }
 
     /// Reads the node's key, or makes it at `path`.

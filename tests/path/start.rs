@@ -162,3 +162,28 @@ async fn ps_and_pkill_know_the_hub_by_the_name_it_was_started_under() {
     let comm = std::fs::read_to_string(format!("/proc/{}/comm", rig.hub.pid().unwrap())).unwrap();
     assert_eq!(comm.trim_end(), "holdfast");
 }
+
+/// The store's key is a FIFO here, so that the store is open when the test wants it to be.
+#[tokio::test]
+async fn readyz_says_what_the_hub_waits_for_while_it_starts() {
+    let fake = Fake::start(FakeOptions::default()).await.unwrap();
+    let options =
+        HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers: vec![fake.url()], pki: fake.pki(), flags: Vec::new() };
+    let mut hub = Hub::prepare(options).unwrap();
+    let key = hub.folder().join("root/store.key");
+    std::fs::create_dir_all(key.parent().unwrap()).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&key).status().unwrap().success());
+    let admin = hub.admin;
+    let while_it_starts = async {
+        let ask = async |path: &str| Client::http1(admin).await?.get(path).await;
+        let answers = async || Ok(ask("/v1/readyz").await.is_ok());
+        eventually("the admin port answers", SECONDS(10), answers).await.unwrap();
+        let answer = ask("/v1/readyz").await.unwrap();
+        assert_eq!((answer.status.as_u16(), answer.text().as_str()), (500, "not ready: the store is being opened\n"));
+        assert_eq!(ask("/v1/healthz").await.unwrap().status, 200);
+        assert!(ask("/metrics").await.unwrap().text().contains("holdfast_"));
+        tokio::task::spawn_blocking(move || std::fs::write(&key, [7; 32]).unwrap()).await.unwrap();
+    };
+    let (started, ()) = tokio::join!(hub.run(), while_it_starts);
+    started.unwrap();
+}
