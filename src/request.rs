@@ -77,7 +77,13 @@ fn layout(headers: &http::HeaderMap, pretty: Option<bool>) -> Layout {
 /// The cloud first; the store if the link is to blame, in the same request.
 async fn either(path: &Arc<Path>, context: &mut Context, request: Request) -> Result<Response, Refusal> {
     let (asked, request) = offline::Asked::of(request).await?;
-    match remote::serve(&path.remote, context, request).await {
+    let answer = tokio::select! {
+        biased;
+        answer = remote::serve(&path.remote, context, request) => answer,
+        // Whatever it waits for: what filters go by, a connection, an answer.
+        () = path.link.falls(), if context.method.is_safe() => Err(remote::Failure::link_is_down()),
+    };
+    match answer {
         Ok(response) => offline::keep(&path.offline, context, &asked, response).await,
         Err(failure) if failure.is_link() => {
             tracing::info!(id = context.id, %failure, "the link failed under this request, the store answers");

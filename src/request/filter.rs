@@ -279,9 +279,11 @@ impl Filters {
     /// The filters for a request, ready to work; `None`: none ever looks at its answer.
     pub(super) async fn chain(self: &Arc<Self>, context: &Context) -> Result<Option<Chain>, Refusal> {
         let concerned = is_concerned(context);
+        // One for all that the request waits for: here, for the cloud, and for the store if the link fails meanwhile.
+        let until = Instant::from_std(context.started) + PATIENCE;
         if may_be_ruled(context) {
             // Only at the hub's first start; later the ConfigMap is remembered.
-            self.rules.settled(PATIENCE).await;
+            self.rules.settled(until).await;
         }
         if !concerned && (self.rules.current().user.is_empty() || !may_be_ruled(context)) {
             return Ok(None);
@@ -290,7 +292,7 @@ impl Filters {
         if !concerned && Self::decide(&self.rules.current(), &ask).is_empty() {
             return Ok(None);
         }
-        self.chain_for(ask).await.map(Some).map_err(|filter| {
+        self.chain_by(until, ask).await.map(Some).map_err(|filter| {
             Refusal::unavailable(format!(
                 "filter {filter} does not know yet what it goes by, and nothing is passed on without it"
             ))
@@ -384,9 +386,12 @@ impl Filters {
     /// The same for one that is asked for in these words. Fails with what does not know what it goes by and must not be
     /// passed by.
     pub async fn chain_for(self: &Arc<Self>, ask: Ask) -> Result<Chain, String> {
+        self.chain_by(Instant::now() + PATIENCE, ask).await
+    }
+
+    async fn chain_by(self: &Arc<Self>, until: Instant, ask: Ask) -> Result<Chain, String> {
         let decision = Self::decide(&self.rules.current(), &ask);
         let mut ready = Decision::default();
-        let until = Instant::now() + PATIENCE;
         for filter in decision.filters() {
             if self.is_ready(needs(*filter, ask.whole), until, filter.name(), filter.is_for_safety()).await? {
                 ready.filters.push(*filter);

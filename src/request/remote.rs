@@ -105,6 +105,11 @@ impl std::fmt::Display for Failure {
 }
 
 impl Failure {
+    /// Of a read that was under way when the link was seen to be down.
+    pub fn link_is_down() -> Self {
+        Self::Upstream(Error::new(Fault::Link, true, "no server is up"))
+    }
+
     /// Whether the link is to blame, so that the store may answer.
     pub fn is_link(&self) -> bool {
         matches!(self, Self::Upstream(error) if error.is_link())

@@ -42,6 +42,11 @@ impl Link {
         let _ = self.up.subscribe().wait_for(|up| *up).await.map(drop);
     }
 
+    /// Returns when the link is down.
+    pub async fn falls(&self) {
+        let _ = self.up.subscribe().wait_for(|up| !*up).await.map(drop);
+    }
+
     /// Sets the verdict of one server; true if the verdict over all changed.
     pub fn set(&self, index: usize, up: bool) -> bool {
         self.servers[index].store(up, Ordering::Relaxed);

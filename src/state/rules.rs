@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::filters::Filter;
 use super::user_rule::{self, BadRule, UserRule};
@@ -105,11 +105,11 @@ impl Rules {
         self.settled.send_if_modified(|settled| !std::mem::replace(settled, true));
     }
 
-    /// Waits for that, but not long.
-    pub async fn settled(&self, patience: Duration) {
+    /// Waits for that, but not for ever.
+    pub async fn settled(&self, until: Instant) {
         if !*self.settled.borrow() {
             let mut settled = self.settled.subscribe();
-            let _ = tokio::time::timeout(patience, settled.wait_for(|settled| *settled)).await;
+            let _ = tokio::time::timeout_at(until, settled.wait_for(|settled| *settled)).await;
         }
     }
 

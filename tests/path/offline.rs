@@ -574,3 +574,22 @@ async fn a_server_that_speaks_http_1_is_waited_for_while_it_is_slow_and_not_when
     assert!(answer.header("cache-status").starts_with("holdfast; hit"), "{:?}", answer.headers);
     assert_eq!(answer.body, known.body);
 }
+
+#[tokio::test]
+async fn a_read_that_is_under_way_when_the_server_is_found_unready_is_answered_by_the_store() {
+    let rig = Rig::with(FakeOptions::default(), &["--heartbeat-interval-seconds=1"]).await;
+    let client = rig.pod().await;
+    let known = client.get(CONFIGMAPS).await.unwrap();
+    rig.remembered(1.0).await;
+    rig.fake.clear_requests();
+    rig.fake.fault_at(CONFIGMAPS, Fault::StallHeaders);
+    let asked = async || Ok(rig.fake.requests().iter().any(|request| request.path_and_query == CONFIGMAPS));
+    let and_then = async {
+        eventually("the cloud has the request", SECONDS(10), asked).await.unwrap();
+        rig.fake.fault_at("/readyz", Fault::Status(500));
+    };
+    let (answer, ()) = tokio::join!(client.get(CONFIGMAPS), and_then);
+    let answer = answer.unwrap();
+    assert_eq!((answer.status.as_u16(), &answer.body), (200, &known.body), "{}", answer.text());
+    assert!(answer.header("cache-status").starts_with("holdfast; hit"), "{:?}", answer.headers);
+}
