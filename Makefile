@@ -57,8 +57,10 @@ unit: ## pure functions, stages, the store, its power losses, recorded answers, 
 	cargo test --workspace --lib --bins --locked
 	cargo test --locked --test architecture --test docs --test filter_fixtures --test fuzz --test crash
 
-path: ## the real binary against the small API server, faults included
+path: ## the real binary against the small API server, faults included, and the story of make demo
 	cargo test --locked --test path --test promises
+	cargo build --locked -p demo
+	$(TARGET)/debug/demo small --hub $(TARGET)/debug/holdfast
 
 clients: ## programs in Go, Python, Node, Java and Rust, cold and offline
 	@$(WITH_LAB); $(WITH_CLIENTS); cargo test --locked --test clients -- --nocapture
