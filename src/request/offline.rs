@@ -22,10 +22,12 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
 use http::header::{ACCEPT, CONTENT_TYPE, IF_NONE_MATCH};
 use http::{HeaderValue, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody};
 
 use super::context::{Context, Own, Refusal, Request, Response, Whose};
 use super::filter::Filters;
@@ -55,9 +57,9 @@ const FLUSH: Duration = Duration::from_millis(300);
 /// reason to.
 const FLUSH_OR_REFUSE: Duration = Duration::from_secs(1);
 
-/// The largest body that is kept for the store's sake (an Event, a TokenRequest).
+/// The largest body that is kept for the store's sake (an Event, a TokenRequest); of a larger one only the cloud knows.
 const MAX_BODY: usize = 256 * 1024;
-/// And it must be whole within this: while it is read, its client costs memory.
+/// So much of it must be there within this: while it is read, its client costs memory.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the store needs of a request, while the request itself goes to the cloud.
@@ -66,26 +68,24 @@ pub struct Asked {
     accept: Option<HeaderValue>,
     content_type: Option<HeaderValue>,
     if_none_match: Option<HeaderValue>,
-    body: Bytes,
+    /// `None`: too large to be kept.
+    body: Option<Bytes>,
 }
 
 impl Asked {
-    /// Reads the body, which is small for every request that gets here; the request
+    /// Reads the body, which is small for nearly every request that gets here; the request
     /// comes back whole.
     pub async fn of(request: Request) -> Result<(Self, Request), Refusal> {
         let (head, body) = request.into_parts();
         let field = |name| head.headers.get(name).cloned();
         let (accept, content_type, if_none_match) = (field(ACCEPT), field(CONTENT_TYPE), field(IF_NONE_MATCH));
-        let mut asked = Self { uri: head.uri.clone(), accept, content_type, if_none_match, body: Bytes::new() };
+        let mut asked = Self { uri: head.uri.clone(), accept, content_type, if_none_match, body: Some(Bytes::new()) };
         if body.is_end_stream() {
             return Ok((asked, Request::from_parts(head, body)));
         }
-        let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
-        let body = body.map_err(|_| too_slow())?.map_err(|error| {
-            Refusal::bad_request(format!("the request's body: {error}; at most {MAX_BODY} bytes are taken here"))
-        })?;
-        asked.body = body.to_bytes();
-        let body: RequestBody = Box::pin(Full::new(asked.body.clone()).map_err(|never| match never {}));
+        let read = tokio::time::timeout(BODY_TIMEOUT, read(body)).await.map_err(|_| too_slow())?;
+        let (kept, body) = read.map_err(|error| Refusal::bad_request(format!("the request's body: {error}")))?;
+        asked.body = kept;
         Ok((asked, Request::from_parts(head, body)))
     }
 
@@ -100,6 +100,27 @@ impl Asked {
     fn if_none_match(&self) -> &str {
         text(self.if_none_match.as_ref())
     }
+
+    fn body(&self) -> Result<&Bytes, Refusal> {
+        let too_large =
+            || Refusal::unavailable(format!("the link to the cloud is down, and more than {MAX_BODY} bytes are not kept here"));
+        self.body.as_ref().ok_or_else(too_large)
+    }
+}
+
+/// A body that is small, and the same again for the cloud; of a larger one only the latter, which streams.
+async fn read(mut body: RequestBody) -> Result<(Option<Bytes>, RequestBody), crate::upstream::Error> {
+    let mut came = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        came.extend_from_slice(&data);
+        if came.len() > MAX_BODY {
+            let came = futures_util::stream::iter([Ok(Frame::data(came.freeze()))]);
+            return Ok((None, Box::pin(StreamBody::new(came.chain(BodyStream::new(body))))));
+        }
+    }
+    let came = came.freeze();
+    Ok((Some(came.clone()), Box::pin(Full::new(came).map_err(|never| match never {}))))
 }
 
 fn too_slow() -> Refusal {

@@ -120,6 +120,25 @@ async fn ordinary_errors_of_a_healthy_server_are_passed_on() {
 }
 
 #[tokio::test]
+async fn an_event_too_large_to_be_kept_is_the_clouds_while_it_is_there() {
+    let rig = Rig::start().await;
+    let client = rig.pod().await;
+    let event = |name: &str| {
+        let event = json!({"metadata": {"name": name, "namespace": "story"}, "message": "m".repeat(300 * 1024)});
+        serde_json::to_vec(&event).unwrap()
+    };
+    let path = "/api/v1/namespaces/story/events";
+    let json = [("content-type", "application/json")];
+    let answer = client.request("POST", path, &json, event("large.1")).await.unwrap();
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    assert_eq!(rig.fake.get("events", "story", "large.1").unwrap()["message"].as_str().unwrap().len(), 300 * 1024);
+    rig.cut(Fault::Refuse).await;
+    let answer = client.request("POST", path, &json, event("large.2")).await.unwrap();
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().contains("are not kept here"), "{}", answer.text());
+}
+
+#[tokio::test]
 async fn a_list_too_large_for_the_budget_is_passed_on_and_counted() {
     let rig = Rig::with(testkit::fake::FakeOptions::default(), &["--cache-max-bytes=1048576"]).await;
     for index in 0..20 {

@@ -80,7 +80,7 @@ fn list_ask(target: &str) -> ListAsk {
 fn asked(target: &str) -> (Context, Asked) {
     let context = Context::of_node(target);
     let uri = context.target.parse().unwrap();
-    (context, Asked { uri, accept: None, content_type: None, if_none_match: None, body: Bytes::new() })
+    (context, Asked { uri, accept: None, content_type: None, if_none_match: None, body: Some(Bytes::new()) })
 }
 
 /// Keeps the disk busy until told. The clock moves only by hand until the sender is

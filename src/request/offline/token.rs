@@ -16,7 +16,7 @@ pub(super) fn serve(knowledge: &Knowledge, asked: &Asked) -> Result<Response, Re
             "the link to the cloud is down, and no token that is still valid was issued for this very request before",
         )
     };
-    let document = knowledge.issued(&fingerprint(&asked.uri, asked.accept(), &asked.body))?.ok_or_else(unknown)?;
+    let document = knowledge.issued(&fingerprint(&asked.uri, asked.accept(), asked.body()?))?.ok_or_else(unknown)?;
     let encoding = media::encoding_of(&document.content_type).ok_or_else(unknown)?;
     let issued = token::issued(encoding, &document.body).ok_or_else(unknown)?;
     let digest = token::digest(&issued);
@@ -43,9 +43,11 @@ pub(super) async fn keep(knowledge: &Knowledge, asked: &Asked, response: Respons
     let issued = media::encoding_of(content_type).and_then(|encoding| token::issued(encoding, &body));
     if let Some((issued, claims)) = issued.and_then(|issued| token::claims(&issued).map(|claims| (issued, claims))) {
         knowledge.know_token(token::digest(&issued), &claims.user, claims.expires);
-        let fingerprint = fingerprint(&asked.uri, asked.accept(), &asked.body);
-        let document = Document { content_type: content_type.to_owned(), body: body.to_vec(), ..Document::default() };
-        knowledge.keep_issued(&fingerprint, &document);
+        if let Some(sent) = &asked.body {
+            let fingerprint = fingerprint(&asked.uri, asked.accept(), sent);
+            let document = Document { content_type: content_type.to_owned(), body: body.to_vec(), ..Document::default() };
+            knowledge.keep_issued(&fingerprint, &document);
+        }
     }
     Ok(Response::from_parts(parts, full(body)))
 }

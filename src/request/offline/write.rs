@@ -1,6 +1,7 @@
 //! Writes that can be honoured while the link is down: Events, and kubelet's own
 //! heartbeat.
 
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
@@ -17,7 +18,8 @@ pub(super) async fn event(knowledge: &Knowledge, context: &Context, asked: &Aske
     let encoding = media::encoding_of(content_type).ok_or_else(|| {
         Refusal::unavailable(format!("the link to the cloud is down, and an Event as {content_type:?} cannot be read here"))
     })?;
-    let meta = object::sent_meta(encoding, &asked.body).map_err(|error| Refusal::bad_request(format!("the Event: {error}")))?;
+    let body = asked.body()?;
+    let meta = object::sent_meta(encoding, body).map_err(|error| Refusal::bad_request(format!("the Event: {error}")))?;
     if meta.name.is_empty() {
         // Without a name of its own it could not be delivered just once.
         return Err(Refusal::unavailable("the link to the cloud is down, and only an Event with a name can be kept"));
@@ -31,10 +33,10 @@ pub(super) async fn event(knowledge: &Knowledge, context: &Context, asked: &Aske
         Caller::Bearer(bearer) => Credential::Token(bearer.token.to_string()),
         Caller::Nobody | Caller::Other => return Err(Refusal::unauthorized("no credential")),
     };
-    let entry = Entry::new(context.target.clone(), meta.name.clone(), content_type.to_owned(), credential, asked.body.to_vec());
+    let entry = Entry::new(context.target.clone(), meta.name.clone(), content_type.to_owned(), credential, body.to_vec());
     entry.read().map_err(|error| Refusal::bad_request(format!("the Event: {error}")))?;
     knowledge.accept(entry).await.map_err(|error| refused(&error, &meta.name))?;
-    Ok(echo(asked, StatusCode::CREATED))
+    Ok(echo(asked, body, StatusCode::CREATED))
 }
 
 fn refused(error: &NotAccepted, name: &str) -> Refusal {
@@ -70,7 +72,7 @@ pub(super) fn lease(offline: &Offline, knowledge: &Knowledge, context: &Context,
     is_of_path(context, &meta)?;
     meta.namespace.clone_from(&context.info.namespace);
     knowledge.renew(meta, lease);
-    Ok(echo(asked, StatusCode::OK))
+    Ok(echo(asked, asked.body()?, StatusCode::OK))
 }
 
 /// Whether it is kubelet's own, of this node.
@@ -87,13 +89,14 @@ fn read_lease(context: &Context, asked: &Asked) -> Result<(object::Meta, Typed),
     let encoding = media::encoding_of(content_type).ok_or_else(unreadable)?;
     let of = typed::of(&context.info.api_group, &context.info.resource).ok_or_else(unreadable)?;
     let wrong = |error: object::ObjectError| Refusal::bad_request(format!("the Lease: {error}"));
-    let meta = object::sent_meta(encoding, &asked.body).map_err(wrong)?;
-    let item = object::sent_item(encoding, &asked.body).map_err(wrong)?;
+    let body = asked.body()?;
+    let meta = object::sent_meta(encoding, body).map_err(wrong)?;
+    let item = object::sent_item(encoding, body).map_err(wrong)?;
     Ok((meta, Typed::read(of, encoding, item).map_err(|error| wrong(error.into()))?))
 }
 
-fn echo(asked: &Asked, status: StatusCode) -> Response {
-    let mut response = Response::new(full(asked.body.clone()));
+fn echo(asked: &Asked, body: &Bytes, status: StatusCode) -> Response {
+    let mut response = Response::new(full(body.clone()));
     *response.status_mut() = status;
     if let Ok(value) = HeaderValue::try_from(asked.content_type()) {
         response.headers_mut().insert(CONTENT_TYPE, value);
