@@ -24,6 +24,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the hub
+    // As everywhere in Kubernetes: of a flag that is given twice the last one counts.
+    #[command(args_override_self = true)]
     Hub(Hub),
 }
 
@@ -76,4 +78,18 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 fn read(hub: Hub, defaults: Raw) -> Result<config::Settings, Box<dyn std::error::Error>> {
     let file = hub.config.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
     Ok(config::check(hub.raw.over(file).over(defaults))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_flag_that_is_given_twice_the_last_one_counts() {
+        let words = "yurthub --v=2 --node-name=a --server-addr=https://a:1 --enable-node-pool -v=3 --node-name=b --server-addr=https://b:1";
+        let arguments = yurthub::translate(words.split(' ').map(OsString::from).collect());
+        let Command::Hub(hub) = Cli::try_parse_from(arguments.list).unwrap().command;
+        assert_eq!((hub.raw.v, hub.raw.node_name.as_deref()), (Some(config::Whole(3)), Some("b")));
+        assert_eq!(hub.raw.server_addr.unwrap(), ["https://a:1", "https://b:1"], "each is one more");
+    }
 }

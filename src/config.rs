@@ -7,4 +7,4 @@ mod check;
 mod raw;
 
 pub use check::{BadSetting, ClientFiles, Settings, WorkingMode, check};
-pub use raw::{BadFile, Raw, read_file};
+pub use raw::{BadFile, Raw, Whole, read_file};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Raw;
+use super::{Raw, Whole};
 use crate::state::filters::Filter;
 use crate::state::inputs::Membership;
 use crate::state::rules::Agents;
@@ -78,11 +78,11 @@ fn bad(field: &'static str, value: impl ToString, allowed: impl Into<String>) ->
 
 fn number(
     field: &'static str,
-    value: Option<i64>,
+    value: Option<Whole>,
     default: i64,
     range: std::ops::RangeInclusive<i64>,
 ) -> Result<i64, BadSetting> {
-    let value = value.unwrap_or(default);
+    let value = value.map_or(default, |Whole(value)| value);
     if range.contains(&value) {
         Ok(value)
     } else {
@@ -90,16 +90,16 @@ fn number(
     }
 }
 
-fn port(field: &'static str, value: Option<i64>, default: u16) -> Result<u16, BadSetting> {
+fn port(field: &'static str, value: Option<Whole>, default: u16) -> Result<u16, BadSetting> {
     let value = number(field, value, i64::from(default), 1..=65535)?;
     Ok(u16::try_from(value).expect("checked to be a port"))
 }
 
-fn seconds(field: &'static str, value: Option<i64>, default: i64) -> Result<Duration, BadSetting> {
+fn seconds(field: &'static str, value: Option<Whole>, default: i64) -> Result<Duration, BadSetting> {
     Ok(Duration::from_secs(number(field, value, default, 1..=3600)?.unsigned_abs()))
 }
 
-fn count(field: &'static str, value: Option<i64>, default: i64) -> Result<u32, BadSetting> {
+fn count(field: &'static str, value: Option<Whole>, default: i64) -> Result<u32, BadSetting> {
     Ok(u32::try_from(number(field, value, default, 1..=100)?).expect("checked to be small"))
 }
 

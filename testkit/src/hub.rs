@@ -21,7 +21,7 @@ pub struct HubOptions<'a> {
     pub binary: &'a str,
     pub servers: Vec<String>,
     pub pki: &'a Pki,
-    /// More flags; a repeated one is an error of the hub's.
+    /// More flags; of a repeated one the last counts.
     pub flags: Vec<String>,
 }
 

@@ -28,7 +28,7 @@ fn bad_flags_and_files_end_with_78_and_say_what_is_allowed() {
     for (more, words) in [
         (vec![], "--client-certificate"),
         (vec!["--proxy-port=99999"], "a number from 1 to 65535"),
-        (vec!["--proxy-port=ten"], "proxy-port"),
+        (vec!["--proxy-port=ten"], "'ten' for '--proxy-port <PROXY_PORT>': a whole number is allowed"),
         (vec!["--no-such-flag"], "no-such-flag"),
         (vec!["--bind-proxy-address=0.0.0.0"], "a loopback address"),
         (vec!["--config=/nowhere.yaml"], "/nowhere.yaml"),
@@ -45,7 +45,8 @@ fn bad_flags_and_files_end_with_78_and_say_what_is_allowed() {
     for (name, text, words) in [
         ("kind.yaml", "apiVersion: v1\nkind: Pod\n", "HubConfiguration"),
         ("unknown.yaml", "apiVersion: holdfast.dev/v1alpha1\nkind: HubConfiguration\nproxyPort: 1\nnoSuch: 2\n", "noSuch"),
-        ("type.yaml", "apiVersion: holdfast.dev/v1alpha1\nkind: HubConfiguration\nproxyPort: ten\n", "type.yaml"),
+        ("type.yaml", "apiVersion: holdfast.dev/v1alpha1\nkind: HubConfiguration\nproxyPort: ten\n", "a whole number is allowed"),
+        ("list.yaml", "apiVersion: holdfast.dev/v1alpha1\nkind: HubConfiguration\nserverAddr: 5\n", "a list of texts is allowed"),
     ] {
         let (code, text) = with(&[&format!("--config={}", file(name, text))]);
         assert_eq!(code, 78, "{text}");

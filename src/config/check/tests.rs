@@ -34,14 +34,14 @@ fn each_bad_value_names_its_field_and_what_is_allowed() {
         ("server-addr", Box::new(|raw| raw.server_addr = Some(vec!["http://a".into()]))),
         ("server-addr", Box::new(|raw| raw.server_addr = Some(vec!["https://user@a".into()]))),
         ("server-addr", Box::new(|raw| raw.server_addr = Some(vec!["https://a/path".into()]))),
-        ("serve-port", Box::new(|raw| raw.serve_port = Some(0))),
-        ("proxy-port", Box::new(|raw| raw.proxy_port = Some(70000))),
+        ("serve-port", Box::new(|raw| raw.serve_port = Some(Whole(0)))),
+        ("proxy-port", Box::new(|raw| raw.proxy_port = Some(Whole(70000)))),
         ("bind-address", Box::new(|raw| raw.bind_address = Some("localhost".into()))),
         ("bind-proxy-address", Box::new(|raw| raw.bind_proxy_address = Some("0.0.0.0".into()))),
         ("dummy-if-ip", Box::new(|raw| raw.dummy_if_ip = Some("10.0.0.1".into()))),
         ("dummy-if-name", Box::new(|raw| raw.dummy_if_name = Some("much-too-long-a-name".into()))),
-        ("cache-max-bytes", Box::new(|raw| raw.cache_max_bytes = Some(-1))),
-        ("cache-max-objects", Box::new(|raw| raw.cache_max_objects = Some(999))),
+        ("cache-max-bytes", Box::new(|raw| raw.cache_max_bytes = Some(Whole(-1)))),
+        ("cache-max-objects", Box::new(|raw| raw.cache_max_objects = Some(Whole(999)))),
         ("cache-max-idle", Box::new(|raw| raw.cache_max_idle = Some("119m".into()))),
         ("cache-max-idle", Box::new(|raw| raw.cache_max_idle = Some("30d".into()))),
         ("client-certificate", Box::new(|raw| raw.client_certificate = Some("/nowhere/x.pem".into()))),
@@ -51,7 +51,7 @@ fn each_bad_value_names_its_field_and_what_is_allowed() {
         ("disabled-resource-filters", Box::new(|raw| raw.disabled_resource_filters = Some(vec!["masterservce".into()]))),
         ("min-request-timeout", Box::new(|raw| raw.min_request_timeout = Some("soon".into()))),
         ("min-request-timeout", Box::new(|raw| raw.min_request_timeout = Some("30".into()))),
-        ("heartbeat-failed-retry", Box::new(|raw| raw.heartbeat_failed_retry = Some(0))),
+        ("heartbeat-failed-retry", Box::new(|raw| raw.heartbeat_failed_retry = Some(Whole(0)))),
     ];
     for (field, spoil) in cases {
         let mut raw = minimal(folder.path());
@@ -73,10 +73,10 @@ fn durations_and_servers() {
 
 #[test]
 fn flags_go_over_the_file() {
-    let flags = Raw { serve_port: Some(1), ..Raw::default() };
-    let file = Raw { serve_port: Some(2), proxy_port: Some(3), ..Raw::default() };
+    let flags = Raw { serve_port: Some(Whole(1)), ..Raw::default() };
+    let file = Raw { serve_port: Some(Whole(2)), proxy_port: Some(Whole(3)), ..Raw::default() };
     let raw = flags.over(file);
-    assert_eq!((raw.serve_port, raw.proxy_port), (Some(1), Some(3)));
+    assert_eq!((raw.serve_port, raw.proxy_port), (Some(Whole(1)), Some(Whole(3))));
 }
 
 #[test]
@@ -99,4 +99,17 @@ fn which_filters_are_on() {
     assert_eq!(off(&["masterservice", "", "servicetopology"]), others);
     let cloud = on(&|raw| raw.working_mode = Some("cloud".into()));
     assert_eq!(cloud, ["nodeportisolation", "masterservice", "servicetopology", "inclusterconfig"]);
+}
+
+#[test]
+fn a_list_in_a_file_may_have_commas_as_on_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hub.yaml");
+    for written in ["[https://a:6443, https://b:6443]", "https://a:6443, https://b:6443"] {
+        let text = format!("apiVersion: holdfast.dev/v1alpha1\nkind: HubConfiguration\nserverAddr: {written}\n");
+        std::fs::write(&path, text).unwrap();
+        let raw = crate::config::read_file(&path).unwrap();
+        assert_eq!(raw.server_addr.unwrap(), ["https://a:6443", "https://b:6443"], "{written}");
+        assert_eq!(raw.disabled_resource_filters, None);
+    }
 }
