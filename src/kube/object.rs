@@ -88,12 +88,37 @@ pub fn own_kind(encoding: Encoding, item: &[u8]) -> Option<String> {
 
 /// Turns full form into item form. White space after the object is dropped.
 pub fn into_item(encoding: Encoding, full: &[u8]) -> Result<(TypeMeta, Bytes), ObjectError> {
+    check(encoding, full)?;
+    whole_into_item(encoding, full)
+}
+
+/// Fails if JSON is not one object and nothing else. Protobuf is looked at by whoever opens it.
+pub fn check(encoding: Encoding, full: &[u8]) -> Result<(), ObjectError> {
+    if encoding == Encoding::Protobuf {
+        return Ok(());
+    }
+    let mut members = json::members(full);
+    members.by_ref().try_for_each(|member| member.map(drop))?;
+    if members.rest().trim_ascii_end().is_empty() { Ok(()) } else { Err(ObjectError::Trailing) }
+}
+
+/// The same for what is known to be one whole object, as in a watch event: of JSON no more is read than its type takes,
+/// which stands first.
+pub fn whole_into_item(encoding: Encoding, full: &[u8]) -> Result<(TypeMeta, Bytes), ObjectError> {
     match encoding {
         Encoding::Json => json_into_item(full.trim_ascii_end()),
         Encoding::Protobuf => {
             let (type_meta, raw) = open_envelope(full)?;
             Ok((type_meta, Bytes::copy_from_slice(&full[raw])))
         }
+    }
+}
+
+/// Which type an object in full form is of. Of JSON no more is read than that takes.
+pub fn type_of(encoding: Encoding, full: &[u8]) -> Result<TypeMeta, ObjectError> {
+    match encoding {
+        Encoding::Json => json_type(full),
+        Encoding::Protobuf => Ok(open_envelope(full)?.0),
     }
 }
 
@@ -139,24 +164,25 @@ pub(crate) fn open_envelope(full: &[u8]) -> Result<(TypeMeta, Range<usize>), Obj
     Ok((TypeMeta { api_version, kind }, raw.ok_or(ObjectError::Missing("raw"))?))
 }
 
-fn json_into_item(full: &[u8]) -> Result<(TypeMeta, Bytes), ObjectError> {
-    let (mut api_version, mut kind) = (None, None);
-    let mut members = json::members(full);
-    for member in members.by_ref() {
+fn json_type(full: &[u8]) -> Result<TypeMeta, ObjectError> {
+    let mut type_meta = TypeMeta::default();
+    let (mut has_version, mut has_kind) = (false, false);
+    for member in json::members(full) {
         let member = member?;
         if member.is("apiVersion") {
-            api_version = Some(text(full, member.value, "apiVersion")?);
+            (type_meta.api_version, has_version) = (text(full, member.value, "apiVersion")?, true);
         } else if member.is("kind") {
-            kind = Some(text(full, member.value, "kind")?);
+            (type_meta.kind, has_kind) = (text(full, member.value, "kind")?, true);
+        }
+        if has_version && has_kind {
+            return Ok(type_meta);
         }
     }
-    if !members.rest().is_empty() {
-        return Err(ObjectError::Trailing);
-    }
-    let api_version = api_version.ok_or(ObjectError::Missing("apiVersion"))?;
-    let kind = kind.ok_or(ObjectError::Missing("kind"))?;
-    let type_meta = TypeMeta { api_version, kind };
+    Err(ObjectError::Missing(if has_version { "kind" } else { "apiVersion" }))
+}
 
+fn json_into_item(full: &[u8]) -> Result<(TypeMeta, Bytes), ObjectError> {
+    let type_meta = json_type(full)?;
     let prefix = type_prefix(&type_meta);
     let Some(rest) = full.strip_prefix(prefix.as_slice()) else {
         return Ok((type_meta, Bytes::copy_from_slice(full)));

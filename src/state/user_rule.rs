@@ -267,6 +267,11 @@ impl UserRule {
             && (asked.namespace.is_empty() || any(&matches.namespaces, asked.namespace))
     }
 
+    /// Whether it is not for every object.
+    pub fn asks_for_metadata(&self) -> bool {
+        !self.written.matches.namespaces.is_empty() || self.selector.is_some()
+    }
+
     /// Whether it is for an object with these.
     pub fn is_for(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
         let namespaces = &self.written.matches.namespaces;

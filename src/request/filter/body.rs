@@ -253,7 +253,7 @@ impl Watch {
         if self.chain.is_empty() && self.shown.is_none() {
             return Ok(Some(frame.raw));
         }
-        let edit = self.chain.or_keep(edit(&self.chain, self.encoding, object))?;
+        let edit = self.chain.or_keep(edit_whole(&self.chain, self.encoding, object))?;
         let seen = match &mut self.shown {
             None => Some(kind),
             Some(shown) => shown.event(kind, &identity(self.encoding, object)?, edit == Edit::Remove),
@@ -278,7 +278,7 @@ impl Watch {
 
     fn keep_columns(&mut self, hidden: &[u8]) -> Result<(), FilterError> {
         let is_table = |types: &TypeMeta| Presentation::of_object(types) == Presentation::Row;
-        if self.encoding == Encoding::Json && is_table(&object::into_item(self.encoding, hidden)?.0) {
+        if self.encoding == Encoding::Json && is_table(&object::type_of(self.encoding, hidden)?) {
             let columns = message::parts(self.encoding, hidden, table::COLUMNS)?;
             let columns: Vec<&[u8]> = columns.into_iter().map(|place| &hidden[place]).collect();
             if !columns.is_empty() {
@@ -297,7 +297,7 @@ impl Watch {
 
 /// A Table with nothing but cells in its rows.
 fn without_objects(encoding: Encoding, full: &[u8]) -> Result<Vec<u8>, FilterError> {
-    let (types, item) = object::into_item(encoding, full)?;
+    let (types, item) = object::whole_into_item(encoding, full)?;
     let bare = message::edit(encoding, &item, table::ROWS, |row| {
         let row = message::edit(encoding, row, table::OBJECT, |_| Ok::<_, FilterError>(Edit::Replace(b"null".to_vec())))?;
         Ok::<_, FilterError>(row.map_or(Edit::Keep, Edit::Replace))
@@ -316,18 +316,24 @@ fn version(encoding: Encoding, full: &[u8]) -> u64 {
 
 /// Namespace and name of an object in full form; of a Table those of its first row.
 fn identity(encoding: Encoding, full: &[u8]) -> Result<(String, String), FilterError> {
-    let (types, item) = object::into_item(encoding, full)?;
-    if Presentation::of_object(&types) != Presentation::Row {
-        return name(&Item { encoding, bytes: &item });
+    let bytes = object::sent_item(encoding, full)?;
+    if Presentation::of_object(&object::type_of(encoding, full)?) != Presentation::Row {
+        return name(&Item { encoding, bytes });
     }
-    let row = message::part(encoding, &item, table::ROWS)?.unwrap_or_default();
+    let row = message::part(encoding, bytes, table::ROWS)?.unwrap_or_default();
     let object = message::part(encoding, row, table::OBJECT)?.unwrap_or_default();
     name(&Item { encoding, bytes: object })
 }
 
 /// What becomes of an object in full form, a Table with its rows included.
 pub(in crate::request) fn edit(chain: &Chain, encoding: Encoding, full: &[u8]) -> Result<Edit, FilterError> {
-    let (types, item) = object::into_item(encoding, full)?;
+    object::check(encoding, full)?;
+    edit_whole(chain, encoding, full)
+}
+
+/// The same for an object that is known to be whole.
+fn edit_whole(chain: &Chain, encoding: Encoding, full: &[u8]) -> Result<Edit, FilterError> {
+    let (types, item) = object::whole_into_item(encoding, full)?;
     let edited = match Presentation::of_object(&types) {
         Presentation::Row => {
             let (mut rows, mut hidden) = (0, 0);

@@ -74,10 +74,15 @@ struct Metadata {
 }
 
 fn is_meant(rule: &UserRule, node: Option<&Term>, object: &[u8]) -> Result<bool, String> {
-    let named = Some(object).filter(|object| object.starts_with(b"{")).map(serde_json::from_slice);
-    let Some(Ok(Named { metadata })) = named else { return Err("the object's metadata cannot be read".to_owned()) };
-    if !rule.is_for(&metadata.namespace, &metadata.labels.unwrap_or_default()) {
-        return Ok(false);
+    let unreadable = || "the object's metadata cannot be read".to_owned();
+    if !object.starts_with(b"{") {
+        return Err(unreadable());
+    }
+    if rule.asks_for_metadata() {
+        let Named { metadata } = serde_json::from_slice(object).map_err(|_| unreadable())?;
+        if !rule.is_for(&metadata.namespace, &metadata.labels.unwrap_or_default()) {
+            return Ok(false);
+        }
     }
     match rule.expression() {
         None => Ok(true),
@@ -89,6 +94,10 @@ fn is_meant(rule: &UserRule, node: Option<&Term>, object: &[u8]) -> Result<bool,
 fn bounded(json: &[u8]) -> Result<(), String> {
     if json.len() > MAX_OBJECT {
         return Err(format!("an object of more than {MAX_OBJECT} bytes is not looked at"));
+    }
+    // No value is without a byte of its own.
+    if json.len() < MAX_VALUES {
+        return Ok(());
     }
     let (mut values, mut within, mut escaped) = (1, false, false);
     for byte in json {

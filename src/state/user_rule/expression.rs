@@ -106,6 +106,9 @@ impl Parts {
                 _ => serde_json::from_slice(text).ok()?,
             };
             value.insert(name.clone(), part);
+            if value.len() == self.members.len() {
+                break;
+            }
         }
         Some(Value::Object(value))
     }
@@ -117,6 +120,9 @@ fn some_members(json: &[u8], wanted: &BTreeSet<String>) -> Option<Value> {
         let member = member.ok()?;
         if let Some(name) = wanted.iter().find(|name| member.is(name)) {
             value.insert(name.clone(), serde_json::from_slice(json.get(member.value.clone())?).ok()?);
+            if value.len() == wanted.len() {
+                break;
+            }
         }
     }
     Some(Value::Object(value))

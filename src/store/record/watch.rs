@@ -74,7 +74,7 @@ impl Follower<'_> {
     }
 
     async fn event(&mut self, kind: EventType, full: &[u8]) -> Result<(), Reason> {
-        let (types, item) = object::into_item(self.encoding, full).map_err(|_| "unreadable item")?;
+        let (types, item) = object::whole_into_item(self.encoding, full).map_err(|_| "unreadable item")?;
         let meta = object::meta(self.encoding, &item).map_err(|_| "unreadable item")?;
         if let Some(items) = &mut self.initial {
             match kind {
