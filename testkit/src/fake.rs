@@ -352,10 +352,10 @@ impl Fake {
         }
     }
 
-    /// Puts a fault in force for the next `count` requests. A fault of connections then meets the
-    /// connection of each of them.
-    pub fn fault_next(&self, count: usize, fault: Fault) {
-        self.shared.faults.add(Scope::Next(count), fault);
+    /// Puts a fault in force for the next request whose path and query start with `prefix`. A fault of connections then
+    /// meets the one that it came on.
+    pub fn fault_next(&self, prefix: &str, fault: Fault) {
+        self.shared.faults.add(Scope::Next(prefix.to_owned()), fault);
     }
 
     /// Puts a fault in force for requests whose path and query start with `prefix`, until [`Fake::heal`].

@@ -61,7 +61,7 @@ async fn a_get_without_an_answer_at_once_is_asked_again_over_http2() {
     let client = rig.pod().await;
     warm(&rig, &client).await;
     rig.fake.clear_requests();
-    rig.fake.fault_next(1, Fault::StallHeaders);
+    rig.fake.fault_next(GREETING, Fault::StallHeaders);
     assert_eq!(client.get(GREETING).await.unwrap().status, 200);
     let versions: Vec<_> =
         rig.fake.requests().iter().filter(|seen| seen.path_and_query == GREETING).map(|seen| seen.version).collect();
@@ -95,7 +95,7 @@ async fn an_answer_that_breaks_off_is_no_answer_and_is_not_remembered() {
         warm(&rig, &client).await;
         let name = format!("{fault:?}");
         rig.fake.put("configmaps", "story", "greeting", serde_json::json!({"data": {"text": name}}));
-        rig.fake.fault_next(1, fault);
+        rig.fake.fault_next(GREETING, fault);
         let broken = client.get(GREETING).await;
         assert!(broken.is_err(), "{name}: {:?}", broken.map(|answer| answer.text()));
         let whole = client.get(GREETING).await.unwrap();

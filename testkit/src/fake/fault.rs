@@ -49,7 +49,8 @@ pub enum Fault {
 #[derive(Clone, Debug)]
 pub(crate) enum Scope {
     All,
-    Next(usize),
+    /// The next one that starts with this.
+    Next(String),
     Prefix(String),
 }
 
@@ -76,20 +77,16 @@ impl Faults {
         lock(&self.0).clear();
     }
 
-    /// The fault this request meets, if any. Counts it.
+    /// The fault this request meets, if any; one for the next request is over with it.
     pub(crate) fn pick(&self, path_and_query: &str) -> Option<Fault> {
         let mut rules = lock(&self.0);
         let index = rules.iter().position(|(scope, _)| match scope {
             Scope::All => true,
-            Scope::Next(left) => *left > 0,
-            Scope::Prefix(prefix) => path_and_query.starts_with(prefix.as_str()),
+            Scope::Next(prefix) | Scope::Prefix(prefix) => path_and_query.starts_with(prefix.as_str()),
         })?;
         let fault = rules[index].1;
-        if let Scope::Next(left) = &mut rules[index].0 {
-            *left -= 1;
-            if *left == 0 {
-                rules.remove(index);
-            }
+        if matches!(rules[index].0, Scope::Next(_)) {
+            rules.remove(index);
         }
         Some(fault)
     }

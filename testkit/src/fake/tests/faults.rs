@@ -27,7 +27,7 @@ async fn works(client: &Client) -> bool {
 async fn status_for_some_or_all() {
     let fake = filled().await;
     let client = connect(&fake, Alpn::H2).await;
-    fake.fault_next(1, Fault::Status(429));
+    fake.fault_next("/", Fault::Status(429));
     let answer = client.get(LIST).await.expect("answers");
     assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (429, "1"));
     assert!(works(&client).await);
@@ -46,13 +46,13 @@ async fn bodies_break_off() {
     for alpn in BOTH {
         for fault in [Fault::TruncateBody(10), Fault::TruncateBody(0), Fault::WrongContentLength, Fault::BadChunk] {
             let client = connect(&fake, alpn).await;
-            fake.fault_next(1, fault);
+            fake.fault_next("/", fault);
             let result = tokio::time::timeout(Duration::from_secs(5), client.get(LIST)).await.expect("in time");
             assert!(result.is_err(), "{fault:?} over {alpn:?}: {result:?}");
         }
     }
     let client = connect(&fake, Alpn::H2).await;
-    fake.fault_next(1, Fault::TruncateBody(10));
+    fake.fault_next("/", Fault::TruncateBody(10));
     client.get(LIST).await.expect_err("the stream is reset");
     assert!(works(&client).await, "the connection outlives its stream");
 }
@@ -187,7 +187,7 @@ async fn refusal_and_return_on_the_same_port() {
 async fn one_request_can_cost_its_connection() {
     let fake = filled().await;
     let (struck, spared) = (connect(&fake, Alpn::H2).await, connect(&fake, Alpn::H2).await);
-    fake.fault_next(1, Fault::Reset);
+    fake.fault_next("/", Fault::Reset);
     assert!(struck.get(LIST).await.is_err());
     assert!(works(&spared).await);
 }
