@@ -16,6 +16,8 @@ mod offline;
 mod online;
 #[path = "path/rules.rs"]
 mod rules;
+#[path = "path/sessions.rs"]
+mod sessions;
 #[path = "path/start.rs"]
 mod start;
 #[path = "path/told.rs"]

@@ -1,12 +1,17 @@
 //! One connection: its protocol, its bounds, its end.
+//!
+//! One that leaves HTTP behind is the same connection until its joined end: it keeps its place at the door and holds up
+//! the hub's end.
 
 mod greeting;
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::StatusCode;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
@@ -16,15 +21,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::greeting::Greeted;
 use super::Peer;
-use crate::request::context::Response;
+use crate::request::context::{Body, Response, full};
 use crate::request::{self, Path, Request};
-use crate::runtime::drain::Draining;
+use crate::runtime::drain::{Draining, Ending};
 use crate::upstream::{Error, Fault};
 
 /// A head must be complete within this; idle kept-alive connections end after it.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 const MAX_HEADERS: u32 = 64 * 1024;
 const STREAMS: u32 = 2048;
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 pub(super) async fn serve<Io>(io: Io, peer: Arc<Peer>, path: Arc<Path>, draining: Draining)
 where
@@ -45,7 +52,56 @@ where
 }
 
 /// Serves until the connection ends: the client's doing, or the hub's own end.
-async fn drive<Io, S>(io: Io, service: S, mut draining: Draining) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+async fn drive<Io, S>(io: Io, service: S, draining: Draining) -> Result<(), Failed>
+where
+    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Service<http::Request<Incoming>, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    let joined = Joined::default();
+    let keep = joined.clone();
+    let service = service_fn(|request| {
+        let (answer, keep) = (service.call(request), keep.clone());
+        async move { answer.await.map(|answer| keep.of(answer)) }
+    });
+    http(io, service, draining.ending.clone()).await?;
+    match joined.take() {
+        Some(body) => run(body).await,
+        None => Ok(()),
+    }
+}
+
+/// The body of a 101: what becomes of the connection when HTTP has left it.
+#[derive(Clone, Default)]
+struct Joined(Arc<Mutex<Option<Body>>>);
+
+impl Joined {
+    /// Keeps the body of a 101; hyper would drop it.
+    fn of(&self, answer: Response) -> Response {
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return answer;
+        }
+        let (parts, body) = answer.into_parts();
+        *self.lock() = Some(body);
+        Response::from_parts(parts, full(Bytes::new()))
+    }
+
+    fn take(&self) -> Option<Body> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Body>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Polls the joined connections to their end.
+async fn run(mut body: Body) -> Result<(), Failed> {
+    while body.frame().await.transpose()?.is_some() {}
+    Ok(())
+}
+
+async fn http<Io, S>(io: Io, service: S, mut ending: Ending) -> Result<(), Failed>
 where
     Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: Service<http::Request<Incoming>, Response = Response, Error = Infallible>,
@@ -54,12 +110,12 @@ where
     let builder = builder();
     let io = TokioIo::new(Greeted::new(io, HEAD_TIMEOUT));
     let mut connection = pin!(builder.serve_connection_with_upgrades(io, service));
-    let mut ending = false;
+    let mut told = false;
     loop {
         tokio::select! {
             result = connection.as_mut() => return result,
-            () = draining.ending.begun(), if !ending => {
-                ending = true;
+            () = ending.begun(), if !told => {
+                told = true;
                 connection.as_mut().graceful_shutdown();
             }
         }
@@ -89,6 +145,11 @@ fn builder() -> Builder<TokioExecutor> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
+    use futures_util::{FutureExt as _, stream};
+    use http_body::Frame;
+    use http_body_util::StreamBody;
     use tokio::io::AsyncWriteExt as _;
     use tokio::time::{Instant, timeout};
 
@@ -103,6 +164,25 @@ mod tests {
         client.write_all(said).await.unwrap();
         let began = Instant::now();
         timeout(2 * HEAD_TIMEOUT, drive(io, service, draining)).await.ok().map(|_| began.elapsed())
+    }
+
+    /// The place at the door is its task's.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_left_http_behind_goes_on_until_its_joined_end() {
+        let (mut client, io) = tokio::io::duplex(4096);
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let body = StreamBody::new(stream::once(ended.map(|_| Ok(Frame::data(Bytes::new()))))).boxed_unsync();
+        let answer = http::Response::builder().status(101).header("connection", "upgrade").body(body).unwrap();
+        let answer = Mutex::new(Some(answer));
+        let service = service_fn(move |_| ready(Ok(answer.lock().unwrap().take().unwrap())));
+        let (drain, draining) = drain::channel();
+        tokio::spawn(drive(io, service, draining));
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n").await.unwrap();
+        let mut drained = pin!(drain.drained());
+        let hour = Duration::from_secs(3600);
+        assert!(timeout(hour, drained.as_mut()).await.is_err(), "it is waited for");
+        drop(end);
+        assert!(timeout(hour, drained).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
