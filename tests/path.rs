@@ -2,6 +2,8 @@
 //! real binary, real sockets.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "path/doors.rs"]
+mod doors;
 #[path = "path/faults.rs"]
 mod faults;
 #[path = "path/filters.rs"]
@@ -16,6 +18,8 @@ mod offline;
 mod online;
 #[path = "path/rules.rs"]
 mod rules;
+#[path = "path/secrecy.rs"]
+mod secrecy;
 #[path = "path/sessions.rs"]
 mod sessions;
 #[path = "path/start.rs"]

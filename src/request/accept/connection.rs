@@ -60,7 +60,7 @@ where
 {
     let joined = Joined::default();
     let keep = joined.clone();
-    let service = service_fn(|request| {
+    let service = service_fn(move |request| {
         let (answer, keep) = (service.call(request), keep.clone());
         async move { answer.await.map(|answer| keep.of(answer)) }
     });
@@ -144,53 +144,4 @@ fn builder() -> Builder<TokioExecutor> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::ready;
-
-    use futures_util::{FutureExt as _, stream};
-    use http_body::Frame;
-    use http_body_util::StreamBody;
-    use tokio::io::AsyncWriteExt as _;
-    use tokio::time::{Instant, timeout};
-
-    use super::*;
-    use crate::runtime::drain;
-
-    /// How long a connection lasts whose client says this and no more.
-    async fn lasts(said: &[u8]) -> Option<Duration> {
-        let (mut client, io) = tokio::io::duplex(4096);
-        let service = service_fn(async |_| -> Result<Response, Infallible> { unreachable!("no head is whole") });
-        let (_drain, draining) = drain::channel();
-        client.write_all(said).await.unwrap();
-        let began = Instant::now();
-        timeout(2 * HEAD_TIMEOUT, drive(io, service, draining)).await.ok().map(|_| began.elapsed())
-    }
-
-    /// The place at the door is its task's.
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_that_left_http_behind_goes_on_until_its_joined_end() {
-        let (mut client, io) = tokio::io::duplex(4096);
-        let (end, ended) = tokio::sync::oneshot::channel::<()>();
-        let body = StreamBody::new(stream::once(ended.map(|_| Ok(Frame::data(Bytes::new()))))).boxed_unsync();
-        let answer = http::Response::builder().status(101).header("connection", "upgrade").body(body).unwrap();
-        let answer = Mutex::new(Some(answer));
-        let service = service_fn(move |_| ready(Ok(answer.lock().unwrap().take().unwrap())));
-        let (drain, draining) = drain::channel();
-        tokio::spawn(drive(io, service, draining));
-        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n").await.unwrap();
-        let mut drained = pin!(drain.drained());
-        let hour = Duration::from_secs(3600);
-        assert!(timeout(hour, drained.as_mut()).await.is_err(), "it is waited for");
-        drop(end);
-        assert!(timeout(hour, drained).await.is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_says_nothing_is_not_kept() {
-        for said in ["", "P", "PRI * HTTP/2.0", "GET / HTTP/1.1\r\n"] {
-            let lasted = lasts(said.as_bytes()).await;
-            let bounds = HEAD_TIMEOUT..HEAD_TIMEOUT + Duration::from_secs(1);
-            assert!(lasted.is_some_and(|lasted| bounds.contains(&lasted)), "{said:?}: {lasted:?}");
-        }
-    }
-}
+mod tests;
