@@ -2,8 +2,6 @@
 //! real binary, real sockets.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-#[path = "path/address.rs"]
-mod address;
 #[path = "path/doors.rs"]
 mod doors;
 #[path = "path/faults.rs"]
@@ -14,6 +12,8 @@ mod filters;
 mod lanes;
 #[path = "path/local.rs"]
 mod local;
+#[path = "path/network.rs"]
+mod network;
 #[path = "path/offline.rs"]
 mod offline;
 #[path = "path/online.rs"]
