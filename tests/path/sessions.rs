@@ -11,7 +11,10 @@ const EXEC: &str = "/api/v1/namespaces/story/pods/p/exec?command=cat";
 
 /// A session whose other end says everything again, and has said this.
 async fn session(rig: &Rig, said: &[u8]) -> impl AsyncRead + AsyncWrite + Unpin + use<> {
-    let client = rig.hub.kubelet().await.unwrap();
+    session_of(rig.hub.kubelet().await.unwrap(), said).await
+}
+
+async fn session_of(client: Client, said: &[u8]) -> impl AsyncRead + AsyncWrite + Unpin + use<> {
     let mut stream = client.upgrade("POST", EXEC, "SPDY/3.1", &[]).await.unwrap();
     echo(&mut stream, said).await;
     stream
@@ -69,6 +72,11 @@ async fn a_session_is_counted_and_told_when_it_has_ended() {
 
 #[tokio::test]
 async fn the_line_says_who_ended_a_session() {
+    let rig = Rig::start().await;
+    rig.fake.allow("system:serviceaccount:story:sample", "create", "pods/exec", "story", "*");
+    // Over TLS a client that goes without a word has not ended what it said.
+    drop(session_of(rig.hub.pod(TOKEN, Alpn::H1).await.unwrap(), b"good day").await);
+    line_says(&rig, &["status=101", "bytes=8", "outcome=\"aborted\""]).await;
     let rig = Rig::start().await;
     let _session = session(&rig, b"hello").await;
     rig.fake.fault(Fault::Reset);
