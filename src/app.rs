@@ -55,8 +55,8 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
     let serving = Arc::new(Serving::new(files.server_config().map_err(BadConfiguration)?));
     let address = network::LocalAddress { address: settings.secure.ip(), interface: settings.interface.clone() };
     if settings.manage_address {
-        let interface = address.ensure().await?;
-        tracing::info!(address = %settings.secure.ip(), interface, "local address is there");
+        let carrier = address.ensure().await?;
+        tracing::info!(address = %settings.secure.ip(), interface = carrier.interface, "local address is there");
     }
     let doors = Doors::bind(&settings).await?;
     let metrics = Arc::new(Metrics::default());

@@ -2,6 +2,8 @@
 //! real binary, real sockets.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "path/doors.rs"]
+mod doors;
 #[path = "path/faults.rs"]
 mod faults;
 #[path = "path/filters.rs"]
@@ -10,12 +12,18 @@ mod filters;
 mod lanes;
 #[path = "path/local.rs"]
 mod local;
+#[path = "path/network.rs"]
+mod network;
 #[path = "path/offline.rs"]
 mod offline;
 #[path = "path/online.rs"]
 mod online;
 #[path = "path/rules.rs"]
 mod rules;
+#[path = "path/secrecy.rs"]
+mod secrecy;
+#[path = "path/sessions.rs"]
+mod sessions;
 #[path = "path/start.rs"]
 mod start;
 #[path = "path/told.rs"]

@@ -1,10 +1,11 @@
 //! From sockets to requests: plain HTTP on loopback, HTTPS for Pods, HTTP/1.1 and
 //! HTTP/2 on both.
 //!
-//! A connection that misbehaves ends alone. Bounds: connections, header bytes, the
-//! time a head may take, streams of one HTTP/2 connection.
+//! A connection that misbehaves ends alone. Bounds: connections, all and of one source,
+//! header bytes, the time a head may take, streams of one HTTP/2 connection.
 
 mod connection;
+mod shares;
 mod tls;
 
 use std::net::SocketAddr;
@@ -18,10 +19,14 @@ use super::caller::Ownership;
 use super::context::Bearer;
 use crate::runtime::drain::Draining;
 use crate::state::credentials::Serving;
+use shares::Shares;
 pub use tls::Subject;
 
 /// Connections at one listener; further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 8192;
+
+/// Of these from one address, unless it is the node's own: one Pod does not shut the door for all.
+const SHARE: usize = CONNECTIONS / 8;
 
 /// The other end of a connection.
 #[derive(Debug)]
@@ -79,6 +84,7 @@ impl Listener {
     /// Serves until the end has begun; connections at work then finish on their own.
     pub async fn serve(self, path: Arc<Path>, mut draining: Draining) {
         let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let shares = Shares::new(SHARE);
         loop {
             let Ok(permit) = room.clone().acquire_owned().await else { return };
             let accepted = tokio::select! {
@@ -87,9 +93,13 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, remote)) => {
+                    let Some(share) = shares.take(remote.ip()) else {
+                        path.metrics.connections_refused.inc();
+                        continue;
+                    };
                     let (path, tls, draining) = (path.clone(), self.tls.clone(), draining.clone());
                     tokio::spawn(async move {
-                        let _permit = permit;
+                        let _place = (permit, share);
                         accept(stream, remote, tls, path, draining).await;
                     });
                 }

@@ -14,7 +14,7 @@ use crate::kube::media::Media;
 use crate::kube::request::RequestInfo;
 use crate::kube::token::{self, TokenDigest};
 use crate::store::{Grant, NODE};
-use crate::upstream::RequestBody;
+use crate::upstream::{Fault, RequestBody};
 pub use freshness::freshness;
 
 mod freshness;
@@ -25,7 +25,7 @@ pub type Request = http::Request<RequestBody>;
 /// An answer as the stages make it.
 pub type Response = http::Response<Body>;
 
-/// A body on its way to the client.
+/// A body on its way to the client. That of a 101 is the joined connections themselves (`remote/upgrade.rs`).
 pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BodyError>;
 
 /// Why a body ended before its end.
@@ -37,6 +37,13 @@ pub enum BodyError {
     Filter(String),
     #[error("store: {0}")]
     Store(String),
+}
+
+impl BodyError {
+    /// The client left.
+    pub fn is_clients(&self) -> bool {
+        matches!(self, Self::Upstream(error) if error.fault() == Fault::Client)
+    }
 }
 
 /// Stands among the extensions of an answer whose bytes are the hub's own: filtered, or from the store.

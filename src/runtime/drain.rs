@@ -47,4 +47,9 @@ impl Ending {
     pub fn has_begun(&self) -> bool {
         *self.0.borrow()
     }
+
+    /// Whether nobody is waited for any more: what is still at work is cut.
+    pub fn is_over(&self) -> bool {
+        self.0.has_changed().is_err()
+    }
 }

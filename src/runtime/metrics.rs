@@ -56,6 +56,7 @@ pub struct Metrics {
     /// A gauge for its name alone: a counter's would end in `_total`.
     pub traffic: Family<Request, Gauge<u64, AtomicU64>>,
     pub answers: Family<Answer, Counter>,
+    pub connections_refused: Counter,
     pub link_transitions: Family<Why, Counter>,
     pub lists_remembered: Counter,
     pub lists_not_remembered: Family<Why, Counter>,
@@ -140,6 +141,7 @@ figures! {
     gauge in_flight_total "node_yurthub_in_flight_requests_total" "Requests in flight, all",
     gauge traffic "node_yurthub_proxy_traffic_collector" "Bytes of answers",
     counter answers "holdfast_answers" "Answers by route and status code",
+    counter connections_refused "holdfast_connections_refused" "Connections closed because their source has its share of the places",
     counter link_transitions "holdfast_link_transitions" "Changes of the link's verdict by reason",
     counter lists_remembered "holdfast_lists_remembered" "Complete lists that replaced what was known",
     counter lists_not_remembered "holdfast_lists_not_remembered" "Lists that were passed on and not remembered",

@@ -242,3 +242,32 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Counted<Io> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A watch that nothing happens to: it is pinged and never cut, while the server replies.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_silent_for_hours_is_not_cut() {
+        let hours = Duration::from_secs(12 * 3600);
+        let (io, server) = tokio::io::duplex(4096);
+        tokio::spawn(async move {
+            let mut server = h2::server::handshake(server).await.unwrap();
+            let (_, mut respond) = server.accept().await.unwrap().unwrap();
+            let mut body = respond.send_response(http::Response::new(()), false).unwrap();
+            tokio::spawn(async move {
+                tokio::time::sleep(hours).await;
+                body.send_data("at last".into(), true).unwrap();
+            });
+            while server.accept().await.is_some() {}
+        });
+        let connection = Connection::start(io, 0, Timing::default(), |_| {}).await.unwrap();
+        let (answer, _) = connection.send(http::Request::get("https://x/").body(()).unwrap(), true).await.unwrap();
+        let _place = connection.take_place().unwrap();
+        let mut body = connection.answer(answer).await.unwrap().into_body();
+        assert_eq!(body.data().await.unwrap().unwrap(), "at last");
+    }
+}

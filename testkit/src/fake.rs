@@ -140,6 +140,8 @@ struct Shared {
     door: Door,
     addr: SocketAddr,
     recorded: Mutex<VecDeque<Recorded>>,
+    /// The path and query of every request whose answer has not ended.
+    open: Mutex<Vec<String>>,
     keep_requests: usize,
     /// The version of the last change.
     changed: channel::Sender<u64>,
@@ -176,6 +178,7 @@ impl Fake {
             door,
             addr,
             recorded: Mutex::default(),
+            open: Mutex::default(),
             keep_requests: options.keep_requests,
             changed: channel::Sender::new(0),
             tls: Mutex::new(tls),
@@ -245,6 +248,11 @@ impl Fake {
     /// Forgets the requests.
     pub fn clear_requests(&self) {
         lock(&self.shared.recorded).clear();
+    }
+
+    /// How many requests for just this path and query have come whose answers have not ended.
+    pub fn open(&self, path_and_query: &str) -> usize {
+        lock(&self.shared.open).iter().filter(|open| *open == path_and_query).count()
     }
 
     /// Connections open now and accepted ever.

@@ -84,6 +84,11 @@ impl Hub {
         self.arguments.push(flag.to_owned());
     }
 
+    /// Without a flag, from its next start on.
+    pub fn remove_flag(&mut self, name: &str) {
+        self.arguments.retain(|argument| argument.split('=').next() != Some(name));
+    }
+
     /// The command that starts it, for tests of its start.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
@@ -156,7 +161,7 @@ impl Hub {
         self.folder.path().join("root/store/holdfast.redb")
     }
 
-    fn log_path(&self) -> PathBuf {
+    pub fn log_path(&self) -> PathBuf {
         self.folder.path().join("hub.log")
     }
 

@@ -105,6 +105,24 @@ async fn a_server_that_speaks_no_http_is_a_server_that_is_down() {
     assert_eq!(answer.body, whole.body);
 }
 
+/// Before its etcd can be reached a kube-apiserver answers, and knows nothing.
+#[tokio::test]
+async fn a_server_that_says_it_is_not_ready_is_a_server_that_is_down() {
+    let rig = Rig::with(testkit::fake::FakeOptions::default(), &["--heartbeat-interval-seconds=1"]).await;
+    let client = rig.pod().await;
+    let whole = client.get(CONFIGMAPS).await.unwrap();
+    rig.remembered(1.0).await;
+    for code in [500, 503] {
+        rig.fake.fault_at("/readyz", Fault::Status(code));
+        rig.link_is(0.0).await;
+        let answer = client.get(CONFIGMAPS).await.unwrap();
+        assert_eq!((answer.status.as_u16(), &answer.body), (200, &whole.body));
+        assert_ne!(answer.header("cache-status"), "", "the store's");
+        rig.restore().await;
+        assert_eq!(client.get(CONFIGMAPS).await.unwrap().header("cache-status"), "", "the cloud's");
+    }
+}
+
 #[tokio::test]
 async fn ordinary_errors_of_a_healthy_server_are_passed_on() {
     let rig = Rig::start().await;

@@ -114,6 +114,36 @@ async fn watches_stream_and_a_client_that_leaves_is_left_upstream() {
     .unwrap();
 }
 
+/// Whether it waits for an answer or reads one, and over which HTTP it and the cloud speak.
+#[tokio::test]
+async fn a_request_whose_client_leaves_ends_in_the_cloud_too() {
+    for http2 in [true, false] {
+        let rig = Rig::with(FakeOptions { http2, ..FakeOptions::default() }, &[]).await;
+        let waiting = format!("{CONFIGMAPS}/never-answered");
+        rig.fake.fault_at(&waiting, testkit::fake::Fault::StallHeaders);
+        let reading = format!("{CONFIGMAPS}?watch=1&resourceVersion={}", rig.fake.resource_version());
+        for alpn in [Alpn::H1, Alpn::H2] {
+            for path in [&waiting, &reading] {
+                let client = rig.hub.pod(TOKEN, alpn).await.unwrap();
+                let open = async |count: usize| {
+                    let what = format!("{count} open in the cloud: {path}, {alpn:?}, http2 {http2}");
+                    eventually(&what, SECONDS(5), async || Ok(rig.fake.open(path) == count)).await.unwrap();
+                };
+                let answer = async {
+                    let _streaming = client.stream("GET", path, &[], "").await;
+                    std::future::pending::<()>().await;
+                };
+                tokio::select! {
+                    () = answer => {}
+                    () = open(1) => {}
+                }
+                open(0).await;
+                drop(client);
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn exec_is_passed_through_over_spdy_and_websocket() {
     let rig = Rig::start().await;
@@ -125,6 +155,34 @@ async fn exec_is_passed_through_over_spdy_and_websocket() {
         stream.read_exact(&mut echo).await.unwrap();
         assert_eq!(&echo, b"bytes of any kind \x00\xff");
     }
+}
+
+#[tokio::test]
+async fn a_renewed_client_certificate_is_used_from_then_on_and_no_request_fails() {
+    let rig = Rig::start().await;
+    let path = format!("{CONFIGMAPS}?watch=1&resourceVersion={}", rig.fake.resource_version());
+    let mut watch = rig.hub.kubelet().await.unwrap().stream("GET", &path, &[], "").await.unwrap();
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    let ask = async || {
+        for path in [CONFIGMAPS.to_owned(), format!("{CONFIGMAPS}/greeting")] {
+            let answer = kubelet.get(&path).await.unwrap();
+            assert_eq!((answer.status.as_u16(), answer.header("cache-status")), (200, ""), "{}", answer.text());
+        }
+        let requests = rig.fake.requests().into_iter().filter(|request| request.path_and_query.starts_with(CONFIGMAPS));
+        requests.last().unwrap().client_cn
+    };
+    assert_eq!(ask().await.as_deref(), Some("system:node:edge-1"));
+    rig.fake.pki().client("system:node:renewed", "system:nodes").write_to(rig.hub.folder(), "node").unwrap();
+    let renewed = async || Ok(ask().await.as_deref() == Some("system:node:renewed"));
+    eventually("the new certificate is shown", SECONDS(30), renewed).await.unwrap();
+    rig.fake.clear_requests();
+    for _ in 0..50 {
+        ask().await;
+    }
+    let asked = rig.fake.requests().into_iter().filter(|request| request.path_and_query.starts_with(CONFIGMAPS));
+    assert!(asked.into_iter().all(|request| request.client_cn.as_deref() == Some("system:node:renewed")));
+    rig.fake.put("configmaps", "story", "fresh", json!({"data": {}}));
+    assert_eq!(watch.event().await.unwrap().unwrap()["object"]["metadata"]["name"], "fresh", "what was open goes on");
 }
 
 #[tokio::test]

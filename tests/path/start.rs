@@ -113,8 +113,93 @@ async fn ready_without_the_cloud_and_sigterm_drains() {
 }
 
 #[tokio::test]
+async fn a_request_in_flight_is_answered_whole_before_the_end() {
+    for alpn in [Alpn::H1, Alpn::H2] {
+        let mut rig = Rig::start().await;
+        rig.fake.put("configmaps", "story", "large", json!({"data": {"text": "x".repeat(200_000)}}));
+        let path = format!("{CONFIGMAPS}/large");
+        let client = rig.hub.pod(TOKEN, alpn).await.unwrap();
+        let whole = client.get(&path).await.unwrap();
+        rig.fake.fault_at(&path, Fault::SlowBody(200_000));
+        let answer = client.stream("GET", &path, &[], "").await.unwrap();
+        rig.hub.signal("TERM").unwrap();
+        let closed = async || Ok(Client::http1(rig.hub.loopback).await.is_err());
+        eventually("no new connection is taken", SECONDS(5), closed).await.unwrap();
+        assert!(answer.finish().await.unwrap().body == whole.body, "{alpn:?}");
+        let status = rig.hub.ended(SECONDS(5)).await.unwrap();
+        assert_eq!(status.code(), Some(0), "{}", rig.hub.log());
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    for signal in ["TERM", "INT"] {
+        let mut rig = Rig::start().await;
+        let path = format!("{CONFIGMAPS}/never-answered");
+        rig.fake.fault_at(&path, Fault::StallHeaders);
+        let client = rig.pod().await;
+        let waiting = async { client.get(&path).await.is_err() };
+        let end = async {
+            let asked = async || Ok(rig.fake.open(&path) == 1);
+            eventually("it is asked for", SECONDS(5), asked).await.unwrap();
+            rig.hub.signal("TERM").unwrap();
+            let draining = async || Ok(rig.hub.log().contains("draining"));
+            eventually("the hub drains", SECONDS(5), draining).await.unwrap();
+            rig.hub.signal(signal).unwrap();
+            rig.hub.ended(SECONDS(5)).await.unwrap()
+        };
+        let (is_cut, status) = tokio::join!(waiting, end);
+        assert_eq!((is_cut, status.code()), (true, Some(0)), "{}", rig.hub.log());
+    }
+}
+
+#[tokio::test]
+async fn under_the_name_yurthub_it_starts_as_yurthub_is_started() {
+    let rig = Rig::start().await;
+    let options = HubOptions {
+        binary: env!("CARGO_BIN_EXE_holdfast"),
+        servers: vec![rig.fake.url()],
+        pki: rig.fake.pki(),
+        flags: vec!["--disk-cache-path=STORE".into()],
+    };
+    let hub = Hub::prepare(options).unwrap();
+    let name = hub.folder().join("yurthub");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_holdfast"), &name).unwrap();
+    // As in OpenYurt's template of the static Pod; ports, certificates and folders are the test's.
+    let shipped = "--v=2 --bind-address=127.0.0.1 --bootstrap-file=/var/lib/yurthub/bootstrap-hub.conf --working-mode=edge \
+                   --namespace=kube-system --nodepool-name=pool --server-addr=";
+    let store = hub.folder().join("store").display().to_string();
+    let command = hub.command();
+    let own = command.get_args().skip(1).map(|flag| flag.to_str().unwrap().replace("STORE", &store));
+    let own = own.filter(|flag| !flag.starts_with("--server-addr="));
+    let mut child = tokio::process::Command::new(&name)
+        .args(format!("{shipped}{}", rig.fake.url()).split_whitespace())
+        .args(own)
+        .stderr(std::fs::File::create(hub.log_path()).unwrap())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let status = async || anyhow::Ok(Client::http1(hub.admin).await?.get("/v1/readyz").await?.status);
+    let ready = async || Ok(status().await.is_ok_and(|status| status == 200));
+    eventually("the hub is ready", SECONDS(10), ready).await.unwrap_or_else(|error| panic!("{error:#}\n{}", hub.log()));
+    let warnings = hub.log().lines().filter(|line| line.contains("--bootstrap-file")).count();
+    assert_eq!(warnings, 1, "{}", hub.log());
+    // Of others than yurthub's own components nothing is remembered.
+    let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
+    let (path, coredns) = (format!("{CONFIGMAPS}/greeting"), [("user-agent", "coredns/v1")]);
+    assert_eq!(client.get(CONFIGMAPS).await.unwrap().status, 200);
+    let seen = client.request("GET", &path, &coredns, "").await.unwrap();
+    rig.fake.fault(Fault::Refuse);
+    let again = client.request("GET", &path, &coredns, "").await.unwrap();
+    assert_eq!((again.status.as_u16(), &again.body), (200, &seen.body), "{}", again.text());
+    assert_eq!(client.get(CONFIGMAPS).await.unwrap().status, 503);
+    child.kill().await.unwrap();
+}
+
+#[tokio::test]
 async fn certificates_are_read_again_when_they_change() {
     let rig = Rig::start().await;
+    let open = rig.pod().await;
     let serial = async || {
         let client = Client::https(rig.hub.secure, rig.fake.ca_pem(), "renewed.example", Alpn::H2).await;
         Ok(client.is_ok())
@@ -122,8 +207,11 @@ async fn certificates_are_read_again_when_they_change() {
     assert!(!serial().await.unwrap());
     rig.fake.pki().server(&["127.0.0.1", "renewed.example"]).write_to(rig.hub.folder(), "serving").unwrap();
     eventually("the new certificate is served", SECONDS(30), serial).await.unwrap();
-    std::fs::write(rig.hub.folder().join("serving.pem"), "junk").unwrap();
-    assert_eq!(rig.pod().await.get(CONFIGMAPS).await.unwrap().status, 200, "junk changes nothing");
+    assert_eq!(open.get(CONFIGMAPS).await.unwrap().status, 200, "what was open goes on");
+    std::fs::write(rig.hub.folder().join("serving.crt"), "junk").unwrap();
+    let told = async || Ok(rig.hub.log().contains("a changed serving certificate cannot be used"));
+    eventually("the log says so", SECONDS(30), told).await.unwrap();
+    assert!(serial().await.unwrap(), "junk changes nothing");
 }
 
 #[tokio::test]

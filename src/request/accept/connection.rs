@@ -1,12 +1,17 @@
 //! One connection: its protocol, its bounds, its end.
+//!
+//! One that leaves HTTP behind is the same connection until its joined end: it keeps its place at the door and holds up
+//! the hub's end.
 
 mod greeting;
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::StatusCode;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
@@ -16,15 +21,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::greeting::Greeted;
 use super::Peer;
-use crate::request::context::Response;
+use crate::request::context::{Body, Response, full};
 use crate::request::{self, Path, Request};
-use crate::runtime::drain::Draining;
+use crate::runtime::drain::{Draining, Ending};
 use crate::upstream::{Error, Fault};
 
 /// A head must be complete within this; idle kept-alive connections end after it.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 const MAX_HEADERS: u32 = 64 * 1024;
 const STREAMS: u32 = 2048;
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 pub(super) async fn serve<Io>(io: Io, peer: Arc<Peer>, path: Arc<Path>, draining: Draining)
 where
@@ -45,7 +52,56 @@ where
 }
 
 /// Serves until the connection ends: the client's doing, or the hub's own end.
-async fn drive<Io, S>(io: Io, service: S, mut draining: Draining) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+async fn drive<Io, S>(io: Io, service: S, draining: Draining) -> Result<(), Failed>
+where
+    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Service<http::Request<Incoming>, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    let joined = Joined::default();
+    let keep = joined.clone();
+    let service = service_fn(move |request| {
+        let (answer, keep) = (service.call(request), keep.clone());
+        async move { answer.await.map(|answer| keep.of(answer)) }
+    });
+    http(io, service, draining.ending.clone()).await?;
+    match joined.take() {
+        Some(body) => run(body).await,
+        None => Ok(()),
+    }
+}
+
+/// The body of a 101: what becomes of the connection when HTTP has left it.
+#[derive(Clone, Default)]
+struct Joined(Arc<Mutex<Option<Body>>>);
+
+impl Joined {
+    /// Keeps the body of a 101; hyper would drop it.
+    fn of(&self, answer: Response) -> Response {
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return answer;
+        }
+        let (parts, body) = answer.into_parts();
+        *self.lock() = Some(body);
+        Response::from_parts(parts, full(Bytes::new()))
+    }
+
+    fn take(&self) -> Option<Body> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Body>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Polls the joined connections to their end.
+async fn run(mut body: Body) -> Result<(), Failed> {
+    while body.frame().await.transpose()?.is_some() {}
+    Ok(())
+}
+
+async fn http<Io, S>(io: Io, service: S, mut ending: Ending) -> Result<(), Failed>
 where
     Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: Service<http::Request<Incoming>, Response = Response, Error = Infallible>,
@@ -54,12 +110,12 @@ where
     let builder = builder();
     let io = TokioIo::new(Greeted::new(io, HEAD_TIMEOUT));
     let mut connection = pin!(builder.serve_connection_with_upgrades(io, service));
-    let mut ending = false;
+    let mut told = false;
     loop {
         tokio::select! {
             result = connection.as_mut() => return result,
-            () = draining.ending.begun(), if !ending => {
-                ending = true;
+            () = ending.begun(), if !told => {
+                told = true;
                 connection.as_mut().graceful_shutdown();
             }
         }
@@ -88,29 +144,4 @@ fn builder() -> Builder<TokioExecutor> {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::AsyncWriteExt as _;
-    use tokio::time::{Instant, timeout};
-
-    use super::*;
-    use crate::runtime::drain;
-
-    /// How long a connection lasts whose client says this and no more.
-    async fn lasts(said: &[u8]) -> Option<Duration> {
-        let (mut client, io) = tokio::io::duplex(4096);
-        let service = service_fn(async |_| -> Result<Response, Infallible> { unreachable!("no head is whole") });
-        let (_drain, draining) = drain::channel();
-        client.write_all(said).await.unwrap();
-        let began = Instant::now();
-        timeout(2 * HEAD_TIMEOUT, drive(io, service, draining)).await.ok().map(|_| began.elapsed())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_says_nothing_is_not_kept() {
-        for said in ["", "P", "PRI * HTTP/2.0", "GET / HTTP/1.1\r\n"] {
-            let lasted = lasts(said.as_bytes()).await;
-            let bounds = HEAD_TIMEOUT..HEAD_TIMEOUT + Duration::from_secs(1);
-            assert!(lasted.is_some_and(|lasted| bounds.contains(&lasted)), "{said:?}: {lasted:?}");
-        }
-    }
-}
+mod tests;

@@ -1,16 +1,31 @@
 //! exec, attach, port-forward: SPDY and WebSocket leave HTTP behind. The hub joins
 //! the two connections and looks at nothing. A watch over WebSocket that no filter serves goes this way too, and its
 //! connection is closed when one comes to serve it: its client asks anew, and is then told to list.
+//!
+//! The joined connections are the body of the 101. So they end when it is dropped, and their bytes and their end are
+//! counted and told as those of any other answer.
 
+use std::future::ready;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, TryFutureExt as _, TryStreamExt as _, stream};
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderValue, StatusCode};
-use http_body_util::BodyExt as _;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 
 use super::{Failure, Remote, balance, forward};
-use crate::request::context::{BodyError, Context, Request, Response, full};
+use crate::request::context::{Body, BodyError, Context, Request, Response};
 use crate::request::filter::{Chain, Passing, Served};
 use crate::upstream::{Error, Fault, Upgraded};
+
+/// How much is passed on at once at most: what a TLS record holds.
+const PIECE: usize = 16 * 1024;
+
+type Io = TokioIo<hyper::upgrade::Upgraded>;
 
 /// `chain`: one that serves nothing now.
 pub(super) async fn serve(
@@ -33,7 +48,7 @@ pub(super) async fn serve(
     for index in balance::order(remote) {
         let request = http::Request::from_parts(head.clone(), body.take());
         match remote.servers[index].upgrade(balance::identity(&context.caller), request).await {
-            Ok(answer) => return Ok(joined(answer, client, served)),
+            Ok(answer) => return Ok(answered(answer, client, served)),
             Err(error) => last = error,
         }
         if last.was_sent() || !last.is_link() {
@@ -43,7 +58,7 @@ pub(super) async fn serve(
     Err(Failure::Upstream(last))
 }
 
-fn joined(answer: http::Response<Upgraded>, client: hyper::upgrade::OnUpgrade, served: Option<Served>) -> Response {
+fn answered(answer: http::Response<Upgraded>, client: OnUpgrade, served: Option<Served>) -> Response {
     let (mut parts, upgraded) = answer.into_parts();
     match upgraded {
         Upgraded::Refused(body) => {
@@ -57,30 +72,44 @@ fn joined(answer: http::Response<Upgraded>, client: hyper::upgrade::OnUpgrade, s
         Upgraded::Switched(cloud) => {
             debug_assert_eq!(parts.status, StatusCode::SWITCHING_PROTOCOLS);
             parts.extensions.clear();
-            tokio::spawn(async move {
-                let served = async {
-                    match served {
-                        Some(served) => served.await,
-                        None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    ended = join(client, cloud) => if let Err(error) = ended {
-                        tracing::debug!(%error, "an upgraded connection ended");
-                    },
-                    () = served => tracing::debug!("an upgraded watch ended: a filter serves it now"),
-                }
-            });
-            Response::from_parts(parts, full(bytes::Bytes::new()))
+            Response::from_parts(parts, joined(client, cloud, served))
         }
     }
 }
 
-async fn join(
-    client: hyper::upgrade::OnUpgrade,
-    cloud: hyper::upgrade::OnUpgrade,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let (client, cloud) = tokio::try_join!(client, cloud)?;
-    tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(cloud)).await?;
-    Ok(())
+/// The two connections, joined while this is polled. Its frames are no bytes to be sent: they have gone to the client.
+fn joined(client: OnUpgrade, cloud: OnUpgrade, served: Option<Served>) -> Body {
+    let both = async {
+        let (client, cloud) = tokio::try_join!(client.map_err(failed(Fault::Client)), cloud.map_err(failed(Fault::Link)))?;
+        let (from_client, to_client) = tokio::io::split(TokioIo::new(client));
+        let (from_cloud, to_cloud) = tokio::io::split(TokioIo::new(cloud));
+        let up = passed((from_client, Fault::Client), (to_cloud, Fault::Link)).try_filter(|_| ready(false));
+        let down = passed((from_cloud, Fault::Link), (to_client, Fault::Client));
+        Ok(stream::select(down, up))
+    };
+    let served = served.unwrap_or_else(|| std::future::pending().boxed());
+    StreamBody::new(both.try_flatten_stream().map_ok(Frame::data).take_until(served)).boxed_unsync()
+}
+
+/// One direction, piece by piece, each when it has been passed on. `Fault`: whose end that is.
+fn passed(
+    (from, reads): (ReadHalf<Io>, Fault),
+    (to, writes): (WriteHalf<Io>, Fault),
+) -> impl Stream<Item = Result<Bytes, BodyError>> {
+    stream::try_unfold((from, to, BytesMut::new()), move |(mut from, mut to, mut buffer)| async move {
+        buffer.reserve(PIECE);
+        if from.read_buf(&mut buffer).await.map_err(failed(reads))? == 0 {
+            // Who is gone already needs to be told nothing.
+            let _ = to.shutdown().await;
+            return Ok(None);
+        }
+        let piece = buffer.split().freeze();
+        to.write_all(&piece).await.map_err(failed(writes))?;
+        to.flush().await.map_err(failed(writes))?;
+        Ok(Some((piece, (from, to, buffer))))
+    })
+}
+
+fn failed<E: std::fmt::Display>(fault: Fault) -> impl FnOnce(E) -> BodyError {
+    move |error| Error::new(fault, true, error).into()
 }

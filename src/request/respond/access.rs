@@ -32,6 +32,7 @@ struct Story {
     outcome: &'static str,
     kind: Arc<Kind>,
     metrics: Arc<Metrics>,
+    ending: Ending,
 }
 
 impl Observed {
@@ -41,11 +42,18 @@ impl Observed {
         let kind = metrics.kind([&context.component, &info.verb, &info.resource, &info.subresource]);
         kind.in_flight.inc();
         metrics.in_flight_total.inc();
-        let drain = (info.is_long_running() && status.is_success()).then(|| drained(path.ending.clone()));
+        let drain = ends_with_the_hub(info, status).then(|| drained(path.ending.clone()));
         let outcome = if body.is_end_stream() { "ok" } else { "aborted" };
-        let story = Story { head: context.started.elapsed(), context, status, bytes: 0, outcome, kind, metrics };
+        let (head, ending) = (context.started.elapsed(), path.ending.clone());
+        let story = Story { head, context, status, bytes: 0, outcome, kind, metrics, ending };
         Self { body, story, drain }
     }
+}
+
+/// Whether the answer is ended when the hub begins to end: a watch or a log is asked for anew. A session that left HTTP
+/// behind is waited for, for it cannot be.
+fn ends_with_the_hub(info: &RequestInfo, status: StatusCode) -> bool {
+    if status == StatusCode::SWITCHING_PROTOCOLS { info.verb == "watch" } else { info.is_long_running() && status.is_success() }
 }
 
 fn drained(mut ending: Ending) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -73,7 +81,7 @@ impl HttpBody for Observed {
                 }
             }
             Some(Err(error)) => {
-                self.story.outcome = "broken";
+                self.story.outcome = if error.is_clients() { "aborted" } else { "broken" };
                 tracing::debug!(id = self.story.context.id, %error, "an answer broke off");
             }
         }
@@ -92,6 +100,9 @@ impl HttpBody for Observed {
 impl Drop for Story {
     fn drop(&mut self) {
         let context = &self.context;
+        if self.outcome == "aborted" && self.ending.is_over() {
+            self.outcome = "drained";
+        }
         self.kind.in_flight.dec();
         self.metrics.in_flight_total.dec();
         self.kind.traffic.inc_by(self.bytes);

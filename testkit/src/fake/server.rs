@@ -172,7 +172,12 @@ async fn http(shared: Arc<Shared>, io: impl Stream, peer: Arc<Peer>) {
     builder.http2().max_pending_accept_reset_streams(100_000).max_local_error_reset_streams(100_000);
     let service = service_fn(move |request| {
         let (shared, peer) = (Arc::clone(&shared), Arc::clone(&peer));
-        async move { Ok::<_, Infallible>(serve(shared, peer, request).await) }
+        async move {
+            let open = Open::new(&shared, &request);
+            let answer = serve(shared, peer, request).await;
+            // The body's own errors; the closure has the mark until the body is dropped.
+            Ok::<_, Infallible>(answer.map(|body| body.map_err(move |error| (error, &open).0)))
+        }
     });
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service));
     loop {
@@ -185,6 +190,29 @@ async fn http(shared: Arc<Shared>, io: impl Stream, peer: Arc<Peer>) {
             Ok(Signal::Cut) => return,
             Ok(Signal::Run) => {}
             Err(_) => return,
+        }
+    }
+}
+
+/// A request is open as long as this lives.
+struct Open {
+    shared: Arc<Shared>,
+    path_and_query: String,
+}
+
+impl Open {
+    fn new(shared: &Arc<Shared>, request: &Request<Incoming>) -> Self {
+        let path_and_query = request.uri().path_and_query().map_or("/", |text| text.as_str()).to_owned();
+        lock(&shared.open).push(path_and_query.clone());
+        Self { shared: Arc::clone(shared), path_and_query }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut open = lock(&self.shared.open);
+        if let Some(at) = open.iter().position(|path_and_query| *path_and_query == self.path_and_query) {
+            open.swap_remove(at);
         }
     }
 }
