@@ -38,10 +38,10 @@ pub struct Path {
 /// Serves one request: the only way through the hub, for clients and for its own
 /// loops alike.
 pub async fn serve(path: Arc<Path>, peer: Arc<accept::Peer>, request: Request) -> Response {
-    let mut context = respond::begin(peer, &request);
+    let mut begun = respond::Begun::new(&path, peer, &request);
     // What is rare on the way is boxed: every request pays for the size of this.
-    let result = answer(&path, &mut context, request).await;
-    respond::finish(&path, context, result)
+    let result = answer(&path, begun.context(), request).await;
+    begun.finish(result)
 }
 
 async fn answer(path: &Arc<Path>, context: &mut Context, request: Request) -> Result<Response, Refusal> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AGE, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::response::Parts;
 use http::{HeaderValue, StatusCode};
 use http_body::Body as _;
@@ -27,8 +27,38 @@ use access::Observed;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-/// Begins a request's story.
-pub fn begin(peer: Arc<Peer>, request: &Request) -> Context {
+/// A request that has no answer yet. Dropped, it has none: its client has left.
+pub struct Begun<'a> {
+    path: &'a Path,
+    /// `None`: it is answered.
+    context: Option<Context>,
+}
+
+impl<'a> Begun<'a> {
+    pub fn new(path: &'a Path, peer: Arc<Peer>, request: &Request) -> Self {
+        Self { path, context: Some(begin(peer, request)) }
+    }
+
+    pub fn context(&mut self) -> &mut Context {
+        self.context.as_mut().expect("it is taken at the end alone")
+    }
+
+    /// Turns whatever came of it into the answer; the story ends when its body does.
+    pub fn finish(mut self, result: Result<Response, Refusal>) -> Response {
+        let context = self.context.take().expect("it is taken here alone");
+        finish(self.path, context, result)
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if let Some(context) = self.context.take() {
+            access::abandoned(self.path, context);
+        }
+    }
+}
+
+fn begin(peer: Arc<Peer>, request: &Request) -> Context {
     let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     Context {
         id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -60,8 +90,7 @@ fn is_impersonated(headers: &http::HeaderMap) -> bool {
     headers.keys().any(|name| name.as_str().starts_with("impersonate-"))
 }
 
-/// Turns whatever came of it into the answer; the story ends when its body does.
-pub fn finish(path: &Path, mut context: Context, result: Result<Response, Refusal>) -> Response {
+fn finish(path: &Path, mut context: Context, result: Result<Response, Refusal>) -> Response {
     let (mut parts, mut body) = match result {
         Ok(response) => response.into_parts(),
         Err(refusal) => {
@@ -77,8 +106,15 @@ pub fn finish(path: &Path, mut context: Context, result: Result<Response, Refusa
     if context.codings.must_be_gzip() && is_compressed(&context, &parts, &body) {
         body = gzip::gzipped(&mut parts, body);
     }
-    let observed = Observed::new(path, context, parts.status, body);
+    let age = age_by_the_store(&context, &parts);
+    let observed = Observed::new(path, context, parts.status, body, age);
     Response::from_parts(parts, observed.boxed_unsync())
+}
+
+/// In seconds, as the client is told it.
+fn age_by_the_store(context: &Context, parts: &Parts) -> Option<u64> {
+    let age = parts.headers.get(AGE).filter(|_| context.route == "offline")?;
+    age.to_str().ok()?.parse().ok()
 }
 
 fn codings(headers: &http::HeaderMap) -> Codings {

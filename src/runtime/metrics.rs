@@ -7,10 +7,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 const COMPONENTS: usize = 64;
@@ -56,6 +58,7 @@ pub struct Metrics {
     /// A gauge for its name alone: a counter's would end in `_total`.
     pub traffic: Family<Request, Gauge<u64, AtomicU64>>,
     pub answers: Family<Answer, Counter>,
+    pub offline_ages: Ages,
     pub connections_refused: Counter,
     pub link_transitions: Family<Why, Counter>,
     pub lists_remembered: Counter,
@@ -71,6 +74,32 @@ pub struct Metrics {
     pub events_dropped: Family<Why, Counter>,
     pub panics: Counter,
     kinds: Mutex<Kinds>,
+}
+
+/// Seconds, from what has just been heard to what was heard a month ago.
+#[derive(Clone, Debug)]
+pub struct Ages(Histogram);
+
+impl Default for Ages {
+    fn default() -> Self {
+        Self(Histogram::new([1.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0]))
+    }
+}
+
+impl Ages {
+    pub fn observe(&self, seconds: u64) {
+        self.0.observe(seconds as f64);
+    }
+}
+
+impl EncodeMetric for Ages {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.0.encode(encoder)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        self.0.metric_type()
+    }
 }
 
 /// The figures of one kind of request, found once for each request.
@@ -142,6 +171,7 @@ figures! {
     gauge traffic "node_yurthub_proxy_traffic_collector" "Bytes of answers",
     counter answers "holdfast_answers" "Answers by route and status code",
     counter connections_refused "holdfast_connections_refused" "Connections closed because their source has its share of the places",
+    histogram offline_ages "holdfast_offline_answer_age_seconds" "How old what the store answered was, as its `Age` says",
     counter link_transitions "holdfast_link_transitions" "Changes of the link's verdict by reason",
     counter lists_remembered "holdfast_lists_remembered" "Complete lists that replaced what was known",
     counter lists_not_remembered "holdfast_lists_not_remembered" "Lists that were passed on and not remembered",

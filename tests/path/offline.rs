@@ -46,6 +46,13 @@ async fn what_was_read_is_answered_again_exactly() {
             assert!(!offline.header("age").is_empty());
         }
     }
+    assert!(rig.hub.metric("holdfast_offline_answer_age_seconds_count").await.unwrap() >= 8.0);
+    let log = rig.hub.log();
+    let told = |route: &str, age: bool| {
+        log.lines().any(|line| line.contains(CONFIGMAPS) && line.contains(route) && line.contains(" age_s=") == age)
+    };
+    assert!(told("route=\"offline\"", true) && !told("route=\"offline\"", false), "{log}");
+    assert!(told("route=\"remote\"", false) && !told("route=\"remote\"", true), "{log}");
 }
 
 #[tokio::test]

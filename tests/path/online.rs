@@ -141,6 +141,8 @@ async fn a_request_whose_client_leaves_ends_in_the_cloud_too() {
                 drop(client);
             }
         }
+        let told = |log: &str| log.lines().filter(|line| line.contains("never-answered") && line.contains(" status=0 ")).count();
+        eventually("both are told", SECONDS(5), async || Ok(told(&rig.hub.log()) == 2)).await.unwrap();
     }
 }
 

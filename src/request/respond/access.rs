@@ -26,9 +26,12 @@ pub(super) struct Observed {
 
 struct Story {
     context: Context,
-    status: StatusCode,
+    /// `None`: none was sent.
+    status: Option<StatusCode>,
     bytes: u64,
     head: std::time::Duration,
+    /// Of what the store has answered, in seconds.
+    age: Option<u64>,
     outcome: &'static str,
     kind: Arc<Kind>,
     metrics: Arc<Metrics>,
@@ -36,17 +39,33 @@ struct Story {
 }
 
 impl Observed {
-    pub(super) fn new(path: &Path, context: Context, status: StatusCode, body: Body) -> Self {
-        let metrics = path.metrics.clone();
-        let info = &context.info;
+    pub(super) fn new(path: &Path, context: Context, status: StatusCode, body: Body, age: Option<u64>) -> Self {
+        if let Some(age) = age {
+            path.metrics.offline_ages.observe(age);
+        }
+        let drain = ends_with_the_hub(&context.info, status).then(|| drained(path.ending.clone()));
+        let mut story = Story::new(path, context);
+        (story.status, story.age) = (Some(status), age);
+        if body.is_end_stream() {
+            story.outcome = "ok";
+        }
+        Self { body, story, drain }
+    }
+}
+
+/// Tells of a request whose client left before there was an answer.
+pub(super) fn abandoned(path: &Path, context: Context) {
+    drop(Story::new(path, context));
+}
+
+impl Story {
+    fn new(path: &Path, context: Context) -> Self {
+        let (metrics, info) = (path.metrics.clone(), &context.info);
         let kind = metrics.kind([&context.component, &info.verb, &info.resource, &info.subresource]);
         kind.in_flight.inc();
         metrics.in_flight_total.inc();
-        let drain = ends_with_the_hub(info, status).then(|| drained(path.ending.clone()));
-        let outcome = if body.is_end_stream() { "ok" } else { "aborted" };
         let (head, ending) = (context.started.elapsed(), path.ending.clone());
-        let story = Story { head, context, status, bytes: 0, outcome, kind, metrics, ending };
-        Self { body, story, drain }
+        Self { context, status: None, bytes: 0, head, age: None, outcome: "aborted", kind, metrics, ending }
     }
 }
 
@@ -103,10 +122,11 @@ impl Drop for Story {
         if self.outcome == "aborted" && self.ending.is_over() {
             self.outcome = "drained";
         }
+        let code = self.status.map_or(0, |status| status.as_u16());
         self.kind.in_flight.dec();
         self.metrics.in_flight_total.dec();
         self.kind.traffic.inc_by(self.bytes);
-        self.metrics.answers.get_or_create(&Answer { route: context.route, code: self.status.as_u16() }).inc();
+        self.metrics.answers.get_or_create(&Answer { route: context.route, code }).inc();
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -120,7 +140,8 @@ impl Drop for Story {
                     verb = context.info.verb,
                     route = context.route,
                     why = context.why,
-                    status = self.status.as_u16(),
+                    status = code,
+                    age_s = self.age,
                     bytes = self.bytes,
                     head_ms = millis(self.head),
                     total_ms = millis(context.started.elapsed()),
@@ -129,9 +150,10 @@ impl Drop for Story {
             };
         }
         // A heartbeat that went well is not worth a line every ten seconds, nor is what the hub reads for itself.
-        let quiet = context.info.resource == "leases" || context.peer.is_internal();
-        let well = self.status.is_success() || self.status == StatusCode::NOT_MODIFIED;
-        if quiet && well { line!(debug) } else { line!(info) }
+        let well = |status: StatusCode| status.is_success() || status == StatusCode::NOT_MODIFIED;
+        let heartbeat = context.info.resource == "leases" && self.status.is_some_and(well);
+        let own = context.peer.is_internal() && self.status.is_none_or(well);
+        if heartbeat || own { line!(debug) } else { line!(info) }
     }
 }
 
