@@ -14,8 +14,9 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
-use crate::background::{cert, cluster, config_watch, discovery, gc, history, inputs, network, reconcile, told};
+use crate::background::{cert, cluster, config_watch, discovery, gc, history, inputs, mend, network, reconcile, told};
 use crate::config::{Settings, WorkingMode};
 use crate::ops::{Admin, Readiness};
 use crate::request::accept::{Listener, Peer};
@@ -60,7 +61,7 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
     }
     let doors = Doors::bind(&settings).await?;
     let metrics = Arc::new(Metrics::default());
-    let knowledge = match settings.working_mode {
+    let opened = match settings.working_mode {
         WorkingMode::Cloud => None,
         WorkingMode::Edge => Some(open::knowledge(&settings, metrics.clone(), loops.clone())?),
     };
@@ -68,6 +69,7 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
     count_panics(metrics.clone());
     let credentials = Arc::new(Credentials::new(node, anonymous));
     let told_file = Arc::new(told::File::within(&settings.root_dir));
+    let knowledge = opened.as_ref().map(|opened| opened.knowledge.clone());
     let parts = Parts { credentials, metrics, knowledge, told_file: told_file.clone(), draining };
     let readiness = Readiness::not_yet("the hub is starting");
     let path = parts.path(&settings);
@@ -80,6 +82,10 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
     tokio::spawn(Listener::plain(doors.loopback).serve(path.clone(), parts.draining.clone()));
     tokio::spawn(Listener::secure(doors.secure, serving).serve(path.clone(), parts.draining.clone()));
     readiness.ready();
+    if let Some(open::Opened { knowledge, disk }) = opened {
+        loops.spawn(tell_damage(disk.damage(), readiness, parts.metrics.clone()));
+        loops.spawn(mend::Mending { disk, knowledge, link: path.link.clone() }.run());
+    }
     tracing::info!(node = settings.node_name, loopback = %settings.loopback, secure = %settings.secure, admin = %settings.admin, "ready");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let mut signals = Signals::new()?;
@@ -101,6 +107,22 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A hub that remembers nothing is as good as none once the link is down: its operator is told.
+async fn tell_damage(mut damage: watch::Receiver<bool>, readiness: Readiness, metrics: Arc<Metrics>) {
+    loop {
+        let damaged = *damage.borrow_and_update();
+        metrics.store_damaged.set(i64::from(damaged));
+        if damaged {
+            readiness.not_any_more("the store's file is damaged, and nothing is written to it: docs/store-format.md");
+        } else {
+            readiness.ready();
+        }
+        if damage.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// A panic ends the task it happens in, and is told and counted.

@@ -81,14 +81,20 @@ impl Knowledge {
         Ok(result?)
     }
 
-    /// The oldest entries behind number `after`, at most `limit`, with the numbers to
+    /// The oldest entries behind number `after` that wait, at most `limit`, with the numbers to
     /// settle them by. Damaged ones are removed and counted.
     pub fn entries(&self, after: u64, limit: usize) -> Result<Vec<(u64, Entry)>, StoreError> {
+        let waits = |sequence| self.journal().waiting.contains_key(&sequence);
+        self.stored_entries(after, limit, waits)
+    }
+
+    fn stored_entries(&self, after: u64, limit: usize, wanted: impl Fn(u64) -> bool) -> Result<Vec<(u64, Entry)>, StoreError> {
         let mut entries = Vec::new();
         let mut damaged = Vec::new();
         self.snapshot()?.scan_after(&[keys::JOURNAL], &key(after), &mut |key, row| {
             match (self.open_entry(key, row.to_vec()), keys::item_id(key)) {
-                (Ok(entry), Some(sequence)) => entries.push((sequence, entry)),
+                (Ok(entry), Some(sequence)) if wanted(sequence) => entries.push((sequence, entry)),
+                (Ok(_), Some(_)) => {}
                 _ => damaged.push(key.to_vec()),
             }
             entries.len() < limit
@@ -115,20 +121,37 @@ impl Knowledge {
         self.journal_changed();
     }
 
-    /// The entry is in the cloud, or refused for good.
+    /// The entry is in the cloud, or refused for good. A damaged file cannot be told so: the next life of the hub delivers
+    /// it once more, and hears that it is there.
     pub async fn settle(&self, sequence: u64) -> Result<(), StoreError> {
         let ops = vec![Op::Delete(key(sequence))];
-        self.writer().apply(Batch { ops, durable: true, ..Batch::default() }).await?;
+        match self.writer().apply(Batch { ops, durable: true, ..Batch::default() }).await {
+            Ok(()) | Err(StoreError::Unreadable(_)) => {}
+            Err(error) => return Err(error),
+        }
         self.journal().leave(sequence);
         self.journal_changed();
         Ok(())
+    }
+
+    /// The rows of all that was acknowledged and is not in the cloud yet, as far as they can be read.
+    pub(super) fn promised(&self) -> Vec<Op> {
+        let waiting: Vec<u64> = self.journal().waiting.keys().copied().collect();
+        let mut rows = Vec::new();
+        for key in waiting.into_iter().map(key) {
+            match self.snapshot().and_then(|snapshot| snapshot.read(&key)) {
+                Ok(Some(row)) if self.open_entry(&key, row.clone()).is_ok() => rows.push(Op::Put(key, row)),
+                _ => self.lost(key),
+            }
+        }
+        rows
     }
 
     /// Reads which entries wait, at the start.
     pub(super) fn load_journal(&self) -> Result<(), StoreError> {
         let (mut waiting, mut after) = (Vec::new(), 0);
         loop {
-            let entries = self.entries(after, PAGE)?;
+            let entries = self.stored_entries(after, PAGE, |_| true)?;
             let Some((last, _)) = entries.last() else { break };
             after = *last;
             waiting.extend(entries.into_iter().map(|(sequence, entry)| (sequence, entry.place())));

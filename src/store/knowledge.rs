@@ -116,8 +116,7 @@ impl Knowledge {
         let Parts { store, sealer, metrics, limits, tasks } = parts;
         let snapshot = store.snapshot()?;
         if !Self::is_begun(&*snapshot, &sealer)? {
-            let row = sealer.seal(keys::VERSION, FORMAT);
-            store.apply(&[Op::DeletePrefix(Vec::new()), Op::Put(keys::VERSION.to_vec(), row)], true)?;
+            store.apply(&[Op::DeletePrefix(Vec::new()), format_row(&sealer)], true)?;
         }
         let writer = Writer::start(store.clone());
         let knowledge = Self {
@@ -156,6 +155,17 @@ impl Knowledge {
             return Err(StoreError::Damaged { key: "format version".into() });
         }
         Ok(true)
+    }
+
+    /// What a store that takes the place of this one begins with: what was promised, and nothing that can be told anew.
+    pub fn last_will(&self) -> Vec<Op> {
+        [format_row(&self.sealer)].into_iter().chain(self.promised()).collect()
+    }
+
+    /// Another store has taken the place of the one that was known, with the rows of [`Knowledge::last_will`].
+    pub fn begin_anew(&self) {
+        self.writer.turn();
+        self.sent_back.forget_all();
     }
 
     /// Reads catalogue and journal from disk.
@@ -385,6 +395,10 @@ impl Knowledge {
             self.tasks.spawn(async move { writer.send(batch).await });
         }
     }
+}
+
+fn format_row(sealer: &Sealer) -> Op {
+    Op::Put(keys::VERSION.to_vec(), sealer.seal(keys::VERSION, FORMAT))
 }
 
 /// Unix milliseconds.

@@ -847,6 +847,42 @@ impl Store for Failing {
     }
 }
 
+fn entry(name: &str) -> Entry {
+    Entry::new("/e".into(), name.into(), "application/json".into(), Credential::Node, b"{}".to_vec())
+}
+
+/// A file that was found damaged.
+#[derive(Default)]
+struct Damaged {
+    store: Memory,
+    found: std::sync::atomic::AtomicBool,
+}
+
+impl Store for Damaged {
+    fn apply(&self, ops: &[Op], durable: bool) -> Result<(), StoreError> {
+        if self.found.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(StoreError::Unreadable("damaged".into()));
+        }
+        self.store.apply(ops, durable)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.store.snapshot()
+    }
+}
+
+#[tokio::test]
+async fn an_event_is_not_delivered_again_because_a_damaged_file_cannot_be_told() {
+    let store = Arc::new(Damaged::default());
+    let knowledge = open(store.clone());
+    knowledge.accept(entry("e")).await.unwrap();
+    let (sequence, _) = knowledge.entries(0, 1).unwrap().pop().unwrap();
+    store.found.store(true, std::sync::atomic::Ordering::Relaxed);
+    knowledge.settle(sequence).await.unwrap();
+    assert!(knowledge.entries(0, 1).unwrap().is_empty());
+    assert_eq!(open(store).entries(0, 9).unwrap().len(), 1, "a restart delivers it once more, for nobody can tell");
+}
+
 #[tokio::test]
 async fn a_full_journal_gives_up_its_oldest_event() {
     let limits = Limits { journal_entries: 2, ..Limits::default() };
@@ -858,7 +894,6 @@ async fn a_full_journal_gives_up_its_oldest_event() {
         tasks: tokio::runtime::Handle::current(),
     };
     let knowledge = Knowledge::open(parts).unwrap();
-    let entry = |name: &str| Entry::new("/e".into(), name.into(), "application/json".into(), Credential::Node, b"{}".to_vec());
     for name in ["a", "b", "c"] {
         knowledge.accept(entry(name)).await.unwrap();
     }
