@@ -7,8 +7,10 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::task::JoinHandle;
 
 use super::claim::{Claim, Claims};
 use super::collection::{Header, ListView, Scope};
@@ -61,6 +63,8 @@ const TAKEN_APART: Duration = Duration::from_secs(1);
 const FORMAT: &[u8] = b"holdfast store 1";
 
 pub struct Knowledge {
+    /// For what goes on without whoever began it.
+    own: Weak<Self>,
     store: Arc<dyn Store>,
     sealer: Sealer,
     writer: Writer,
@@ -119,7 +123,8 @@ impl Knowledge {
             store.apply(&[Op::DeletePrefix(Vec::new()), format_row(&sealer)], true)?;
         }
         let writer = Writer::start(store.clone());
-        let knowledge = Self {
+        let knowledge = Arc::new_cyclic(|own| Self {
+            own: own.clone(),
             store,
             sealer,
             writer,
@@ -143,9 +148,9 @@ impl Knowledge {
             used: Mutex::default(),
             tasks,
             sweep_wanted: tokio::sync::Notify::new(),
-        };
+        });
         knowledge.load()?;
-        Ok(Arc::new(knowledge))
+        Ok(knowledge)
     }
 
     /// Whether there are rows of ours; fails as [`Knowledge::open`] does.
@@ -301,28 +306,38 @@ impl Knowledge {
 
     /// Takes a damaged collection out: it is fetched again when the cloud is there.
     pub async fn discard(&self, header: &Header) {
-        if let Err(error) = self.writer.apply(self.taken_out(header)).await {
-            tracing::error!(%error, "the damaged collection could not be taken out");
+        if let Some(discarding) = self.discard_later(header) {
+            let _ = discarding.await;
         }
     }
 
-    /// The same, without waiting.
-    pub(super) fn discard_later(&self, header: &Header) {
-        let (writer, batch) = (self.writer.clone(), self.taken_out(header));
-        self.tasks.spawn(async move { writer.send(batch).await });
+    /// The same, without waiting. Where everything else changes heads: between two of them nothing comes.
+    pub(super) fn discard_later(&self, header: &Header) -> Option<JoinHandle<()>> {
+        let (knowledge, header) = (self.own.upgrade()?, header.clone());
+        Some(self.tasks.spawn(async move {
+            if let Err(error) = knowledge.take_out(&header).await {
+                tracing::error!(%error, "the damaged collection could not be taken out");
+            }
+        }))
     }
 
-    fn taken_out(&self, header: &Header) -> Batch {
+    /// Another one that has taken the scope's place by then stays.
+    async fn take_out(&self, header: &Header) -> Result<(), StoreError> {
+        let room = self.writer.room(0).await?;
+        // From here to the queue nothing waits.
+        let (epoch, key) = (Some(self.writer.epoch()), header.scope.key());
+        if self.catalogue().headers.get(&key).is_none_or(|known| known.id != header.id) {
+            return Ok(());
+        }
+        self.catalogue().headers.remove(&key);
         tracing::error!(
             resource = header.scope.resource,
             namespace = header.scope.namespace,
             "a damaged collection is taken out of the store"
         );
         self.metrics.damaged_records.inc();
-        let key = header.scope.key();
-        self.catalogue().headers.remove(&key);
         let ops = vec![Op::Delete(key), Op::DeletePrefix(keys::items(header.id))];
-        Batch { ops, epoch: Some(self.writer.epoch()), durable: true, done: None }
+        room.apply(Batch { ops, epoch, durable: true, done: None }).await
     }
 
     /// Returns when the budget may be exceeded.

@@ -420,6 +420,30 @@ async fn is_honest(path: &std::path::Path, names: &[String]) -> bool {
     })
 }
 
+/// What is found damaged is a state that may have been replaced by then, or be about to.
+#[tokio::test]
+async fn a_list_that_comes_while_an_older_one_is_taken_out_stands() {
+    for turns in 0..30 {
+        let store: Arc<dyn Store> = Arc::new(Memory::default());
+        let knowledge = open(store.clone());
+        record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+        let view = knowledge.list(&scope()).unwrap().unwrap();
+        store.apply(&[Op::Put(keys::item(view.header.id, "a", "x"), b"damaged".to_vec())], true).unwrap();
+        let mut list = knowledge.record(Subject::List(ask("")), false);
+        list.push(&Bytes::from(list_body(20, &["x", "y"], "")));
+        list.finish();
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+        knowledge.object(&key("x")).unwrap();
+        settle(&knowledge).await;
+        let listed = Some(("20".to_owned(), names(&["x", "y"])));
+        assert_eq!(known(&knowledge), listed, "after {turns} turns");
+        knowledge.discard(&view.header).await;
+        assert_eq!(known(&knowledge), listed, "another one was damaged");
+    }
+}
+
 /// Wherever the file is damaged: what is there is said, or nothing. redb's own pages have
 /// checksums that are looked at only after a crash.
 #[tokio::test]
