@@ -97,8 +97,7 @@ impl Knowledge {
     pub fn answer_to(&self, grant: &Grant) -> Result<Option<bool>, StoreError> {
         let key = grant.key();
         let Some(row) = self.snapshot()?.read(&key)? else { return Ok(None) };
-        let row = self.sealer().open_row(&key, row)?;
-        let record: GrantRecord = serde_json::from_slice(&row).map_err(|_| StoreError::Damaged { key: keys::printable(&key) })?;
+        let record: GrantRecord = self.open_right(&key, row).inspect_err(|_| drop(self.recent.forget(grant)))?;
         let same = record.user == grant.user && record.verb == grant.verb && record.thing == grant.thing;
         Ok(same.then_some(!record.denied))
     }
@@ -129,9 +128,15 @@ impl Knowledge {
     pub fn token(&self, digest: TokenDigest) -> Result<Option<Known>, StoreError> {
         let key = keys::raw(keys::TOKEN, &digest.0);
         let Some(row) = self.snapshot()?.read(&key)? else { return Ok(None) };
-        let row = self.sealer().open_row(&key, row)?;
-        let known: Known = serde_json::from_slice(&row).map_err(|_| StoreError::Damaged { key: keys::printable(&key) })?;
+        let known: Known = self.open_right(&key, row).inspect_err(|_| drop(self.recent.forget(&digest)))?;
         Ok(Some(known).filter(|known| known.expires.is_none_or(|expires| now() < expires)))
+    }
+
+    /// A damaged one stays, for what it says is not known, which is another thing than no right; and is written anew when
+    /// the cloud says it again.
+    fn open_right<R: for<'de> Deserialize<'de>>(&self, key: &[u8], row: Vec<u8>) -> Result<R, StoreError> {
+        let row = self.sealer().open_row(key, row)?;
+        serde_json::from_slice(&row).map_err(|_| StoreError::Damaged { key: keys::printable(key) })
     }
 
     /// Keeps the answer to a TokenRequest under a fingerprint of the request, and the

@@ -64,7 +64,7 @@ const FORMAT: &[u8] = b"holdfast store 1";
 
 pub struct Knowledge {
     /// For what goes on without whoever began it.
-    own: Weak<Self>,
+    pub(super) own: Weak<Self>,
     store: Arc<dyn Store>,
     sealer: Sealer,
     writer: Writer,
@@ -228,9 +228,16 @@ impl Knowledge {
         serde_json::from_slice(&row).map_err(|_| StoreError::Damaged { key: keys::printable(key) })
     }
 
+    /// The head of a scope as it is visible. One that is damaged is not; it is written anew from memory.
     pub(super) fn header_in(&self, snapshot: &dyn Snapshot, scope: &Scope) -> Result<Option<Header>, StoreError> {
         let key = scope.key();
-        snapshot.read(&key)?.map(|row| self.open_header(&key, row)).transpose()
+        let Some(row) = snapshot.read(&key)? else { return Ok(None) };
+        let header = self.open_header(&key, row).inspect_err(|error| {
+            tracing::error!(%error, "a collection's head is damaged: it is written anew");
+            self.metrics.damaged_records.inc();
+            self.write_head_later(scope);
+        });
+        Ok(header.ok())
     }
 
     /// A consistent state of the collection of exactly this scope, if it is complete.
@@ -336,6 +343,7 @@ impl Knowledge {
             "a damaged collection is taken out of the store"
         );
         self.metrics.damaged_records.inc();
+        self.sent_back.forget(&header.scope);
         let ops = vec![Op::Delete(key), Op::DeletePrefix(keys::items(header.id))];
         room.apply(Batch { ops, epoch, durable: true, done: None }).await
     }

@@ -86,10 +86,10 @@ pub(super) struct SentBack(Mutex<Ids>);
 #[derive(Default)]
 struct Ids {
     known: HashSet<u64>,
-    /// Those of which nothing is known any more, by scope.
+    /// By scope those that damage has taken, for which none was sent back yet.
     lost: HashSet<Vec<u8>>,
-    /// Damage has taken everything.
-    all_lost: bool,
+    /// Damage has taken all there was: for which of them one was sent back.
+    of_all: Option<HashSet<Vec<u8>>>,
 }
 
 impl SentBack {
@@ -99,13 +99,18 @@ impl SentBack {
 
     /// The same for what is not known.
     fn is_first_of_lost(&self, scope: &Scope) -> bool {
-        let mut ids = self.lock();
-        ids.all_lost && bounded(&mut ids.lost).insert(scope.key())
+        let (mut ids, key) = (self.lock(), scope.key());
+        ids.lost.remove(&key) || ids.of_all.as_mut().is_some_and(|told| bounded(told).insert(key))
     }
 
-    /// Nothing is known any more, and clients that have seen something are to say it again.
+    /// Nothing is known of it any more, and clients that have seen something are to say it again.
+    pub(super) fn forget(&self, scope: &Scope) {
+        bounded(&mut self.lock().lost).insert(scope.key());
+    }
+
+    /// The same of everything.
     pub(super) fn forget_all(&self) {
-        *self.lock() = Ids { all_lost: true, ..Ids::default() };
+        *self.lock() = Ids { of_all: Some(HashSet::new()), ..Ids::default() };
     }
 
     fn lock(&self) -> MutexGuard<'_, Ids> {
@@ -133,15 +138,20 @@ impl Knowledge {
     }
 
     /// The same, for who has nothing else to write.
-    pub fn note_missed(self: &Arc<Self>, scope: &Scope, version: u64) {
+    pub fn note_missed(&self, scope: &Scope, version: u64) {
         if self.missed(scope, version).is_some() {
-            let (knowledge, scope) = (self.clone(), scope.clone());
-            self.tasks.spawn(async move { knowledge.write_head(&scope).await });
+            self.write_head_later(scope);
         }
     }
 
+    pub(super) fn write_head_later(&self, scope: &Scope) {
+        let Some(knowledge) = self.own.upgrade() else { return };
+        let scope = scope.clone();
+        self.tasks.spawn(async move { knowledge.write_head(&scope).await });
+    }
+
     /// Notes that a client has a state which could not be kept: it may have more than the collection.
-    pub(super) fn note_not_kept(self: &Arc<Self>, scope: &Scope) {
+    pub(super) fn note_not_kept(&self, scope: &Scope) {
         if let Some(version) = self.version(scope) {
             self.note_missed(scope, version + 1);
         }

@@ -382,10 +382,7 @@ async fn a_damaged_item_is_noticed_and_takes_its_collection_out() {
     let knowledge = open(store.clone());
     record(&knowledge, ask(""), &list_body(10, &["x", "y"], ""), true).await;
     let view = knowledge.list(&scope()).unwrap().unwrap();
-    let key = keys::item(view.header.id, "a", "x");
-    let mut row = store.snapshot().unwrap().read(&key).unwrap().unwrap();
-    row[3] ^= 1;
-    store.apply(&[Op::Put(key, row)], true).unwrap();
+    damage(&store, &keys::item(view.header.id, "a", "x"));
     let view = knowledge.list(&scope()).unwrap().unwrap();
     assert!(matches!(view.visit(&knowledge, None, &mut |_, _| true), Err(StoreError::Damaged { .. })));
     knowledge.discard(&view.header).await;
@@ -418,6 +415,67 @@ async fn is_honest(path: &std::path::Path, names: &[String]) -> bool {
         Ok(Found::Absent { .. }) => false,
         Ok(Found::Unknown) | Err(_) => true,
     })
+}
+
+/// Damages the row, as it is while the hub runs.
+fn damage(store: &Arc<dyn Store>, key: &[u8]) {
+    let mut row = store.snapshot().unwrap().read(key).unwrap().unwrap();
+    row[3] ^= 1;
+    store.apply(&[Op::Put(key.to_vec(), row)], true).unwrap();
+}
+
+#[tokio::test]
+async fn a_head_that_is_damaged_is_written_anew() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let knowledge = open(store.clone());
+    record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+    let listed = known(&knowledge);
+    damage(&store, &scope().key());
+    assert_eq!(known(&knowledge), None);
+    assert_eq!(knowledge.metrics().damaged_records.get(), 1, "it is said");
+    settle(&knowledge).await;
+    assert_eq!(known(&knowledge), listed);
+    assert_eq!(known(&open(store)), listed);
+}
+
+#[tokio::test]
+async fn a_watch_of_a_collection_that_was_taken_out_is_sent_back_to_list() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let knowledge = open(store.clone());
+    record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+    let id = knowledge.list(&scope()).unwrap().unwrap().header.id;
+    damage(&store, &keys::item(id, "a", "x"));
+    knowledge.object(&key("x")).unwrap();
+    settle(&knowledge).await;
+    assert!(knowledge.sends_back(&scope(), 10).await);
+    assert!(!knowledge.sends_back(&scope(), 10).await, "once");
+}
+
+#[tokio::test]
+async fn a_right_that_is_damaged_is_written_anew_when_the_cloud_grants_it_again() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let knowledge = open(store.clone());
+    let grant = Grant { user: "u".into(), verb: "get".into(), thing: "t".into() };
+    let digest = crate::kube::token::TokenDigest([7; 32]);
+    let say = async || {
+        knowledge.grant(&grant);
+        knowledge.know_token(digest, "u", None);
+        knowledge.flush().await.unwrap();
+    };
+    say().await;
+    for kind in [keys::GRANT, keys::TOKEN] {
+        let mut key = Vec::new();
+        let mut each = |found: &[u8], _: &[u8]| {
+            key = found.to_vec();
+            true
+        };
+        store.snapshot().unwrap().scan(&[kind], &mut each).unwrap();
+        damage(&store, &key);
+    }
+    knowledge.granted(&grant).unwrap_err();
+    knowledge.token(digest).unwrap_err();
+    say().await;
+    assert!(knowledge.granted(&grant).unwrap() && knowledge.token(digest).unwrap().is_some());
 }
 
 /// What is found damaged is a state that may have been replaced by then, or be about to.

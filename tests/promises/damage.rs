@@ -37,7 +37,11 @@ async fn a_collection_with_a_damaged_member_is_not_complete_until_it_is_fetched_
     rig.link_is(0.0).await;
     rig.fake.heal().unwrap();
     rig.link_is(1.0).await;
+    let version = whole.json()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let watch = format!("{PODS}?watch=true&timeoutSeconds=1&resourceVersion={version}");
+    assert_eq!(rig.hub.kubelet().await.unwrap().get(&watch).await.unwrap().status, 410, "its client is to list");
     assert_eq!(rig.hub.kubelet().await.unwrap().get(PODS).await.unwrap().body, whole.body);
+    rig.remembered(1.0).await;
     rig.fake.fault(Fault::Refuse);
     assert_eq!(rig.hub.kubelet().await.unwrap().get(PODS).await.unwrap().body, whole.body, "known again");
 }
