@@ -153,7 +153,7 @@ figures! {
     gauge journal_entries "holdfast_journal_entries" "Events that wait for delivery",
     counter events_accepted "holdfast_events_accepted" "Events accepted while the link was down",
     counter events_delivered "holdfast_events_delivered" "Events delivered after the link's return",
-    counter events_dropped "holdfast_events_dropped" "Events dropped from the journal",
+    counter events_dropped "holdfast_events_dropped" "Events that were not kept because the journal was full, or that the cloud has refused after they were accepted, by reason",
     counter panics "holdfast_panics" "Panics that ended one connection",
 }
 

@@ -40,7 +40,7 @@ pub struct Limits {
     pub max_item: usize,
     /// One document (a discovery answer, a table).
     pub max_document: usize,
-    /// Events that wait for delivery; further ones push out the oldest.
+    /// Events that wait for delivery; further ones are refused.
     pub journal_entries: usize,
 }
 

@@ -34,16 +34,12 @@ impl Store for Busy {
 }
 
 fn offline(store: Arc<dyn Store>) -> Offline {
-    with_limits(store, Limits::default())
-}
-
-fn with_limits(store: Arc<dyn Store>, limits: Limits) -> Offline {
     let metrics = Arc::new(Metrics::default());
     let parts = Parts {
         store,
         sealer: Sealer::new(&[1; 32]),
         metrics: metrics.clone(),
-        limits,
+        limits: Limits::default(),
         tasks: tokio::runtime::Handle::current(),
     };
     let link = Arc::new(Link::new(1));
@@ -362,11 +358,9 @@ async fn a_document_that_came_compressed_goes_out_so_to_whom_takes_it() {
     }
 }
 
-/// Once the journal is full, the oldest Event goes for each new one.
 #[tokio::test]
-async fn a_watch_whose_event_had_to_go_for_a_newer_one_makes_its_client_list_again() {
-    let limits = Limits { journal_entries: 2, ..Limits::default() };
-    let mut offline = with_limits(Arc::new(Memory::default()), limits);
+async fn a_watch_whose_event_was_settled_makes_its_client_list_again() {
+    let mut offline = offline(Arc::new(Memory::default()));
     let (_begins, draining) = drain::channel();
     offline.ending = draining.ending;
     let knowledge = offline.knowledge.as_ref().unwrap();
@@ -375,14 +369,19 @@ async fn a_watch_whose_event_had_to_go_for_a_newer_one_makes_its_client_list_aga
     remember(knowledge, Subject::List(list_ask(target)), body).await;
     let context = Context::of_node(&format!("{target}?watch=1&resourceVersion=7"));
     let mut watch = watch::serve(&offline, knowledge, &context).await.unwrap().into_body();
-    for (name, said) in [("e1", "e1"), ("e2", "e2"), ("e3", "410")] {
-        let body = format!(r#"{{"metadata":{{"name":"{name}"}}}}"#).into_bytes();
-        let entry = Entry::new(target.into(), name.into(), "application/json".into(), Credential::Node, body);
-        knowledge.accept(entry).await.unwrap();
+    let mut says = async |said: &str| {
         let frame = watch.frame().await.unwrap().unwrap().into_data().unwrap();
         let text = String::from_utf8(frame.to_vec()).unwrap();
         assert!(text.contains(said), "{text}");
+    };
+    for name in ["e1", "e2"] {
+        let body = format!(r#"{{"metadata":{{"name":"{name}"}}}}"#).into_bytes();
+        let entry = Entry::new(target.into(), name.into(), "application/json".into(), Credential::Node, body);
+        knowledge.accept(entry).await.unwrap();
+        says(name).await;
     }
+    knowledge.settle(1).await.unwrap();
+    says("410").await;
     assert!(watch.frame().await.is_none());
     let resumed = watch::serve(&offline, knowledge, &context).await;
     assert_eq!(resumed.err().map(|refusal| refusal.code.as_u16()), Some(410), "nor does another one go on from there");
