@@ -395,3 +395,81 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     let refusal = asked.err().unwrap();
     assert_eq!(refusal.code, StatusCode::REQUEST_TIMEOUT, "{}", refusal.message);
 }
+
+/// Counts the states that somebody holds.
+#[derive(Default)]
+struct Held {
+    rows: Memory,
+    held: Arc<()>,
+}
+
+struct HeldSnapshot {
+    rows: Box<dyn Snapshot>,
+    _held: Arc<()>,
+}
+
+impl Held {
+    fn count(&self) -> usize {
+        Arc::strong_count(&self.held) - 1
+    }
+}
+
+impl Store for Held {
+    fn apply(&self, ops: &[Op], durable: bool) -> Result<(), StoreError> {
+        self.rows.apply(ops, durable)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        Ok(Box::new(HeldSnapshot { rows: self.rows.snapshot()?, _held: self.held.clone() }))
+    }
+}
+
+impl Snapshot for HeldSnapshot {
+    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.rows.read(key)
+    }
+
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+        self.rows.scan(prefix, visit)
+    }
+
+    fn scan_after(&self, prefix: &[u8], after: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+        self.rows.scan_after(prefix, after, visit)
+    }
+}
+
+/// The disk can free nothing of what has changed since that state.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_holds_the_state_that_it_is_told_for_a_minute() {
+    let store = Arc::new(Held::default());
+    let offline = offline(store.clone());
+    let knowledge = offline.knowledge.as_ref().unwrap();
+    let target = "/api/v1/namespaces/a/configmaps";
+    let item =
+        |name: usize| format!(r#"{{"metadata":{{"name":"c-{name}","namespace":"a"}},"data":{{"v":"{}"}}}}"#, "x".repeat(200_000));
+    let items: Vec<String> = (0..8).map(item).collect();
+    let items = items.join(",");
+    let body = format!(r#"{{"kind":"ConfigMapList","apiVersion":"v1","metadata":{{"resourceVersion":"7"}},"items":[{items}]}}"#);
+    remember(knowledge, Subject::List(list_ask(target)), &body).await;
+    assert_eq!(store.count(), 0);
+    for target in [target.to_owned(), format!("{target}?watch=1&resourceVersion=0")] {
+        let context = Context::of_node(&target);
+        let mut body = match context.info.verb.as_str() {
+            "watch" => watch::serve(&offline, knowledge, &context).await.unwrap().into_body(),
+            _ => answer::list(&offline, knowledge, &context).await.unwrap().into_body(),
+        };
+        body.frame().await.unwrap().unwrap();
+        tokio::time::sleep(Duration::from_secs(55)).await;
+        assert_eq!(store.count(), 1, "{target}: it may still go on");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(store.count(), 0, "{target}");
+        let broken = loop {
+            match body.frame().await {
+                Some(Ok(_)) => {}
+                Some(Err(_)) => break true,
+                None => break false,
+            }
+        };
+        assert!(broken, "{target}: what did not come whole does not end as if it had");
+    }
+}
