@@ -185,7 +185,8 @@ async fn a_hub_whose_file_was_damaged_goes_on_with_another_one_at_its_next_start
     assert_eq!(rig.hub.metric("holdfast_journal_entries").await.unwrap(), 1.0);
     rig.link_is(0.0).await;
     goes_on_with_another_file(&rig, &whole).await;
-    rig.hub.kill();
+    rig.hub.signal("TERM").unwrap();
+    rig.hub.ended(SECONDS(10)).await.unwrap();
     rig.hub.run().await.unwrap();
     let known = rig.hub.kubelet().await.unwrap().get(PODS).await.unwrap();
     assert_eq!(items(&known), items(&whole), "once");
