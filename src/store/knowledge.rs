@@ -387,10 +387,10 @@ impl Knowledge {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this was not written within the last `seconds`; it now counts as written. `row`: its key, or anything that
-    /// stands for it.
-    pub(super) fn first_in(&self, row: &(impl Hash + ?Sized), seconds: u64, now: u64) -> bool {
-        self.recent.first_in(self.writer.epoch(), row, seconds, now)
+    /// Whether this was not written within such a `time`; it now counts as written. `row`: its key, or anything that
+    /// stands for it, always with the same unit of time.
+    pub(super) fn first_in(&self, row: &(impl Hash + ?Sized), time: u64, now: u64) -> bool {
+        self.recent.first_in(self.writer.epoch(), row, time, now)
     }
 
     /// Queues one sealed row if the writer has room.
@@ -447,20 +447,26 @@ struct Lately {
 const RECENT: usize = 16 * 1024;
 
 impl Recent {
-    /// Whether `row` was not seen within the last `seconds` of this epoch of the writer
+    /// Whether `row` was not seen within such a `time` of this epoch of the writer
     /// (a write that failed may have taken the row with it); it now counts as seen.
-    fn first_in(&self, epoch: u64, row: &(impl Hash + ?Sized), seconds: u64, now: u64) -> bool {
+    fn first_in(&self, epoch: u64, row: &(impl Hash + ?Sized), time: u64, now: u64) -> bool {
         let hash = self.keyed.hash_one(row);
         let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
         if lately.epoch != epoch || lately.rows.len() >= RECENT {
             *lately = Lately { epoch, ..Lately::default() };
         }
         // A clock that jumped back makes the entry old, not eternal.
-        if lately.rows.get(&hash).is_some_and(|at| *at <= now && now < *at + seconds) {
+        if lately.rows.get(&hash).is_some_and(|at| *at <= now && now < *at + time) {
             return false;
         }
         lately.rows.insert(hash, now);
         true
+    }
+
+    /// When it was written, if that was lately.
+    pub(super) fn last(&self, row: &(impl Hash + ?Sized)) -> Option<u64> {
+        let hash = self.keyed.hash_one(row);
+        self.lately.lock().unwrap_or_else(PoisonError::into_inner).rows.get(&hash).copied()
     }
 
     /// Whether it was written lately; it now counts as not.
