@@ -154,7 +154,7 @@ figures! {
     counter events_accepted "holdfast_events_accepted" "Events accepted while the link was down",
     counter events_delivered "holdfast_events_delivered" "Events delivered after the link's return",
     counter events_dropped "holdfast_events_dropped" "Events that were not kept because the journal was full, or that the cloud has refused after they were accepted, by reason",
-    counter panics "holdfast_panics" "Panics that ended one connection",
+    counter panics "holdfast_panics" "Panics: each ended one task, or met damage in the file of the store",
 }
 
 #[cfg(test)]

@@ -81,9 +81,18 @@ impl Disk {
             return Ok(database.clone());
         }
         self.damage.is_none_yet()?;
-        let database = Arc::new((self.opening)().map_err(backend)?);
+        let database = Arc::new(self.open_again()?);
         *slot = Some(database.clone());
         Ok(database)
+    }
+
+    /// What cannot be read as ours any more is damaged: it is not tried again and again.
+    fn open_again(&self) -> Result<Database, StoreError> {
+        let unreadable = |error: DatabaseError| match is_foreign(&error) {
+            true => StoreError::Unreadable(error.to_string()),
+            false => backend(error),
+        };
+        (self.opening)().map_err(unreadable)
     }
 
     fn forget(&self) {
@@ -280,6 +289,31 @@ mod tests {
             assert_eq!(Disk::look(&path, read), Some(value));
             assert!(std::fs::read(&path).unwrap() == before);
         }
+    }
+
+    #[test]
+    fn a_file_that_is_damaged_is_written_no_more_and_gives_way_to_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.redb");
+        let (disk, _) = Disk::open(&path).unwrap();
+        let put = |name: u8, size: usize| vec![Op::Put(vec![name], vec![name; size])];
+        (0..40).for_each(|name| disk.apply(&put(name, 100_000), true).unwrap());
+        let length = std::fs::metadata(&path).unwrap().len() as usize;
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &vec![0x5a; length - 4096], 4096).unwrap();
+        let read = disk.snapshot().and_then(|rows| rows.scan(b"", &mut |_, _| true));
+        assert!(matches!(read, Err(StoreError::Unreadable(_))) && *disk.damage().borrow());
+        assert!(matches!(disk.apply(&put(50, 1), true), Err(StoreError::Unreadable(_))));
+
+        disk.prepare(&put(60, 10)).unwrap();
+        let aside = disk.go_on(|| {}).unwrap().unwrap();
+        assert!(aside.is_replaced && aside.kept.exists() && !*disk.damage().borrow());
+        disk.apply(&put(61, 10), true).unwrap();
+        drop(disk);
+        assert!(Disk::set_aside_if_marked(&path).unwrap().is_none(), "once");
+        let (disk, _) = Disk::open(&path).unwrap();
+        let rows = disk.snapshot().unwrap();
+        assert_eq!([0, 60, 61].map(|name| rows.read(&[name]).unwrap().is_some()), [false, true, true]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError};
 
 use tokio::sync::watch;
 
-use super::{Disk, Op, StoreError, backend, failed, set_aside};
+use super::{Disk, Op, StoreError, failed, set_aside};
 use crate::store::{Store as _, whole_file};
 
 /// redb panics at some kinds of damage.
@@ -120,7 +120,7 @@ impl Disk {
             Ok(())
         });
         let aside = Self::set_aside_if_marked(path)?;
-        *slot = Some(Arc::new((self.opening)().map_err(backend)?));
+        *slot = Some(Arc::new(self.open_again()?));
         drop(slot);
         begin();
         self.damage.found.send_replace(false);
