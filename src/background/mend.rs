@@ -23,11 +23,15 @@ impl Mending {
             return;
         }
         let mending = Arc::new(self);
-        if let Err(error) = mending.clone().may_block(Self::prepare).await {
+        // What was queued before is written by then, or refused; and nothing is accepted any more.
+        let _ = mending.knowledge.flush().await;
+        let prepared = mending.clone().may_block(Self::prepare).await;
+        let is_prepared = prepared.is_ok();
+        if let Err(error) = prepared {
             tracing::error!(%error, "what was accepted while the link was down cannot be copied to another store");
         }
         mending.link.is_back().await;
-        match mending.may_block(Self::go_on).await {
+        match mending.may_block(move |mending| mending.go_on(is_prepared)).await {
             Ok(aside) => {
                 let kept = aside.map(|aside| aside.kept);
                 tracing::warn!(
@@ -43,9 +47,11 @@ impl Mending {
         self.disk.prepare(&self.knowledge.last_will())
     }
 
-    /// Prepares it anew: some of it may have been delivered meanwhile.
-    fn go_on(&self) -> Result<Option<Aside>, StoreError> {
-        self.prepare()?;
+    /// What was delivered since it was prepared is delivered once more after the next start, and found to be there.
+    fn go_on(&self, is_prepared: bool) -> Result<Option<Aside>, StoreError> {
+        if !is_prepared {
+            self.prepare()?;
+        }
         self.disk.go_on(|| self.knowledge.begin_anew())
     }
 

@@ -72,7 +72,9 @@ impl Disk {
 
     /// Keeps a file under another name, which is returned.
     pub fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
-        set_aside(path).map_err(|error| failed(path, &error))
+        let kept = set_aside(path).map_err(|error| failed(path, &error))?;
+        damage::unmark(path);
+        Ok(kept)
     }
 
     fn database(&self) -> Result<Arc<Database>, StoreError> {
@@ -291,20 +293,38 @@ mod tests {
         }
     }
 
+    fn put(name: u8, size: usize) -> Vec<Op> {
+        vec![Op::Put(vec![name], vec![name; size])]
+    }
+
+    /// A file that was found damaged while it was open.
+    fn damaged(path: &Path) -> Disk {
+        let (disk, _) = Disk::open(path).unwrap();
+        (0..40).for_each(|name| disk.apply(&put(name, 100_000), true).unwrap());
+        let length = std::fs::metadata(path).unwrap().len() as usize;
+        let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &vec![0x5a; length - 4096], 4096).unwrap();
+        let read = disk.snapshot().and_then(|rows| rows.scan(b"", &mut |_, _| true));
+        assert!(matches!(read, Err(StoreError::Unreadable(_))) && *disk.damage().borrow());
+        disk
+    }
+
+    #[test]
+    fn a_file_that_is_set_aside_otherwise_is_not_marked_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.redb");
+        drop(damaged(&path));
+        Disk::set_aside(&path).unwrap();
+        drop(Disk::open(&path).unwrap());
+        assert!(Disk::set_aside_if_marked(&path).unwrap().is_none(), "it is another one");
+    }
+
     #[test]
     fn a_file_that_is_damaged_is_written_no_more_and_gives_way_to_another() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s.redb");
-        let (disk, _) = Disk::open(&path).unwrap();
-        let put = |name: u8, size: usize| vec![Op::Put(vec![name], vec![name; size])];
-        (0..40).for_each(|name| disk.apply(&put(name, 100_000), true).unwrap());
-        let length = std::fs::metadata(&path).unwrap().len() as usize;
-        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&file, &vec![0x5a; length - 4096], 4096).unwrap();
-        let read = disk.snapshot().and_then(|rows| rows.scan(b"", &mut |_, _| true));
-        assert!(matches!(read, Err(StoreError::Unreadable(_))) && *disk.damage().borrow());
+        let disk = damaged(&path);
         assert!(matches!(disk.apply(&put(50, 1), true), Err(StoreError::Unreadable(_))));
-
         disk.prepare(&put(60, 10)).unwrap();
         let aside = disk.go_on(|| {}).unwrap().unwrap();
         assert!(aside.is_replaced && aside.kept.exists() && !*disk.damage().borrow());

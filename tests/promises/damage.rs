@@ -169,6 +169,26 @@ fn items(list: &Response) -> serde_json::Value {
 }
 
 #[tokio::test]
+async fn a_file_that_is_damaged_at_a_start_is_set_aside_once() {
+    let mut rig = Rig::start(FakeOptions::default()).await;
+    let whole = remembered_by_an_ended_hub(&mut rig).await;
+    let file = std::fs::read(rig.hub.store_file()).unwrap();
+    let heads = file.windows(10).enumerate().filter(|(_, bytes)| bytes == b"c\0\0v1\0pods");
+    heads.for_each(|(at, _)| spoil(&rig, at as u64 / PAGE * PAGE));
+    rig.fake.heal().unwrap();
+    rig.hub.run().await.unwrap();
+    assert!(rig.hub.store_file().with_extension("unreadable-1").exists());
+    assert_eq!(items(&rig.hub.kubelet().await.unwrap().get(PODS).await.unwrap()), items(&whole));
+    rig.remembered(1.0).await;
+    rig.hub.signal("TERM").unwrap();
+    rig.hub.ended(SECONDS(10)).await.unwrap();
+    rig.fake.fault(Fault::Refuse);
+    rig.hub.run().await.unwrap();
+    let known = rig.hub.kubelet().await.unwrap().get(PODS).await.unwrap();
+    assert_eq!(items(&known), items(&whole), "{}", rig.hub.log());
+}
+
+#[tokio::test]
 async fn a_hub_whose_file_is_damaged_goes_on_with_another_one_when_the_link_is_back() {
     let mut rig = Rig::start(FakeOptions::default()).await;
     let whole = found_damaged(&mut rig).await;

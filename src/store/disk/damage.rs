@@ -25,6 +25,11 @@ fn mark(path: &Path) -> PathBuf {
     path.with_extension("damaged")
 }
 
+/// What takes the file's place is another one.
+pub(super) fn unmark(path: &Path) {
+    let _ = std::fs::remove_file(mark(path));
+}
+
 /// What is to take its place then, whole.
 fn next(path: &Path) -> PathBuf {
     path.with_extension("next")
