@@ -14,8 +14,9 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
-use crate::background::{cert, cluster, config_watch, discovery, gc, history, inputs, network, reconcile, told};
+use crate::background::{cert, cluster, config_watch, discovery, gc, history, inputs, mend, network, reconcile, told};
 use crate::config::{Settings, WorkingMode};
 use crate::ops::{Admin, Readiness};
 use crate::request::accept::{Listener, Peer};
@@ -64,12 +65,13 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
     let (drain, draining) = drain::channel();
     let readiness = Readiness::not_yet("the store is being opened");
     tokio::spawn(Admin::new(&metrics, readiness.clone(), draining.ending.clone()).serve(doors.admin));
-    let knowledge = match settings.working_mode {
+    let opened = match settings.working_mode {
         WorkingMode::Cloud => None,
         WorkingMode::Edge => Some(knowledge(settings.clone(), metrics.clone(), loops.clone()).await?),
     };
     let credentials = Arc::new(Credentials::new(node, anonymous));
     let told_file = Arc::new(told::File::within(&settings.root_dir));
+    let knowledge = opened.as_ref().map(|opened| opened.knowledge.clone());
     let parts = Parts { credentials, metrics, knowledge, told_file: told_file.clone(), draining };
     let path = parts.path(&settings);
     parts.spawn_loops(&settings, &path, loops);
@@ -80,6 +82,10 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
     tokio::spawn(Listener::plain(doors.loopback).serve(path.clone(), parts.draining.clone()));
     tokio::spawn(Listener::secure(doors.secure, serving).serve(path.clone(), parts.draining.clone()));
     readiness.ready();
+    if let Some(open::Opened { knowledge, disk }) = opened {
+        loops.spawn(tell_damage(disk.damage(), readiness, parts.metrics.clone()));
+        loops.spawn(mend::Mending { disk, knowledge, link: path.link.clone() }.run());
+    }
     tracing::info!(node = settings.node_name, loopback = %settings.loopback, secure = %settings.secure, admin = %settings.admin, "ready");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let mut signals = Signals::new()?;
@@ -105,8 +111,24 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
 
 /// What this node knows. A large store on a slow disk, or one that was left in disorder, takes its time: who asks for
 /// `/v1/readyz` is answered meanwhile.
-async fn knowledge(settings: Settings, metrics: Arc<Metrics>, loops: Handle) -> anyhow::Result<Arc<Knowledge>> {
+async fn knowledge(settings: Settings, metrics: Arc<Metrics>, loops: Handle) -> anyhow::Result<open::Opened> {
     tokio::task::spawn_blocking(move || open::knowledge(&settings, metrics, loops)).await?
+}
+
+/// A hub that remembers nothing is as good as none once the link is down: its operator is told.
+async fn tell_damage(mut damage: watch::Receiver<bool>, readiness: Readiness, metrics: Arc<Metrics>) {
+    loop {
+        let damaged = *damage.borrow_and_update();
+        metrics.store_damaged.set(i64::from(damaged));
+        if damaged {
+            readiness.not_any_more("the store's file is damaged, and nothing is written to it: docs/store-format.md");
+        } else {
+            readiness.ready();
+        }
+        if damage.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// A panic ends the task it happens in, and is told and counted.

@@ -9,6 +9,7 @@ pub mod discovery;
 pub mod gc;
 pub mod history;
 pub mod inputs;
+pub mod mend;
 pub mod network;
 pub mod reconcile;
 pub mod told;

@@ -34,7 +34,7 @@ mod sweep;
 mod writer;
 
 pub use collection::{Header, ListView, Scope};
-pub use disk::{Disk, caught};
+pub use disk::{Aside, Disk, caught};
 pub use document::Document;
 pub use garbage::Ages;
 pub use grant::{Grant, Known, NODE};
@@ -56,7 +56,7 @@ pub enum Op {
     DeletePrefix(Vec<u8>),
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     #[error("store: {0}")]
     Backend(String),
@@ -75,7 +75,7 @@ pub enum StoreError {
 pub trait Store: Send + Sync {
     /// Applies all of the operations or none. With `durable`, they survive power loss
     /// once this returns; without, they are visible at once and survive the end of
-    /// the process only after a later durable call.
+    /// the process only after a later durable call. Never panics, nor does reading.
     fn apply(&self, ops: &[Op], durable: bool) -> Result<(), StoreError>;
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
 }

@@ -31,8 +31,14 @@ pub(super) fn files(settings: &Settings) -> Result<Files, BadConfiguration> {
     })
 }
 
+/// What this node knows, and the disk that it is on.
+pub(super) struct Opened {
+    pub knowledge: Arc<Knowledge>,
+    pub disk: Arc<Disk>,
+}
+
 /// What this node knows. A store that is not ours to read is kept beside an empty one.
-pub(super) fn knowledge(settings: &Settings, metrics: Arc<Metrics>, tasks: Handle) -> anyhow::Result<Arc<Knowledge>> {
+pub(super) fn knowledge(settings: &Settings, metrics: Arc<Metrics>, tasks: Handle) -> anyhow::Result<Opened> {
     let path = settings.store_dir.join("holdfast.redb");
     let starts = Starts::count(&path);
     if starts.are_too_many() && path.exists() {
@@ -45,8 +51,13 @@ pub(super) fn knowledge(settings: &Settings, metrics: Arc<Metrics>, tasks: Handl
     opened
 }
 
-fn open(settings: &Settings, path: &Path, metrics: &Arc<Metrics>, tasks: &Handle) -> anyhow::Result<Arc<Knowledge>> {
+fn open(settings: &Settings, path: &Path, metrics: &Arc<Metrics>, tasks: &Handle) -> anyhow::Result<Opened> {
     let sealer = Sealer::open(&settings.root_dir.join("store.key")).context("the store's key")?;
+    let marked = Disk::set_aside_if_marked(path)?;
+    if let Some(aside) = &marked {
+        let with_events = aside.is_replaced;
+        tracing::error!(kept = %aside.kept.display(), with_events, "the store's file was found damaged while the hub ran: it is kept, and another one goes on, with the Events that wait for delivery if the hub had the time to copy them");
+    }
     let is_begun = || Ok(Disk::look(path, |rows| Knowledge::is_begun(rows, &sealer)));
     if let Ok(Some(Err(StoreError::Damaged { key: row }))) = caught(is_begun) {
         let aside = Disk::set_aside(path)?;
@@ -62,17 +73,22 @@ fn open(settings: &Settings, path: &Path, metrics: &Arc<Metrics>, tasks: &Handle
             cache_max_objects: settings.cache_max_objects,
             ..Limits::default()
         };
-        let (sealer, metrics, tasks) = (sealer.clone(), metrics.clone(), tasks.clone());
-        Knowledge::open(Parts { store: Arc::new(disk), sealer, metrics, limits, tasks })
+        let (disk, sealer, metrics, tasks) = (Arc::new(disk), sealer.clone(), metrics.clone(), tasks.clone());
+        let knowledge = Knowledge::open(Parts { store: disk.clone(), sealer, metrics, limits, tasks })?;
+        Ok(Opened { knowledge, disk })
     };
-    match caught(begin) {
+    let (opened, is_lost) = match caught(begin) {
         Err(StoreError::Unreadable(why)) => {
             let aside = Disk::set_aside(path)?;
-            tracing::error!(why, kept = %aside.display(), "the store's file is damaged: it is kept, and an empty one begun");
-            Ok(begin()?)
+            tracing::error!(why, kept = %aside.display(), "the store's file is damaged: it is kept, and an empty one begun; Events that waited for delivery are in it");
+            (begin()?, true)
         }
-        other => Ok(other?),
+        other => (other?, marked.is_some()),
+    };
+    if is_lost {
+        opened.knowledge.begin_anew();
     }
+    Ok(opened)
 }
 
 /// Starts in a row that have not come through the opening of the store: some damage makes redb end the whole process, for

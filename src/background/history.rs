@@ -1,7 +1,7 @@
 //! Looks whether the cluster's history has gone back: an etcd restored from a snapshot, a cluster built anew.
 //!
 //! Asks for this node's own Node with a consistent read, whose version is that of the whole etcd, when the link comes up
-//! and now and then.
+//! and now and then, and compares it with the last one, which the store keeps from one life of the hub to the next.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub struct History {
 impl History {
     /// Looks for ever.
     pub async fn watch(self) {
-        let (mut link, mut last) = (self.link.watch(), 0);
+        let (mut link, mut last) = (self.link.watch(), self.knowledge.last_version());
         loop {
             self.link.is_back().await;
             match self.look(last).await {

@@ -54,7 +54,7 @@ impl LockedOut {
         waits
     }
 
-    /// The round has come by all entries: what was pushed out of the journal meanwhile is forgotten here too.
+    /// The round has come by all entries: what has left the journal otherwise is forgotten here too.
     fn end_of_round(&mut self) {
         self.since.retain(|sequence, _| self.still.contains(sequence));
     }

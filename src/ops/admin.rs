@@ -31,6 +31,10 @@ impl Readiness {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    pub fn not_any_more(&self, reason: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    }
+
     fn reason(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -65,6 +65,7 @@ pub struct Metrics {
     pub lists_not_remembered: Family<Why, Counter>,
     pub filter_errors: Family<FilterLabel, Counter>,
     pub damaged_records: Counter,
+    pub store_damaged: Gauge,
     pub store_bytes: Gauge,
     pub store_objects: Gauge,
     pub given_up: Family<Why, Counter>,
@@ -177,14 +178,15 @@ figures! {
     counter lists_not_remembered "holdfast_lists_not_remembered" "Lists that were passed on and not remembered",
     counter filter_errors "holdfast_filter_errors" "Items that a filter could not read, or requests whose filter did not know what it goes by; of a rule, `rule/NAME`, as long as there is one",
     counter damaged_records "holdfast_store_damaged_records" "Records that failed their seal and were taken out",
+    gauge store_damaged "holdfast_store_damaged" "1 while the store's file is known to be damaged: nothing is written until another one takes its place",
     gauge store_bytes "holdfast_store_bytes" "Bytes of remembered items",
     gauge store_objects "holdfast_store_objects" "Remembered items",
     counter given_up "holdfast_store_given_up" "Collections, and rows that stand for themselves, given up by reason",
     gauge journal_entries "holdfast_journal_entries" "Events that wait for delivery",
     counter events_accepted "holdfast_events_accepted" "Events accepted while the link was down",
     counter events_delivered "holdfast_events_delivered" "Events delivered after the link's return",
-    counter events_dropped "holdfast_events_dropped" "Events dropped from the journal",
-    counter panics "holdfast_panics" "Panics that ended one connection",
+    counter events_dropped "holdfast_events_dropped" "Events that were not kept because the journal was full, or that the cloud has refused after they were accepted, by reason",
+    counter panics "holdfast_panics" "Panics: each ended one task, or met damage in the file of the store",
 }
 
 #[cfg(test)]

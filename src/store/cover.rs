@@ -4,7 +4,7 @@
 //! than some of the scope's own terms; the rest is asked of each item. Several narrower ones never pass for a whole.
 
 use super::collection::{Header, ListView, Scope};
-use super::{Knowledge, StoreError};
+use super::{Knowledge, ObjectKey, StoreError};
 use crate::kube::selector::{Fields, Selection};
 
 impl Scope {
@@ -31,6 +31,10 @@ impl Scope {
         let left = wanted.selection()?.beyond(&self.selection()?)?;
         let known = left.fields.fields().all(|field| fields.knows(field));
         known.then_some(left)
+    }
+
+    pub(super) fn may_hold_object(&self, key: &ObjectKey) -> bool {
+        self.may_hold(&key.scope) && self.must_hold(&key.scope.namespace, &key.name).is_some()
     }
 
     /// Whether the collection may have this object; `true` if it must, were it there.

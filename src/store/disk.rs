@@ -4,7 +4,11 @@
 //! durable commit left it; the file is opened again for the next batch. A file that is not
 //! ours is kept beside a fresh one. A crash alone never makes one unreadable, at its
 //! beginning neither.
+//!
+//! Once a read or a write finds the file itself damaged it is written no more, for what redb takes for free may be in
+//! use: what can still be read is, until another one takes its place (`disk/damage.rs`).
 
+mod damage;
 mod look;
 
 use std::ops::Bound;
@@ -14,6 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redb::{Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition};
 
 use super::{Op, Snapshot, Store, StoreError, whole_file};
+pub use damage::{Aside, caught};
+use damage::{Careful, Damage};
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 /// Bytes of pages that redb keeps in memory. The documents of OpenAPI, some hundred KB each, fill whatever it is.
@@ -23,6 +29,7 @@ pub struct Disk {
     /// At the start, and again after a write that failed.
     opening: Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>,
     database: Mutex<Option<Arc<Database>>>,
+    damage: Arc<Damage>,
 }
 
 fn backend(error: impl Into<redb::Error>) -> StoreError {
@@ -31,12 +38,6 @@ fn backend(error: impl Into<redb::Error>) -> StoreError {
         redb::Error::Corrupted(_) => StoreError::Unreadable(error.to_string()),
         _ => StoreError::Backend(error.to_string()),
     }
-}
-
-/// redb panics at some kinds of damage.
-pub fn caught<T>(read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
-    read.unwrap_or_else(|_| Err(StoreError::Unreadable("the database panicked".into())))
 }
 
 impl Disk {
@@ -56,7 +57,8 @@ impl Disk {
             }
             Err(error) => return Err(failed(path, &error)),
         };
-        Ok((Self { opening: Box::new(opening), database: Mutex::new(Some(Arc::new(database))) }, aside))
+        let damage = Arc::new(Damage::of(Some(path.to_owned())));
+        Ok((Self { opening: Box::new(opening), database: Mutex::new(Some(Arc::new(database))), damage }, aside))
     }
 
     /// A store on another medium than a file, which is asked for at the start and after a write that failed: for tests of
@@ -64,12 +66,15 @@ impl Disk {
     pub fn on<B: StorageBackend>(medium: impl Fn() -> B + Send + Sync + 'static) -> Result<Self, StoreError> {
         let opening = move || builder().create_with_backend(medium());
         let database = opening().map_err(backend)?;
-        Ok(Self { opening: Box::new(opening), database: Mutex::new(Some(Arc::new(database))) })
+        let damage = Arc::new(Damage::of(None));
+        Ok(Self { opening: Box::new(opening), database: Mutex::new(Some(Arc::new(database))), damage })
     }
 
     /// Keeps a file under another name, which is returned.
     pub fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
-        set_aside(path).map_err(|error| failed(path, &error))
+        let kept = set_aside(path).map_err(|error| failed(path, &error))?;
+        damage::unmark(path);
+        Ok(kept)
     }
 
     fn database(&self) -> Result<Arc<Database>, StoreError> {
@@ -77,9 +82,19 @@ impl Disk {
         if let Some(database) = &*slot {
             return Ok(database.clone());
         }
-        let database = Arc::new((self.opening)().map_err(backend)?);
+        self.damage.is_none_yet()?;
+        let database = Arc::new(self.open_again()?);
         *slot = Some(database.clone());
         Ok(database)
+    }
+
+    /// What cannot be read as ours any more is damaged: it is not tried again and again.
+    fn open_again(&self) -> Result<Database, StoreError> {
+        let unreadable = |error: DatabaseError| match is_foreign(&error) {
+            true => StoreError::Unreadable(error.to_string()),
+            false => backend(error),
+        };
+        (self.opening)().map_err(unreadable)
     }
 
     fn forget(&self) {
@@ -139,9 +154,11 @@ fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
 
 impl Store for Disk {
     fn apply(&self, ops: &[Op], durable: bool) -> Result<(), StoreError> {
+        self.damage.is_none_yet()?;
         let database = self.database()?;
-        let result = apply(&database, ops, durable);
-        if result.is_err() {
+        let result = self.damage.look_out(|| apply(&database, ops, durable));
+        // What is damaged stays open: it may not open again, and there is still something to read in it.
+        if result.is_err() && self.damage.is_none_yet().is_ok() {
             drop(database);
             self.forget();
         }
@@ -149,8 +166,8 @@ impl Store for Disk {
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        let transaction = self.database()?.begin_read().map_err(backend)?;
-        Ok(Box::new(DiskSnapshot { transaction }))
+        let transaction = self.damage.look_out(|| self.database()?.begin_read().map_err(backend))?;
+        Ok(Box::new(DiskSnapshot { transaction, damage: self.damage.clone() }))
     }
 }
 
@@ -188,6 +205,7 @@ type Rows = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 struct DiskSnapshot {
     transaction: ReadTransaction,
+    damage: Arc<Damage>,
 }
 
 impl DiskSnapshot {
@@ -205,21 +223,28 @@ impl DiskSnapshot {
         range: (Bound<&[u8]>, Bound<&[u8]>),
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError> {
-        let Some(table) = self.rows()? else { return Ok(()) };
-        for row in table.range::<&[u8]>(range).map_err(backend)? {
-            let (key, value) = row.map_err(backend)?;
-            if !key.value().starts_with(prefix) || !visit(key.value(), value.value()) {
-                break;
+        let mut visit = Careful::of(visit);
+        let visited = self.damage.look_out(|| {
+            let Some(table) = self.rows()? else { return Ok(()) };
+            for row in table.range::<&[u8]>(range).map_err(backend)? {
+                let (key, value) = row.map_err(backend)?;
+                if !key.value().starts_with(prefix) || !visit.row(key.value(), value.value()) {
+                    break;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        });
+        visit.end();
+        visited
     }
 }
 
 impl Snapshot for DiskSnapshot {
     fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(table) = self.rows()? else { return Ok(None) };
-        Ok(table.get(key).map_err(backend)?.map(|value| value.value().to_vec()))
+        self.damage.look_out(|| {
+            let Some(table) = self.rows()? else { return Ok(None) };
+            Ok(table.get(key).map_err(backend)?.map(|value| value.value().to_vec()))
+        })
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
@@ -266,6 +291,61 @@ mod tests {
             assert_eq!(Disk::look(&path, read), Some(value));
             assert!(std::fs::read(&path).unwrap() == before);
         }
+    }
+
+    fn put(name: u8, size: usize) -> Vec<Op> {
+        vec![Op::Put(vec![name], vec![name; size])]
+    }
+
+    /// A file that was found damaged while it was open.
+    fn damaged(path: &Path) -> Disk {
+        let (disk, _) = Disk::open(path).unwrap();
+        (0..40).for_each(|name| disk.apply(&put(name, 100_000), true).unwrap());
+        let length = std::fs::metadata(path).unwrap().len() as usize;
+        let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &vec![0x5a; length - 4096], 4096).unwrap();
+        let read = disk.snapshot().and_then(|rows| rows.scan(b"", &mut |_, _| true));
+        assert!(matches!(read, Err(StoreError::Unreadable(_))) && *disk.damage().borrow());
+        disk
+    }
+
+    #[test]
+    fn a_file_that_is_set_aside_otherwise_is_not_marked_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.redb");
+        drop(damaged(&path));
+        Disk::set_aside(&path).unwrap();
+        drop(Disk::open(&path).unwrap());
+        assert!(Disk::set_aside_if_marked(&path).unwrap().is_none(), "it is another one");
+    }
+
+    #[test]
+    fn a_file_that_is_damaged_is_written_no_more_and_gives_way_to_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.redb");
+        let disk = damaged(&path);
+        assert!(matches!(disk.apply(&put(50, 1), true), Err(StoreError::Unreadable(_))));
+        disk.prepare(&put(60, 10)).unwrap();
+        let aside = disk.go_on(|| {}).unwrap().unwrap();
+        assert!(aside.is_replaced && aside.kept.exists() && !*disk.damage().borrow());
+        disk.apply(&put(61, 10), true).unwrap();
+        drop(disk);
+        assert!(Disk::set_aside_if_marked(&path).unwrap().is_none(), "once");
+        let (disk, _) = Disk::open(&path).unwrap();
+        let rows = disk.snapshot().unwrap();
+        assert_eq!([0, 60, 61].map(|name| rows.read(&[name]).unwrap().is_some()), [false, true, true]);
+    }
+
+    #[test]
+    fn a_visitors_own_panic_is_no_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let (disk, _) = Disk::open(&folder.path().join("s.redb")).unwrap();
+        disk.apply(&[Op::Put(b"k".to_vec(), b"v".to_vec())], true).unwrap();
+        let snapshot = disk.snapshot().unwrap();
+        let visit = std::panic::AssertUnwindSafe(|| snapshot.scan(b"", &mut |_, _| panic!("of its own")));
+        assert_eq!(std::panic::catch_unwind(visit).unwrap_err().downcast_ref(), Some(&"of its own"));
+        assert!(!*disk.damage().borrow());
+        disk.apply(&[Op::Delete(b"k".to_vec())], true).unwrap();
     }
 
     #[test]

@@ -72,6 +72,7 @@ impl Knowledge {
         for (key, why) in &gone {
             self.note_given_up(*why);
             self.repeats.forget(key);
+            self.recent.forget(key);
         }
         Ok(gone.into_iter().map(|(key, _)| Op::Delete(key)).collect())
     }

@@ -4,6 +4,7 @@
 //! is one (user, verb, thing) that the cloud has allowed. Both are forgotten when the
 //! cloud says 401 or 403.
 
+use std::hash::Hash;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -97,8 +98,7 @@ impl Knowledge {
     pub fn answer_to(&self, grant: &Grant) -> Result<Option<bool>, StoreError> {
         let key = grant.key();
         let Some(row) = self.snapshot()?.read(&key)? else { return Ok(None) };
-        let row = self.sealer().open_row(&key, row)?;
-        let record: GrantRecord = serde_json::from_slice(&row).map_err(|_| StoreError::Damaged { key: keys::printable(&key) })?;
+        let record: GrantRecord = self.open_right(&key, row, grant)?;
         let same = record.user == grant.user && record.verb == grant.verb && record.thing == grant.thing;
         Ok(same.then_some(!record.denied))
     }
@@ -129,9 +129,19 @@ impl Knowledge {
     pub fn token(&self, digest: TokenDigest) -> Result<Option<Known>, StoreError> {
         let key = keys::raw(keys::TOKEN, &digest.0);
         let Some(row) = self.snapshot()?.read(&key)? else { return Ok(None) };
-        let row = self.sealer().open_row(&key, row)?;
-        let known: Known = serde_json::from_slice(&row).map_err(|_| StoreError::Damaged { key: keys::printable(&key) })?;
+        let known: Known = self.open_right(&key, row, &digest)?;
         Ok(Some(known).filter(|known| known.expires.is_none_or(|expires| now() < expires)))
+    }
+
+    /// A damaged one stays, for what it says is not known, which is another thing than no right; and is written anew when
+    /// the cloud says it again.
+    fn open_right<R: for<'de> Deserialize<'de>>(&self, key: &[u8], row: Vec<u8>, right: &impl Hash) -> Result<R, StoreError> {
+        let damaged = |_| StoreError::Damaged { key: keys::printable(key) };
+        let opened = self.sealer().open_row(key, row).and_then(|row| serde_json::from_slice(&row).map_err(damaged));
+        if opened.is_err() {
+            self.recent.forget(right);
+        }
+        opened
     }
 
     /// Keeps the answer to a TokenRequest under a fingerprint of the request, and the

@@ -1,8 +1,8 @@
 //! Events accepted while the link is down, until they are in the cloud.
 //!
 //! An entry is durable before its 201 is sent; it is removed once the cloud has it
-//! (201, or 409 AlreadyExists) or refuses it for good. Bounded: the oldest go first,
-//! and are counted.
+//! (201, or 409 AlreadyExists) or refuses it for good. Bounded: what was acknowledged
+//! stays, and what comes once it is full is refused, and counted.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -51,44 +51,55 @@ pub enum NotAccepted {
     AlreadyExists,
     #[error("an Event of {0} bytes is too large to be kept, at most {BODY} are")]
     TooLarge(usize),
+    #[error("{0} Events wait for delivery, and no more are kept")]
+    Full(usize),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Knowledge {
-    /// Takes an entry; once this returns `Ok` it survives power loss.
+    /// Takes an entry; once this returns `Ok` it survives power loss. It is taken or not, and that is known, whether who
+    /// brought it waits or not.
     pub async fn accept(&self, entry: Entry) -> Result<(), NotAccepted> {
+        let knowledge = self.own.upgrade().ok_or(StoreError::Ended)?;
+        self.tasks.spawn(async move { knowledge.take(entry).await }).await.map_err(|_| StoreError::Ended)?
+    }
+
+    async fn take(&self, entry: Entry) -> Result<(), NotAccepted> {
         if entry.body.len() > BODY {
             return Err(NotAccepted::TooLarge(entry.body.len()));
         }
-        let (sequence, oldest) =
-            self.journal().admit(entry.place(), self.limits.journal_entries).ok_or(NotAccepted::AlreadyExists)?;
+        let admitted = self.journal().admit(entry.place(), self.limits.journal_entries);
+        let sequence = admitted.inspect_err(|error| {
+            if let NotAccepted::Full(_) = error {
+                self.metrics().events_dropped.get_or_create(&Why { reason: "journal full" }).inc();
+            }
+        })?;
         let row = self.sealer().seal(&key(sequence), &super::object::join(&entry, &entry.body));
-        let mut ops = vec![Op::Put(key(sequence), row)];
-        ops.extend(oldest.map(|oldest| Op::Delete(key(oldest))));
+        let ops = vec![Op::Put(key(sequence), row)];
         let result = self.writer().apply(Batch { ops, durable: true, ..Batch::default() }).await;
         match &result {
             Err(_) => self.journal().leave(sequence),
-            Ok(()) => {
-                self.metrics().events_accepted.inc();
-                if let Some(oldest) = oldest {
-                    self.journal().leave(oldest);
-                    self.metrics().events_dropped.get_or_create(&Why { reason: "journal full" }).inc();
-                }
-            }
+            Ok(()) => drop(self.metrics().events_accepted.inc()),
         }
         self.journal_changed();
         Ok(result?)
     }
 
-    /// The oldest entries behind number `after`, at most `limit`, with the numbers to
+    /// The oldest entries behind number `after` that wait, at most `limit`, with the numbers to
     /// settle them by. Damaged ones are removed and counted.
     pub fn entries(&self, after: u64, limit: usize) -> Result<Vec<(u64, Entry)>, StoreError> {
+        let waits = |sequence| self.journal().waiting.contains_key(&sequence);
+        self.stored_entries(after, limit, waits)
+    }
+
+    fn stored_entries(&self, after: u64, limit: usize, wanted: impl Fn(u64) -> bool) -> Result<Vec<(u64, Entry)>, StoreError> {
         let mut entries = Vec::new();
         let mut damaged = Vec::new();
         self.snapshot()?.scan_after(&[keys::JOURNAL], &key(after), &mut |key, row| {
             match (self.open_entry(key, row.to_vec()), keys::item_id(key)) {
-                (Ok(entry), Some(sequence)) => entries.push((sequence, entry)),
+                (Ok(entry), Some(sequence)) if wanted(sequence) => entries.push((sequence, entry)),
+                (Ok(_), Some(_)) => {}
                 _ => damaged.push(key.to_vec()),
             }
             entries.len() < limit
@@ -115,20 +126,37 @@ impl Knowledge {
         self.journal_changed();
     }
 
-    /// The entry is in the cloud, or refused for good.
+    /// The entry is in the cloud, or refused for good. A damaged file cannot be told so: the next life of the hub delivers
+    /// it once more, and hears that it is there.
     pub async fn settle(&self, sequence: u64) -> Result<(), StoreError> {
         let ops = vec![Op::Delete(key(sequence))];
-        self.writer().apply(Batch { ops, durable: true, ..Batch::default() }).await?;
+        match self.writer().apply(Batch { ops, durable: true, ..Batch::default() }).await {
+            Ok(()) | Err(StoreError::Unreadable(_)) => {}
+            Err(error) => return Err(error),
+        }
         self.journal().leave(sequence);
         self.journal_changed();
         Ok(())
+    }
+
+    /// The rows of all that was acknowledged and is not in the cloud yet, as far as they can be read.
+    pub(super) fn promised(&self) -> Vec<Op> {
+        let waiting: Vec<u64> = self.journal().waiting.keys().copied().collect();
+        let mut rows = Vec::new();
+        for key in waiting.into_iter().map(key) {
+            match self.snapshot().and_then(|snapshot| snapshot.read(&key)) {
+                Ok(Some(row)) if self.open_entry(&key, row.clone()).is_ok() => rows.push(Op::Put(key, row)),
+                _ => self.lost(key),
+            }
+        }
+        rows
     }
 
     /// Reads which entries wait, at the start.
     pub(super) fn load_journal(&self) -> Result<(), StoreError> {
         let (mut waiting, mut after) = (Vec::new(), 0);
         loop {
-            let entries = self.entries(after, PAGE)?;
+            let entries = self.stored_entries(after, PAGE, |_| true)?;
             let Some((last, _)) = entries.last() else { break };
             after = *last;
             waiting.extend(entries.into_iter().map(|(sequence, entry)| (sequence, entry.place())));
@@ -157,17 +185,18 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// The new entry's number, and the oldest one if it has to go for it. `None` if one
-    /// of this place waits.
-    fn admit(&mut self, place: String, limit: usize) -> Option<(u64, Option<u64>)> {
+    /// The new entry's number.
+    fn admit(&mut self, place: String, limit: usize) -> Result<u64, NotAccepted> {
         if self.places.contains_key(&place) {
-            return None;
+            return Err(NotAccepted::AlreadyExists);
         }
-        let oldest = self.waiting.keys().next().copied().filter(|_| self.waiting.len() >= limit);
+        if self.waiting.len() >= limit {
+            return Err(NotAccepted::Full(limit));
+        }
         self.last += 1;
         self.places.insert(place.clone(), self.last);
         self.waiting.insert(self.last, place);
-        Some((self.last, oldest))
+        Ok(self.last)
     }
 
     fn leave(&mut self, sequence: u64) {

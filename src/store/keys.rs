@@ -5,6 +5,7 @@
 //! (`namespace/name`), so a list comes back in the cloud's order.
 
 pub const VERSION: &[u8] = b"v";
+pub const HISTORY: &[u8] = b"h";
 pub const COLLECTION: u8 = b'c';
 pub const ITEM: u8 = b'i';
 pub const OBJECT: u8 = b'o';

@@ -7,8 +7,10 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::task::JoinHandle;
 
 use super::claim::{Claim, Claims};
 use super::collection::{Header, ListView, Scope};
@@ -38,7 +40,7 @@ pub struct Limits {
     pub max_item: usize,
     /// One document (a discovery answer, a table).
     pub max_document: usize,
-    /// Events that wait for delivery; further ones push out the oldest.
+    /// Events that wait for delivery; further ones are refused.
     pub journal_entries: usize,
 }
 
@@ -61,6 +63,8 @@ const TAKEN_APART: Duration = Duration::from_secs(1);
 const FORMAT: &[u8] = b"holdfast store 1";
 
 pub struct Knowledge {
+    /// For what goes on without whoever began it.
+    pub(super) own: Weak<Self>,
     store: Arc<dyn Store>,
     sealer: Sealer,
     writer: Writer,
@@ -116,11 +120,11 @@ impl Knowledge {
         let Parts { store, sealer, metrics, limits, tasks } = parts;
         let snapshot = store.snapshot()?;
         if !Self::is_begun(&*snapshot, &sealer)? {
-            let row = sealer.seal(keys::VERSION, FORMAT);
-            store.apply(&[Op::DeletePrefix(Vec::new()), Op::Put(keys::VERSION.to_vec(), row)], true)?;
+            store.apply(&[Op::DeletePrefix(Vec::new()), format_row(&sealer)], true)?;
         }
         let writer = Writer::start(store.clone());
-        let knowledge = Self {
+        let knowledge = Arc::new_cyclic(|own| Self {
+            own: own.clone(),
             store,
             sealer,
             writer,
@@ -144,9 +148,9 @@ impl Knowledge {
             used: Mutex::default(),
             tasks,
             sweep_wanted: tokio::sync::Notify::new(),
-        };
+        });
         knowledge.load()?;
-        Ok(Arc::new(knowledge))
+        Ok(knowledge)
     }
 
     /// Whether there are rows of ours; fails as [`Knowledge::open`] does.
@@ -156,6 +160,17 @@ impl Knowledge {
             return Err(StoreError::Damaged { key: "format version".into() });
         }
         Ok(true)
+    }
+
+    /// What a store that takes the place of this one begins with: what was promised, and nothing that can be told anew.
+    pub fn last_will(&self) -> Vec<Op> {
+        [format_row(&self.sealer)].into_iter().chain(self.promised()).collect()
+    }
+
+    /// Another store has taken the place of the one that was known, with the rows of [`Knowledge::last_will`].
+    pub fn begin_anew(&self) {
+        self.writer.turn();
+        self.sent_back.forget_all();
     }
 
     /// Reads catalogue and journal from disk.
@@ -213,9 +228,16 @@ impl Knowledge {
         serde_json::from_slice(&row).map_err(|_| StoreError::Damaged { key: keys::printable(key) })
     }
 
+    /// The head of a scope as it is visible. One that is damaged is not; it is written anew from memory.
     pub(super) fn header_in(&self, snapshot: &dyn Snapshot, scope: &Scope) -> Result<Option<Header>, StoreError> {
         let key = scope.key();
-        snapshot.read(&key)?.map(|row| self.open_header(&key, row)).transpose()
+        let Some(row) = snapshot.read(&key)? else { return Ok(None) };
+        let header = self.open_header(&key, row).inspect_err(|error| {
+            tracing::error!(%error, "a collection's head is damaged: it is written anew");
+            self.metrics.damaged_records.inc();
+            self.write_head_later(scope);
+        });
+        Ok(header.ok())
     }
 
     /// A consistent state of the collection of exactly this scope, if it is complete.
@@ -291,28 +313,39 @@ impl Knowledge {
 
     /// Takes a damaged collection out: it is fetched again when the cloud is there.
     pub async fn discard(&self, header: &Header) {
-        if let Err(error) = self.writer.apply(self.taken_out(header)).await {
-            tracing::error!(%error, "the damaged collection could not be taken out");
+        if let Some(discarding) = self.discard_later(header) {
+            let _ = discarding.await;
         }
     }
 
-    /// The same, without waiting.
-    pub(super) fn discard_later(&self, header: &Header) {
-        let (writer, batch) = (self.writer.clone(), self.taken_out(header));
-        self.tasks.spawn(async move { writer.send(batch).await });
+    /// The same, without waiting. Where everything else changes heads: between two of them nothing comes.
+    pub(super) fn discard_later(&self, header: &Header) -> Option<JoinHandle<()>> {
+        let (knowledge, header) = (self.own.upgrade()?, header.clone());
+        Some(self.tasks.spawn(async move {
+            if let Err(error) = knowledge.take_out(&header).await {
+                tracing::error!(%error, "the damaged collection could not be taken out");
+            }
+        }))
     }
 
-    fn taken_out(&self, header: &Header) -> Batch {
+    /// Another one that has taken the scope's place by then stays.
+    async fn take_out(&self, header: &Header) -> Result<(), StoreError> {
+        let room = self.writer.room(0).await?;
+        // From here to the queue nothing waits.
+        let (epoch, key) = (Some(self.writer.epoch()), header.scope.key());
+        if self.catalogue().headers.get(&key).is_none_or(|known| known.id != header.id) {
+            return Ok(());
+        }
+        self.catalogue().headers.remove(&key);
         tracing::error!(
             resource = header.scope.resource,
             namespace = header.scope.namespace,
             "a damaged collection is taken out of the store"
         );
         self.metrics.damaged_records.inc();
-        let key = header.scope.key();
-        self.catalogue().headers.remove(&key);
+        self.sent_back.forget(&header.scope);
         let ops = vec![Op::Delete(key), Op::DeletePrefix(keys::items(header.id))];
-        Batch { ops, epoch: Some(self.writer.epoch()), durable: true, done: None }
+        room.apply(Batch { ops, epoch, durable: true, done: None }).await
     }
 
     /// Returns when the budget may be exceeded.
@@ -354,10 +387,10 @@ impl Knowledge {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this was not written within the last `seconds`; it now counts as written. `row`: its key, or anything that
-    /// stands for it.
-    pub(super) fn first_in(&self, row: &(impl Hash + ?Sized), seconds: u64, now: u64) -> bool {
-        self.recent.first_in(self.writer.epoch(), row, seconds, now)
+    /// Whether this was not written within such a `time`; it now counts as written. `row`: its key, or anything that
+    /// stands for it, always with the same unit of time.
+    pub(super) fn first_in(&self, row: &(impl Hash + ?Sized), time: u64, now: u64) -> bool {
+        self.recent.first_in(self.writer.epoch(), row, time, now)
     }
 
     /// Queues one sealed row if the writer has room.
@@ -387,6 +420,10 @@ impl Knowledge {
     }
 }
 
+fn format_row(sealer: &Sealer) -> Op {
+    Op::Put(keys::VERSION.to_vec(), sealer.seal(keys::VERSION, FORMAT))
+}
+
 /// Unix milliseconds.
 pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
@@ -410,20 +447,26 @@ struct Lately {
 const RECENT: usize = 16 * 1024;
 
 impl Recent {
-    /// Whether `row` was not seen within the last `seconds` of this epoch of the writer
+    /// Whether `row` was not seen within such a `time` of this epoch of the writer
     /// (a write that failed may have taken the row with it); it now counts as seen.
-    fn first_in(&self, epoch: u64, row: &(impl Hash + ?Sized), seconds: u64, now: u64) -> bool {
+    fn first_in(&self, epoch: u64, row: &(impl Hash + ?Sized), time: u64, now: u64) -> bool {
         let hash = self.keyed.hash_one(row);
         let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
         if lately.epoch != epoch || lately.rows.len() >= RECENT {
             *lately = Lately { epoch, ..Lately::default() };
         }
         // A clock that jumped back makes the entry old, not eternal.
-        if lately.rows.get(&hash).is_some_and(|at| *at <= now && now < *at + seconds) {
+        if lately.rows.get(&hash).is_some_and(|at| *at <= now && now < *at + time) {
             return false;
         }
         lately.rows.insert(hash, now);
         true
+    }
+
+    /// When it was written, if that was lately.
+    pub(super) fn last(&self, row: &(impl Hash + ?Sized)) -> Option<u64> {
+        let hash = self.keyed.hash_one(row);
+        self.lately.lock().unwrap_or_else(PoisonError::into_inner).rows.get(&hash).copied()
     }
 
     /// Whether it was written lately; it now counts as not.

@@ -3,10 +3,11 @@
 //! something is not in it proves nothing any more.
 //!
 //! Events in order or a newer list heal it. So that one comes, the next watch that goes on from beyond it is sent back
-//! to list, once: a list that cannot be kept either must not keep its client from watching.
+//! to list, once: a list that cannot be kept either must not keep its client from watching. So is one that goes on with
+//! what damage has taken.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -78,18 +79,50 @@ impl Drop for AtWork {
     }
 }
 
-/// Collections, by id, for which a watch was sent back.
+/// For which collections a watch was sent back.
 #[derive(Default)]
-pub(super) struct SentBack(Mutex<HashSet<u64>>);
+pub(super) struct SentBack(Mutex<Ids>);
+
+#[derive(Default)]
+struct Ids {
+    known: HashSet<u64>,
+    /// By scope those that damage has taken, for which none was sent back yet.
+    lost: HashSet<Vec<u8>>,
+    /// Damage has taken all there was: for which of them one was sent back.
+    of_all: Option<HashSet<Vec<u8>>>,
+}
 
 impl SentBack {
     fn is_first(&self, id: u64) -> bool {
-        let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if ids.len() >= MOST {
-            ids.clear();
-        }
-        ids.insert(id)
+        bounded(&mut self.lock().known).insert(id)
     }
+
+    /// The same for what is not known.
+    fn is_first_of_lost(&self, scope: &Scope) -> bool {
+        let (mut ids, key) = (self.lock(), scope.key());
+        ids.lost.remove(&key) || ids.of_all.as_mut().is_some_and(|told| bounded(told).insert(key))
+    }
+
+    /// Nothing is known of it any more, and clients that have seen something are to say it again.
+    pub(super) fn forget(&self, scope: &Scope) {
+        bounded(&mut self.lock().lost).insert(scope.key());
+    }
+
+    /// The same of everything.
+    pub(super) fn forget_all(&self) {
+        *self.lock() = Ids { of_all: Some(HashSet::new()), ..Ids::default() };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ids> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn bounded<T>(ids: &mut HashSet<T>) -> &mut HashSet<T> {
+    if ids.len() >= MOST {
+        ids.clear();
+    }
+    ids
 }
 
 impl Knowledge {
@@ -105,15 +138,20 @@ impl Knowledge {
     }
 
     /// The same, for who has nothing else to write.
-    pub fn note_missed(self: &Arc<Self>, scope: &Scope, version: u64) {
+    pub fn note_missed(&self, scope: &Scope, version: u64) {
         if self.missed(scope, version).is_some() {
-            let (knowledge, scope) = (self.clone(), scope.clone());
-            self.tasks.spawn(async move { knowledge.write_head(&scope).await });
+            self.write_head_later(scope);
         }
     }
 
+    pub(super) fn write_head_later(&self, scope: &Scope) {
+        let Some(knowledge) = self.own.upgrade() else { return };
+        let scope = scope.clone();
+        self.tasks.spawn(async move { knowledge.write_head(&scope).await });
+    }
+
     /// Notes that a client has a state which could not be kept: it may have more than the collection.
-    pub(super) fn note_not_kept(self: &Arc<Self>, scope: &Scope) {
+    pub(super) fn note_not_kept(&self, scope: &Scope) {
         if let Some(version) = self.version(scope) {
             self.note_missed(scope, version + 1);
         }
@@ -128,9 +166,13 @@ impl Knowledge {
         }
     }
 
-    /// Whether a watch that goes on from `version` is to list instead, because the collection has not come so far.
+    /// Whether a watch that goes on from `version` is to list instead, because the collection has not come so far, or was
+    /// lost.
     pub async fn sends_back(&self, scope: &Scope, version: u64) -> bool {
         let is_coming = || self.lists.has(scope);
+        if self.version(scope).is_none() {
+            return !is_coming() && self.sent_back.is_first_of_lost(scope);
+        }
         let beyond = || self.header(scope).filter(|header| version > header.version_number() && !is_coming());
         if beyond().is_none() {
             return false;
@@ -143,6 +185,8 @@ impl Knowledge {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
 
     use super::super::record::{ListAsk, Subject, WatchAsk};
@@ -234,6 +278,16 @@ mod tests {
         record(&knowledge, ask(""), &list_body(13, &["x"], ""), true).await;
         assert!(!knowledge.sends_back(&scope(), 13).await);
         assert!(knowledge.sends_back(&scope(), 14).await);
+    }
+
+    #[tokio::test]
+    async fn a_watch_of_what_damage_has_taken_is_sent_back_once() {
+        let knowledge = open(Arc::new(Memory::default()));
+        knowledge.begin_anew();
+        assert!(knowledge.sends_back(&scope(), 12).await);
+        assert!(!knowledge.sends_back(&scope(), 12).await, "its list was not kept");
+        record(&knowledge, ask(""), &list_body(13, &["x"], ""), true).await;
+        assert!(!knowledge.sends_back(&scope(), 13).await);
     }
 
     #[tokio::test]

@@ -84,6 +84,7 @@ impl Knowledge {
             best = self.open_object(&key, row).unwrap_or_else(|error| {
                 tracing::error!(%error, "a damaged object is taken out of the store");
                 self.metrics().damaged_records.inc();
+                self.repeats.forget(&key);
                 self.remove(key);
                 Found::Unknown
             });

@@ -189,6 +189,7 @@ impl Knowledge {
             counted = (counted.0 - candidate.bytes, counted.1 - 1);
             self.note_given_up(Why::Space);
             self.repeats.forget(&candidate.key);
+            self.recent.forget(&candidate.key);
         }
         self.singles.set(counted);
         Ok(gone.into_iter().map(Op::Delete).collect())

@@ -382,10 +382,7 @@ async fn a_damaged_item_is_noticed_and_takes_its_collection_out() {
     let knowledge = open(store.clone());
     record(&knowledge, ask(""), &list_body(10, &["x", "y"], ""), true).await;
     let view = knowledge.list(&scope()).unwrap().unwrap();
-    let key = keys::item(view.header.id, "a", "x");
-    let mut row = store.snapshot().unwrap().read(&key).unwrap().unwrap();
-    row[3] ^= 1;
-    store.apply(&[Op::Put(key, row)], true).unwrap();
+    damage(&store, &keys::item(view.header.id, "a", "x"));
     let view = knowledge.list(&scope()).unwrap().unwrap();
     assert!(matches!(view.visit(&knowledge, None, &mut |_, _| true), Err(StoreError::Damaged { .. })));
     knowledge.discard(&view.header).await;
@@ -418,6 +415,91 @@ async fn is_honest(path: &std::path::Path, names: &[String]) -> bool {
         Ok(Found::Absent { .. }) => false,
         Ok(Found::Unknown) | Err(_) => true,
     })
+}
+
+/// Damages the row, as it is while the hub runs.
+fn damage(store: &Arc<dyn Store>, key: &[u8]) {
+    let mut row = store.snapshot().unwrap().read(key).unwrap().unwrap();
+    row[3] ^= 1;
+    store.apply(&[Op::Put(key.to_vec(), row)], true).unwrap();
+}
+
+#[tokio::test]
+async fn a_head_that_is_damaged_is_written_anew() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let knowledge = open(store.clone());
+    record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+    let listed = known(&knowledge);
+    damage(&store, &scope().key());
+    assert_eq!(known(&knowledge), None);
+    assert_eq!(knowledge.metrics().damaged_records.get(), 1, "it is said");
+    settle(&knowledge).await;
+    assert_eq!(known(&knowledge), listed);
+    assert_eq!(known(&open(store)), listed);
+}
+
+#[tokio::test]
+async fn a_watch_of_a_collection_that_was_taken_out_is_sent_back_to_list() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let knowledge = open(store.clone());
+    record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+    let id = knowledge.list(&scope()).unwrap().unwrap().header.id;
+    damage(&store, &keys::item(id, "a", "x"));
+    knowledge.object(&key("x")).unwrap();
+    settle(&knowledge).await;
+    assert!(knowledge.sends_back(&scope(), 10).await);
+    assert!(!knowledge.sends_back(&scope(), 10).await, "once");
+}
+
+#[tokio::test]
+async fn a_right_that_is_damaged_is_written_anew_when_the_cloud_grants_it_again() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let knowledge = open(store.clone());
+    let grant = Grant { user: "u".into(), verb: "get".into(), thing: "t".into() };
+    let digest = crate::kube::token::TokenDigest([7; 32]);
+    let say = async || {
+        knowledge.grant(&grant);
+        knowledge.know_token(digest, "u", None);
+        knowledge.flush().await.unwrap();
+    };
+    say().await;
+    for kind in [keys::GRANT, keys::TOKEN] {
+        let mut key = Vec::new();
+        let mut each = |found: &[u8], _: &[u8]| {
+            key = found.to_vec();
+            true
+        };
+        store.snapshot().unwrap().scan(&[kind], &mut each).unwrap();
+        damage(&store, &key);
+    }
+    knowledge.granted(&grant).unwrap_err();
+    knowledge.token(digest).unwrap_err();
+    say().await;
+    assert!(knowledge.granted(&grant).unwrap() && knowledge.token(digest).unwrap().is_some());
+}
+
+/// What is found damaged is a state that may have been replaced by then, or be about to.
+#[tokio::test]
+async fn a_list_that_comes_while_an_older_one_is_taken_out_stands() {
+    for turns in 0..30 {
+        let store: Arc<dyn Store> = Arc::new(Memory::default());
+        let knowledge = open(store.clone());
+        record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+        let view = knowledge.list(&scope()).unwrap().unwrap();
+        store.apply(&[Op::Put(keys::item(view.header.id, "a", "x"), b"damaged".to_vec())], true).unwrap();
+        let mut list = knowledge.record(Subject::List(ask("")), false);
+        list.push(&Bytes::from(list_body(20, &["x", "y"], "")));
+        list.finish();
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+        knowledge.object(&key("x")).unwrap();
+        settle(&knowledge).await;
+        let listed = Some(("20".to_owned(), names(&["x", "y"])));
+        assert_eq!(known(&knowledge), listed, "after {turns} turns");
+        knowledge.discard(&view.header).await;
+        assert_eq!(known(&knowledge), listed, "another one was damaged");
+    }
 }
 
 /// Wherever the file is damaged: what is there is said, or nothing. redb's own pages have
@@ -847,27 +929,83 @@ impl Store for Failing {
     }
 }
 
+fn entry(name: &str) -> Entry {
+    Entry::new("/e".into(), name.into(), "application/json".into(), Credential::Node, b"{}".to_vec())
+}
+
+/// A file that was found damaged.
+#[derive(Default)]
+struct Damaged {
+    store: Memory,
+    found: std::sync::atomic::AtomicBool,
+}
+
+impl Store for Damaged {
+    fn apply(&self, ops: &[Op], durable: bool) -> Result<(), StoreError> {
+        if self.found.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(StoreError::Unreadable("damaged".into()));
+        }
+        self.store.apply(ops, durable)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.store.snapshot()
+    }
+}
+
 #[tokio::test]
-async fn a_full_journal_gives_up_its_oldest_event() {
-    let limits = Limits { journal_entries: 2, ..Limits::default() };
-    let parts = Parts {
-        store: Arc::new(Memory::default()),
-        sealer: Sealer::new(&[1; 32]),
-        metrics: Arc::new(Metrics::default()),
-        limits,
-        tasks: tokio::runtime::Handle::current(),
+async fn an_event_is_not_delivered_again_because_a_damaged_file_cannot_be_told() {
+    let store = Arc::new(Damaged::default());
+    let knowledge = open(store.clone());
+    knowledge.accept(entry("e")).await.unwrap();
+    let (sequence, _) = knowledge.entries(0, 1).unwrap().pop().unwrap();
+    store.found.store(true, std::sync::atomic::Ordering::Relaxed);
+    knowledge.settle(sequence).await.unwrap();
+    assert!(knowledge.entries(0, 1).unwrap().is_empty());
+    assert_eq!(open(store).entries(0, 9).unwrap().len(), 1, "a restart delivers it once more, for nobody can tell");
+}
+
+#[tokio::test]
+async fn a_full_journal_keeps_what_it_has_and_refuses_more() {
+    let knowledge = open_within(Arc::new(Memory::default()), Limits { journal_entries: 2, ..Limits::default() });
+    let waiting = || {
+        let entries = knowledge.entries(0, 9).unwrap();
+        (entries[0].0, entries.into_iter().map(|(_, entry)| entry.name).collect::<Vec<_>>())
     };
-    let knowledge = Knowledge::open(parts).unwrap();
-    let entry = |name: &str| Entry::new("/e".into(), name.into(), "application/json".into(), Credential::Node, b"{}".to_vec());
-    for name in ["a", "b", "c"] {
+    for name in ["a", "b"] {
         knowledge.accept(entry(name)).await.unwrap();
     }
-    let waiting: Vec<_> = knowledge.entries(0, 9).unwrap().into_iter().map(|(_, entry)| entry.name).collect();
-    assert_eq!(waiting, ["b", "c"]);
-    assert!(matches!(knowledge.accept(entry("c")).await, Err(NotAccepted::AlreadyExists)));
-    knowledge.accept(entry("a")).await.unwrap();
-    let waiting: Vec<_> = knowledge.entries(0, 9).unwrap().into_iter().map(|(_, entry)| entry.name).collect();
-    assert_eq!(waiting, ["c", "a"], "the one given up may come again");
+    assert!(matches!(knowledge.accept(entry("b")).await, Err(NotAccepted::AlreadyExists)));
+    assert!(matches!(knowledge.accept(entry("c")).await, Err(NotAccepted::Full(2))));
+    let full = crate::runtime::metrics::Why { reason: "journal full" };
+    assert_eq!(knowledge.metrics().events_dropped.get_or_create(&full).get(), 1);
+    let (oldest, names) = waiting();
+    assert_eq!(names, ["a", "b"]);
+    knowledge.settle(oldest).await.unwrap();
+    knowledge.accept(entry("c")).await.unwrap();
+    assert_eq!(waiting().1, ["b", "c"], "there is room again");
+}
+
+/// Who goes away while the disk is busy may come again, and is told what has become of it.
+#[tokio::test]
+async fn an_event_whose_author_went_away_is_kept_or_not_and_never_in_between() {
+    for fails in [false, true] {
+        let store = Arc::new(Failing::default());
+        let knowledge = open(store.clone());
+        let busy = hold(&store);
+        let mut accepting = Box::pin(knowledge.accept(entry("e")));
+        assert!(futures_util::poll!(&mut accepting).is_pending());
+        // It is on its way to the disk.
+        tokio::task::yield_now().await;
+        drop(accepting);
+        store.fail.store(fails, std::sync::atomic::Ordering::Relaxed);
+        drop(busy);
+        settle(&knowledge).await;
+        store.fail.store(false, std::sync::atomic::Ordering::Relaxed);
+        let again = knowledge.accept(entry("e")).await;
+        assert_eq!(matches!(again, Err(NotAccepted::AlreadyExists)), !fails);
+        assert_eq!(knowledge.entries(0, 9).unwrap().len(), 1);
+    }
 }
 
 #[tokio::test]

@@ -83,6 +83,11 @@ impl Writer {
         Self { queue, batches: Arc::new(Semaphore::new(BATCHES)), singles: Arc::new(Semaphore::new(SINGLES)), epoch }
     }
 
+    /// Begins a new epoch: what is queued is of a store that is gone.
+    pub fn turn(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
@@ -200,10 +205,7 @@ impl Thread {
             waiting.into_iter().for_each(|done| answer(done, Ok(())));
             return;
         }
-        let store = &self.store;
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.apply(&ops, durable)))
-            .unwrap_or_else(|_| Err(StoreError::Backend("the database panicked".into())));
-        match result {
+        match self.store.apply(&ops, durable) {
             Ok(()) => {
                 self.pending = !durable;
                 if durable {
@@ -214,8 +216,11 @@ impl Thread {
             Err(error) => {
                 self.epoch.fetch_add(1, Ordering::AcqRel);
                 self.pending = false;
-                tracing::error!(%error, "a write to the store failed: nothing of it is kept, answers are not affected");
-                waiting.into_iter().for_each(|done| answer(done, Err(StoreError::Backend(error.to_string()))));
+                // Damage has been told, once.
+                if !matches!(error, StoreError::Unreadable(_)) {
+                    tracing::error!(%error, "a write to the store failed: nothing of it is kept, answers are not affected");
+                }
+                waiting.into_iter().for_each(|done| answer(done, Err(error.clone())));
             }
         }
     }

@@ -304,6 +304,12 @@ impl Fake {
         self.shared.state().rv()
     }
 
+    /// Goes back to an earlier version that was not compacted, as a cluster whose etcd is restored. To be done while
+    /// nobody watches.
+    pub fn rewind(&self, version: u64) {
+        self.shared.write(|state| state.rewind(version));
+    }
+
     /// Forgets all history: older versions now answer 410.
     pub fn compact(&self) {
         self.shared.state().compact();

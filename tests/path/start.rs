@@ -276,3 +276,27 @@ async fn readyz_says_what_the_hub_waits_for_while_it_starts() {
     let (started, ()) = tokio::join!(hub.run(), while_it_starts);
     started.unwrap();
 }
+
+#[tokio::test]
+async fn a_history_that_goes_back_while_the_hub_does_not_run_leaves_nothing_of_the_lost_one() {
+    let mut rig = Rig::start().await;
+    let lost =
+        rig.fake.get("configmaps", "story", "zz-last").unwrap()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let last = format!("{CONFIGMAPS}/zz-last");
+    assert_eq!(rig.pod().await.get(CONFIGMAPS).await.unwrap().json()["items"].as_array().unwrap().len(), 2);
+    assert_eq!(rig.pod().await.get(&last).await.unwrap().status, 200);
+    rig.remembered(1.0).await;
+    let is_asked = || rig.fake.requests().iter().any(|request| request.path_and_query.starts_with("/api/v1/nodes?fieldSelector"));
+    eventually("the hub asks where etcd stands", SECONDS(10), async || Ok(is_asked())).await.unwrap();
+    rig.hub.signal("TERM").unwrap();
+    rig.hub.ended(SECONDS(10)).await.unwrap();
+    rig.fake.rewind(lost.parse::<u64>().unwrap() - 1);
+    rig.hub.run().await.unwrap();
+    let noticed = async || Ok(rig.hub.log().contains("the cluster's history went back"));
+    eventually("it is noticed", SECONDS(10), noticed).await.unwrap();
+    rig.cut(Fault::Refuse).await;
+    for target in [CONFIGMAPS, &last] {
+        let answer = rig.pod().await.get(target).await.unwrap();
+        assert_eq!(answer.status, 503, "{target}: {}", answer.text());
+    }
+}

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::fields::fields;
 use super::newest::{self, Shown, newest};
-use super::presented::{Cursor, Form, Measured, Presented, checked};
+use super::presented::{Cursor, Form, Measured, Patience, Presented, checked};
 use super::table::table;
 use super::window::{self, Window};
 use super::{Offline, document, kinds};
@@ -342,6 +342,7 @@ async fn stream(
 ) {
     let encoding = shown.view.header.scope.encoding();
     let (mut shown, mut cursor, mut first, mut chunk) = (shown, Some(from), true, ends.head);
+    let patience = Patience::begin();
     while let Some(from) = cursor {
         let page = match shown.page(&knowledge, from).await {
             Ok(page) => page,
@@ -363,8 +364,14 @@ async fn stream(
         if cursor.is_none() {
             chunk.extend_from_slice(&ends.tail);
         }
-        if sender.send(Ok(Bytes::from(std::mem::take(&mut chunk)))).await.is_err() {
-            return;
+        match patience.with(sender.send(Ok(Bytes::from(std::mem::take(&mut chunk))))).await {
+            Some(Ok(())) => {}
+            Some(Err(_)) => return,
+            None => {
+                drop(shown);
+                let _ = sender.send(Err(BodyError::Store(Patience::TOO_SLOW.to_owned()))).await;
+                return;
+            }
         }
     }
 }

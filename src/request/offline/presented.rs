@@ -1,6 +1,9 @@
 //! A collection as one client is to see it, a page of it in memory at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
 
 use crate::kube::list::{self, Encoding};
 use crate::kube::message::{Edit, MessageError};
@@ -12,6 +15,14 @@ use crate::store::{Knowledge, ListView, StoreError};
 
 /// Bytes read from the store at a time.
 pub(super) const PAGE: usize = 128 * 1024;
+
+/// How long a client may take nothing.
+const STALLED: Duration = Duration::from_secs(60);
+/// And how long it may take for all of it.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// With a client that is told a state: as long as it is, the disk can free nothing of what has changed since.
+pub(super) struct Patience(Instant);
 
 pub(super) struct Presented {
     pub view: ListView,
@@ -59,6 +70,19 @@ pub(super) struct Measured {
     pub items: u64,
     /// The last item's key, hidden or not; `None`: there is none.
     pub last: Option<Vec<u8>>,
+}
+
+impl Patience {
+    pub(super) const TOO_SLOW: &'static str = "the client took nothing for a minute, or ten for the whole";
+
+    pub(super) fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Waits until the client has taken something; `None`: not in time.
+    pub(super) async fn with<T>(&self, taking: impl Future<Output = T>) -> Option<T> {
+        timeout_at((Instant::now() + STALLED).min(self.0 + LONGEST), taking).await.ok()
+    }
 }
 
 impl Cursor {

@@ -34,16 +34,12 @@ impl Store for Busy {
 }
 
 fn offline(store: Arc<dyn Store>) -> Offline {
-    with_limits(store, Limits::default())
-}
-
-fn with_limits(store: Arc<dyn Store>, limits: Limits) -> Offline {
     let metrics = Arc::new(Metrics::default());
     let parts = Parts {
         store,
         sealer: Sealer::new(&[1; 32]),
         metrics: metrics.clone(),
-        limits,
+        limits: Limits::default(),
         tasks: tokio::runtime::Handle::current(),
     };
     let link = Arc::new(Link::new(1));
@@ -362,11 +358,9 @@ async fn a_document_that_came_compressed_goes_out_so_to_whom_takes_it() {
     }
 }
 
-/// Once the journal is full, the oldest Event goes for each new one.
 #[tokio::test]
-async fn a_watch_whose_event_had_to_go_for_a_newer_one_makes_its_client_list_again() {
-    let limits = Limits { journal_entries: 2, ..Limits::default() };
-    let mut offline = with_limits(Arc::new(Memory::default()), limits);
+async fn a_watch_whose_event_was_settled_makes_its_client_list_again() {
+    let mut offline = offline(Arc::new(Memory::default()));
     let (_begins, draining) = drain::channel();
     offline.ending = draining.ending;
     let knowledge = offline.knowledge.as_ref().unwrap();
@@ -375,14 +369,19 @@ async fn a_watch_whose_event_had_to_go_for_a_newer_one_makes_its_client_list_aga
     remember(knowledge, Subject::List(list_ask(target)), body).await;
     let context = Context::of_node(&format!("{target}?watch=1&resourceVersion=7"));
     let mut watch = watch::serve(&offline, knowledge, &context).await.unwrap().into_body();
-    for (name, said) in [("e1", "e1"), ("e2", "e2"), ("e3", "410")] {
-        let body = format!(r#"{{"metadata":{{"name":"{name}"}}}}"#).into_bytes();
-        let entry = Entry::new(target.into(), name.into(), "application/json".into(), Credential::Node, body);
-        knowledge.accept(entry).await.unwrap();
+    let mut says = async |said: &str| {
         let frame = watch.frame().await.unwrap().unwrap().into_data().unwrap();
         let text = String::from_utf8(frame.to_vec()).unwrap();
         assert!(text.contains(said), "{text}");
+    };
+    for name in ["e1", "e2"] {
+        let body = format!(r#"{{"metadata":{{"name":"{name}"}}}}"#).into_bytes();
+        let entry = Entry::new(target.into(), name.into(), "application/json".into(), Credential::Node, body);
+        knowledge.accept(entry).await.unwrap();
+        says(name).await;
     }
+    knowledge.settle(1).await.unwrap();
+    says("410").await;
     assert!(watch.frame().await.is_none());
     let resumed = watch::serve(&offline, knowledge, &context).await;
     assert_eq!(resumed.err().map(|refusal| refusal.code.as_u16()), Some(410), "nor does another one go on from there");
@@ -395,4 +394,82 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     let asked = tokio::time::timeout(2 * BODY_TIMEOUT, Asked::of(request)).await.expect("it ends");
     let refusal = asked.err().unwrap();
     assert_eq!(refusal.code, StatusCode::REQUEST_TIMEOUT, "{}", refusal.message);
+}
+
+/// Counts the states that somebody holds.
+#[derive(Default)]
+struct Held {
+    rows: Memory,
+    held: Arc<()>,
+}
+
+struct HeldSnapshot {
+    rows: Box<dyn Snapshot>,
+    _held: Arc<()>,
+}
+
+impl Held {
+    fn count(&self) -> usize {
+        Arc::strong_count(&self.held) - 1
+    }
+}
+
+impl Store for Held {
+    fn apply(&self, ops: &[Op], durable: bool) -> Result<(), StoreError> {
+        self.rows.apply(ops, durable)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        Ok(Box::new(HeldSnapshot { rows: self.rows.snapshot()?, _held: self.held.clone() }))
+    }
+}
+
+impl Snapshot for HeldSnapshot {
+    fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.rows.read(key)
+    }
+
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+        self.rows.scan(prefix, visit)
+    }
+
+    fn scan_after(&self, prefix: &[u8], after: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+        self.rows.scan_after(prefix, after, visit)
+    }
+}
+
+/// The disk can free nothing of what has changed since that state.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_holds_the_state_that_it_is_told_for_a_minute() {
+    let store = Arc::new(Held::default());
+    let offline = offline(store.clone());
+    let knowledge = offline.knowledge.as_ref().unwrap();
+    let target = "/api/v1/namespaces/a/configmaps";
+    let item =
+        |name: usize| format!(r#"{{"metadata":{{"name":"c-{name}","namespace":"a"}},"data":{{"v":"{}"}}}}"#, "x".repeat(200_000));
+    let items: Vec<String> = (0..8).map(item).collect();
+    let items = items.join(",");
+    let body = format!(r#"{{"kind":"ConfigMapList","apiVersion":"v1","metadata":{{"resourceVersion":"7"}},"items":[{items}]}}"#);
+    remember(knowledge, Subject::List(list_ask(target)), &body).await;
+    assert_eq!(store.count(), 0);
+    for target in [target.to_owned(), format!("{target}?watch=1&resourceVersion=0")] {
+        let context = Context::of_node(&target);
+        let mut body = match context.info.verb.as_str() {
+            "watch" => watch::serve(&offline, knowledge, &context).await.unwrap().into_body(),
+            _ => answer::list(&offline, knowledge, &context).await.unwrap().into_body(),
+        };
+        body.frame().await.unwrap().unwrap();
+        tokio::time::sleep(Duration::from_secs(55)).await;
+        assert_eq!(store.count(), 1, "{target}: it may still go on");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(store.count(), 0, "{target}");
+        let broken = loop {
+            match body.frame().await {
+                Some(Ok(_)) => {}
+                Some(Err(_)) => break true,
+                None => break false,
+            }
+        };
+        assert!(broken, "{target}: what did not come whole does not end as if it had");
+    }
 }

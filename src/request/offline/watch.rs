@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use super::answer::{channel_body, content_type, is_safe, is_selectable, offered, selection, told_by, unknown, with_local};
 use super::fields::fields;
 use super::follow::{Follow, Overtaken, Subject, Way};
-use super::presented::{Cursor, Form, Presented};
+use super::presented::{Cursor, Form, Patience, Presented};
 use super::{Offline, kinds, window};
 use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
@@ -274,20 +274,28 @@ impl Watcher {
         Err(())
     }
 
+    /// It ends as what has not come whole.
+    async fn broken(&self, why: String) -> Result<(), ()> {
+        let _ = self.sender.send(Err(BodyError::Store(why))).await;
+        Err(())
+    }
+
     async fn items(&mut self, shown: Presented) -> Result<(), ()> {
         let (mut shown, mut cursor) = (shown, Cursor::ALL);
+        let patience = Patience::begin();
         loop {
             let page = match shown.page(&self.knowledge, cursor).await {
                 Ok(page) => page,
-                Err(error) => {
-                    let _ = self.sender.send(Err(BodyError::Store(error.to_string()))).await;
-                    return Err(());
-                }
+                Err(error) => return self.broken(error.to_string()).await,
             };
-            for item in page.items {
-                self.event(EventType::Added, item).await?;
-            }
             shown = page.shown;
+            for item in page.items {
+                let Some(taken) = patience.with(self.event(EventType::Added, item)).await else {
+                    drop(shown);
+                    return self.broken(Patience::TOO_SLOW.to_owned()).await;
+                };
+                taken?;
+            }
             match page.next {
                 Some(next) => cursor = next,
                 None => return Ok(()),

@@ -44,7 +44,10 @@ fn refused(error: &NotAccepted, name: &str) -> Refusal {
         NotAccepted::AlreadyExists => {
             Refusal::new(StatusCode::CONFLICT, "AlreadyExists", Whose::Client, format!("events {name:?} already exists"))
         }
-        NotAccepted::TooLarge(_) => Refusal::unavailable(format!("the link to the cloud is down: {error}")),
+        // Without Retry-After, and with a Status: client-go's recorder does not try this one again.
+        NotAccepted::TooLarge(_) | NotAccepted::Full(_) => {
+            Refusal::unavailable(format!("the link to the cloud is down: {error}"))
+        }
         NotAccepted::Store(_) => {
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, error.to_string())
         }

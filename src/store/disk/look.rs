@@ -8,11 +8,11 @@ use std::fs::{File, TryLockError};
 use std::io::Result;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{ReadableDatabase as _, StorageBackend};
 
-use super::{Disk, DiskSnapshot, builder};
+use super::{Damage, Disk, DiskSnapshot, builder};
 use crate::store::Snapshot;
 
 const BLOCK: u64 = 4096;
@@ -29,7 +29,7 @@ impl Disk {
         let shadow = Shadow { file, changes: Mutex::new(Changes { len, blocks: HashMap::new() }) };
         let database = builder().create_with_backend(shadow).ok()?;
         let transaction = database.begin_read().ok()?;
-        Some(look(&DiskSnapshot { transaction }))
+        Some(look(&DiskSnapshot { transaction, damage: Arc::new(Damage::of(None)) }))
     }
 }
 

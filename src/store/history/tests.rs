@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::super::tests::{ask, list_body, open, record, scope};
-use crate::store::{Memory, Scope};
+use crate::store::{Knowledge, Memory, Scope};
 
 type Lists<'a> = &'a [(&'a str, &'a str, u64)];
 
@@ -43,4 +43,22 @@ async fn what_is_of_another_history_is_given_up_whole() {
 async fn other_resources_prove_nothing() {
     let lists = [("", "events", 900), ("coordination.k8s.io", "leases", 900), ("x.io", "nodes", 900), ("", "nodes", 400)];
     assert_eq!(left(&lists, &[], (500, 500)).await.0, None);
+}
+
+#[tokio::test]
+async fn where_etcd_stood_is_known_after_a_restart() {
+    let store = Arc::new(Memory::default());
+    let knowledge = open(store.clone());
+    let stood = |knowledge: &Knowledge| (knowledge.last_version(), open(store.clone()).last_version());
+    assert_eq!(stood(&knowledge), (0, 0));
+    let check = async |version, last| {
+        knowledge.check_history(version, last, &knowledge.versions()).await.unwrap();
+        knowledge.flush().await.unwrap();
+    };
+    check(500, 0).await;
+    assert_eq!(stood(&knowledge), (500, 500));
+    check(501, 500).await;
+    assert_eq!(stood(&knowledge), (500, 500), "written seldom");
+    check(400, 501).await;
+    assert_eq!(stood(&knowledge), (400, 400), "and at once where it goes back");
 }

@@ -5,7 +5,10 @@ use crate::kube::object;
 use crate::store::document::{Document, unpack};
 use crate::store::knowledge::now_ms;
 use crate::store::object::{ObjectRecord, join};
-use crate::store::{Found, Knowledge, ObjectKey, Readers, keys};
+use crate::store::{Knowledge, ObjectKey, Readers, keys};
+
+/// Milliseconds.
+const ABSENT_AGAIN: u64 = 60_000;
 
 pub(super) async fn object(knowledge: &Knowledge, ask: ObjectAsk, mut parts: Parts) -> Result<(), Reason> {
     let ObjectAsk { key, reader } = ask;
@@ -68,12 +71,19 @@ impl Knowledge {
             pinned: false,
             readers: Readers::default(),
         };
-        // The same absence again within a minute is not written again, unless the object has been there meanwhile.
+        // The same absence again within a minute is not written again, unless the object may have been there meanwhile.
         let row = key.key();
         self.repeats.forget(&row);
-        let is_news = || !matches!(self.object(key), Ok(Found::Absent { .. }));
-        if (self.first_in(&row, 60, record.at / 1000) || is_news()) && !self.put(row.clone(), &join(&record, &[])) {
+        if self.recent.last(&row).is_some_and(|last| self.has_heard_since(key, last)) {
             self.recent.forget(&row);
         }
+        if self.first_in(&row, ABSENT_AGAIN, record.at) && !self.put(row.clone(), &join(&record, &[])) {
+            self.recent.forget(&row);
+        }
+    }
+
+    /// Whether a collection that may have the object has changed since then, in Unix milliseconds.
+    fn has_heard_since(&self, key: &ObjectKey, at: u64) -> bool {
+        self.catalogue().headers.values().any(|header| header.updated > at && header.scope.may_hold_object(key))
     }
 }

@@ -83,6 +83,18 @@ impl State {
         self.compacted = self.rv;
     }
 
+    /// Goes back to what there was at an earlier version that is not compacted, as an etcd that is restored.
+    pub(crate) fn rewind(&mut self, rv: u64) {
+        while let Some(event) = self.log.pop_back_if(|event| event.rv > rv) {
+            let table = self.tables.entry(event.resource).or_default();
+            match event.previous {
+                Some(object) => table.insert(event.key, object),
+                None => table.remove(&event.key),
+            };
+        }
+        self.rv = rv;
+    }
+
     pub(crate) fn read(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Arc<Object>> {
         self.tables.get(resource)?.get(&key(namespace, name)).cloned()
     }
