@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redb::{Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition};
 
 use super::{Op, Snapshot, Store, StoreError, whole_file};
-pub use damage::{Aside, caught};
+pub use damage::{Aside, caught, expects_panic};
 use damage::{Careful, Damage};
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");

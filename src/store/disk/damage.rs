@@ -6,6 +6,7 @@
 //! hub goes on with it ([`Disk::go_on`]).
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -15,9 +16,26 @@ use tokio::sync::watch;
 use super::{Disk, Op, StoreError, failed, set_aside};
 use crate::store::{Store as _, whole_file};
 
+thread_local! {
+    static EXPECTED: Cell<bool> = const { Cell::new(false) };
+}
+
 /// redb panics at some kinds of damage.
 pub fn caught<T>(access: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    catch_unwind(AssertUnwindSafe(access)).unwrap_or_else(|_| Err(StoreError::Unreadable("the database panicked".into())))
+    let accessed = while_expected(true, || catch_unwind(AssertUnwindSafe(access)));
+    accessed.unwrap_or_else(|_| Err(StoreError::Unreadable("the database panicked".into())))
+}
+
+/// Whether a panic of this thread would be redb's, and be told as the damage that it is.
+pub fn expects_panic() -> bool {
+    EXPECTED.get()
+}
+
+fn while_expected<T>(expected: bool, work: impl FnOnce() -> T) -> T {
+    let before = EXPECTED.replace(expected);
+    let done = work();
+    EXPECTED.set(before);
+    done
 }
 
 /// What says that the file is to be set aside.
@@ -145,7 +163,7 @@ impl<'a> Careful<'a> {
     }
 
     pub(super) fn row(&mut self, key: &[u8], value: &[u8]) -> bool {
-        let visited = catch_unwind(AssertUnwindSafe(|| (self.visit)(key, value)));
+        let visited = while_expected(false, || catch_unwind(AssertUnwindSafe(|| (self.visit)(key, value))));
         visited.map_err(|panic| self.panic = Some(panic)).unwrap_or(false)
     }
 

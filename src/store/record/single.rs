@@ -82,8 +82,8 @@ impl Knowledge {
         }
     }
 
-    /// Whether a collection that may have the object has changed since then, in Unix milliseconds.
+    /// Whether a collection that may have the object has changed since then, in Unix milliseconds; in the same one it may have.
     fn has_heard_since(&self, key: &ObjectKey, at: u64) -> bool {
-        self.catalogue().headers.values().any(|header| header.updated > at && header.scope.may_hold_object(key))
+        self.catalogue().headers.values().any(|header| header.updated >= at && header.scope.may_hold_object(key))
     }
 }
