@@ -1,6 +1,7 @@
 //! What is written on this node while a watch is open comes as its events.
 //!
-//! Once something that the client was shown is no more so (the cloud has it, or has refused it), the watch has nothing exact to say of it, and its client is to list again.
+//! Once something that the client was shown is no more so (the cloud has it, or has refused it), the watch has nothing
+//! exact to say of it, and its client is to list again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -82,7 +82,7 @@ impl Knowledge {
         }
     }
 
-    /// Whether a collection that may have the object has changed since then, in Unix milliseconds; in the same one it may have.
+    /// Whether a collection that may have the object may have changed since then, in Unix milliseconds.
     fn has_heard_since(&self, key: &ObjectKey, at: u64) -> bool {
         self.catalogue().headers.values().any(|header| header.updated >= at && header.scope.may_hold_object(key))
     }
