@@ -2,6 +2,8 @@
 //! real binary, real sockets.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "path/damaged.rs"]
+mod damaged;
 #[path = "path/doors.rs"]
 mod doors;
 #[path = "path/faults.rs"]

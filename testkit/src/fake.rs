@@ -44,6 +44,7 @@ use tokio::sync::watch as channel;
 
 pub use self::access::User;
 pub use self::fault::Fault;
+pub use self::state::Damage;
 
 use self::access::{Access, Rule};
 use self::body::{Reply, reply};
@@ -275,6 +276,13 @@ impl Fake {
     pub fn put_path(&self, path: &str, object: Value) -> anyhow::Result<u64> {
         let target = named(path)?;
         Ok(self.shared.write(|state| state.put(&target.resource, target.home(), &target.name, object).rv))
+    }
+
+    /// [`Fake::put`] of an object whose bytes come damaged, in lists, alone and in events: `damage` is done to its item
+    /// form in each encoding.
+    pub fn put_damaged(&self, resource: &str, names: (&str, &str), object: Value, damage: Damage) -> u64 {
+        let resource = Resource::from_short(resource);
+        self.shared.write(|state| state.put_damaged(&resource, names, object, damage).rv)
     }
 
     /// Removes an object; returns the version of that, or nothing if there was none.

@@ -52,7 +52,7 @@ pub(crate) fn list(shared: &Shared, call: &Call, target: &Target) -> Result<Repl
         Media::Json if target.resource.custom() => custom_list(&target.resource, &page),
         Media::Json => json_list(&target.resource, &page),
         Media::Proto => {
-            let items = page.items.iter().map(|object| proto::object(&target.resource, &object.value));
+            let items = page.items.iter().map(|object| object.proto(&target.resource));
             let raw = proto::list(&page.rv.to_string(), &page.resume, items);
             proto::envelope(&target.resource.api_version(), &list_kind(&target.resource, &page), &raw)
         }

@@ -70,7 +70,7 @@ impl Media {
                 out.push(b'\n');
                 out
             }
-            Self::Proto => proto::envelope(&resource.api_version(), kind, &proto::object(resource, &object.value)),
+            Self::Proto => proto::envelope(&resource.api_version(), kind, &object.proto(resource)),
         }
     }
 
