@@ -449,7 +449,7 @@ impl Shared {
     }
 
     fn get_object(&self, call: &Call, target: &Target) -> Result<Reply, Failure> {
-        let media = Media::negotiate(&call.headers, proto::supports(&target.resource))?;
+        let media = Media::negotiate_read(&call.headers, proto::supports(&target.resource), false)?;
         let object = self.state().read(&target.resource, target.home(), &target.name);
         let object = object.ok_or_else(|| Failure::not_found(&target.resource, &target.name))?;
         Ok(reply(200, media.content_type(), media.object(&target.resource, &object)))

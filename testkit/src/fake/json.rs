@@ -55,6 +55,17 @@ pub(crate) fn whole(resource: &Resource, kind: &str, item: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The `PartialObjectMetadata` of an object, as it stands in lists as well.
+pub(crate) fn metadata(value: &Value) -> Vec<u8> {
+    let mut out = br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#.to_vec();
+    match &value["metadata"] {
+        Value::Object(meta) => write_ordered(&mut out, meta, OBJECT_META, |_| false),
+        other => write(&mut out, other),
+    }
+    out.push(b'}');
+    out
+}
+
 /// Any object written by hand, struct order at the top.
 pub(crate) fn object(value: &Value) -> Vec<u8> {
     let mut out = Vec::new();

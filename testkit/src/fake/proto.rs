@@ -102,13 +102,18 @@ pub(crate) fn object(resource: &Resource, value: &Value) -> Vec<u8> {
     message.finish()
 }
 
+/// The `PartialObjectMetadata` of an object, without envelope.
+pub(crate) fn metadata(value: &Value) -> Vec<u8> {
+    Message::default().bytes(1, &object_meta(&value["metadata"])).finish()
+}
+
 /// `ListMeta` and the encoded items.
-pub(crate) fn list(rv: &str, resume: &str, items: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
+pub(crate) fn list(rv: &str, resume: &str, items: impl Iterator<Item = impl AsRef<[u8]>>) -> Vec<u8> {
     let meta = Message::default().bytes(1, b"").bytes(2, rv.as_bytes()).bytes(3, resume.as_bytes()).finish();
     let mut message = Message::default();
     message.bytes(1, &meta);
     for item in items {
-        message.bytes(2, &item);
+        message.bytes(2, item.as_ref());
     }
     message.finish()
 }

@@ -67,6 +67,10 @@ pub(crate) fn key(namespace: &str, name: &str) -> String {
 }
 
 impl Object {
+    pub(crate) fn kind(&self) -> &str {
+        self.value["kind"].as_str().unwrap_or_default()
+    }
+
     /// In protobuf, without envelope.
     pub(crate) fn proto(&self, resource: &Resource) -> Vec<u8> {
         damaged(proto::object(resource, &self.value), self.damage)

@@ -44,7 +44,7 @@ enum Begin {
 
 /// Answers a WATCH with a body that goes on.
 pub(crate) fn watch(shared: &Arc<Shared>, call: &Call, target: &Target) -> Result<Reply, Failure> {
-    let media = Media::negotiate(&call.headers, proto::supports(&target.resource))?;
+    let media = Media::negotiate_read(&call.headers, proto::supports(&target.resource), false)?;
     let begin = begin(call, target)?;
     let timeout = call.query.number("timeoutSeconds").filter(|seconds| *seconds > 0).unwrap_or(DEFAULT_TIMEOUT);
     let mut selector = call.query.selector()?;
