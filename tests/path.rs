@@ -10,6 +10,8 @@ mod doors;
 mod faults;
 #[path = "path/filters.rs"]
 mod filters;
+#[path = "path/forms.rs"]
+mod forms;
 #[path = "path/lanes.rs"]
 mod lanes;
 #[path = "path/local.rs"]
