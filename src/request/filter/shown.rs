@@ -13,7 +13,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use crate::kube::watch::EventType;
 
 #[derive(Default)]
-pub(in crate::request) struct Shown {
+pub struct Shown {
     hasher: RandomState,
     /// By the hash of namespace and name.
     known: HashMap<u64, bool>,
