@@ -452,6 +452,6 @@ impl Shared {
         let media = Media::negotiate_read(&call.headers, proto::supports(&target.resource), false)?;
         let object = self.state().read(&target.resource, target.home(), &target.name);
         let object = object.ok_or_else(|| Failure::not_found(&target.resource, &target.name))?;
-        Ok(reply(200, media.content_type(), media.object(&target.resource, &object)))
+        Ok(reply(200, media.read_type(call.header("accept")), media.object(&target.resource, &object)))
     }
 }

@@ -148,6 +148,41 @@ async fn a_dead_part_is_asked_for_as_calmly_as_what_is_well() {
     }
 }
 
+/// A CustomResourceDefinition, or an APIService; and a change of one, which another hash of its schema tells.
+#[tokio::test(start_paused = true)]
+async fn what_the_api_comes_to_have_later_is_known_within_a_round_though_nobody_asks() {
+    let (cloud, _, discovery) = discovery();
+    let knowledge = discovery.knowledge.clone();
+    cloud.has(&["apps"], "1");
+    cloud.says("/api", 200, "1", json!({"versions": ["v1"]}));
+    tokio::spawn(discovery.follow());
+    let schema = |group: &str| format!("/openapi/v3/apis/{group}/v1");
+    let known = async |path: &str, text: &str| {
+        let is_known = || knowledge.document(&name(path, JSON)).unwrap().is_some_and(|document| document.body == text.as_bytes());
+        let looks = async {
+            while !is_known() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                knowledge.catch_up().await.unwrap();
+            }
+        };
+        assert!(tokio::time::timeout(AGAIN + RETRY, looks).await.is_ok(), "{path} {text}");
+    };
+    known(&schema("apps"), "{}").await;
+    let later = ["apps", "late.example.com", "metrics.k8s.io"];
+    cloud.has(&later, "2");
+    for group in &later[1..] {
+        known(&format!("/apis/{group}/v1"), "{}").await;
+        known(&schema(group), "{}").await;
+    }
+    let paths = json!({"apis/late.example.com/v1": {"serverRelativeURL": format!("{}?hash=i", schema(later[1]))}});
+    cloud.has(&later, "3");
+    cloud.says("/openapi/v3", 200, "", json!({"paths": paths}));
+    cloud.says(&schema(later[1]), 200, "i", r#"{"changed":1}"#);
+    cloud.says("/apis/late.example.com/v1", 200, "", r#"{"changed":2}"#);
+    known(&schema(later[1]), r#"{"changed":1}"#).await;
+    known("/apis/late.example.com/v1", r#"{"changed":2}"#).await;
+}
+
 #[tokio::test]
 async fn what_the_cloud_does_not_list_any_more_is_not_known_any_more() {
     let (cloud, _, discovery) = discovery();

@@ -60,7 +60,7 @@ pub(crate) fn list(shared: &Shared, call: &Call, target: &Target) -> Result<Repl
             proto::envelope(&types.0, &types.1, &raw)
         }
     };
-    Ok(reply(200, media.content_type(), bytes))
+    Ok(reply(200, media.read_type(call.header("accept")), bytes))
 }
 
 /// Reads version and position from the query.

@@ -17,8 +17,9 @@ use super::{json, proto};
 /// Bodies above this are compressed, as the real server does.
 const GZIP_ABOVE: usize = 128 * 1024;
 
-/// A watch in CBOR. What is in it is JSON here: this is for those who pass it on without a look.
-pub(crate) const CBOR: &str = "application/cbor-seq";
+/// What is in CBOR is JSON here: this is for those who pass it on without a look.
+const CBOR: &str = "application/cbor";
+const CBOR_WATCH: &str = "application/cbor-seq";
 
 pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
@@ -61,7 +62,9 @@ impl Media {
             let Some(form) = form(params) else { continue };
             match kind {
                 PROTOBUF if proto || form != Form::Whole => return Ok(Self { encoding: Encoding::Proto, form }),
-                "application/json" | "application/*" | "*/*" | CBOR => return Ok(Self { encoding: Encoding::Json, form }),
+                "application/json" | "application/*" | "*/*" | CBOR | CBOR_WATCH => {
+                    return Ok(Self { encoding: Encoding::Json, form });
+                }
                 _ => {}
             }
         }
@@ -86,8 +89,14 @@ impl Media {
         }
     }
 
-    pub(crate) fn watch_type(self) -> &'static str {
+    /// Of what is read with this `Accept`.
+    pub(crate) fn read_type(self, accept: &str) -> &'static str {
+        if accept == CBOR { CBOR } else { self.content_type() }
+    }
+
+    pub(crate) fn watch_type(self, accept: &str) -> &'static str {
         match self.encoding {
+            _ if accept == CBOR_WATCH => CBOR_WATCH,
             Encoding::Json => "application/json",
             Encoding::Proto => "application/vnd.kubernetes.protobuf;stream=watch",
         }

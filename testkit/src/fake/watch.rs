@@ -11,7 +11,7 @@ use tokio::time::{Instant, interval_at, sleep_until};
 
 use super::Shared;
 use super::body::{FakeBody, Feed, Reply, typed};
-use super::media::{CBOR, Media};
+use super::media::Media;
 use super::proto;
 use super::request::{Call, Target};
 use super::selector::Selector;
@@ -62,8 +62,7 @@ pub(crate) fn watch(shared: &Arc<Shared>, call: &Call, target: &Target) -> Resul
     };
     let (feed, body) = FakeBody::fed();
     tokio::spawn(watch.run(begin, feed, Duration::from_secs(timeout)));
-    let kind = if call.header("accept") == CBOR { CBOR } else { media.watch_type() };
-    Ok(typed(200, kind, body))
+    Ok(typed(200, media.watch_type(call.header("accept")), body))
 }
 
 fn begin(call: &Call, target: &Target) -> Result<Begin, Failure> {
