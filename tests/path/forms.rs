@@ -4,7 +4,7 @@ use holdfast::kube::list::Encoding;
 use holdfast::kube::object;
 use holdfast::kube::watch::{EventType, Framer};
 use serde_json::{Value, json};
-use testkit::client::Streaming;
+use testkit::client::{Alpn, Streaming};
 use testkit::fake::Fault;
 
 use super::filters::{PROXY, SERVICES, names, next, pair, proxy, rig, service};
@@ -113,4 +113,61 @@ async fn after_the_cut_what_was_hidden_in_metadata_form_is_no_news_and_what_was_
     }
     assert_eq!(last, pair("ERROR", ""));
     assert_eq!(names(&proxy(&client, SERVICES, METADATA_LIST).await.json()), ["near"]);
+}
+
+/// As client-go's metadata client asks (k8s.io/client-go/metadata), for a list and for a watch.
+const INFORMER: [&str; 2] = [
+    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
+    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
+];
+
+/// A reflector that is shown metadata alone: nobody on the node has ever asked for whole objects.
+#[tokio::test]
+async fn an_informer_of_metadata_starts_offline_from_what_it_was_told_and_its_watch_is_held_until_the_link_is_back() {
+    const LIST: &str = "/api/v1/namespaces/story/configmaps?limit=500&resourceVersion=0";
+    for [list, watch] in [INFORMER, [METADATA_LIST, METADATA]] {
+        let rig = Rig::start().await;
+        let client = rig.pod().await;
+        let read = async |path: &str, accept: &str| client.stream("GET", path, &[("accept", accept)], "").await.unwrap();
+        let known = read(LIST, list).await.finish().await.unwrap();
+        let version = rig.fake.resource_version();
+        let from = |version: u64, seconds: u64| {
+            format!("{CONFIGMAPS}?allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds={seconds}&watch=true")
+        };
+        let mut online = read(&from(version, 437), watch).await;
+        assert_eq!((known.status.as_u16(), online.status.as_u16()), (200, 200));
+        // A user of whom the cloud has said no more than that it may list.
+        rig.fake.add_token("lister", "lister", &[]);
+        rig.fake.allow("lister", "list", "configmaps", "story", "*");
+        let lister = rig.hub.pod("lister", Alpn::H2).await.unwrap();
+        assert_eq!(lister.request("GET", LIST, &[("accept", list)], "").await.unwrap().status, 200);
+        rig.cut(Fault::Refuse).await;
+        assert!(online.chunk().await.map_or(true, |chunk| chunk.is_none()), "it ends, and the client asks anew");
+        let again = read(LIST, list).await.finish().await.unwrap();
+        assert_eq!((again.status.as_u16(), &again.body), (200, &known.body), "whoever starts is told what was known");
+        // The one goes on from its list, the other has been told more since.
+        let held = [read(&from(version, 502), watch).await, read(&from(version + 1, 511), watch).await];
+        for held in &held {
+            assert_eq!(
+                (held.status, held.headers["content-type"].clone()),
+                (online.status, online.headers["content-type"].clone())
+            );
+        }
+        let mut old = read(&from(1, 523), METADATA).await;
+        assert_eq!(old.event().await.unwrap().unwrap()["object"]["code"], 410, "older than what is known");
+        for elsewhere in [format!("{}&labelSelector=a%3Db", from(version, 502)), format!("{CONFIGMAPS}?watch=true")] {
+            assert_eq!(read(&elsewhere, watch).await.status, 503, "{elsewhere}");
+        }
+        assert_eq!(read(&from(version, 502), JSON).await.status, 503, "of whole objects nothing is known");
+        let refused = lister.request("GET", &from(version, 502), &[("accept", watch)], "").await.unwrap();
+        assert_eq!(refused.status, 403, "{}", refused.text());
+        rig.fake.put("configmaps", "story", "made-meanwhile", json!({"data": {}}));
+        rig.restore().await;
+        for held in held {
+            let told = held.finish().await.unwrap();
+            assert_eq!(told.body, "", "nothing is known but what it has, and it ends with the link's return");
+        }
+        let mut back = read(&from(version, 541), METADATA).await;
+        assert_eq!(next(&mut back).await, pair("ADDED", "made-meanwhile"));
+    }
 }
