@@ -4,13 +4,13 @@ use super::*;
 use crate::kube::media;
 use crate::kube::metadata;
 
-const PODS: &str = "/api/v1/namespaces/a/pods";
+const MAPS: &str = "/api/v1/namespaces/a/configmaps";
 const LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 const ONE: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// The cloud's answer to a list, of this version.
 async fn told(knowledge: &Arc<Knowledge>, query: &str, version: u64) {
-    let (mut context, _) = asked(&format!("{PODS}?{query}"));
+    let (mut context, _) = asked(&format!("{MAPS}?{query}"));
     context.accepts = media::accepted(Some(LIST));
     let kind = metadata::list_types().kind;
     let body =
@@ -22,13 +22,16 @@ async fn told(knowledge: &Arc<Knowledge>, query: &str, version: u64) {
 async fn watch(offline: &Offline, target: &str) -> Result<Response, u16> {
     let (mut context, asked) = asked(target);
     context.accepts = media::accepted(Some(ONE));
-    offline.knowledge.as_ref().unwrap().grant(&context.grant(crate::store::NODE));
+    let knowledge = offline.knowledge.as_ref().unwrap();
+    knowledge.grant(&context.grant(crate::store::NODE));
+    // A paused clock leaps over what waits for the disk.
+    knowledge.catch_up().await.unwrap();
     serve(offline, &context, asked).await.map_err(|refusal| refusal.code.as_u16())
 }
 
 /// What comes within two minutes, and whether it goes on then.
 async fn minutes(offline: &Offline, version: u64) -> (String, bool) {
-    let target = format!("{PODS}?watch=1&allowWatchBookmarks=true&timeoutSeconds=600&resourceVersion={version}");
+    let target = format!("{MAPS}?watch=1&allowWatchBookmarks=true&timeoutSeconds=600&resourceVersion={version}");
     let mut body = watch(offline, &target).await.unwrap().into_body();
     let mut told = String::new();
     let all = async {
@@ -68,15 +71,15 @@ async fn of_what_there_is_no_copy_nobody_watches() {
     let knowledge = offline.knowledge.as_ref().unwrap();
     told(knowledge, "limit=500&resourceVersion=0", 7).await;
     for target in [
-        format!("{PODS}?watch=1&resourceVersion=7&labelSelector=a"),
-        format!("{PODS}?watch=1&resourceVersion=7&fieldSelector=metadata.name%3Dp"),
-        "/api/v1/pods?watch=1&resourceVersion=7".to_owned(),
+        format!("{MAPS}?watch=1&resourceVersion=7&labelSelector=a"),
+        format!("{MAPS}?watch=1&resourceVersion=7&fieldSelector=metadata.name%3Dp"),
+        "/api/v1/configmaps?watch=1&resourceVersion=7".to_owned(),
         "/api/v1/namespaces/a/podtemplates?watch=1&resourceVersion=7".to_owned(),
         // All there is cannot be told one by one.
-        format!("{PODS}?watch=1"),
-        format!("{PODS}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"),
+        format!("{MAPS}?watch=1"),
+        format!("{MAPS}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"),
     ] {
         assert_eq!(watch(&offline, &target).await.err(), Some(503), "{target}");
     }
-    assert!(watch(&offline, &format!("{PODS}?watch=1&resourceVersion=7")).await.is_ok());
+    assert!(watch(&offline, &format!("{MAPS}?watch=1&resourceVersion=7")).await.is_ok());
 }
