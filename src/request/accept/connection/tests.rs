@@ -4,7 +4,7 @@ use futures_util::{FutureExt as _, stream};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use testkit::client::{Alpn, Client};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 
 use super::*;
@@ -32,6 +32,9 @@ async fn a_connection_that_left_http_behind_goes_on_until_its_joined_end() {
     let (drain, draining) = drain::channel();
     tokio::spawn(drive(io, service, draining));
     client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n").await.unwrap();
+    let mut said = [0; 12];
+    client.read_exact(&mut said).await.unwrap();
+    assert_eq!(&said, b"HTTP/1.1 101", "before the end begins: a request that comes with it may find nobody");
     let mut drained = pin!(drain.drained());
     let hour = Duration::from_secs(3600);
     assert!(timeout(hour, drained.as_mut()).await.is_err(), "it is waited for");
