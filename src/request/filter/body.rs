@@ -100,6 +100,7 @@ impl Transform {
         Self::new(Shape::List(Some(Box::new(Rewriter::new(encoding, LIMITS, reserve, edit)))), gzip)
     }
 
+    /// Of a watch's events, from its beginning on; `gzip`: they come compressed.
     pub fn watch(chain: Chain, encoding: Encoding, gzip: bool, beginning: Beginning) -> Self {
         let Beginning { shown: earlier, source, resource_version, initial_events: initial } = beginning;
         let shown = chain.hides().then(Shown::default);
@@ -372,6 +373,7 @@ pub struct Filtered<B> {
 }
 
 impl<B> Filtered<B> {
+    /// What becomes of the cloud's `body`.
     pub fn new(body: B, transform: Transform, metrics: Arc<Metrics>) -> Self {
         let outdated = transform.outdated();
         Self {

@@ -12,6 +12,7 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use crate::kube::watch::EventType;
 
+/// By each object that was told of, whether the client has it.
 #[derive(Default)]
 pub struct Shown {
     hasher: RandomState,
