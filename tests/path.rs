@@ -2,12 +2,16 @@
 //! real binary, real sockets.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "path/damaged.rs"]
+mod damaged;
 #[path = "path/doors.rs"]
 mod doors;
 #[path = "path/faults.rs"]
 mod faults;
 #[path = "path/filters.rs"]
 mod filters;
+#[path = "path/forms.rs"]
+mod forms;
 #[path = "path/lanes.rs"]
 mod lanes;
 #[path = "path/local.rs"]

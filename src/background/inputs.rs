@@ -314,3 +314,6 @@ fn bucket_members(bucket: &DynamicObject) -> Vec<String> {
     let nodes = bucket.data["nodes"].as_array();
     nodes.into_iter().flatten().filter_map(|node| node["name"].as_str().map(str::to_owned)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,6 +47,12 @@ pub fn types() -> TypeMeta {
     TypeMeta { api_version: "meta.k8s.io/v1".to_owned(), kind: "PartialObjectMetadata".to_owned() }
 }
 
+/// Of a list of them.
+pub fn list_types() -> TypeMeta {
+    let types = types();
+    TypeMeta { kind: format!("{}List", types.kind), ..types }
+}
+
 /// The annotation that stands for a field which the version of these types has no more: no metadata of the object itself.
 /// Source: pkg/apis/apps/v1/conversion.go of k8s.io/kubernetes.
 fn added(types: &TypeMeta) -> Option<&'static str> {

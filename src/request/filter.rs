@@ -35,10 +35,12 @@ use aws_lc_rs::digest::{SHA256, digest};
 use http::StatusCode;
 use tokio::time::Instant;
 
-pub(super) use body::{Beginning, Filtered, OUTDATED, Transform, edit};
-pub(super) use catchup::Source;
+pub use body::{Beginning, Filtered, Transform};
+pub(super) use body::{OUTDATED, edit};
+pub use catchup::Source;
 pub use chain::Chain;
 pub(super) use passing::{Passing, Served};
+pub use shown::Shown;
 
 use crate::kube::media::Form;
 use crate::kube::message::MessageError;

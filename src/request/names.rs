@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use http::Method;
+
 use super::context::Context;
 use super::filter::Chain;
 use crate::kube::list::Encoding;
@@ -63,6 +65,12 @@ pub fn document(context: &Context, chain: Option<&Chain>) -> String {
         _ => Cow::Borrowed(&context.target),
     };
     format!("{target} {}", accepts.join(","))
+}
+
+/// What was asked for that got a document of this name.
+pub fn asked_for(document: &str) -> Option<RequestInfo> {
+    let target = document.split(' ').next()?.parse().ok()?;
+    request::parse(&Method::GET, &target).ok()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 mod answer;
 mod authorize;
+mod copies;
 mod document;
 mod fields;
 mod follow;

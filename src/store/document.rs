@@ -74,6 +74,19 @@ impl Knowledge {
         Ok(found)
     }
 
+    /// The names of the documents that were answered at a path, with whatever parameters; of discovery there are others.
+    pub fn documents_at(&self, path: &str) -> Result<Vec<String>, StoreError> {
+        let (key, start) = (keys::key(keys::DOCUMENT, &[path]), keys::key(keys::DOCUMENT, &[""]).len());
+        let mut found = Vec::new();
+        self.snapshot()?.scan(&key, &mut |name, _| {
+            if matches!(name.get(key.len()), Some(b'?' | b' ')) {
+                found.push(String::from_utf8_lossy(&name[start..]).into_owned());
+            }
+            true
+        })?;
+        Ok(found)
+    }
+
     /// A document without compression.
     pub fn document(&self, name: &str) -> Result<Option<Document>, StoreError> {
         let plain = |document: Document| {

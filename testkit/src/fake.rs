@@ -44,6 +44,7 @@ use tokio::sync::watch as channel;
 
 pub use self::access::User;
 pub use self::fault::Fault;
+pub use self::state::Damage;
 
 use self::access::{Access, Rule};
 use self::body::{Reply, reply};
@@ -277,6 +278,13 @@ impl Fake {
         Ok(self.shared.write(|state| state.put(&target.resource, target.home(), &target.name, object).rv))
     }
 
+    /// [`Fake::put`] of an object whose bytes come damaged, in lists, alone and in events: `damage` is done to its item
+    /// form in each encoding.
+    pub fn put_damaged(&self, resource: &str, names: (&str, &str), object: Value, damage: Damage) -> u64 {
+        let resource = Resource::from_short(resource);
+        self.shared.write(|state| state.put_damaged(&resource, names, object, damage).rv)
+    }
+
     /// Removes an object; returns the version of that, or nothing if there was none.
     pub fn delete(&self, resource: &str, namespace: &str, name: &str) -> Option<u64> {
         let resource = Resource::from_short(resource);
@@ -447,9 +455,9 @@ impl Shared {
     }
 
     fn get_object(&self, call: &Call, target: &Target) -> Result<Reply, Failure> {
-        let media = Media::negotiate(&call.headers, proto::supports(&target.resource))?;
+        let media = Media::negotiate_read(&call.headers, proto::supports(&target.resource), false)?;
         let object = self.state().read(&target.resource, target.home(), &target.name);
         let object = object.ok_or_else(|| Failure::not_found(&target.resource, &target.name))?;
-        Ok(reply(200, media.content_type(), media.object(&target.resource, &object)))
+        Ok(reply(200, media.read_type(call.header("accept")), media.object(&target.resource, &object)))
     }
 }

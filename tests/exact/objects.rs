@@ -31,7 +31,7 @@ const fn namespaced(
     Resource { group, name, namespaced: true, kind, count, fields }
 }
 
-pub const RESOURCES: [Resource; 26] = [
+pub const RESOURCES: [Resource; 29] = [
     namespaced("/api/v1", "configmaps", "ConfigMap", 40, &["metadata.namespace=a", "data.x=y"]),
     namespaced(
         "/api/v1",
@@ -48,6 +48,7 @@ pub const RESOURCES: [Resource; 26] = [
             "spec.serviceAccountName=",
             "spec.schedulerName=default-scheduler",
             "status.podIP=10.1.0.1",
+            "status.podIPs=10.1.0.1",
             "status.nominatedNodeName=",
             "spec.host=n-1",
             "spec.image=x",
@@ -63,6 +64,11 @@ pub const RESOURCES: [Resource; 26] = [
         &[
             "involvedObject.kind=Pod",
             "involvedObject.name!=p-1",
+            "involvedObject.namespace=a",
+            "involvedObject.uid=u-1",
+            "involvedObject.apiVersion=v1",
+            "involvedObject.resourceVersion!=7",
+            "involvedObject.fieldPath=",
             "type=Warning",
             "reason=Started",
             "source=kubelet",
@@ -71,6 +77,13 @@ pub const RESOURCES: [Resource; 26] = [
     ),
     namespaced("/apis/batch/v1", "jobs", "Job", 12, &["status.successful=1", "status.successful=0", "status.failed=0"]),
     namespaced("/apis/apps/v1", "replicasets", "ReplicaSet", 12, &["status.replicas=0", "metadata.namespace!=a"]),
+    namespaced(
+        "/api/v1",
+        "replicationcontrollers",
+        "ReplicationController",
+        9,
+        &["status.replicas=0", "status.replicas!=2", "spec.replicas=0"],
+    ),
     namespaced("/apis/apps/v1", "deployments", "Deployment", 6, &["metadata.namespace=a"]),
     namespaced("/apis/apps/v1", "daemonsets", "DaemonSet", 6, &["metadata.namespace=a"]),
     namespaced("/apis/apps/v1", "statefulsets", "StatefulSet", 6, &["metadata.namespace=a"]),
@@ -81,7 +94,27 @@ pub const RESOURCES: [Resource; 26] = [
     namespaced("/apis/discovery.k8s.io/v1", "endpointslices", "EndpointSlice", 9, &["metadata.namespace=a"]),
     namespaced("/apis/networking.k8s.io/v1", "ingresses", "Ingress", 6, &["metadata.namespace=a"]),
     namespaced("/apis/coordination.k8s.io/v1", "leases", "Lease", 6, &["metadata.namespace=a"]),
-    namespaced("/apis/events.k8s.io/v1", "events", "Event", 0, &["type=Warning"]),
+    namespaced(
+        "/apis/events.k8s.io/v1",
+        "events",
+        "Event",
+        0,
+        &[
+            "regarding.kind=Pod",
+            "regarding.name!=p-1",
+            "regarding.namespace=a",
+            "regarding.uid=u-1",
+            "regarding.apiVersion=v1",
+            "regarding.resourceVersion!=7",
+            "regarding.fieldPath=",
+            "reason=Started",
+            "reportingController=",
+            "reportingController=example.com/reporter",
+            "type=Warning",
+            "involvedObject.kind=Pod",
+            "source=kubelet",
+        ],
+    ),
     namespaced("/api/v1", "limitranges", "LimitRange", 3, &["metadata.namespace=a"]),
     namespaced("/apis/rbac.authorization.k8s.io/v1", "roles", "Role", 3, &["metadata.namespace=a"]),
     Resource {
@@ -91,6 +124,22 @@ pub const RESOURCES: [Resource; 26] = [
         kind: "ClusterRole",
         count: 3,
         fields: &["metadata.namespace="],
+    },
+    Resource {
+        group: "/apis/certificates.k8s.io/v1",
+        name: "certificatesigningrequests",
+        namespaced: false,
+        kind: "CertificateSigningRequest",
+        count: 6,
+        fields: &["spec.signerName=example.com/one", "spec.signerName!=example.com/one", "spec.username=x"],
+    },
+    Resource {
+        group: "/apis/resource.k8s.io/v1",
+        name: "resourceslices",
+        namespaced: false,
+        kind: "ResourceSlice",
+        count: 6,
+        fields: &["spec.nodeName=n-1", "spec.nodeName=", "spec.driver=one.example.com", "spec.pool.name=x"],
     },
     Resource {
         group: "/api/v1",
@@ -144,9 +193,10 @@ pub const RESOURCES: [Resource; 26] = [
 ];
 
 pub const NAMESPACES: [&str; 3] = ["a", "b", "c"];
-/// Always there, and empty.
-pub const SIGNING_REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+/// As `openssl req` writes one, in base64.
+const SIGNING_REQUEST: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlHU01FWUNBUUF3RXpFUk1BOEdBMVVFQXd3SWMyOXRaV0p2Wkhrd0tqQUZCZ01yWlhBRElRRExxV05QaStXVQo4NDBOczJaeU5kM0cxRkpPYWN0RU9EUmswN0hOeWsxVHhLQUFNQVVHQXl0bGNBTkJBTlRYUXFBQ2hTZk8zQ1RRCkVUQUIrc1hvWG83MkFMd1NSSUxqQ2x0dzRSb0Znd0xIdXFRTW9OcDJDTmo5emRleDRScFhBSVN2YlRIV2M1d2IKNy9iNmN3UT0KLS0tLS1FTkQgQ0VSVElGSUNBVEUgUkVRVUVTVC0tLS0tCg==";
 
 impl Resource {
     /// Empty: of all namespaces, or the collection.
@@ -158,6 +208,11 @@ impl Resource {
 
     pub fn accepts(&self) -> &'static [&'static str] {
         if self.is_custom() { &[JSON] } else { &[JSON, PROTOBUF] }
+    }
+
+    /// Whether the node makes Tables of it (docs/tables.md).
+    pub fn has_table(&self) -> bool {
+        !matches!(self.kind, "ReplicationController" | "CertificateSigningRequest" | "ResourceSlice")
     }
 
     fn is_custom(&self) -> bool {
@@ -286,6 +341,19 @@ fn object(resource: &Resource, random: &mut Random, number: usize) -> Value {
         }
         "LimitRange" => json!({"spec": {"limits": []}}),
         "Role" | "ClusterRole" => json!({"rules": []}),
+        "ReplicationController" => json!({"spec": {"replicas": random.below(3), "selector": {"r": "s"}, "template": template}}),
+        "CertificateSigningRequest" => {
+            let signer = random.of(&["example.com/one", "example.com/two"]);
+            json!({"spec": {"request": SIGNING_REQUEST, "signerName": signer, "usages": ["client auth"]}})
+        }
+        "ResourceSlice" => {
+            let pool = json!({"name": "pool", "generation": 1, "resourceSliceCount": 1});
+            let driver = random.of(&["one.example.com", "two.example.com"]);
+            let place = [json!({"nodeName": "n-1"}), json!({"nodeName": "n-2"}), json!({"allNodes": true})];
+            let mut spec = place[random.below(3)].clone();
+            (spec["driver"], spec["pool"]) = (driver.into(), pool);
+            json!({"spec": spec})
+        }
         "Lease" => json!({"spec": {"holderIdentity": random.of(&["one", "<two>"])}}),
         "PersistentVolume" => json!({"spec": {
             "capacity": {"storage": random.of(&["1024Mi", "5Gi"])},
@@ -357,7 +425,10 @@ fn pod(random: &mut Random, containers: &Value) -> Value {
 
 fn event(resource: &Resource, random: &mut Random, number: usize, text: &str) -> Value {
     let mut event = json!({
-        "involvedObject": {"kind": random.of(&["Pod", "Node"]), "name": random.of(&["p-1", "p-2", ""]), "namespace": resource.place(number).0},
+        "involvedObject": {
+            "kind": random.of(&["Pod", "Node"]), "name": random.of(&["p-1", "p-2", ""]), "namespace": resource.place(number).0,
+            "uid": random.of(&["u-1", ""]), "apiVersion": random.of(&["v1", ""]), "resourceVersion": random.of(&["7", ""]),
+        },
         "type": random.of(&["Normal", "Warning"]),
         "reason": random.of(&["Started", "Killed"]),
         "message": format!(" {text}"),
@@ -449,6 +520,7 @@ fn status(resource: &Resource, random: &mut Random, made: &Value) -> Option<Valu
         }
         "Job" => Some(json!({"startTime": "2026-01-01T00:00:00Z", "succeeded": random.below(2)})),
         "ReplicaSet" => Some(json!({"replicas": random.below(2)})),
+        "ReplicationController" => Some(json!({"replicas": random.below(3)})),
         _ => None,
     }
 }

@@ -141,7 +141,7 @@ fn of_objects(random: &mut Random, version: u64, last: Option<(&Asked, &Answer)>
     }
     let resource = &RESOURCES[random.below(RESOURCES.len())];
     let accept = resource.accepts()[random.below(resource.accepts().len())];
-    let (metadata, table) = (random.one_in(4), random.one_in(3));
+    let (metadata, table) = (random.one_in(4), random.one_in(3) && resource.has_table());
     let included = random.of(&["", "includeObject=None", "includeObject=Metadata", "includeObject=Object"]);
     let included = Some(included).filter(|text| table && !text.is_empty()).map(str::to_owned);
     if random.one_in(4) {

@@ -163,6 +163,36 @@ async fn the_members_of_a_pool_are_its_buckets_where_it_may_not_be_followed() {
     stays_offline(&mut rig, client, &pool).await;
 }
 
+/// In a cluster without OpenYurt: the label of the Nodes is all there is. (That others' labels are looked at again every
+/// minute is background::inputs' own test.)
+#[tokio::test]
+async fn the_members_of_a_pool_are_the_nodes_of_its_label_where_nothing_else_names_them() {
+    let mut rig = rig().await;
+    rig.fake.fault_at("/apis/apps.openyurt.io", Fault::Status(404));
+    let node = |name: &str, pool: &str| {
+        rig.fake.put("nodes", "", name, json!({"metadata": {"labels": {"apps.openyurt.io/nodepool": pool}}}));
+    };
+    for name in ["edge-1", "far-1"] {
+        node(name, "p");
+    }
+    service(&rig, "near", "ClusterIP", &json!({"openyurt.io/topologyKeys": "openyurt.io/nodepool"}));
+    let client = rig.hub.kubelet().await.unwrap();
+    let shows = async |what: &str, expected: &[&str]| {
+        eventually(what, SECONDS(10), async || Ok(addresses(&slices(&client).await) == expected)).await.unwrap();
+    };
+    shows("those of pool p", &["10.1.0.1", "10.1.0.3"]).await;
+    node("edge-2", "q");
+    node("edge-1", "q");
+    shows("this node has gone over to pool q", &["10.1.0.1", "10.1.0.2"]).await;
+    node("far-1", "q");
+    node("edge-1", "p");
+    shows("and is back in p, alone", &["10.1.0.1"]).await;
+    node("edge-2", "p");
+    node("edge-1", "q");
+    shows("the one of q is another now", &["10.1.0.1", "10.1.0.3"]).await;
+    stays_offline(&mut rig, client, &["10.1.0.1", "10.1.0.3"]).await;
+}
+
 /// The hub starts anew without the cloud, and filters as before.
 async fn stays_offline(rig: &mut Rig, client: Client, shown: &[&str]) -> Client {
     rig.cut(Fault::Refuse).await;

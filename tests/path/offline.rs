@@ -481,6 +481,55 @@ async fn the_api_is_described_offline_though_nobody_has_asked_before() {
     assert_eq!(cbor.status, 406, "{}", cbor.text());
 }
 
+/// The next round of the hub's discovery is that of its next start: background::discovery's own test waits for it.
+#[tokio::test]
+async fn what_the_api_has_come_to_have_is_described_offline_and_its_objects_are_listed() {
+    let mut rig = Rig::start().await;
+    let asked = |path: &str| rig.fake.requests().iter().any(|request| request.path_and_query == path);
+    eventually("the groups are read", SECONDS(30), async || Ok(asked("/apis/storage.k8s.io/v1"))).await.unwrap();
+    let late = ["/apis/late.example.com/v1", "/apis/metrics.example.io/v1beta1"];
+    for group in late {
+        rig.fake.put_path(&format!("{group}/namespaces/story/widgets/w"), json!({"spec": {"color": "red"}})).unwrap();
+    }
+    rig.restart().await;
+    let asked = |path: &str| rig.fake.requests().iter().any(|request| request.path_and_query == path);
+    eventually("and what has come", SECONDS(30), async || Ok(late.into_iter().all(asked))).await.unwrap();
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    let lists = rig.hub.metric("holdfast_lists_remembered_total").await.unwrap();
+    for group in late {
+        assert_eq!(kubelet.get(&format!("{group}/widgets")).await.unwrap().status, 200);
+    }
+    rig.remembered(lists + 2.0).await;
+    rig.cut(Fault::Refuse).await;
+    let groups = kubelet.get("/apis").await.unwrap().text();
+    for group in late {
+        assert!(groups.contains(&group["/apis/".len()..]), "{groups}");
+        let resources = kubelet.get(group).await.unwrap();
+        assert_eq!((resources.status.as_u16(), &resources.json()["resources"][0]["name"]), (200, &json!("widgets")), "{group}");
+        let list = kubelet.get(&format!("{group}/widgets?fieldSelector=metadata.name%3Dw")).await.unwrap().json();
+        assert_eq!(list["items"][0]["spec"]["color"], "red", "{group}: {list}");
+    }
+}
+
+/// The node knows no CBOR: it is for the cloud to answer in.
+#[tokio::test]
+async fn cbor_passes_online_and_is_not_acceptable_offline() {
+    let rig = Rig::start().await;
+    let client = see(&rig).await;
+    let read = async |path: &str| client.request("GET", path, &[("accept", "application/cbor")], "").await.unwrap();
+    let paths = [CONFIGMAPS.to_owned(), format!("{CONFIGMAPS}/greeting")];
+    for path in &paths {
+        let (cbor, json) = (read(path).await, client.get(path).await.unwrap());
+        assert_eq!((cbor.status.as_u16(), cbor.header("content-type")), (200, "application/cbor"), "{path}");
+        assert_eq!(cbor.body, json.body, "{path}: as the cloud has sent it");
+    }
+    rig.cut(Fault::Refuse).await;
+    for path in &paths {
+        let cbor = read(path).await;
+        assert_eq!((cbor.status.as_u16(), &cbor.json()["reason"]), (406, &json!("NotAcceptable")), "{path}: {}", cbor.text());
+    }
+}
+
 /// A token is believed once the cloud has accepted it: one that it has not even looked at says nothing.
 #[tokio::test]
 async fn a_token_that_the_cloud_has_not_looked_at_stays_unknown() {

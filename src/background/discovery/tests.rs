@@ -148,6 +148,49 @@ async fn a_dead_part_is_asked_for_as_calmly_as_what_is_well() {
     }
 }
 
+/// Waits for the end of a whole round that has begun since, and for what it has read to be known.
+async fn next_round(cloud: &Cloud, knowledge: &Knowledge) {
+    cloud.passed();
+    // The one that is under way may have passed it already.
+    let rounds = || cloud.passed.lock().unwrap().iter().filter(|path| *path == "/version").count();
+    while rounds() < 3 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    knowledge.catch_up().await.unwrap();
+}
+
+/// A CustomResourceDefinition, or an APIService; and a change of one, which another hash of its schema tells.
+#[tokio::test(start_paused = true)]
+async fn what_the_api_comes_to_have_later_is_known_after_the_next_round_though_nobody_asks() {
+    let (cloud, _, discovery) = discovery();
+    let knowledge = discovery.knowledge.clone();
+    cloud.has(&["apps"], "1");
+    cloud.says("/api", 200, "1", json!({"versions": ["v1"]}));
+    tokio::spawn(discovery.follow());
+    let schema = |group: &str| format!("/openapi/v3/apis/{group}/v1");
+    let text = |path: &str| {
+        let document = knowledge.document(&name(path, JSON)).unwrap();
+        document.map(|document| String::from_utf8(document.body).unwrap())
+    };
+    next_round(&cloud, &knowledge).await;
+    assert_eq!(text(&schema("apps")).as_deref(), Some("{}"));
+    let later = ["apps", "late.example.com", "metrics.k8s.io"];
+    cloud.has(&later, "2");
+    next_round(&cloud, &knowledge).await;
+    for group in later {
+        assert_eq!(text(&format!("/apis/{group}/v1")).as_deref(), Some("{}"), "{group}");
+        assert_eq!(text(&schema(group)).as_deref(), Some("{}"), "{group}");
+    }
+    let paths = json!({"apis/late.example.com/v1": {"serverRelativeURL": format!("{}?hash=i", schema(later[1]))}});
+    cloud.has(&later, "3");
+    cloud.says("/openapi/v3", 200, "", json!({"paths": paths}));
+    cloud.says(&schema(later[1]), 200, "i", r#"{"changed":1}"#);
+    cloud.says("/apis/late.example.com/v1", 200, "", r#"{"changed":2}"#);
+    next_round(&cloud, &knowledge).await;
+    assert_eq!(text(&schema(later[1])).as_deref(), Some(r#"{"changed":1}"#));
+    assert_eq!(text("/apis/late.example.com/v1").as_deref(), Some(r#"{"changed":2}"#));
+}
+
 #[tokio::test]
 async fn what_the_cloud_does_not_list_any_more_is_not_known_any_more() {
     let (cloud, _, discovery) = discovery();

@@ -38,7 +38,7 @@ pub(in crate::request) const OUTDATED: &str = "The hub's filters have changed: l
 type EditItem = Box<dyn FnMut(&str, &[u8]) -> Result<Edit, FilterError> + Send>;
 
 /// How the bytes of one answer change.
-pub(in crate::request) struct Transform {
+pub struct Transform {
     gzip: Option<Packed>,
     shape: Shape,
 }
@@ -84,7 +84,7 @@ struct Watch {
 }
 
 /// How a watch begins.
-pub(in crate::request) struct Beginning {
+pub struct Beginning {
     /// What the client has been shown before; nothing is read until it is known. `None`: it has been shown nothing.
     pub shown: Option<BoxFuture<'static, Shown>>,
     pub source: Option<Source>,
@@ -100,7 +100,8 @@ impl Transform {
         Self::new(Shape::List(Some(Box::new(Rewriter::new(encoding, LIMITS, reserve, edit)))), gzip)
     }
 
-    pub(in crate::request) fn watch(chain: Chain, encoding: Encoding, gzip: bool, beginning: Beginning) -> Self {
+    /// Of a watch's events, from its beginning on; `gzip`: they come compressed.
+    pub fn watch(chain: Chain, encoding: Encoding, gzip: bool, beginning: Beginning) -> Self {
         let Beginning { shown: earlier, source, resource_version, initial_events: initial } = beginning;
         let shown = chain.hides().then(Shown::default);
         let (chain, framer) = (Arc::new(chain), Framer::new(encoding, LIMITS.max_item));
@@ -360,7 +361,7 @@ fn edit_whole(chain: &Chain, encoding: Encoding, full: &[u8]) -> Result<Edit, Fi
 }
 
 /// A teed body with its transformation.
-pub(in crate::request) struct Filtered<B> {
+pub struct Filtered<B> {
     body: B,
     /// `None` once the end has been written.
     transform: Option<Transform>,
@@ -372,7 +373,8 @@ pub(in crate::request) struct Filtered<B> {
 }
 
 impl<B> Filtered<B> {
-    pub(in crate::request) fn new(body: B, transform: Transform, metrics: Arc<Metrics>) -> Self {
+    /// What becomes of the cloud's `body`.
+    pub fn new(body: B, transform: Transform, metrics: Arc<Metrics>) -> Self {
         let outdated = transform.outdated();
         Self {
             body,

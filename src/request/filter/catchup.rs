@@ -28,7 +28,7 @@ const AT_ONCE: usize = 4 << 20;
 
 /// Where the watch's collection is remembered.
 #[derive(Clone)]
-pub(in crate::request) struct Source {
+pub struct Source {
     pub knowledge: Arc<Knowledge>,
     pub scope: Scope,
     pub bookmarks: bool,

@@ -12,8 +12,9 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use crate::kube::watch::EventType;
 
+/// By each object that was told of, whether the client has it.
 #[derive(Default)]
-pub(in crate::request) struct Shown {
+pub struct Shown {
     hasher: RandomState,
     /// By the hash of namespace and name.
     known: HashMap<u64, bool>,

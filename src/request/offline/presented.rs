@@ -171,10 +171,7 @@ impl Presented {
         let header = &self.view.header;
         match self.form {
             Form::Whole => TypeMeta { api_version: header.api_version.clone(), kind: header.kind.clone() },
-            Form::Metadata => {
-                let types = metadata::types();
-                TypeMeta { kind: format!("{}List", types.kind), ..types }
-            }
+            Form::Metadata => metadata::list_types(),
             Form::Rows(_) | Form::Tables(_) => table::types(),
         }
     }

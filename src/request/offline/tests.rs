@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::sync::mpsc;
 
+mod copies;
 mod versions;
 
 use super::*;

@@ -5,6 +5,9 @@
 //! stands), at timeoutSeconds, or when the hub drains. A version older than what is
 //! known gets 410 in the stream: the client lists again, from the store.
 //!
+//! Where nobody has asked for more than metadata there are copies of the cloud's lists: who goes on from one of them, or
+//! from a newer state, is held as any other, but nothing can be told.
+//!
 //! What was written on this node before a watch that goes on from a version comes first, whether the client has it from
 //! its list or not, for the version does not tell. A watch that has shown any of it ends with 410 in the stream, when the
 //! link is back or when it is not so any more: an Event that the cloud refuses would stay with the client for ever. A
@@ -21,10 +24,11 @@ use super::answer::{channel_body, content_type, is_safe, is_selectable, offered,
 use super::fields::fields;
 use super::follow::{Follow, Overtaken, Subject, Way};
 use super::presented::{Cursor, Form, Patience, Presented};
-use super::{Offline, kinds, window};
+use super::{Offline, copies, kinds, window};
 use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
 use crate::kube::media::Media;
+use crate::kube::metadata;
 use crate::kube::object::{self, TypeMeta};
 use crate::kube::request::Query;
 use crate::kube::selector::Fields;
@@ -84,6 +88,21 @@ enum Initial {
     Expired,
 }
 
+/// What a watch begins with.
+struct Opening {
+    media: Media,
+    form: Form,
+    /// Of the whole objects.
+    types: TypeMeta,
+    initial: Initial,
+    /// What its bookmarks are of, if it has any.
+    version: String,
+    bookmarks: bool,
+    follow: Option<Follow>,
+    /// Unix milliseconds.
+    known_at: u64,
+}
+
 pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
     let info = &context.info;
     let selection = selection(context)?;
@@ -99,7 +118,8 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
     offline.filters.may_resume(context, chain.as_ref(), By::Node { gone })?;
     let Some((media, form, subject, view)) = found(knowledge, context, chain.as_ref(), (&fields, &start))? else {
         is_selectable(&fields, &selection)?;
-        return Err(unknown(knowledge, context));
+        let opening = of_copies(knowledge, context, chain.as_ref(), &start).await?;
+        return Ok(open(offline, knowledge, context, chain, opening));
     };
     is_safe(context, &view)?;
     if matches!(context.caller, Caller::Node) && view.header.scope == names::scope(info, &media) {
@@ -123,6 +143,50 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
         }
         other => other,
     };
+    let opening = Opening {
+        bookmarks: info.query.allow_watch_bookmarks && start.version() <= header.version_number(),
+        version: header.resource_version.clone(),
+        known_at: header.updated,
+        media,
+        form,
+        types,
+        initial,
+        follow,
+    };
+    Ok(open(offline, knowledge, context, chain, opening))
+}
+
+/// A watch of metadata of which copies are known.
+async fn of_copies(
+    knowledge: &Arc<Knowledge>,
+    context: &Context,
+    chain: Option<&Chain>,
+    start: &Start,
+) -> Result<Opening, Refusal> {
+    let query = &context.info.query;
+    let offered = offered(knowledge, context, chain).into_iter().find(|(_, form)| matches!(form, Form::Metadata));
+    let (Start::Behind(version), Some((media, form)), false) = (start, offered, query.other) else {
+        return Err(unknown(knowledge, context));
+    };
+    let copies = copies::copies(knowledge, &context.info).await?;
+    let newest = copies.iter().max_by_key(|copy| copy.version).ok_or_else(|| unknown(knowledge, context))?;
+    // Who has listed from an older one of them is told no more by listing again.
+    let own = copies.iter().find(|copy| copy.version == *version);
+    let is_behind = own.is_none() && (1..newest.version).contains(version);
+    Ok(Opening {
+        bookmarks: query.allow_watch_bookmarks && own.is_some(),
+        version: version.to_string(),
+        known_at: own.unwrap_or(newest).at,
+        media,
+        form,
+        types: metadata::types(),
+        initial: if is_behind { Initial::Expired } else { Initial::Nothing },
+        follow: None,
+    })
+}
+
+fn open(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context, chain: Option<Chain>, opening: Opening) -> Response {
+    let Opening { media, form, types, initial, version, bookmarks, follow, known_at } = opening;
     let (sender, receiver) = mpsc::channel(4);
     let watcher = Watcher {
         knowledge: knowledge.clone(),
@@ -132,8 +196,8 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
         form,
         begun: false,
         initial,
-        bookmarks: info.query.allow_watch_bookmarks && start.version() <= header.version_number(),
-        version: header.resource_version.clone(),
+        bookmarks,
+        version,
         until: Instant::now() + lasts(offline, context),
         jitter: Duration::from_millis(context.id * 7919 % RETURN),
         link: offline.link.clone(),
@@ -145,8 +209,8 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
     tokio::spawn(watcher.run());
     let mut response = Response::new(channel_body(receiver));
     content_type(&mut response, &media, true);
-    freshness(&mut response, context, header.updated);
-    Ok(response)
+    freshness(&mut response, context, known_at);
+    response
 }
 
 /// How long the watch stays open at most.

@@ -3,7 +3,6 @@
 //! Built-in types come in the order of Go's struct fields (kind, apiVersion, metadata, the rest);
 //! unstructured ones with sorted keys. `<`, `>` and `&` are escaped as `encoding/json` does.
 
-use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::resource::Resource;
@@ -30,13 +29,13 @@ const OBJECT_META: &[&str] = &[
 const TOP: &[&str] = &["kind", "apiVersion", "metadata", "immutable", "spec", "data", "binaryData", "stringData", "type"];
 
 /// An object as it stands in a list: built-in types lose `kind` and `apiVersion` there.
-pub(crate) fn item(resource: &Resource, value: &Value) -> Bytes {
+pub(crate) fn item(resource: &Resource, value: &Value) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     match value {
         Value::Object(map) if !resource.custom() => write_top(&mut out, map, true),
         other => write(&mut out, other),
     }
-    out.into()
+    out
 }
 
 /// A whole object, made from its [`item`] form.
@@ -53,6 +52,17 @@ pub(crate) fn whole(resource: &Resource, kind: &str, item: &[u8]) -> Vec<u8> {
         out.push(b',');
     }
     out.extend_from_slice(&item[1..]);
+    out
+}
+
+/// The `PartialObjectMetadata` of an object, as it stands in lists as well.
+pub(crate) fn metadata(value: &Value) -> Vec<u8> {
+    let mut out = br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#.to_vec();
+    match &value["metadata"] {
+        Value::Object(meta) => write_ordered(&mut out, meta, OBJECT_META, |_| false),
+        other => write(&mut out, other),
+    }
+    out.push(b'}');
     out
 }
 

@@ -3,6 +3,7 @@
 //! A page token pins the version of the first page; a later page is told from the log of changes,
 //! or refused with 410 when that version was compacted.
 
+use std::borrow::Cow;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use super::Shared;
 use super::body::{Reply, reply};
 use super::json::{write, write_string};
-use super::media::Media;
+use super::media::{Encoding, Media};
 use super::proto;
 use super::request::{Call, Target};
 use super::resource::Resource;
@@ -37,7 +38,7 @@ struct Start {
 
 /// Answers a LIST.
 pub(crate) fn list(shared: &Shared, call: &Call, target: &Target) -> Result<Reply, Failure> {
-    let media = Media::negotiate(&call.headers, proto::supports(&target.resource))?;
+    let media = Media::negotiate_read(&call.headers, proto::supports(&target.resource), true)?;
     let selector = call.query.selector()?;
     let limit = call.query.number("limit").filter(|limit| *limit > 0).map_or(usize::MAX, |limit| limit as usize);
     let prefix = target.prefix();
@@ -48,16 +49,18 @@ pub(crate) fn list(shared: &Shared, call: &Call, target: &Target) -> Result<Repl
         (table, rv, start.after)
     };
     let page = cut(table, rv, after, &selector, limit);
-    let bytes = match media {
-        Media::Json if target.resource.custom() => custom_list(&target.resource, &page),
-        Media::Json => json_list(&target.resource, &page),
-        Media::Proto => {
-            let items = page.items.iter().map(|object| proto::object(&target.resource, &object.value));
-            let raw = proto::list(&page.rv.to_string(), &page.resume, items);
-            proto::envelope(&target.resource.api_version(), &list_kind(&target.resource, &page), &raw)
+    let (api_version, kind) = media.types(&target.resource, &kind(&target.resource, &page));
+    let types = (api_version, format!("{kind}List"));
+    let items: Vec<_> = page.items.iter().map(|object| media.item(&target.resource, object)).collect();
+    let bytes = match media.encoding {
+        Encoding::Json if target.resource.custom() && !media.is_null_without_items() => custom_list(&types, &page, &items),
+        Encoding::Json => json_list(&types, &page, &items, media.is_null_without_items()),
+        Encoding::Proto => {
+            let raw = proto::list(&page.rv.to_string(), &page.resume, items.iter());
+            proto::envelope(&types.0, &types.1, &raw)
         }
     };
-    Ok(reply(200, media.content_type(), bytes))
+    Ok(reply(200, media.read_type(call.header("accept")), bytes))
 }
 
 /// Reads version and position from the query.
@@ -124,30 +127,30 @@ fn cut(table: Table, rv: u64, after: Option<String>, selector: &Selector, limit:
     Page { rv, items, resume, remaining }
 }
 
-fn list_kind(resource: &Resource, page: &Page) -> String {
-    let kind = page.items.first().and_then(|object| object.value["kind"].as_str());
-    format!("{}List", kind.map_or_else(|| resource.kind(), str::to_owned))
+/// Of the objects in it.
+fn kind(resource: &Resource, page: &Page) -> String {
+    page.items.first().map_or_else(|| resource.kind(), |object| object.kind().to_owned())
 }
 
-fn items(out: &mut Vec<u8>, page: &Page) {
+fn write_items(out: &mut Vec<u8>, items: &[Cow<'_, [u8]>]) {
     out.push(b'[');
-    for (index, object) in page.items.iter().enumerate() {
+    for (index, item) in items.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(&object.item);
+        out.extend_from_slice(item);
     }
     out.push(b']');
 }
 
 /// `{"kind":..,"apiVersion":..,"metadata":{..},"items":[..]}`
-fn json_list(resource: &Resource, page: &Page) -> Vec<u8> {
-    let size: usize = page.items.iter().map(|object| object.item.len() + 1).sum();
+fn json_list((api_version, kind): &(String, String), page: &Page, items: &[Cow<'_, [u8]>], or_null: bool) -> Vec<u8> {
+    let size: usize = items.iter().map(|item| item.len() + 1).sum();
     let mut out = Vec::with_capacity(size + 200);
     out.extend_from_slice(b"{\"kind\":");
-    write_string(&mut out, &list_kind(resource, page));
+    write_string(&mut out, kind);
     out.extend_from_slice(b",\"apiVersion\":");
-    write_string(&mut out, &resource.api_version());
+    write_string(&mut out, api_version);
     out.extend_from_slice(format!(",\"metadata\":{{\"resourceVersion\":\"{}\"", page.rv).as_bytes());
     if !page.resume.is_empty() {
         out.extend_from_slice(format!(",\"continue\":\"{}\"", page.resume).as_bytes());
@@ -156,19 +159,23 @@ fn json_list(resource: &Resource, page: &Page) -> Vec<u8> {
         out.extend_from_slice(format!(",\"remainingItemCount\":{remaining}").as_bytes());
     }
     out.extend_from_slice(b"},\"items\":");
-    items(&mut out, page);
+    if items.is_empty() && or_null {
+        out.extend_from_slice(b"null");
+    } else {
+        write_items(&mut out, items);
+    }
     out.extend_from_slice(b"}\n");
     out
 }
 
 /// Sorted keys, and `continue` always there: an unstructured list.
-fn custom_list(resource: &Resource, page: &Page) -> Vec<u8> {
+fn custom_list((api_version, kind): &(String, String), page: &Page, items: &[Cow<'_, [u8]>]) -> Vec<u8> {
     let mut out = b"{\"apiVersion\":".to_vec();
-    write_string(&mut out, &resource.api_version());
+    write_string(&mut out, api_version);
     out.extend_from_slice(b",\"items\":");
-    items(&mut out, page);
+    write_items(&mut out, items);
     out.extend_from_slice(b",\"kind\":");
-    write_string(&mut out, &list_kind(resource, page));
+    write_string(&mut out, kind);
     out.extend_from_slice(b",\"metadata\":");
     let mut meta = json!({"continue": page.resume, "resourceVersion": page.rv.to_string()});
     if let Some(remaining) = page.remaining {

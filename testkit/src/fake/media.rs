@@ -1,9 +1,12 @@
 //! The form an answer takes: what `Accept` asks for, and objects written that way.
 
+use std::borrow::Cow;
+use std::io::Write;
+
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderValue, header};
-use std::io::Write;
+use serde_json::Value;
 
 use super::body::{FakeBody, Reply, reply};
 use super::resource::Resource;
@@ -14,20 +17,41 @@ use super::{json, proto};
 /// Bodies above this are compressed, as the real server does.
 const GZIP_ABOVE: usize = 128 * 1024;
 
-/// A watch in CBOR. What is in it is JSON here: this is for those who pass it on without a look.
-pub(crate) const CBOR: &str = "application/cbor-seq";
+/// What is in CBOR is JSON here: this is for those who pass it on without a look.
+const CBOR: &str = "application/cbor";
+const CBOR_WATCH: &str = "application/cbor-seq";
 
 pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
-/// One of the two encodings.
+const META_VERSION: &str = "meta.k8s.io/v1";
+const METADATA: &str = "PartialObjectMetadata";
+const METADATA_LIST: &str = "PartialObjectMetadataList";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Media {
+pub(crate) enum Encoding {
     Json,
     Proto,
 }
 
+/// How objects are presented. A list in metadata form has another name than its items, which events have as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Whole,
+    Metadata,
+    MetadataList,
+}
+
+/// What an answer is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Media {
+    pub(crate) encoding: Encoding,
+    form: Form,
+}
+
 impl Media {
-    /// The first acceptable form; `proto` tells whether protobuf is one.
+    const JSON: Self = Self { encoding: Encoding::Json, form: Form::Whole };
+
+    /// The first acceptable one; `proto` tells whether whole objects can be written so. There are no Tables here.
     pub(crate) fn negotiate(headers: &HeaderMap, proto: bool) -> Result<Self, Failure> {
         let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let mut any = false;
@@ -35,56 +59,115 @@ impl Media {
             any = true;
             let mut params = entry.split(';').map(str::trim);
             let kind = params.next().unwrap_or_default();
-            if params.any(|param| param.starts_with("as=")) {
-                continue;
-            }
+            let Some(form) = form(params) else { continue };
             match kind {
-                PROTOBUF if proto => return Ok(Self::Proto),
-                "application/json" | "application/*" | "*/*" | CBOR => return Ok(Self::Json),
+                PROTOBUF if proto || form != Form::Whole => return Ok(Self { encoding: Encoding::Proto, form }),
+                "application/json" | "application/*" | "*/*" | CBOR | CBOR_WATCH => {
+                    return Ok(Self { encoding: Encoding::Json, form });
+                }
                 _ => {}
             }
         }
-        if any { Err(Failure::not_acceptable()) } else { Ok(Self::Json) }
+        if any { Err(Failure::not_acceptable()) } else { Ok(Self::JSON) }
     }
 
-    pub(crate) fn content_type(self) -> &'static str {
-        match self {
-            Self::Json => "application/json",
-            Self::Proto => PROTOBUF,
+    /// The same for a list, or for what is none. (A watch as a list's form is refused in its first event by the real
+    /// server.)
+    pub(crate) fn negotiate_read(headers: &HeaderMap, proto: bool, of_list: bool) -> Result<Self, Failure> {
+        let media = Self::negotiate(headers, proto)?;
+        match media.form {
+            Form::Metadata if of_list => Err(Failure::of_another_shape(METADATA, "a list")),
+            Form::MetadataList if !of_list => Err(Failure::of_another_shape(METADATA_LIST, "not a list")),
+            _ => Ok(media),
         }
     }
 
-    pub(crate) fn watch_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
+        match self.encoding {
+            Encoding::Json => "application/json",
+            Encoding::Proto => PROTOBUF,
+        }
+    }
+
+    /// Of what is read with this `Accept`.
+    pub(crate) fn read_type(self, accept: &str) -> &'static str {
+        if accept == CBOR { CBOR } else { self.content_type() }
+    }
+
+    pub(crate) fn watch_type(self, accept: &str) -> &'static str {
+        match self.encoding {
+            _ if accept == CBOR_WATCH => CBOR_WATCH,
+            Encoding::Json => "application/json",
+            Encoding::Proto => "application/vnd.kubernetes.protobuf;stream=watch",
+        }
+    }
+
+    /// What an object of this kind calls itself: version and kind.
+    pub(crate) fn types(self, resource: &Resource, kind: &str) -> (String, String) {
+        match self.form {
+            Form::Whole => (resource.api_version(), kind.to_owned()),
+            _ => (META_VERSION.to_owned(), METADATA.to_owned()),
+        }
+    }
+
+    /// Whether a list without items says `null` in JSON, as Go writes one that nobody has put anything in.
+    pub(crate) fn is_null_without_items(self) -> bool {
+        self.form != Form::Whole
+    }
+
+    /// An object as it stands in a list.
+    pub(crate) fn item<'a>(self, resource: &Resource, object: &'a Object) -> Cow<'a, [u8]> {
         match self {
-            Self::Json => "application/json",
-            Self::Proto => "application/vnd.kubernetes.protobuf;stream=watch",
+            Self { encoding: Encoding::Json, form: Form::Whole } => Cow::Borrowed(&object.item),
+            Self { encoding: Encoding::Proto, form: Form::Whole } => Cow::Owned(object.proto(resource)),
+            _ => Cow::Owned(self.written(resource, &object.value)),
+        }
+    }
+
+    fn written(self, resource: &Resource, value: &Value) -> Vec<u8> {
+        match (self.encoding, self.form) {
+            (Encoding::Json, Form::Whole) => json::item(resource, value),
+            (Encoding::Json, _) => json::metadata(value),
+            (Encoding::Proto, Form::Whole) => proto::object(resource, value),
+            (Encoding::Proto, _) => proto::metadata(value),
+        }
+    }
+
+    /// An object on its own, from its form in a list.
+    fn full(self, resource: &Resource, kind: &str, item: &[u8]) -> Vec<u8> {
+        match (self.encoding, self.form) {
+            (Encoding::Json, Form::Whole) => json::whole(resource, kind, item),
+            (Encoding::Json, _) => item.to_vec(),
+            (Encoding::Proto, _) => {
+                let (api_version, kind) = self.types(resource, kind);
+                proto::envelope(&api_version, &kind, item)
+            }
         }
     }
 
     /// One object's whole body.
     pub(crate) fn object(self, resource: &Resource, object: &Object) -> Vec<u8> {
-        let kind = object.value["kind"].as_str().unwrap_or_default();
-        match self {
-            Self::Json => {
-                let mut out = json::whole(resource, kind, &object.item);
-                out.push(b'\n');
-                out
-            }
-            Self::Proto => proto::envelope(&resource.api_version(), kind, &proto::object(resource, &object.value)),
+        let mut out = self.full(resource, object.kind(), &self.item(resource, object));
+        if self.encoding == Encoding::Json {
+            out.push(b'\n');
         }
+        out
     }
 
     /// One change, as a watch tells it.
     pub(crate) fn event(self, resource: &Resource, change: Change, object: &Object) -> Vec<u8> {
-        let kind = object.value["kind"].as_str().unwrap_or_default();
         let change = match change {
             Change::Added => "ADDED",
             Change::Modified => "MODIFIED",
             Change::Deleted => "DELETED",
         };
-        match self {
-            Self::Json => json_event(change, &json::whole(resource, kind, &object.item)),
-            Self::Proto => proto::frame(change, &self.object(resource, object)),
+        self.framed(change, &self.full(resource, object.kind(), &self.item(resource, object)))
+    }
+
+    fn framed(self, change: &str, object: &[u8]) -> Vec<u8> {
+        match self.encoding {
+            Encoding::Json => json_event(change, object),
+            Encoding::Proto => proto::frame(change, object),
         }
     }
 
@@ -95,41 +178,50 @@ impl Media {
         if initial_end {
             value["metadata"]["annotations"] = serde_json::json!({"k8s.io/initial-events-end": "true"});
         }
-        match self {
-            Self::Json => {
-                let item = json::item(resource, &value);
-                json_event("BOOKMARK", &json::whole(resource, kind, &item))
-            }
-            Self::Proto => {
-                let raw = proto::object(resource, &value);
-                proto::frame("BOOKMARK", &proto::envelope(&resource.api_version(), kind, &raw))
-            }
-        }
+        self.framed("BOOKMARK", &self.full(resource, kind, &self.written(resource, &value)))
     }
 
     /// An error inside a watch.
     pub(crate) fn error_event(self, failure: &Failure) -> Vec<u8> {
-        match self {
-            Self::Json => json_event("ERROR", &failure.json()),
-            Self::Proto => proto::frame("ERROR", &proto::envelope("v1", "Status", &proto::status(failure))),
+        match self.encoding {
+            Encoding::Json => json_event("ERROR", &failure.json()),
+            Encoding::Proto => proto::frame("ERROR", &proto::envelope("v1", "Status", &proto::status(failure))),
         }
     }
 
     /// An error, or the success of a deletion, as the whole answer.
     pub(crate) fn status(self, failure: &Failure) -> Reply {
-        let bytes = match self {
-            Self::Json => {
+        let bytes = match self.encoding {
+            Encoding::Json => {
                 let mut out = failure.json();
                 out.push(b'\n');
                 out
             }
-            Self::Proto => proto::envelope("v1", "Status", &proto::status(failure)),
+            Encoding::Proto => proto::envelope("v1", "Status", &proto::status(failure)),
         };
         let mut answer = reply(failure.code, self.content_type(), bytes);
         if let Some(details) = failure.details.as_ref().filter(|details| details.retry_after > 0) {
             answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(details.retry_after));
         }
         answer
+    }
+}
+
+/// The form that a media type's parameters ask for; `None`: one that there is not.
+fn form<'a>(params: impl Iterator<Item = &'a str>) -> Option<Form> {
+    let (mut wanted, mut of_meta) = ("", 0);
+    for param in params {
+        match param.split_once('=') {
+            Some(("as", value)) => wanted = value,
+            Some(("g", "meta.k8s.io") | ("v", "v1")) => of_meta += 1,
+            _ => {}
+        }
+    }
+    match wanted {
+        "" => Some(Form::Whole),
+        METADATA if of_meta == 2 => Some(Form::Metadata),
+        METADATA_LIST if of_meta == 2 => Some(Form::MetadataList),
+        _ => None,
     }
 }
 
@@ -142,7 +234,7 @@ fn json_event(change: &str, object: &[u8]) -> Vec<u8> {
 
 /// An error, in the form the client asked for.
 pub(crate) fn failure(headers: &HeaderMap, failure: &Failure) -> Reply {
-    Media::negotiate(headers, true).unwrap_or(Media::Json).status(failure)
+    Media::negotiate(headers, true).unwrap_or(Media::JSON).status(failure)
 }
 
 /// Compresses a large whole body if the client takes gzip.

@@ -1,6 +1,7 @@
 //! The protobuf encoding of a few types, written by hand.
 //!
-//! Field numbers are those of `k8s.io/api/core/v1/generated.proto` and
+//! Field numbers are those of `k8s.io/api/core/v1/generated.proto`,
+//! `k8s.io/api/discovery/v1/generated.proto` and
 //! `k8s.io/apimachinery/pkg/apis/meta/v1/generated.proto`. Pods carry their metadata and
 //! their node only.
 
@@ -13,7 +14,10 @@ use super::status::Failure;
 
 /// Whether this module can encode the resource's objects.
 pub(crate) fn supports(resource: &Resource) -> bool {
-    resource.group.is_empty() && matches!(resource.plural.as_str(), "configmaps" | "secrets" | "services" | "pods")
+    matches!(
+        (resource.group.as_str(), resource.plural.as_str()),
+        ("", "configmaps" | "secrets" | "services" | "pods") | ("discovery.k8s.io", "endpointslices")
+    )
 }
 
 /// One message being written.
@@ -92,18 +96,24 @@ pub(crate) fn object(resource: &Resource, value: &Value) -> Vec<u8> {
         "pods" => {
             message.bytes(2, &Message::default().text_if(10, &value["spec"]["nodeName"]).finish());
         }
+        "endpointslices" => endpoint_slice(&mut message, value),
         _ => {}
     }
     message.finish()
 }
 
+/// The `PartialObjectMetadata` of an object, without envelope.
+pub(crate) fn metadata(value: &Value) -> Vec<u8> {
+    Message::default().bytes(1, &object_meta(&value["metadata"])).finish()
+}
+
 /// `ListMeta` and the encoded items.
-pub(crate) fn list(rv: &str, resume: &str, items: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
+pub(crate) fn list(rv: &str, resume: &str, items: impl Iterator<Item = impl AsRef<[u8]>>) -> Vec<u8> {
     let meta = Message::default().bytes(1, b"").bytes(2, rv.as_bytes()).bytes(3, resume.as_bytes()).finish();
     let mut message = Message::default();
     message.bytes(1, &meta);
     for item in items {
-        message.bytes(2, &item);
+        message.bytes(2, item.as_ref());
     }
     message.finish()
 }
@@ -149,6 +159,18 @@ fn object_meta(meta: &Value) -> Vec<u8> {
     message.number(7, meta["generation"].as_u64().unwrap_or(0));
     message.map(11, &meta["labels"], plain).map(12, &meta["annotations"], plain);
     message.finish()
+}
+
+fn endpoint_slice(message: &mut Message, value: &Value) {
+    for endpoint in value["endpoints"].as_array().into_iter().flatten() {
+        let mut inner = Message::default();
+        for address in endpoint["addresses"].as_array().into_iter().flatten() {
+            inner.text(1, address);
+        }
+        inner.bytes(2, b"").text_if(6, &endpoint["nodeName"]).text_if(7, &endpoint["zone"]);
+        message.bytes(2, &inner.finish());
+    }
+    message.text(4, &value["addressType"]);
 }
 
 fn service_spec(spec: &Value) -> Vec<u8> {

@@ -11,9 +11,9 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::json;
 use super::resource::Resource;
 use super::stamp::{rfc3339, uid};
+use super::{json, proto};
 
 /// Events kept before the older half is compacted away.
 const LOG_LIMIT: usize = 200_000;
@@ -25,7 +25,11 @@ pub(crate) struct Object {
     pub(crate) rv: u64,
     /// Its bytes in a list.
     pub(crate) item: Bytes,
+    damage: Option<Damage>,
 }
+
+/// What becomes of an object's bytes, in item form and in whichever encoding.
+pub type Damage = fn(&mut Vec<u8>);
 
 /// What happened to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +64,24 @@ pub(crate) struct State {
 /// `NAMESPACE/NAME`, or `NAME`.
 pub(crate) fn key(namespace: &str, name: &str) -> String {
     if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
+}
+
+impl Object {
+    pub(crate) fn kind(&self) -> &str {
+        self.value["kind"].as_str().unwrap_or_default()
+    }
+
+    /// In protobuf, without envelope.
+    pub(crate) fn proto(&self, resource: &Resource) -> Vec<u8> {
+        damaged(proto::object(resource, &self.value), self.damage)
+    }
+}
+
+fn damaged(mut bytes: Vec<u8>, damage: Option<Damage>) -> Vec<u8> {
+    if let Some(damage) = damage {
+        damage(&mut bytes);
+    }
+    bytes
 }
 
 impl State {
@@ -146,15 +168,31 @@ impl State {
     pub(crate) fn put(&mut self, resource: &Resource, namespace: &str, name: &str, value: Value) -> Arc<Object> {
         let previous = self.read(resource, namespace, name);
         let value = own(resource, namespace, name, value, previous.as_deref());
-        if let Some(same) = previous.as_ref().filter(|previous| same_but_version(&previous.value, &value)) {
-            return Arc::clone(same);
+        if let Some(same) = previous.filter(|previous| previous.damage.is_none() && same_but_version(&previous.value, &value)) {
+            return same;
         }
-        let object = self.object(resource, value);
+        self.store(resource, &key(namespace, name), value, None)
+    }
+
+    /// The same of an object whose bytes come damaged.
+    pub(crate) fn put_damaged(
+        &mut self,
+        resource: &Resource,
+        (namespace, name): (&str, &str),
+        value: Value,
+        damage: Damage,
+    ) -> Arc<Object> {
+        let previous = self.read(resource, namespace, name);
+        let value = own(resource, namespace, name, value, previous.as_deref());
+        self.store(resource, &key(namespace, name), value, Some(damage))
+    }
+
+    fn store(&mut self, resource: &Resource, key: &str, value: Value, damage: Option<Damage>) -> Arc<Object> {
+        let object = self.object(resource, value, damage);
         let resource = self.share(resource);
-        let key = key(namespace, name);
-        self.tables.entry(Arc::clone(&resource)).or_default().insert(key.clone(), Arc::clone(&object));
+        let previous = self.tables.entry(Arc::clone(&resource)).or_default().insert(key.to_owned(), Arc::clone(&object));
         let change = if previous.is_some() { Change::Modified } else { Change::Added };
-        self.append(Event { rv: object.rv, change, resource, key, object: Arc::clone(&object), previous });
+        self.append(Event { rv: object.rv, change, resource, key: key.to_owned(), object: Arc::clone(&object), previous });
         object
     }
 
@@ -163,7 +201,7 @@ impl State {
         let resource = self.share(resource);
         let key = key(namespace, name);
         let previous = self.tables.get_mut(&resource)?.remove(&key)?;
-        let object = self.object(&resource, previous.value.clone());
+        let object = self.object(&resource, previous.value.clone(), previous.damage);
         let event = Event {
             rv: object.rv,
             change: Change::Deleted,
@@ -177,11 +215,11 @@ impl State {
     }
 
     /// Takes the next version for a value.
-    fn object(&mut self, resource: &Resource, mut value: Value) -> Arc<Object> {
+    fn object(&mut self, resource: &Resource, mut value: Value, damage: Option<Damage>) -> Arc<Object> {
         self.rv += 1;
         value["metadata"]["resourceVersion"] = Value::from(self.rv.to_string());
-        let item = json::item(resource, &value);
-        Arc::new(Object { value, rv: self.rv, item })
+        let item = damaged(json::item(resource, &value), damage).into();
+        Arc::new(Object { value, rv: self.rv, item, damage })
     }
 
     fn share(&self, resource: &Resource) -> Arc<Resource> {

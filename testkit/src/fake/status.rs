@@ -107,6 +107,11 @@ impl Failure {
         Self::new(406, "NotAcceptable", message)
     }
 
+    /// A form that is not the one of what is asked for.
+    pub(crate) fn of_another_shape(form: &str, what: &str) -> Self {
+        Self::new(406, "NotAcceptable", format!("you requested {form}, but the requested object is {what}"))
+    }
+
     pub(crate) fn unsupported_media(got: &str) -> Self {
         let message = format!(
             "the body of the request was in an unknown format - accepted media types include: application/json, not {got}"

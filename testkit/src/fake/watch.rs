@@ -11,7 +11,7 @@ use tokio::time::{Instant, interval_at, sleep_until};
 
 use super::Shared;
 use super::body::{FakeBody, Feed, Reply, typed};
-use super::media::{CBOR, Media};
+use super::media::Media;
 use super::proto;
 use super::request::{Call, Target};
 use super::selector::Selector;
@@ -44,7 +44,7 @@ enum Begin {
 
 /// Answers a WATCH with a body that goes on.
 pub(crate) fn watch(shared: &Arc<Shared>, call: &Call, target: &Target) -> Result<Reply, Failure> {
-    let media = Media::negotiate(&call.headers, proto::supports(&target.resource))?;
+    let media = Media::negotiate_read(&call.headers, proto::supports(&target.resource), false)?;
     let begin = begin(call, target)?;
     let timeout = call.query.number("timeoutSeconds").filter(|seconds| *seconds > 0).unwrap_or(DEFAULT_TIMEOUT);
     let mut selector = call.query.selector()?;
@@ -62,8 +62,7 @@ pub(crate) fn watch(shared: &Arc<Shared>, call: &Call, target: &Target) -> Resul
     };
     let (feed, body) = FakeBody::fed();
     tokio::spawn(watch.run(begin, feed, Duration::from_secs(timeout)));
-    let kind = if call.header("accept") == CBOR { CBOR } else { media.watch_type() };
-    Ok(typed(200, kind, body))
+    Ok(typed(200, media.watch_type(call.header("accept")), body))
 }
 
 fn begin(call: &Call, target: &Target) -> Result<Begin, Failure> {

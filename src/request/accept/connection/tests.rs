@@ -32,9 +32,9 @@ async fn a_connection_that_left_http_behind_goes_on_until_its_joined_end() {
     let (drain, draining) = drain::channel();
     tokio::spawn(drive(io, service, draining));
     client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n").await.unwrap();
-    let mut answer = [0; 12];
-    client.read_exact(&mut answer).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 101");
+    let mut said = [0; 12];
+    client.read_exact(&mut said).await.unwrap();
+    assert_eq!(&said, b"HTTP/1.1 101", "before the end begins: a request that comes with it may find nobody");
     let mut drained = pin!(drain.drained());
     let hour = Duration::from_secs(3600);
     assert!(timeout(hour, drained.as_mut()).await.is_err(), "it is waited for");

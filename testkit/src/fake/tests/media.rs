@@ -150,3 +150,33 @@ async fn logs_trailers_and_floods() {
         assert_eq!(client.get("/fake/big?bytes=1000000").await.expect("answers").body.len(), 1_000_000);
     }
 }
+
+#[tokio::test]
+async fn metadata_comes_as_objects_of_its_own() {
+    let fake = start().await;
+    let client = connect(&fake, Alpn::H2).await;
+    let (list, one) = ("as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", "as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
+    let get = async |path: &str, accept: String| client.request("GET", path, &[("accept", &accept)], "").await.expect("answers");
+    let path = "/api/v1/nodes";
+    let empty = get(path, format!("application/json;{list}")).await.json();
+    assert_eq!((&empty["kind"], &empty["items"]), (&json!("PartialObjectMetadataList"), &json!(null)));
+    fake.put("nodes", "", "n", json!({"metadata": {"labels": {"l": "v"}}, "spec": {"podCIDR": "10.0.0.0/24"}}));
+    let node = get("/api/v1/nodes/n", format!("application/json;{one}")).await.json();
+    assert_eq!((&node["kind"], &node["apiVersion"]), (&json!("PartialObjectMetadata"), &json!("meta.k8s.io/v1")));
+    assert_eq!((&node["metadata"]["labels"]["l"], node.get("spec")), (&json!("v"), None));
+    assert_eq!(get(path, format!("application/json;{list}")).await.json()["items"], json!([node]));
+    let watch = format!("{path}?watch=true&timeoutSeconds=1&allowWatchBookmarks=true");
+    let events = get(&watch, format!("application/json;{one}")).await.text();
+    let objects: Vec<serde_json::Value> = events.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!((&objects[0]["object"], &objects[1]["object"]["kind"]), (&node, &node["kind"]));
+
+    let proto = |form: &str| format!("application/vnd.kubernetes.protobuf;{form}");
+    let answer = get("/api/v1/nodes/n", proto(one)).await;
+    let (node, kind) = open(&answer.body);
+    assert_eq!((kind, field(field(node, 1), 1), fields(node).len()), (&b"PartialObjectMetadata"[..], &b"n"[..], 1));
+    let answer = get(path, proto(list)).await;
+    assert_eq!((open(&answer.body).1, field(open(&answer.body).0, 2)), (&b"PartialObjectMetadataList"[..], node));
+    for (path, form) in [(path, one), ("/api/v1/nodes/n", list)] {
+        assert_eq!(get(path, format!("application/json;{form}")).await.status, 406, "{form} of {path}");
+    }
+}

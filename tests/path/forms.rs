@@ -1,0 +1,173 @@
+//! Metadata forms and Tables: what the cloud and the node show in them, and to whom.
+
+use holdfast::kube::list::Encoding;
+use holdfast::kube::object;
+use holdfast::kube::watch::{EventType, Framer};
+use serde_json::{Value, json};
+use testkit::client::{Alpn, Streaming};
+use testkit::fake::Fault;
+
+use super::filters::{PROXY, SERVICES, names, next, pair, proxy, rig, service};
+use super::*;
+
+const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+const TABLE: &str = "application/json;as=Table;g=meta.k8s.io;v=v1";
+const ONE: &str = "/api/v1/namespaces/story/services";
+const STREAMED: &str = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+
+/// Reads the Services as kube-proxy does, whole, and comes to have the right to all that is asked for here.
+async fn read_whole(rig: &Rig) {
+    let client = rig.hub.kubelet().await.unwrap();
+    let lists = rig.hub.metric("holdfast_lists_remembered_total").await.unwrap();
+    for accept in [JSON, PROTOBUF] {
+        proxy(&client, SERVICES, accept).await;
+        proxy(&client, &format!("{SERVICES}?watch=1&timeoutSeconds=1"), accept).await;
+    }
+    for name in ["plain", "cloud"] {
+        proxy(&client, &format!("{ONE}/{name}"), JSON).await;
+    }
+    rig.remembered(lists + 2.0).await;
+}
+
+async fn watch(rig: &Rig, query: &str, accept: &str) -> Streaming {
+    let client = rig.hub.kubelet().await.unwrap();
+    let watch = client.stream("GET", &format!("{SERVICES}?{query}"), &[PROXY[0], ("accept", accept)], "").await.unwrap();
+    assert_eq!(watch.status, 200, "{query} {accept}");
+    watch
+}
+
+/// The objects that a Table has in its rows, by name.
+fn rows(table: &Value) -> Vec<String> {
+    let name = |row: &Value| row["cells"][0].as_str().unwrap().to_owned();
+    table["rows"].as_array().unwrap().iter().map(name).filter(|name| name != "kubernetes").collect()
+}
+
+#[tokio::test]
+async fn what_a_filter_hides_is_hidden_offline_in_metadata_forms_and_tables_too() {
+    let rig = rig().await;
+    read_whole(&rig).await;
+    rig.cut(Fault::Refuse).await;
+    let client = rig.hub.kubelet().await.unwrap();
+    let list = proxy(&client, SERVICES, METADATA_LIST).await.json();
+    assert_eq!((&list["kind"], names(&list)), (&json!("PartialObjectMetadataList"), vec!["near".into(), "plain".into()]));
+    for target in [SERVICES.to_owned(), format!("{SERVICES}?includeObject=None"), format!("{SERVICES}?includeObject=Object")] {
+        let table = proxy(&client, &target, TABLE).await;
+        assert_eq!(rows(&table.json()), ["near", "plain"], "{target}");
+    }
+    for accept in [METADATA, TABLE] {
+        let hidden = proxy(&client, &format!("{ONE}/cloud"), accept).await;
+        assert_eq!((hidden.status.as_u16(), &hidden.json()["reason"]), (404, &json!("NotFound")), "{accept}");
+        assert_eq!(proxy(&client, &format!("{ONE}/plain"), accept).await.status, 200, "{accept}");
+        let of_event = |event: &Value| match &event["object"]["rows"] {
+            Value::Null => event["object"]["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+            rows => rows[0]["object"]["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+        };
+        let mut open = watch(&rig, STREAMED, accept).await;
+        let mut seen = Vec::new();
+        while seen.last().is_none_or(|(kind, _): &(Value, String)| kind != "BOOKMARK") {
+            let event = tokio::time::timeout(SECONDS(10), open.event()).await.expect("an event").unwrap().unwrap();
+            seen.push((event["type"].clone(), of_event(&event)));
+        }
+        let expected = [("ADDED", "kubernetes"), ("ADDED", "near"), ("ADDED", "plain"), ("BOOKMARK", "")];
+        assert_eq!(seen, expected.map(|(kind, name)| (json!(kind), name.to_owned())), "{accept}");
+    }
+    let mut open = watch(&rig, STREAMED, &METADATA.replace(JSON, PROTOBUF)).await;
+    let (mut framer, mut frames) = (Framer::new(Encoding::Protobuf, 1 << 20), Vec::new());
+    while frames.last().is_none_or(|frame: &holdfast::kube::watch::Frame| frame.event.kind != EventType::Bookmark) {
+        let chunk = tokio::time::timeout(SECONDS(10), open.chunk()).await.expect("an event").unwrap().unwrap();
+        framer.feed(chunk, &mut frames).unwrap();
+    }
+    let meta = |object: &[u8]| object::sent_meta(Encoding::Protobuf, object).unwrap().name;
+    let seen: Vec<String> = frames.iter().map(|frame| meta(&frame.event.object)).collect();
+    assert_eq!(seen, ["kubernetes", "near", "plain", ""]);
+}
+
+/// Who is shown metadata offline and goes on with the cloud.
+#[tokio::test]
+async fn after_the_cut_what_was_hidden_in_metadata_form_is_no_news_and_what_was_shown_is_taken_back() {
+    let rig = rig().await;
+    read_whole(&rig).await;
+    rig.cut(Fault::Refuse).await;
+    let client = rig.hub.kubelet().await.unwrap();
+    let list = proxy(&client, SERVICES, METADATA_LIST).await.json();
+    let from_there = format!("watch=1&resourceVersion={}", list["metadata"]["resourceVersion"].as_str().unwrap());
+    let mut offline = watch(&rig, &from_there, METADATA).await;
+    rig.restore().await;
+    assert_eq!(next(&mut offline).await, None, "it leads to the cloud, and has nothing to say");
+    let client = rig.hub.kubelet().await.unwrap();
+    let mut online = watch(&rig, &from_there, METADATA).await;
+    service(&rig, "plain", "ClusterIP", &json!({"mark": "1"}));
+    assert_eq!(next(&mut online).await, pair("MODIFIED", "plain"));
+    let discarded = json!({"svc.openyurt.io/discard": "true", "mark": "2"});
+    service(&rig, "cloud", "LoadBalancer", &discarded);
+    service(&rig, "near", "ClusterIP", &json!({"openyurt.io/topologyKeys": "kubernetes.io/zone", "mark": "2"}));
+    assert_eq!(next(&mut online).await, pair("MODIFIED", "near"), "nothing of what it was never shown");
+    service(&rig, "plain", "LoadBalancer", &discarded);
+    // The event is as fast as the hub's own knowledge, by which its client is to list again.
+    let mut last = next(&mut online).await;
+    if last == pair("DELETED", "plain") {
+        last = next(&mut online).await;
+    }
+    assert_eq!(last, pair("ERROR", ""));
+    assert_eq!(names(&proxy(&client, SERVICES, METADATA_LIST).await.json()), ["near"]);
+}
+
+/// As client-go's metadata client asks (k8s.io/client-go/metadata), for a list and for a watch.
+const INFORMER: [&str; 2] = [
+    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
+    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
+];
+
+/// A reflector that is shown metadata alone: nobody on the node has ever asked for whole objects.
+#[tokio::test]
+async fn an_informer_of_metadata_starts_offline_from_what_it_was_told_and_its_watch_is_held_until_the_link_is_back() {
+    const LIST: &str = "/api/v1/namespaces/story/configmaps?limit=500&resourceVersion=0";
+    for [list, watch] in [INFORMER, [METADATA_LIST, METADATA]] {
+        let rig = Rig::start().await;
+        let client = rig.pod().await;
+        let read = async |path: &str, accept: &str| client.stream("GET", path, &[("accept", accept)], "").await.unwrap();
+        let known = read(LIST, list).await.finish().await.unwrap();
+        let version = rig.fake.resource_version();
+        let from = |version: u64, seconds: u64| {
+            format!("{CONFIGMAPS}?allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds={seconds}&watch=true")
+        };
+        let mut online = read(&from(version, 437), watch).await;
+        assert_eq!((known.status.as_u16(), online.status.as_u16()), (200, 200));
+        // A user of whom the cloud has said no more than that it may list.
+        rig.fake.add_token("lister", "lister", &[]);
+        rig.fake.allow("lister", "list", "configmaps", "story", "*");
+        let lister = rig.hub.pod("lister", Alpn::H2).await.unwrap();
+        assert_eq!(lister.request("GET", LIST, &[("accept", list)], "").await.unwrap().status, 200);
+        rig.cut(Fault::Refuse).await;
+        assert!(online.chunk().await.map_or(true, |chunk| chunk.is_none()), "it ends, and the client asks anew");
+        let again = read(LIST, list).await.finish().await.unwrap();
+        assert_eq!((again.status.as_u16(), &again.body), (200, &known.body), "whoever starts is told what was known");
+        // The one goes on from its list, the other has been told more since.
+        let held = [read(&from(version, 502), watch).await, read(&from(version + 1, 511), watch).await];
+        for held in &held {
+            assert_eq!(
+                (held.status, held.headers["content-type"].clone()),
+                (online.status, online.headers["content-type"].clone())
+            );
+        }
+        let mut old = read(&from(1, 523), METADATA).await;
+        assert_eq!(old.event().await.unwrap().unwrap()["object"]["code"], 410, "older than what is known");
+        for elsewhere in [format!("{}&labelSelector=a%3Db", from(version, 502)), format!("{CONFIGMAPS}?watch=true")] {
+            assert_eq!(read(&elsewhere, watch).await.status, 503, "{elsewhere}");
+        }
+        assert_eq!(read(&from(version, 502), JSON).await.status, 503, "of whole objects nothing is known");
+        let refused = lister.request("GET", &from(version, 502), &[("accept", watch)], "").await.unwrap();
+        assert_eq!(refused.status, 403, "{}", refused.text());
+        rig.fake.put("configmaps", "story", "made-meanwhile", json!({"data": {}}));
+        rig.restore().await;
+        for held in held {
+            let told = held.finish().await.unwrap();
+            assert_eq!(told.body, "", "nothing is known but what it has, and it ends with the link's return");
+        }
+        let mut back = read(&from(version, 541), METADATA).await;
+        assert_eq!(next(&mut back).await, pair("ADDED", "made-meanwhile"));
+    }
+}
