@@ -73,9 +73,10 @@ fn brings_websocket_token(headers: &HeaderMap) -> bool {
 /// must not make somebody known. Of two spaces in a row the token is what lies between them, which is none.
 /// Source: k8s.io/apiserver/pkg/authentication/request/bearertoken.
 fn token(credential: &[u8]) -> Option<&str> {
-    let mut parts = std::str::from_utf8(credential).ok()?.trim().splitn(3, ' ');
-    let is_bearer = parts.next()?.eq_ignore_ascii_case("bearer");
-    parts.next().filter(|token| is_bearer && !token.is_empty())
+    let (scheme, rest) = std::str::from_utf8(credential).ok()?.trim().split_once(' ')?;
+    // A kilobyte long, most often.
+    let token = memchr::memchr(b' ', rest.as_bytes()).map_or(rest, |end| &rest[..end]);
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
 /// What the token says of itself, read again only when it is another one.

@@ -1,25 +1,12 @@
 //! Heads on their way through: hop-by-hop fields stay behind (RFC 9110, 7.6.1), and
 //! nobody smuggles an identity in.
 
-use http::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, COOKIE, EXPECT, HOST, HeaderName, RANGE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-    USER_AGENT,
-};
+use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, COOKIE, EXPECT, HOST, HeaderName, RANGE, TE, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 
 use crate::kube::{media, request};
 use crate::request::context::Refusal;
-
-const HOP_BY_HOP: [HeaderName; 7] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
 
 const END_TO_END: [HeaderName; 6] = [AUTHORIZATION, COOKIE, EXPECT, HOST, RANGE, USER_AGENT];
 
@@ -94,15 +81,18 @@ fn named(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok())
 }
 
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(name, "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade")
+}
+
 fn strip(headers: &mut HeaderMap) {
-    // Next to no head has any, and a look at each field is less than one for each name.
-    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+    // Next to no head has any.
+    if !headers.keys().any(is_hop_by_hop) {
         return;
     }
-    for name in named(headers).collect::<Vec<_>>() {
-        headers.remove(name);
-    }
-    for name in &HOP_BY_HOP {
+    let own = headers.keys().filter(|name| is_hop_by_hop(name)).cloned();
+    for name in named(headers).chain(own).collect::<Vec<_>>() {
         headers.remove(name);
     }
 }
