@@ -114,4 +114,13 @@ impl Rig {
     }
 }
 
+/// A cloud, and a hub in front of it that is still to run.
+async fn prepared() -> (Fake, Hub) {
+    let fake = Fake::start(FakeOptions::default()).await.unwrap();
+    let options =
+        HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers: vec![fake.url()], pki: fake.pki(), flags: Vec::new() };
+    let hub = Hub::prepare(options).unwrap();
+    (fake, hub)
+}
+
 const CONFIGMAPS: &str = "/api/v1/namespaces/story/configmaps";

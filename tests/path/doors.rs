@@ -104,11 +104,8 @@ async fn who_expects_100_gets_it_before_the_body_is_sent() {
 /// Pods get the CA from the node; the certificate is for the addresses of both doors.
 #[tokio::test]
 async fn the_certificate_that_the_hub_makes_is_verified_by_its_own_ca() {
-    let fake = Fake::start(FakeOptions::default()).await.unwrap();
+    let (fake, mut hub) = prepared().await;
     fake.add_token(TOKEN, "system:admin", &["system:masters"]);
-    let options =
-        HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers: vec![fake.url()], pki: fake.pki(), flags: Vec::new() };
-    let mut hub = Hub::prepare(options).unwrap();
     for flag in ["--tls-cert-file", "--tls-private-key-file", "--dummy-if-ip"] {
         hub.remove_flag(flag);
     }

@@ -39,6 +39,15 @@ async fn watch(rig: &Rig, query: &str, accept: &str) -> Streaming {
     watch
 }
 
+/// What was read so is asked for again, offline, in metadata form.
+async fn listed_offline() -> (Rig, Value) {
+    let rig = rig().await;
+    read_whole(&rig).await;
+    rig.cut(Fault::Refuse).await;
+    let list = proxy(&rig.hub.kubelet().await.unwrap(), SERVICES, METADATA_LIST).await.json();
+    (rig, list)
+}
+
 /// The objects that a Table has in its rows, by name.
 fn rows(table: &Value) -> Vec<String> {
     let name = |row: &Value| row["cells"][0].as_str().unwrap().to_owned();
@@ -47,11 +56,8 @@ fn rows(table: &Value) -> Vec<String> {
 
 #[tokio::test]
 async fn what_a_filter_hides_is_hidden_offline_in_metadata_forms_and_tables_too() {
-    let rig = rig().await;
-    read_whole(&rig).await;
-    rig.cut(Fault::Refuse).await;
+    let (rig, list) = listed_offline().await;
     let client = rig.hub.kubelet().await.unwrap();
-    let list = proxy(&client, SERVICES, METADATA_LIST).await.json();
     assert_eq!((&list["kind"], names(&list)), (&json!("PartialObjectMetadataList"), vec!["near".into(), "plain".into()]));
     for target in [SERVICES.to_owned(), format!("{SERVICES}?includeObject=None"), format!("{SERVICES}?includeObject=Object")] {
         let table = proxy(&client, &target, TABLE).await;
@@ -88,11 +94,7 @@ async fn what_a_filter_hides_is_hidden_offline_in_metadata_forms_and_tables_too(
 /// Who is shown metadata offline and goes on with the cloud.
 #[tokio::test]
 async fn after_the_cut_what_was_hidden_in_metadata_form_is_no_news_and_what_was_shown_is_taken_back() {
-    let rig = rig().await;
-    read_whole(&rig).await;
-    rig.cut(Fault::Refuse).await;
-    let client = rig.hub.kubelet().await.unwrap();
-    let list = proxy(&client, SERVICES, METADATA_LIST).await.json();
+    let (rig, list) = listed_offline().await;
     let from_there = format!("watch=1&resourceVersion={}", list["metadata"]["resourceVersion"].as_str().unwrap());
     let mut offline = watch(&rig, &from_there, METADATA).await;
     rig.restore().await;

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use testkit::fake::{Fake, FakeOptions, Fault};
+use testkit::fake::Fault;
 use testkit::pki::Pki;
 
 use super::*;
@@ -73,10 +73,7 @@ async fn a_port_in_use_is_named() {
 
 #[tokio::test]
 async fn a_foreign_or_damaged_store_is_kept_beside_an_empty_one() {
-    let fake = Fake::start(FakeOptions::default()).await.unwrap();
-    let options =
-        HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers: vec![fake.url()], pki: fake.pki(), flags: Vec::new() };
-    let mut hub = Hub::prepare(options).unwrap();
+    let (_fake, mut hub) = prepared().await;
     std::fs::create_dir_all(hub.store_file().parent().unwrap()).unwrap();
     let foreign = vec![0x5a; 100_000];
     std::fs::write(hub.store_file(), &foreign).unwrap();
@@ -216,10 +213,7 @@ async fn certificates_are_read_again_when_they_change() {
 
 #[tokio::test]
 async fn settings_may_come_from_a_file() {
-    let fake = Fake::start(FakeOptions::default()).await.unwrap();
-    let options =
-        HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers: vec![fake.url()], pki: fake.pki(), flags: Vec::new() };
-    let hub = Hub::prepare(options).unwrap();
+    let (_fake, hub) = prepared().await;
     // The same settings as the flags of the other tests, one by one.
     let mut text = "apiVersion: holdfast.dev/v1alpha1\nkind: HubConfiguration\n".to_owned();
     let command = hub.command();
@@ -255,10 +249,7 @@ async fn ps_and_pkill_know_the_hub_by_the_name_it_was_started_under() {
 /// The store's key is a FIFO here, so that the store is open when the test wants it to be.
 #[tokio::test]
 async fn readyz_says_what_the_hub_waits_for_while_it_starts() {
-    let fake = Fake::start(FakeOptions::default()).await.unwrap();
-    let options =
-        HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers: vec![fake.url()], pki: fake.pki(), flags: Vec::new() };
-    let mut hub = Hub::prepare(options).unwrap();
+    let (_fake, mut hub) = prepared().await;
     let key = hub.folder().join("root/store.key");
     std::fs::create_dir_all(key.parent().unwrap()).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&key).status().unwrap().success());

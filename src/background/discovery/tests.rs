@@ -20,6 +20,7 @@ struct Cloud {
     said: Mutex<Said>,
     /// Paths whose bodies have passed, or that could not be read.
     passed: Mutex<Vec<String>>,
+    passing: tokio::sync::Notify,
 }
 
 impl Cloud {
@@ -57,6 +58,7 @@ impl Cloud {
         let code = if code == 200 && !etag.is_empty() && field(IF_NONE_MATCH) == Some(etag) { 304 } else { code };
         if code != 304 {
             self.passed.lock().unwrap().push(path.clone());
+            self.passing.notify_waiters();
         }
         if code == 200 {
             let head = Document { content_type: accept.to_owned(), etag: etag.to_owned(), ..Document::default() };
@@ -153,8 +155,12 @@ async fn next_round(cloud: &Cloud, knowledge: &Knowledge) {
     cloud.passed();
     // The one that is under way may have passed it already.
     let rounds = || cloud.passed.lock().unwrap().iter().filter(|path| *path == "/version").count();
-    while rounds() < 3 {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+    loop {
+        let passing = cloud.passing.notified();
+        if rounds() >= 3 {
+            break;
+        }
+        passing.await;
     }
     knowledge.catch_up().await.unwrap();
 }

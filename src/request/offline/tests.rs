@@ -401,17 +401,17 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 #[derive(Default)]
 struct Held {
     rows: Memory,
-    held: Arc<()>,
+    count: tokio::sync::watch::Sender<usize>,
 }
 
 struct HeldSnapshot {
     rows: Box<dyn Snapshot>,
-    _held: Arc<()>,
+    count: tokio::sync::watch::Sender<usize>,
 }
 
-impl Held {
-    fn count(&self) -> usize {
-        Arc::strong_count(&self.held) - 1
+impl Drop for HeldSnapshot {
+    fn drop(&mut self) {
+        self.count.send_modify(|count| *count -= 1);
     }
 }
 
@@ -421,7 +421,9 @@ impl Store for Held {
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        Ok(Box::new(HeldSnapshot { rows: self.rows.snapshot()?, _held: self.held.clone() }))
+        let rows = self.rows.snapshot()?;
+        self.count.send_modify(|count| *count += 1);
+        Ok(Box::new(HeldSnapshot { rows, count: self.count.clone() }))
     }
 }
 
@@ -452,7 +454,8 @@ async fn a_client_that_takes_nothing_holds_the_state_that_it_is_told_for_a_minut
     let items = items.join(",");
     let body = format!(r#"{{"kind":"ConfigMapList","apiVersion":"v1","metadata":{{"resourceVersion":"7"}},"items":[{items}]}}"#);
     remember(knowledge, Subject::List(list_ask(target)), &body).await;
-    assert_eq!(store.count(), 0);
+    let mut held = store.count.subscribe();
+    assert_eq!(*held.borrow(), 0);
     for target in [target.to_owned(), format!("{target}?watch=1&resourceVersion=0")] {
         let context = Context::of_node(&target);
         let mut body = match context.info.verb.as_str() {
@@ -460,10 +463,11 @@ async fn a_client_that_takes_nothing_holds_the_state_that_it_is_told_for_a_minut
             _ => answer::list(&offline, knowledge, &context).await.unwrap().into_body(),
         };
         body.frame().await.unwrap().unwrap();
-        tokio::time::sleep(Duration::from_secs(55)).await;
-        assert_eq!(store.count(), 1, "{target}: it may still go on");
-        tokio::time::sleep(Duration::from_secs(10)).await;
-        assert_eq!(store.count(), 0, "{target}");
+        let began = tokio::time::Instant::now();
+        assert_eq!(*held.borrow(), 1, "{target}");
+        held.wait_for(|held| *held == 0).await.unwrap();
+        let minute = Duration::from_secs(60)..Duration::from_secs(61);
+        assert!(minute.contains(&began.elapsed()), "{target}: {:?}", began.elapsed());
         let broken = loop {
             match body.frame().await {
                 Some(Ok(_)) => {}
