@@ -44,7 +44,7 @@ pub const TABLE: &str =
     "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
 
 /// What was answered otherwise once: always asked.
-pub const FOUND: [&str; 47] = [
+pub const FOUND: [&str; 50] = [
     // The limit was not reached, and a token came all the same.
     "/api/v1/services?fieldSelector=spec.clusterIP%3DNone&limit=500",
     // From a collection that is selected already nobody sees what lies behind the last one.
@@ -54,7 +54,7 @@ pub const FOUND: [&str; 47] = [
     // One object is not looked for behind itself, but in the next namespace.
     "/api/v1/namespaces/a/pods?fieldSelector=metadata.name%3Dp-1&limit=1",
     "/api/v1/pods?fieldSelector=metadata.name%3Dp-1&limit=1",
-    // Of a node's Pods there is an index, and no other is seen behind the last one.
+    // Of a node's Pods and ResourceSlices there is an index, and no other is seen behind the last one.
     "/api/v1/namespaces/a/pods?fieldSelector=spec.nodeName%3Dn-1&limit=1",
     "/api/v1/namespaces/a/pods?fieldSelector=spec.nodeName%3Dn-1&limit=2",
     "/api/v1/namespaces/a/pods?fieldSelector=spec.nodeName%3Dn-1&limit=3",
@@ -67,6 +67,9 @@ pub const FOUND: [&str; 47] = [
     "/api/v1/namespaces/c/pods?fieldSelector=spec.nodeName%3Dn-2&labelSelector=app+notin+(web)&limit=2",
     "/api/v1/pods?fieldSelector=spec.nodeName%3Dn-1&limit=7",
     "/api/v1/pods?fieldSelector=spec.nodeName%3Dn-2&limit=13",
+    "/apis/resource.k8s.io/v1/resourceslices?fieldSelector=spec.nodeName%3D&limit=1",
+    "/apis/resource.k8s.io/v1/resourceslices?fieldSelector=spec.nodeName%3Dn-1&limit=1",
+    "/apis/resource.k8s.io/v1/resourceslices?fieldSelector=spec.nodeName%3Dn-1&labelSelector=app+notin+(web)&limit=1",
     // Which of two faults is told.
     "/api/v1/nodes?fieldSelector=spec.podCIDR%3Dx&resourceVersion=x",
     "/api/v1/pods?labelSelector=app%3D%3D%3Dweb&resourceVersionMatch=Exact",

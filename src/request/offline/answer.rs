@@ -242,14 +242,14 @@ pub(super) fn is_selectable(fields: &Fields, selection: &Selection) -> Result<()
     }
 }
 
-/// Among which items the kube-apiserver looks: of the newest state it has an index of the Pods of each node, and sees no
-/// others behind the last one.
+/// Among which items the kube-apiserver looks: of the newest state it has an index of what is each node's (of two
+/// resources: `IndexFields` of their strategies in k8s.io/kubernetes/pkg/registry), and sees no others behind the last one.
 fn looked_among(view: &ListView, window: &Window, selection: &Selection) -> Selection {
     let scope = &view.header.scope;
-    let is_pods = scope.group.is_empty() && scope.resource == "pods";
+    let is_indexed = matches!((&*scope.group, &*scope.resource), ("", "pods") | ("resource.k8s.io", "resourceslices"));
     let fields = &selection.fields;
     let node = fields.exactly("spec.nodeName").or_else(|| fields.exactly("spec.host"));
-    match node.filter(|_| is_pods && window.is_of_newest()) {
+    match node.filter(|_| is_indexed && window.is_of_newest()) {
         Some(node) => Selection::of_field("spec.nodeName", node),
         None => Selection::default(),
     }

@@ -276,14 +276,16 @@ async fn a_watch_does_not_say_what_a_list_is_called() {
     assert_eq!(String::from_utf8_lossy(&answered).trim_end(), EMPTY.replace("[]", &format!("[{FISH}]")));
 }
 
-/// One Pod for each node, as a LIST has them; no node: it is not scheduled yet.
-fn list_of_pods(nodes: &[&str]) -> String {
-    let pod = |(index, node): (usize, &&str)| {
+/// One object for each node, as a LIST has them; no node: it is of none, or not scheduled yet.
+fn list_of_nodes_own((api_version, kind): (&str, &str), nodes: &[&str]) -> String {
+    let namespace = if kind == "PodList" { r#""namespace":"a","# } else { "" };
+    let own = |(index, node): (usize, &&str)| {
         let spec = if node.is_empty() { String::new() } else { format!(r#","spec":{{"nodeName":"{node}"}}"#) };
-        format!(r#"{{"metadata":{{"name":"p-{index}","namespace":"a","resourceVersion":"5"}}{spec}}}"#)
+        format!(r#"{{"metadata":{{"name":"p-{index}",{namespace}"resourceVersion":"5"}}{spec}}}"#)
     };
-    let pods: Vec<String> = nodes.iter().enumerate().map(pod).collect();
-    format!(r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{"resourceVersion":"7"}},"items":[{}]}}"#, pods.join(","))
+    let items: Vec<String> = nodes.iter().enumerate().map(own).collect();
+    let items = items.join(",");
+    format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{"resourceVersion":"7"}},"items":[{items}]}}"#)
 }
 
 async fn page(offline: &Offline, target: &str) -> (Vec<String>, String) {
@@ -295,28 +297,36 @@ async fn page(offline: &Offline, target: &str) -> (Vec<String>, String) {
 }
 
 #[tokio::test]
-async fn pages_of_a_nodes_pods_go_on_while_there_are_more() {
-    for case in 0..243_usize {
-        let nodes: Vec<&str> = (0..5).map(|place| ["n-1", "n-2", ""][case / 3_usize.pow(place) % 3]).collect();
-        let offline = offline(Arc::new(Memory::default()));
-        let knowledge = offline.knowledge.as_ref().unwrap();
-        let mut recording = knowledge.record(Subject::List(list_ask("/api/v1/pods")), false);
-        recording.push(&Bytes::from(list_of_pods(&nodes)));
-        recording.finish();
-        knowledge.catch_up().await.unwrap();
-        for (node, limit) in ["n-1", ""].into_iter().flat_map(|node| (1..4).map(move |limit| (node, limit))) {
-            let mut left: Vec<String> = (0..5).filter(|index| nodes[*index] == node).map(|index| format!("p-{index}")).collect();
-            let target = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}&limit={limit}");
-            let (names, mut token) = page(&offline, &target).await;
-            assert_eq!(names, left.drain(..limit.min(left.len())).collect::<Vec<_>>(), "{nodes:?} {node} {limit}");
-            assert_eq!(!token.is_empty(), !left.is_empty(), "{nodes:?} {node} {limit}: no other is seen behind the last");
-            while !token.is_empty() {
-                let names;
-                (names, token) = page(&offline, &format!("{target}&continue={token}")).await;
-                assert_eq!(names, left.drain(..limit.min(left.len())).collect::<Vec<_>>(), "{nodes:?} {node} {limit}");
-            }
-            assert!(left.is_empty(), "{nodes:?} {node} {limit}: {left:?} never came");
+async fn pages_of_what_is_a_nodes_go_on_while_there_are_more() {
+    let slices = ("/apis/resource.k8s.io/v1/resourceslices", ("resource.k8s.io/v1", "ResourceSliceList"));
+    for (path, types) in [("/api/v1/pods", ("v1", "PodList")), slices] {
+        for case in 0..243_usize {
+            let nodes: Vec<&str> = (0..5).map(|place| ["n-1", "n-2", ""][case / 3_usize.pow(place) % 3]).collect();
+            pages_of_nodes(path, types, &nodes).await;
         }
+    }
+}
+
+async fn pages_of_nodes(path: &str, types: (&str, &str), nodes: &[&str]) {
+    let offline = offline(Arc::new(Memory::default()));
+    let knowledge = offline.knowledge.as_ref().unwrap();
+    let mut recording = knowledge.record(Subject::List(list_ask(path)), false);
+    recording.push(&Bytes::from(list_of_nodes_own(types, nodes)));
+    recording.finish();
+    knowledge.catch_up().await.unwrap();
+    for (node, limit) in ["n-1", ""].into_iter().flat_map(|node| (1..4).map(move |limit| (node, limit))) {
+        let told = format!("{path}: {nodes:?} {node} {limit}");
+        let mut left: Vec<String> = (0..5).filter(|index| nodes[*index] == node).map(|index| format!("p-{index}")).collect();
+        let target = format!("{path}?fieldSelector=spec.nodeName%3D{node}&limit={limit}");
+        let (names, mut token) = page(&offline, &target).await;
+        assert_eq!(names, left.drain(..limit.min(left.len())).collect::<Vec<_>>(), "{told}");
+        assert_eq!(!token.is_empty(), !left.is_empty(), "{told}: no other is seen behind the last");
+        while !token.is_empty() {
+            let names;
+            (names, token) = page(&offline, &format!("{target}&continue={token}")).await;
+            assert_eq!(names, left.drain(..limit.min(left.len())).collect::<Vec<_>>(), "{told}");
+        }
+        assert!(left.is_empty(), "{told}: {left:?} never came");
     }
 }
 
