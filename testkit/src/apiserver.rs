@@ -4,7 +4,7 @@
 //! with the thread that has started it.
 
 use std::cell::RefCell;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::client::{Alpn, Client};
 use crate::hub::eventually;
 use crate::pki::Pki;
+use crate::port::free_address;
 
 /// A static token of somebody who may do everything.
 pub const TOKEN: &str = "somebody";
@@ -38,27 +39,26 @@ impl Apiserver {
 
     /// The same with more flags of the kube-apiserver.
     pub async fn with(lab: &Path, flags: &[&str]) -> Result<Self> {
-        let free = || -> Result<u16> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
-        let (port, etcd, peers) = (free()?, free()?, free()?);
+        let (address, etcd, peers) = (free_address()?, free_address()?, free_address()?);
         let (pki, folder) = (Pki::new(), tempfile::tempdir()?);
         let path = |name: &str| folder.path().join(name).display().to_string();
         let ca = pki.write_to(folder.path())?;
         pki.server(&["127.0.0.1", "localhost"]).write_to(folder.path(), "serving")?;
         pki.client("tokens", "tokens").write_to(folder.path(), "tokens")?;
         std::fs::write(path("users.csv"), format!("{TOKEN},somebody,1,system:masters\n"))?;
-        let etcd_url = format!("http://127.0.0.1:{etcd}");
+        let etcd_url = format!("http://{etcd}");
         let etcd_flags = vec![
             format!("--data-dir={}", path("etcd")),
             format!("--listen-client-urls={etcd_url}"),
             format!("--advertise-client-urls={etcd_url}"),
-            format!("--listen-peer-urls=http://127.0.0.1:{peers}"),
+            format!("--listen-peer-urls=http://{peers}"),
             "--unsafe-no-fsync".to_owned(),
             "--log-level=warn".to_owned(),
         ];
         let mut server_flags = vec![
             format!("--etcd-servers={etcd_url}"),
             "--bind-address=127.0.0.1".to_owned(),
-            format!("--secure-port={port}"),
+            format!("--secure-port={}", address.port()),
             format!("--cert-dir={}", path("pki")),
             format!("--tls-cert-file={}", path("serving.crt")),
             format!("--tls-private-key-file={}", path("serving.key")),
@@ -74,7 +74,6 @@ impl Apiserver {
             "--feature-gates=APIServerIdentity=false".to_owned(),
         ];
         server_flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let lab = lab.to_owned();
         let mut server = Self { address, pki, folder, lab, etcd_flags, server_flags, servers: Vec::new() };
         server.run().await?;

@@ -3,7 +3,7 @@
 //!
 //! Dropping it kills the process. Its log is kept in its folder.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use anyhow::Context as _;
 
 use crate::client::{Alpn, Client};
 use crate::pki::{Identity, Pki};
+use crate::port::free_address;
 
 pub const NODE: &str = "edge-1";
 
@@ -34,10 +35,6 @@ pub struct Hub {
     pub admin: SocketAddr,
     ca_pem: String,
     child: Option<Child>,
-}
-
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 impl Hub {

@@ -8,6 +8,7 @@ pub mod disk;
 pub mod fake;
 pub mod hub;
 pub mod pki;
+pub mod port;
 
 use std::path::PathBuf;
 

@@ -4,12 +4,13 @@
 //! nginx has no HTTP/2 towards its upstream and speaks HTTP/1.1 there; haproxy speaks HTTP/2.
 //! Answers are not buffered: a watch's events must go out at once.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::bail;
 use testkit::pki::Pki;
+use testkit::port::free_address;
 
 use crate::process::Running;
 
@@ -47,10 +48,6 @@ pub(crate) fn version(name: &str) -> String {
     let text = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
     text.lines().next().unwrap_or_default().split(" - ").next().unwrap_or_default().to_owned()
-}
-
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 pub(crate) fn nginx(folder: &Path, pki: &Pki, cloud: SocketAddr) -> anyhow::Result<Rival> {
