@@ -134,7 +134,7 @@ async fn tell_damage(mut damage: watch::Receiver<bool>, readiness: Readiness, me
 /// A panic ends the task it happens in, and is told and counted.
 fn count_panics(metrics: Arc<Metrics>) {
     std::panic::set_hook(Box::new(move |panic| {
-        if store::expects_panic() {
+        if store::takes_panic() {
             tracing::debug!(%panic, "redb, at damage");
             return;
         }

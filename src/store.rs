@@ -34,7 +34,7 @@ mod sweep;
 mod writer;
 
 pub use collection::{Header, ListView, Scope};
-pub use disk::{Aside, Disk, caught, expects_panic};
+pub use disk::{Aside, Disk, caught, takes_panic};
 pub use document::Document;
 pub use garbage::Ages;
 pub use grant::{Grant, Known, NODE};

@@ -1,7 +1,7 @@
 //! The store on disk: one redb file.
 //!
-//! An I/O error (a full disk) fails the batch at hand and leaves the file as the last
-//! durable commit left it; the file is opened again for the next batch. A file that is not
+//! An I/O error (a full disk) fails the access at hand and leaves the file as the last
+//! durable commit left it; the file is opened again for the next one. A file that is not
 //! ours is kept beside a fresh one. A crash alone never makes one unreadable, at its
 //! beginning neither.
 //!
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redb::{Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition};
 
 use super::{Op, Snapshot, Store, StoreError, whole_file};
-pub use damage::{Aside, caught, expects_panic};
+pub use damage::{Aside, caught, takes_panic};
 use damage::{Careful, Damage};
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
@@ -26,7 +26,7 @@ const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 const PAGE_CACHE: usize = 1 << 20;
 
 pub struct Disk {
-    /// At the start, and again after a write that failed.
+    /// At the start, and again after the medium has failed.
     opening: Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>,
     database: Mutex<Option<Arc<Database>>>,
     damage: Arc<Damage>,
@@ -61,7 +61,7 @@ impl Disk {
         Ok((Self { opening: Box::new(opening), database: Mutex::new(Some(Arc::new(database))), damage }, aside))
     }
 
-    /// A store on another medium than a file, which is asked for at the start and after a write that failed: for tests of
+    /// A store on another medium than a file, which is asked for at the start and after it has failed: for tests of
     /// what a crash leaves.
     pub fn on<B: StorageBackend>(medium: impl Fn() -> B + Send + Sync + 'static) -> Result<Self, StoreError> {
         let opening = move || builder().create_with_backend(medium());
@@ -79,6 +79,9 @@ impl Disk {
 
     fn database(&self) -> Result<Arc<Database>, StoreError> {
         let mut slot = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.damage.has_failed() {
+            *slot = None;
+        }
         if let Some(database) = &*slot {
             return Ok(database.clone());
         }
@@ -95,10 +98,6 @@ impl Disk {
             false => backend(error),
         };
         (self.opening)().map_err(unreadable)
-    }
-
-    fn forget(&self) {
-        *self.database.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -156,13 +155,7 @@ impl Store for Disk {
     fn apply(&self, ops: &[Op], durable: bool) -> Result<(), StoreError> {
         self.damage.is_none_yet()?;
         let database = self.database()?;
-        let result = self.damage.look_out(|| apply(&database, ops, durable));
-        // What is damaged stays open: it may not open again, and there is still something to read in it.
-        if result.is_err() && self.damage.is_none_yet().is_ok() {
-            drop(database);
-            self.forget();
-        }
-        result
+        self.damage.look_out(|| apply(&database, ops, durable))
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
@@ -258,6 +251,10 @@ impl Snapshot for DiskSnapshot {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use redb::backends::InMemoryBackend;
+
     use super::*;
 
     /// redb takes a file with a length and without its mark for somebody else's: so a power loss leaves one that has just
@@ -334,6 +331,58 @@ mod tests {
         let (disk, _) = Disk::open(&path).unwrap();
         let rows = disk.snapshot().unwrap();
         assert_eq!([0, 60, 61].map(|name| rows.read(&[name]).unwrap().is_some()), [false, true, true]);
+    }
+
+    /// Memory that cannot be read now and then.
+    #[derive(Debug, Clone, Default)]
+    struct Failing(Arc<InMemoryBackend>, Arc<AtomicBool>);
+
+    impl StorageBackend for Failing {
+        fn len(&self) -> std::io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+            if self.1.load(Ordering::Relaxed) {
+                return Err(std::io::Error::from_raw_os_error(5));
+            }
+            self.0.read(offset, out)
+        }
+
+        fn set_len(&self, length: u64) -> std::io::Result<()> {
+            self.0.set_len(length)
+        }
+
+        fn sync_data(&self) -> std::io::Result<()> {
+            self.0.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+            self.0.write(offset, data)
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_read_once_is_read_when_the_medium_answers_again() {
+        let medium = Failing::default();
+        let same = medium.clone();
+        let disk = Disk::on(move || same.clone()).unwrap();
+        (0..40).for_each(|name| disk.apply(&put(name, 100_000), true).unwrap());
+        let rows = || {
+            let mut count = 0;
+            let snapshot = disk.snapshot()?;
+            snapshot.scan(b"", &mut |_, _| {
+                count += 1;
+                true
+            })?;
+            Ok::<_, StoreError>(count)
+        };
+        assert_eq!(rows().unwrap(), 40);
+        medium.1.store(true, Ordering::Relaxed);
+        (0..3).for_each(|_| assert!(matches!(rows(), Err(StoreError::Backend(_)))));
+        medium.1.store(false, Ordering::Relaxed);
+        assert_eq!(rows().unwrap(), 40, "without a write in between");
+        disk.apply(&put(41, 1), true).unwrap();
     }
 
     #[test]

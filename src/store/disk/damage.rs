@@ -6,9 +6,10 @@
 //! hub goes on with it ([`Disk::go_on`]).
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use tokio::sync::watch;
@@ -16,26 +17,51 @@ use tokio::sync::watch;
 use super::{Disk, Op, StoreError, failed, set_aside};
 use crate::store::{Store as _, whole_file};
 
+const PANICKED: &str = "the database panicked";
+
+/// What this thread does with a database.
+#[derive(Clone, Default)]
+enum Access {
+    #[default]
+    None,
+    /// It is opened, or looked at.
+    Opening,
+    Of(Arc<Damage>),
+}
+
 thread_local! {
-    static EXPECTED: Cell<bool> = const { Cell::new(false) };
+    static ACCESS: RefCell<Access> = const { RefCell::new(Access::None) };
 }
 
 /// redb panics at some kinds of damage.
 pub fn caught<T>(access: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    let accessed = while_expected(true, || catch_unwind(AssertUnwindSafe(access)));
-    accessed.unwrap_or_else(|_| Err(StoreError::Unreadable("the database panicked".into())))
+    caught_within(Access::Opening, access)
 }
 
-/// Whether a panic of this thread would be redb's, and be told as the damage that it is.
-pub fn expects_panic() -> bool {
-    EXPECTED.get()
+fn caught_within<T>(access: Access, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let done = within(access, || catch_unwind(AssertUnwindSafe(work)));
+    done.unwrap_or_else(|_| Err(StoreError::Unreadable(PANICKED.into())))
 }
 
-fn while_expected<T>(expected: bool, work: impl FnOnce() -> T) -> T {
-    let before = EXPECTED.replace(expected);
+fn within<T>(access: Access, work: impl FnOnce() -> T) -> T {
+    let before = ACCESS.replace(access);
     let done = work();
-    EXPECTED.set(before);
+    ACCESS.set(before);
     done
+}
+
+/// Whether a panic of this thread is redb's, and is told as the damage that it is. Called before it unwinds: where redb
+/// panics once more while it does, nothing but what is noted by then is left of this life of the hub.
+pub fn takes_panic() -> bool {
+    // A thread that ends has no access any more.
+    match ACCESS.try_with(|access| access.borrow().clone()).unwrap_or_default() {
+        Access::None => false,
+        Access::Opening => true,
+        Access::Of(damage) => {
+            damage.note(PANICKED);
+            true
+        }
+    }
 }
 
 /// What says that the file is to be set aside.
@@ -55,13 +81,15 @@ fn next(path: &Path) -> PathBuf {
 
 pub(super) struct Damage {
     found: watch::Sender<bool>,
+    /// The medium has failed: redb answers nothing more until it is opened again.
+    failed: AtomicBool,
     /// `None`: there is no file.
     path: Option<PathBuf>,
 }
 
 impl Damage {
     pub(super) fn of(path: Option<PathBuf>) -> Self {
-        Self { found: watch::Sender::new(false), path }
+        Self { found: watch::Sender::new(false), failed: AtomicBool::new(false), path }
     }
 
     /// Fails once some was found.
@@ -73,12 +101,16 @@ impl Damage {
     }
 
     /// Accesses the file, and notes damage that shows by that.
-    pub(super) fn look_out<T>(&self, access: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-        caught(access).inspect_err(|error| {
-            if let StoreError::Unreadable(why) = error {
-                self.note(why);
-            }
+    pub(super) fn look_out<T>(self: &Arc<Self>, access: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        caught_within(Access::Of(self.clone()), access).inspect_err(|error| match error {
+            StoreError::Unreadable(why) => self.note(why),
+            _ => self.failed.store(true, Ordering::Relaxed),
         })
+    }
+
+    /// Whether the medium has failed since this was asked last, and the file is worth another try.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.swap(false, Ordering::Relaxed) && self.is_none_yet().is_ok()
     }
 
     fn note(&self, why: &str) {
@@ -163,7 +195,7 @@ impl<'a> Careful<'a> {
     }
 
     pub(super) fn row(&mut self, key: &[u8], value: &[u8]) -> bool {
-        let visited = while_expected(false, || catch_unwind(AssertUnwindSafe(|| (self.visit)(key, value))));
+        let visited = within(Access::None, || catch_unwind(AssertUnwindSafe(|| (self.visit)(key, value))));
         visited.map_err(|panic| self.panic = Some(panic)).unwrap_or(false)
     }
 
@@ -171,5 +203,43 @@ impl<'a> Careful<'a> {
         if let Some(panic) = self.panic {
             resume_unwind(panic);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::Command;
+
+    use super::*;
+
+    /// Panics once more while a panic unwinds.
+    struct Twice;
+
+    impl Drop for Twice {
+        fn drop(&mut self) {
+            panic!("and again");
+        }
+    }
+
+    /// In a process of its own, which ends by it.
+    #[test]
+    fn a_file_is_marked_before_a_panic_within_a_panic_ends_the_process() {
+        const PATH: &str = "HOLDFAST_TEST_DAMAGED";
+        if let Some(path) = std::env::var_os(PATH) {
+            std::panic::set_hook(Box::new(|_| assert!(takes_panic())));
+            let _ = Arc::new(Damage::of(Some(path.into()))).look_out(|| -> Result<(), StoreError> {
+                let _twice = Twice;
+                panic!("at damage")
+            });
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.redb");
+        let name = std::thread::current().name().unwrap().to_owned();
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let ended = child.args(["--exact", &name]).env(PATH, &path).output().unwrap();
+        assert_eq!(ended.status.signal(), Some(6), "SIGABRT: {ended:?}");
+        assert!(mark(&path).exists());
     }
 }
