@@ -12,7 +12,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use anyhow::{Context as _, Result, ensure};
-use rtnetlink::LinkUnspec;
+use neli::consts::nl::NlmF;
+use neli::consts::rtnl::{RtAddrFamily, Rtm};
+use neli::consts::socket::NlFamily;
+use neli::nl::NlPayload;
+use neli::router::asynchronous::NlRouter;
+use neli::rtnl::{Ifinfomsg, IfinfomsgBuilder};
+use neli::utils::Groups;
 use serde_json::{Value, json};
 use testkit::cluster::{NAMESPACE, SAMPLE_PORT};
 use testkit::fake::{Fake, FakeOptions, Fault};
@@ -74,13 +80,15 @@ impl Small {
     }
 }
 
-/// A new network has its lo, but down.
+/// A new network has its lo, as its first interface, but down.
 async fn loopback_up() -> Result<()> {
-    let (connection, handle, _) = rtnetlink::new_connection()?;
-    let driver = tokio::spawn(connection);
-    let result = handle.link().set(LinkUnspec::new_with_name("lo").up().build()).execute().await;
-    driver.abort();
-    Ok(result?)
+    let (kernel, _) = NlRouter::connect(NlFamily::Route, None, Groups::empty()).await?;
+    let lo = IfinfomsgBuilder::default().ifi_family(RtAddrFamily::Unspecified).ifi_index(1).up().build()?;
+    let mut answer = kernel.send::<_, _, Rtm, Ifinfomsg>(Rtm::Newlink, NlmF::ACK, NlPayload::Payload(lo)).await?;
+    while let Some(told) = answer.next::<Rtm, Ifinfomsg>().await {
+        told?;
+    }
+    Ok(())
 }
 
 /// The same as `testkit::cluster::sample_workload`, as this API server takes it.

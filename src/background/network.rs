@@ -4,12 +4,13 @@
 //! the kernel has. Made if missing, up, looked at every minute, left alone at the end: a
 //! restart must not cut Pods off for longer than it takes.
 
+mod netlink;
+
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use futures_util::TryStreamExt as _;
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
-use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec};
+use netlink::Netlink;
 
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -48,60 +49,46 @@ enum Was {
 impl LocalAddress {
     /// Makes sure of the address.
     pub async fn ensure(&self) -> Result<Carrier, NoAddress> {
-        let failed = |why: &dyn std::fmt::Display| NoAddress { address: self.address, why: why.to_string() };
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(|error| failed(&error))?;
-        let driver = tokio::spawn(connection);
-        let result = self.ensure_with(&handle).await.map_err(|error| failed(&error));
-        driver.abort();
-        result
+        self.ensured().await.map_err(|error| NoAddress { address: self.address, why: error.to_string() })
     }
 
-    async fn ensure_with(&self, handle: &Handle) -> Result<Carrier, rtnetlink::Error> {
-        let addresses = handle.address().get().set_address_filter(self.address).execute();
-        let indices: Vec<u32> = addresses.map_ok(|address| address.header.index).try_collect().await?;
-        let mut links = Vec::new();
-        for index in indices {
-            links.push(found(handle.link().get().match_index(index)).await?);
+    async fn ensured(&self) -> io::Result<Carrier> {
+        let kernel = Netlink::connect().await?;
+        let with_it = kernel.indices_with(self.address).await?;
+        let mut links = kernel.links().await?;
+        links.retain(|link| with_it.contains(&link.index));
+        if let Some(link) = links.iter().find(|link| link.is_up) {
+            return Ok(Carrier { interface: link.name.clone(), was: Was::There });
         }
-        if let Some(link) = links.iter().find(|link| is_up(link)) {
-            return Ok(Carrier { interface: name(link), was: Was::There });
+        if let Some(link) = links.pop() {
+            kernel.set_up(link.index).await?;
+            return Ok(Carrier { interface: link.name, was: Was::Down });
         }
-        if let Some(link) = links.first() {
-            raise(handle, link.header.index).await?;
-            return Ok(Carrier { interface: name(link), was: Was::Down });
-        }
-        let interface = self.place(handle).await?;
+        let interface = self.place(&kernel).await?;
         Ok(Carrier { interface, was: Was::Missing })
     }
 
     /// Puts the address on the first interface of the ladder; returns which.
-    async fn place(&self, handle: &Handle) -> Result<String, rtnetlink::Error> {
-        for kind in [InfoKind::Dummy, InfoKind::Ifb, InfoKind::Bridge] {
-            if let Ok(index) = self.make(handle, kind).await {
-                self.put(handle, index).await?;
+    async fn place(&self, kernel: &Netlink) -> io::Result<String> {
+        for kind in ["dummy", "ifb", "bridge"] {
+            if let Ok(index) = self.make(kernel, kind).await {
+                kernel.add_address(index, self.address).await?;
                 return Ok(self.interface.clone());
             }
         }
-        let lo = index_of(handle, "lo").await?;
-        raise(handle, lo).await?;
-        self.put(handle, lo).await?;
+        let lo = index_of(kernel, "lo").await?;
+        kernel.set_up(lo).await?;
+        kernel.add_address(lo, self.address).await?;
         Ok("lo".to_owned())
     }
 
-    async fn make(&self, handle: &Handle, kind: InfoKind) -> Result<u32, rtnetlink::Error> {
-        if index_of(handle, &self.interface).await.is_err() {
-            let mut message = LinkMessageBuilder::<LinkUnspec>::new().name(self.interface.clone()).build();
-            message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]));
-            handle.link().add(message).execute().await?;
+    async fn make(&self, kernel: &Netlink, kind: &str) -> io::Result<u32> {
+        if index_of(kernel, &self.interface).await.is_err() {
+            kernel.add_link(&self.interface, kind).await?;
         }
-        let index = index_of(handle, &self.interface).await?;
-        raise(handle, index).await?;
+        let index = index_of(kernel, &self.interface).await?;
+        kernel.set_up(index).await?;
         Ok(index)
-    }
-
-    async fn put(&self, handle: &Handle, index: u32) -> Result<(), rtnetlink::Error> {
-        let prefix = if self.address.is_ipv4() { 32 } else { 128 };
-        handle.address().add(index, self.address, prefix).execute().await
     }
 
     /// Puts the address back whenever it is gone, and its interface up whenever that is down.
@@ -119,28 +106,10 @@ impl LocalAddress {
     }
 }
 
-async fn index_of(handle: &Handle, name: &str) -> Result<u32, rtnetlink::Error> {
-    found(handle.link().get().match_name(name)).await.map(|link| link.header.index)
-}
-
-async fn found(request: rtnetlink::LinkGetRequest) -> Result<LinkMessage, rtnetlink::Error> {
-    std::pin::pin!(request.execute()).try_next().await?.ok_or(rtnetlink::Error::RequestFailed)
-}
-
-fn is_up(link: &LinkMessage) -> bool {
-    link.header.flags.contains(LinkFlags::Up)
-}
-
-fn name(link: &LinkMessage) -> String {
-    let named = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(name.clone()),
-        _ => None,
-    });
-    named.unwrap_or_else(|| format!("interface {}", link.header.index))
-}
-
-async fn raise(handle: &Handle, index: u32) -> Result<(), rtnetlink::Error> {
-    handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await
+async fn index_of(kernel: &Netlink, name: &str) -> io::Result<u32> {
+    let links = kernel.links().await?;
+    let found = links.iter().find(|link| link.name == name);
+    found.map(|link| link.index).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no interface {name}")))
 }
 
 #[cfg(test)]
