@@ -74,6 +74,8 @@ pub enum FilterError {
     Message(#[from] MessageError),
     #[error("not exactly one {0}")]
     Missing(&'static str),
+    #[error("its Service cannot be read")]
+    Service,
     #[error("an event of a type that is not known")]
     Event,
     #[error("{0}")]

@@ -28,6 +28,7 @@ fn sources(pools: &Pools) -> Sources {
         nodepool_name: None,
         membership: Membership::Any,
         inputs: Arc::default(),
+        metrics: Arc::default(),
     }
 }
 
