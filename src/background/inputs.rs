@@ -19,10 +19,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::kube::api::ListParams;
+use ::kube::client::Body;
 use ::kube::core::{ApiResource, GroupVersionKind};
 use ::kube::runtime::watcher::{self, Event, watcher};
 use ::kube::{Api, Client};
 use futures_util::StreamExt as _;
+use http::Request;
+use http::header::{ACCEPT, HeaderValue};
+use tokio::time::Instant;
 
 use self::found::{Found, Texts};
 use self::services::Services;
@@ -32,11 +36,13 @@ use crate::state::inputs::{HOSTNAME, Inputs, Membership, Node};
 /// Between tries of what cannot be read.
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_AT_MOST: Duration = Duration::from_secs(30);
-/// Pools that no watch tells of are read again this often.
+/// What may come into being unseen is looked for this often.
 const AGAIN: Duration = Duration::from_secs(60);
 
 const POOL_LABEL: &str = "apps.openyurt.io/nodepool";
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 /// Names the pool of a NodeBucket.
 const BUCKET_LABEL: &str = "openyurt.io/pool-name";
 
@@ -202,10 +208,7 @@ impl Sources {
         if is_elsewhere {
             let config = watcher::Config::default().labels(&format!("{BUCKET_LABEL}={pool}"));
             self.follow_members(pool, self.node_buckets(), config).await;
-            if let Some(members) = self.labelled(pool).await {
-                self.publish_pool(Some(pool), members);
-                tokio::time::sleep(AGAIN).await;
-            }
+            self.follow_labels(pool).await;
         }
         tokio::time::sleep(RETRY).await;
     }
@@ -252,10 +255,61 @@ impl Sources {
         Read::Ended
     }
 
-    async fn labelled(&self, pool: &str) -> Option<BTreeSet<String>> {
-        let nodes = self.all("", "v1", "Node", "nodes");
-        let list = nodes.list_metadata(&ListParams::default().labels(&format!("{POOL_LABEL}={pool}"))).await;
-        read(list.map(|list| list.items.into_iter().filter_map(|node| node.metadata.name).collect()))
+    /// Follows the Nodes with the pool's label by their metadata alone: their status, which is most of them, is nothing to a
+    /// filter. Returns when the pool is to be looked up anew.
+    ///
+    /// Of metadata the lists are remembered, what a watch tells is not: after a Node has come or gone, they are listed again.
+    async fn follow_labels(&self, pool: &str) {
+        let nodes: Api<Found> = Api::all_with(of_metadata(&self.client), &resource("", "v1", "Node", "nodes"));
+        let config = watcher::Config::default().labels(&format!("{POOL_LABEL}={pool}"));
+        let mut events = std::pin::pin!(watcher(nodes, config));
+        let (mut known, mut listed) = (None, BTreeSet::new());
+        let (mut remembered, mut pause, mut look) = (true, RETRY, Instant::now() + AGAIN);
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = tokio::time::sleep_until(look) => {
+                    if !remembered || self.is_named(pool).await {
+                        return;
+                    }
+                    look = Instant::now() + AGAIN;
+                    continue;
+                }
+            };
+            match (event, &mut known) {
+                (Some(Ok(Event::Init)), _) => {
+                    listed.clear();
+                    continue;
+                }
+                (Some(Ok(Event::InitApply(node))), _) => {
+                    listed.insert(node.name());
+                    continue;
+                }
+                (Some(Ok(Event::InitDone)), known) => *known = Some(std::mem::take(&mut listed)),
+                (Some(Ok(Event::Apply(node))), Some(known)) => remembered &= !known.insert(node.name()),
+                (Some(Ok(Event::Delete(node))), Some(known)) => remembered &= !known.remove(&node.name()),
+                (Some(Err(error)), _) if Read::failed(&error) == Read::Denied => {
+                    self.publish_pool(Some(pool), BTreeSet::new());
+                    return tokio::time::sleep(AGAIN).await;
+                }
+                (Some(Err(error)), Some(_)) => {
+                    wait("the pool's Nodes", &error, &mut pause).await;
+                    continue;
+                }
+                _ => return,
+            }
+            pause = RETRY;
+            self.publish_pool(Some(pool), known.clone().unwrap_or_default());
+        }
+    }
+
+    /// Whether there is a NodePool or a NodeBucket that can be followed, which come before the Nodes' labels.
+    async fn is_named(&self, pool: &str) -> bool {
+        let there = async |api: Api<Found>, params| api.list(&params).await.is_ok_and(|list| !list.items.is_empty());
+        let by_name = ListParams::default().fields(&format!("metadata.name={pool}"));
+        let by_label = ListParams::default().labels(&format!("{BUCKET_LABEL}={pool}"));
+        self.membership != Membership::Buckets && there(self.node_pools(), by_name).await
+            || there(self.node_buckets(), by_label).await
     }
 }
 
@@ -283,15 +337,23 @@ fn is_denied(error: &::kube::Error) -> bool {
     matches!(error, ::kube::Error::Api(status) if matches!(status.code, 403 | 404))
 }
 
-/// Who was read; nobody where that is denied; `None` on any other failure.
-fn read(names: Result<BTreeSet<String>, ::kube::Error>) -> Option<BTreeSet<String>> {
-    names.map(Some).unwrap_or_else(|error| is_denied(&error).then(BTreeSet::new))
-}
-
 async fn wait(what: &str, error: &watcher::Error, pause: &mut Duration) {
     tracing::debug!(%error, what, "what filters go by cannot be read, what is known stands");
     tokio::time::sleep(*pause).await;
     *pause = (*pause * 2).min(RETRY_AT_MOST);
+}
+
+/// The same client, for objects of which nothing but their metadata comes.
+fn of_metadata(client: &Client) -> Client {
+    let client = client.clone();
+    let service = tower::service_fn(move |mut request: Request<Body>| {
+        let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+        let accept = if is_watch { METADATA } else { METADATA_LIST };
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
+        let client = client.clone();
+        async move { client.send(request).await }
+    });
+    Client::new(service, "default")
 }
 
 fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
