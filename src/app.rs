@@ -269,6 +269,7 @@ impl Parts {
             nodepool_name: settings.nodepool_name.clone(),
             membership: settings.membership,
             inputs: path.remote.filters.inputs.clone(),
+            metrics: self.metrics.clone(),
         };
         loops.spawn(sources.follow());
         loops.spawn(self.told_file.clone().keep(path.remote.filters.told.clone()));

@@ -4,31 +4,45 @@
 //! the cloud. Begins when a filter first wants any of it. What cannot be read now is tried again; what was read stands
 //! until then.
 //!
+//! An object of which a part is not of its type is counted and told, and keeps nobody from the others: what was known of the
+//! Node or the pool stands, and of a Service it is known that it cannot be read.
+//!
 //! The pool's members come from the NodePool, if the configuration does not leave that out; where there is none, or it may
 //! not be read, from its NodeBuckets; else from the Nodes that carry its label. The kube-apiserver may let a node read none
 //! of these: then the members are nobody, and filters go by the zone.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod found;
+mod services;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::kube::api::{DynamicObject, ListParams};
-use ::kube::core::{ApiResource, GroupVersionKind, NotUsed, Object};
+use ::kube::api::ListParams;
+use ::kube::client::Body;
+use ::kube::core::{ApiResource, GroupVersionKind};
 use ::kube::runtime::watcher::{self, Event, watcher};
 use ::kube::{Api, Client};
 use futures_util::StreamExt as _;
-use serde::Deserialize;
+use http::Request;
+use http::header::{ACCEPT, HeaderValue};
+use tokio::time::Instant;
 
-use crate::state::inputs::{DISCARD, HOSTNAME, Inputs, LISTEN, Membership, Node, Service, ServiceName, TOPOLOGY_KEYS};
+use self::found::{Found, Texts};
+use self::services::Services;
+use crate::runtime::metrics::{FilterLabel, Metrics};
+use crate::state::inputs::{HOSTNAME, Inputs, Membership, Node};
 
 /// Between tries of what cannot be read.
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_AT_MOST: Duration = Duration::from_secs(30);
-/// Pools that no watch tells of are read again this often.
+/// What may come into being unseen is looked for this often.
 const AGAIN: Duration = Duration::from_secs(60);
 
 const POOL_LABEL: &str = "apps.openyurt.io/nodepool";
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 /// Names the pool of a NodeBucket.
 const BUCKET_LABEL: &str = "openyurt.io/pool-name";
 
@@ -39,16 +53,8 @@ pub struct Sources {
     pub nodepool_name: Option<String>,
     pub membership: Membership,
     pub inputs: Arc<Inputs>,
+    pub metrics: Arc<Metrics>,
 }
-
-/// Of a Service's spec only what filters want.
-#[derive(Debug, Clone, Default, Deserialize)]
-struct ServiceSpec {
-    #[serde(rename = "type", default)]
-    kind: String,
-}
-
-type LeanService = Object<ServiceSpec, NotUsed>;
 
 impl Sources {
     /// Follows everything for ever, once it is wanted.
@@ -58,13 +64,15 @@ impl Sources {
     }
 
     async fn node(&self) {
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource("", "v1", "Node", "nodes"));
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.node_name));
-        let mut events = std::pin::pin!(watcher(api, config));
+        let mut events = std::pin::pin!(watcher(self.all("", "v1", "Node", "nodes"), config));
         let mut pause = RETRY;
         while let Some(event) = events.next().await {
             match event {
-                Ok(Event::InitApply(node) | Event::Apply(node)) => self.publish_node(&node.metadata.labels.unwrap_or_default()),
+                Ok(Event::InitApply(node) | Event::Apply(node)) => match &node.labels {
+                    Some(labels) => self.publish_node(labels),
+                    None => self.cannot_read("Node", &node),
+                },
                 // Only that it is about to ask.
                 Ok(Event::Init) => continue,
                 Ok(_) => {}
@@ -77,7 +85,7 @@ impl Sources {
         }
     }
 
-    fn publish_node(&self, labels: &BTreeMap<String, String>) {
+    fn publish_node(&self, labels: &Texts) {
         let label = |name: &str| labels.get(name).filter(|value| !value.is_empty()).cloned();
         let node = Node { pool: self.nodepool_name.clone().or_else(|| label(POOL_LABEL)), zone: label(ZONE_LABEL) };
         self.inputs.update(|facts| {
@@ -90,17 +98,16 @@ impl Sources {
     }
 
     async fn services(&self) {
-        let api: Api<LeanService> = Api::all_with(self.client.clone(), &resource("", "v1", "Service", "services"));
-        let mut events = std::pin::pin!(watcher(api, watcher::Config::default()));
+        let mut events = std::pin::pin!(watcher(self.all("", "v1", "Service", "services"), watcher::Config::default()));
         let (mut services, mut listed, mut pause) = (Services::default(), Services::default(), RETRY);
         while let Some(event) = events.next().await {
             let settled = !matches!(event, Ok(Event::Init | Event::InitApply(_)));
             match event {
                 Ok(Event::Init) => listed = Services::default(),
-                Ok(Event::InitApply(service)) => listed.put(service),
+                Ok(Event::InitApply(service)) => self.put(&mut listed, service),
                 Ok(Event::InitDone) => services = std::mem::take(&mut listed),
-                Ok(Event::Apply(service)) => services.put(service),
-                Ok(Event::Delete(service)) => services.remove(&name_of(&service)),
+                Ok(Event::Apply(service)) => self.put(&mut services, service),
+                Ok(Event::Delete(service)) => services.remove(&service.full_name()),
                 Err(error) => {
                     wait("Services", &error, &mut pause).await;
                     continue;
@@ -108,13 +115,39 @@ impl Sources {
             }
             if settled {
                 pause = RETRY;
-                let (marked, mut topology) = (services.marked.clone(), services.topology.clone());
+                let Services { marked, mut topology, unreadable } = services.clone();
                 topology.retain(|_, keys| self.membership != Membership::Nobody || keys == HOSTNAME);
                 self.inputs.update(|facts| {
                     (facts.services, facts.topology) = (Some(Arc::new(marked)), Some(Arc::new(topology)));
+                    facts.unreadable = Arc::new(unreadable);
                 });
             }
         }
+    }
+
+    fn put(&self, services: &mut Services, service: Found) {
+        if service.annotations.is_none() || service.service_type.is_none() {
+            self.cannot_read("Service", &service);
+        }
+        services.put(service.full_name(), service.annotations.zip(service.service_type));
+    }
+
+    fn cannot_read(&self, what: &str, found: &Found) {
+        self.metrics.filter_errors.get_or_create(&FilterLabel { filter: "inputs".to_owned() }).inc();
+        let (namespace, name) = found.full_name();
+        tracing::warn!(what, namespace, name, "what filters go by cannot be read of this object");
+    }
+
+    fn all(&self, group: &str, version: &str, kind: &str, plural: &str) -> Api<Found> {
+        Api::all_with(self.client.clone(), &resource(group, version, kind, plural))
+    }
+
+    fn node_pools(&self) -> Api<Found> {
+        self.all("apps.openyurt.io", "v1beta2", "NodePool", "nodepools")
+    }
+
+    fn node_buckets(&self) -> Api<Found> {
+        self.all("apps.openyurt.io", "v1alpha1", "NodeBucket", "nodebuckets")
     }
 
     /// The members of whatever pool the node is in, for ever.
@@ -159,16 +192,12 @@ impl Sources {
 
     /// Follows one pool; returns when it is to be looked up anew.
     async fn members(&self, pool: &str) {
-        let api = |version, kind, plural| -> Api<DynamicObject> {
-            Api::all_with(self.client.clone(), &resource("apps.openyurt.io", version, kind, plural))
-        };
-        let pools = api("v1beta2", "NodePool", "nodepools");
         // By name: that there is none is remembered, and known without the cloud.
-        let found = if self.membership == Membership::Buckets { Ok(None) } else { pools.get_opt(pool).await };
+        let found = if self.membership == Membership::Buckets { Ok(None) } else { self.node_pools().get_opt(pool).await };
         let is_elsewhere = match found {
             Ok(Some(_)) => {
                 let config = watcher::Config::default().fields(&format!("metadata.name={pool}"));
-                self.follow_members(pool, pools, config, node_pool_members).await == Read::Denied
+                self.follow_members(pool, self.node_pools(), config).await == Read::Denied
             }
             Ok(None) => true,
             Err(error) => {
@@ -178,34 +207,31 @@ impl Sources {
         };
         if is_elsewhere {
             let config = watcher::Config::default().labels(&format!("{BUCKET_LABEL}={pool}"));
-            self.follow_members(pool, api("v1alpha1", "NodeBucket", "nodebuckets"), config, bucket_members).await;
-            if let Some(members) = self.labelled(pool).await {
-                self.publish_pool(Some(pool), members);
-                tokio::time::sleep(AGAIN).await;
-            }
+            self.follow_members(pool, self.node_buckets(), config).await;
+            self.follow_labels(pool).await;
         }
         tokio::time::sleep(RETRY).await;
     }
 
     /// Follows the objects that name the pool's members, as long as there are any.
-    async fn follow_members(
-        &self,
-        pool: &str,
-        api: Api<DynamicObject>,
-        config: watcher::Config,
-        members: fn(&DynamicObject) -> Vec<String>,
-    ) -> Read {
+    async fn follow_members(&self, pool: &str, api: Api<Found>, config: watcher::Config) -> Read {
         let (mut known, mut listed) = (BTreeMap::new(), BTreeMap::new());
+        let put = |into: &mut BTreeMap<String, Option<Vec<String>>>, found: Found| {
+            if found.nodes.is_none() {
+                self.cannot_read("pool", &found);
+            }
+            into.insert(found.name(), found.nodes);
+        };
         let mut events = std::pin::pin!(watcher(api, config));
         let mut pause = RETRY;
         while let Some(event) = events.next().await {
             let settled = !matches!(event, Ok(Event::Init | Event::InitApply(_)));
             match event {
                 Ok(Event::Init) => listed.clear(),
-                Ok(Event::InitApply(found)) => drop(listed.insert(found.metadata.name.clone(), members(&found))),
+                Ok(Event::InitApply(found)) => put(&mut listed, found),
                 Ok(Event::InitDone) => known = std::mem::take(&mut listed),
-                Ok(Event::Apply(found)) => drop(known.insert(found.metadata.name.clone(), members(&found))),
-                Ok(Event::Delete(gone)) => drop(known.remove(&gone.metadata.name)),
+                Ok(Event::Apply(found)) => put(&mut known, found),
+                Ok(Event::Delete(gone)) => drop(known.remove(&gone.name())),
                 // There may be other sources; what was known of this one stands while it cannot be read.
                 Err(error) if known.is_empty() => return Read::failed(&error),
                 Err(error) => {
@@ -218,18 +244,72 @@ impl Sources {
             }
             if settled {
                 pause = RETRY;
-                // A pool that says nothing yet of its nodes has this one, which is no reason to go by the zone.
-                let members = known.values().flatten().cloned();
-                self.publish_pool(Some(pool), members.chain([self.node_name.clone()]).collect());
+                // With one that cannot be read, what was known of them all stands.
+                if let Some(members) = known.values().cloned().collect::<Option<Vec<_>>>() {
+                    // A pool that says nothing yet of its nodes has this one, which is no reason to go by the zone.
+                    let members = members.into_iter().flatten().chain([self.node_name.clone()]);
+                    self.publish_pool(Some(pool), members.collect());
+                }
             }
         }
         Read::Ended
     }
 
-    async fn labelled(&self, pool: &str) -> Option<BTreeSet<String>> {
-        let nodes: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource("", "v1", "Node", "nodes"));
-        let list = nodes.list_metadata(&ListParams::default().labels(&format!("{POOL_LABEL}={pool}"))).await;
-        read(list.map(|list| list.items.into_iter().filter_map(|node| node.metadata.name).collect()))
+    /// Follows the Nodes with the pool's label by their metadata alone: their status, which is most of them, is nothing to a
+    /// filter. Returns when the pool is to be looked up anew.
+    ///
+    /// Of metadata the lists are remembered, what a watch tells is not: after a Node has come or gone, they are listed again.
+    async fn follow_labels(&self, pool: &str) {
+        let nodes: Api<Found> = Api::all_with(of_metadata(&self.client), &resource("", "v1", "Node", "nodes"));
+        let config = watcher::Config::default().labels(&format!("{POOL_LABEL}={pool}"));
+        let mut events = std::pin::pin!(watcher(nodes, config));
+        let (mut known, mut listed) = (None, BTreeSet::new());
+        let (mut remembered, mut pause, mut look) = (true, RETRY, Instant::now() + AGAIN);
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = tokio::time::sleep_until(look) => {
+                    if !remembered || self.is_named(pool).await {
+                        return;
+                    }
+                    look = Instant::now() + AGAIN;
+                    continue;
+                }
+            };
+            match (event, &mut known) {
+                (Some(Ok(Event::Init)), _) => {
+                    listed.clear();
+                    continue;
+                }
+                (Some(Ok(Event::InitApply(node))), _) => {
+                    listed.insert(node.name());
+                    continue;
+                }
+                (Some(Ok(Event::InitDone)), known) => *known = Some(std::mem::take(&mut listed)),
+                (Some(Ok(Event::Apply(node))), Some(known)) => remembered &= !known.insert(node.name()),
+                (Some(Ok(Event::Delete(node))), Some(known)) => remembered &= !known.remove(&node.name()),
+                (Some(Err(error)), _) if Read::failed(&error) == Read::Denied => {
+                    self.publish_pool(Some(pool), BTreeSet::new());
+                    return tokio::time::sleep(AGAIN).await;
+                }
+                (Some(Err(error)), Some(_)) => {
+                    wait("the pool's Nodes", &error, &mut pause).await;
+                    continue;
+                }
+                _ => return,
+            }
+            pause = RETRY;
+            self.publish_pool(Some(pool), known.clone().unwrap_or_default());
+        }
+    }
+
+    /// Whether there is a NodePool or a NodeBucket that can be followed, which come before the Nodes' labels.
+    async fn is_named(&self, pool: &str) -> bool {
+        let there = async |api: Api<Found>, params| api.list(&params).await.is_ok_and(|list| !list.items.is_empty());
+        let by_name = ListParams::default().fields(&format!("metadata.name={pool}"));
+        let by_label = ListParams::default().labels(&format!("{BUCKET_LABEL}={pool}"));
+        self.membership != Membership::Buckets && there(self.node_pools(), by_name).await
+            || there(self.node_buckets(), by_label).await
     }
 }
 
@@ -257,62 +337,27 @@ fn is_denied(error: &::kube::Error) -> bool {
     matches!(error, ::kube::Error::Api(status) if matches!(status.code, 403 | 404))
 }
 
-/// Who was read; nobody where that is denied; `None` on any other failure.
-fn read(names: Result<BTreeSet<String>, ::kube::Error>) -> Option<BTreeSet<String>> {
-    names.map(Some).unwrap_or_else(|error| is_denied(&error).then(BTreeSet::new))
-}
-
 async fn wait(what: &str, error: &watcher::Error, pause: &mut Duration) {
     tracing::debug!(%error, what, "what filters go by cannot be read, what is known stands");
     tokio::time::sleep(*pause).await;
     *pause = (*pause * 2).min(RETRY_AT_MOST);
 }
 
+/// The same client, for objects of which nothing but their metadata comes.
+fn of_metadata(client: &Client) -> Client {
+    let client = client.clone();
+    let service = tower::service_fn(move |mut request: Request<Body>| {
+        let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+        let accept = if is_watch { METADATA } else { METADATA_LIST };
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
+        let client = client.clone();
+        async move { client.send(request).await }
+    });
+    Client::new(service, "default")
+}
+
 fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
-}
-
-fn name_of(service: &LeanService) -> (String, String) {
-    (service.metadata.namespace.clone().unwrap_or_default(), service.metadata.name.clone().unwrap_or_default())
-}
-
-/// The Services that filters have anything to do with.
-#[derive(Default)]
-struct Services {
-    marked: HashMap<ServiceName, Service>,
-    topology: HashMap<ServiceName, String>,
-}
-
-impl Services {
-    fn put(&mut self, service: LeanService) {
-        let name = name_of(&service);
-        let mut annotations = service.metadata.annotations.unwrap_or_default();
-        match annotations.remove(TOPOLOGY_KEYS) {
-            Some(keys) => drop(self.topology.insert(name.clone(), keys)),
-            None => drop(self.topology.remove(&name)),
-        }
-        match (annotations.remove(LISTEN), annotations.remove(DISCARD)) {
-            (None, None) => drop(self.marked.remove(&name)),
-            (listen, discard) => drop(self.marked.insert(name, Service { kind: service.spec.kind, listen, discard })),
-        }
-    }
-
-    fn remove(&mut self, name: &ServiceName) {
-        self.marked.remove(name);
-        self.topology.remove(name);
-    }
-}
-
-/// `status.nodes` of a NodePool, which are names.
-fn node_pool_members(pool: &DynamicObject) -> Vec<String> {
-    let nodes = pool.data["status"]["nodes"].as_array();
-    nodes.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
-}
-
-/// `nodes[].name` of a NodeBucket.
-fn bucket_members(bucket: &DynamicObject) -> Vec<String> {
-    let nodes = bucket.data["nodes"].as_array();
-    nodes.into_iter().flatten().filter_map(|node| node["name"].as_str().map(str::to_owned)).collect()
 }
 
 #[cfg(test)]

@@ -13,8 +13,10 @@ use std::borrow::Cow;
 
 use memchr::memchr2;
 
+mod outline;
 mod walk;
 
+pub use outline::Outline;
 pub use walk::{Elements, Member, Members, elements, from_member, members, string_value, top_level_field, write_string};
 
 /// The deepest nesting accepted; the same as in Go's `encoding/json` and in `sigs.k8s.io/json`.

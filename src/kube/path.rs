@@ -6,8 +6,9 @@
 //! Receives an object as text; promises it back with the values at the place changed and every other byte as it was.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
-use super::json;
+use super::json::{self, Outline};
 use super::message::{Edit, MessageError, splice, with_member};
 
 /// One step from a value into it.
@@ -63,8 +64,16 @@ impl Path {
 
     /// `object` as the editor wants it; `None`: nothing changes. A value that is missing with its parents is made with
     /// them; through a list that is missing leads no way.
-    pub fn edit<E: From<MessageError>>(&self, object: &[u8], editor: &mut dyn Editor<E>) -> Result<Option<Vec<u8>>, E> {
-        match within(object, &self.0, editor)? {
+    pub fn edit<E: From<MessageError>>(
+        &self,
+        object: &mut Outline<'_>,
+        editor: &mut dyn Editor<E>,
+    ) -> Result<Option<Vec<u8>>, E> {
+        let edited = match &*self.0 {
+            [Step::Member(name) | Step::Place(name, _), rest @ ..] => member(object, name, rest, editor),
+            steps => within(object.text(), steps, editor),
+        };
+        match edited? {
             Edit::Replace(object) => Ok(Some(object)),
             Edit::Keep | Edit::Remove => Ok(None),
         }
@@ -92,36 +101,44 @@ fn within<E: From<MessageError>>(value: &[u8], steps: &[Step], editor: &mut dyn 
         // As good as not there.
         _ if value == b"null" => Ok(missing(steps, editor).map_or(Edit::Keep, Edit::Replace)),
         [Step::Place(_, place), rest @ ..] if value.starts_with(b"[") => element(value, *place, rest, editor),
-        [Step::Member(name) | Step::Place(name, _), rest @ ..] => member(value, name, rest, editor),
+        [Step::Member(name) | Step::Place(name, _), rest @ ..] => member(&mut Outline::new(value), name, rest, editor),
         [Step::Elements, rest @ ..] => elements(value, rest, editor),
     }
 }
 
-fn member<E: From<MessageError>>(object: &[u8], name: &str, rest: &[Step], editor: &mut dyn Editor<E>) -> Result<Edit, E> {
-    if !object.starts_with(b"{") {
+fn member<E: From<MessageError>>(
+    object: &mut Outline<'_>,
+    name: &str,
+    rest: &[Step],
+    editor: &mut dyn Editor<E>,
+) -> Result<Edit, E> {
+    let text = object.text();
+    if !text.starts_with(b"{") {
         return Err(MessageError::Shape("an object on the way").into());
     }
-    let mut members = Vec::new();
-    for member in json::members(object) {
-        members.push(member.map_err(MessageError::from)?);
-    }
-    let Some(place) = members.iter().position(|member| member.is(name)) else {
+    let Some(at) = object.find(name).map_err(MessageError::from)? else {
         return Ok(match missing(rest, editor) {
-            Some(value) => Edit::Replace(with_member(object, name, &value)?),
+            Some(value) => Edit::Replace(with_member(text, name, &value)?),
             None => Edit::Keep,
         });
     };
-    let at = members[place].value.clone();
-    Ok(match within(&object[at.clone()], rest, editor)? {
+    Ok(match within(&text[at.clone()], rest, editor)? {
         Edit::Keep => Edit::Keep,
-        Edit::Replace(value) => Edit::Replace(splice(object, &[(at, value)])),
-        Edit::Remove => {
-            let kept = members.iter().enumerate().filter(|(number, _)| *number != place);
-            let kept: Vec<_> =
-                kept.map(|(_, member)| [b"\"", member.raw_key, b"\":", &object[member.value.clone()]].concat()).collect();
-            Edit::Replace([b"{", kept.join(&b","[..]).as_slice(), b"}"].concat())
-        }
+        Edit::Replace(value) => Edit::Replace(splice(text, &[(at, value)])),
+        Edit::Remove => Edit::Replace(without(text, &at)?),
     })
+}
+
+/// An object without the member whose value is there.
+fn without(object: &[u8], at: &Range<usize>) -> Result<Vec<u8>, MessageError> {
+    let mut kept = Vec::new();
+    for member in json::members(object) {
+        let member = member?;
+        if member.value != *at {
+            kept.push([b"\"", member.raw_key, b"\":", &object[member.value]].concat());
+        }
+    }
+    Ok([b"{", kept.join(&b","[..]).as_slice(), b"}"].concat())
 }
 
 fn element<E: From<MessageError>>(array: &[u8], place: usize, rest: &[Step], editor: &mut dyn Editor<E>) -> Result<Edit, E> {
@@ -203,7 +220,7 @@ mod tests {
     }
 
     fn edited(object: &str, path: &str, value: Option<&'static str>) -> Option<String> {
-        let new = Path::parse(path).unwrap().edit(object.as_bytes(), &mut Act { value, only: b"" }).unwrap();
+        let new = Path::parse(path).unwrap().edit(&mut Outline::new(object.as_bytes()), &mut Act { value, only: b"" }).unwrap();
         new.map(|new| String::from_utf8(new).unwrap())
     }
 
@@ -247,7 +264,7 @@ mod tests {
             assert_eq!(edited(object, path, value).as_deref(), expected, "{path} {value:?}");
         }
         // A name that is a number is no place.
-        let made = Path::of(&["a", "0"]).edit(b"{}", &mut Act { value: Some("1"), only: b"" }).unwrap();
+        let made = Path::of(&["a", "0"]).edit(&mut Outline::new(b"{}"), &mut Act { value: Some("1"), only: b"" }).unwrap();
         assert_eq!(made.unwrap(), br#"{"a":{"0":1}}"#);
     }
 
@@ -255,11 +272,11 @@ mod tests {
     fn an_element_is_entered_or_stays_as_it_is() {
         let object = br#"{"list":[{"n": 1}, {"n":2} ]}"#;
         let path = Path::parse("/list/*").unwrap();
-        let kept = path.edit(object, &mut Act { value: None, only: b"2" }).unwrap().unwrap();
+        let kept = path.edit(&mut Outline::new(object), &mut Act { value: None, only: b"2" }).unwrap().unwrap();
         assert_eq!(kept, br#"{"list":[{"n": 1}]}"#);
-        assert_eq!(path.edit(object, &mut Act { value: None, only: b"3" }).unwrap(), None);
+        assert_eq!(path.edit(&mut Outline::new(object), &mut Act { value: None, only: b"3" }).unwrap(), None);
         let path = Path::parse("/list/*/m").unwrap();
-        let more = path.edit(object, &mut Act { value: Some("0"), only: b"2" }).unwrap().unwrap();
+        let more = path.edit(&mut Outline::new(object), &mut Act { value: Some("0"), only: b"2" }).unwrap().unwrap();
         assert_eq!(more, br#"{"list":[{"n": 1},{"n":2,"m":0}]}"#);
     }
 
@@ -269,7 +286,9 @@ mod tests {
             assert!(Path::parse(path).is_err(), "{path}");
         }
         for path in ["/a/b", "/a/*", "/a/0", "/l/b", "/l/00", "/l/-"] {
-            let result = Path::parse(path).unwrap().edit(br#"{"a":"text","l":[]}"#, &mut Act { value: Some("1"), only: b"" });
+            let result = Path::parse(path)
+                .unwrap()
+                .edit(&mut Outline::new(br#"{"a":"text","l":[]}"#), &mut Act { value: Some("1"), only: b"" });
             assert!(result.is_err(), "{path}");
         }
     }
@@ -293,12 +312,12 @@ mod tests {
             let path = format!("/{}", steps.join("/"));
             let place = Path::parse(&path).unwrap();
             let mut act = Act { value: Some("\"set\""), only: b"" };
-            if let Ok(Some(text)) = place.edit(object.to_string().as_bytes(), &mut act) {
+            if let Ok(Some(text)) = place.edit(&mut Outline::new(object.to_string().as_bytes()), &mut act) {
                 let new: Value = serde_json::from_slice(&text).unwrap();
                 prop_assert_eq!(new.pointer(&path), Some(&json!("set")));
-                prop_assert_eq!(place.edit(&text, &mut act).unwrap().unwrap(), text.clone());
+                prop_assert_eq!(place.edit(&mut Outline::new(&text), &mut act).unwrap().unwrap(), text.clone());
                 let mut gone = Act { value: None, only: b"" };
-                let text = place.edit(&text, &mut gone).unwrap().unwrap();
+                let text = place.edit(&mut Outline::new(&text), &mut gone).unwrap().unwrap();
                 let new: Value = serde_json::from_slice(&text).unwrap();
                 prop_assert_eq!(new.pointer(&path), None);
             }
@@ -308,7 +327,7 @@ mod tests {
         fn garbage_is_no_panic(text in proptest::collection::vec(any::<u8>(), 0..64), path in "(/[a-c*01]){1,4}") {
             let mut object = b"{".to_vec();
             object.extend(text);
-            let _ = Path::parse(&path).unwrap().edit(&object, &mut Act { value: Some("1"), only: b"" });
+            let _ = Path::parse(&path).unwrap().edit(&mut Outline::new(&object), &mut Act { value: Some("1"), only: b"" });
         }
     }
 }

@@ -24,6 +24,7 @@ mod shown;
 #[cfg(test)]
 mod testing;
 mod user;
+mod whole;
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -35,12 +36,13 @@ use aws_lc_rs::digest::{SHA256, digest};
 use http::StatusCode;
 use tokio::time::Instant;
 
+pub(super) use body::OUTDATED;
 pub use body::{Beginning, Filtered, Transform};
-pub(super) use body::{OUTDATED, edit};
 pub use catchup::Source;
 pub use chain::Chain;
 pub(super) use passing::{Passing, Served};
 pub use shown::Shown;
+pub(super) use whole::edit;
 
 use crate::kube::media::Form;
 use crate::kube::message::MessageError;
@@ -72,10 +74,15 @@ pub enum FilterError {
     Message(#[from] MessageError),
     #[error("not exactly one {0}")]
     Missing(&'static str),
+    #[error("its Service cannot be read")]
+    Service,
     #[error("an event of a type that is not known")]
     Event,
     #[error("{0}")]
-    Rule(String),
+    Body(String),
+    /// A filter's or rule's last word; it is counted already.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// All filters of the hub, and what they share.

@@ -176,7 +176,7 @@ figures! {
     counter link_transitions "holdfast_link_transitions" "Changes of the link's verdict by reason",
     counter lists_remembered "holdfast_lists_remembered" "Complete lists that replaced what was known",
     counter lists_not_remembered "holdfast_lists_not_remembered" "Lists that were passed on and not remembered",
-    counter filter_errors "holdfast_filter_errors" "Items that a filter could not read, or requests whose filter did not know what it goes by; of a rule, `rule/NAME`, as long as there is one",
+    counter filter_errors "holdfast_filter_errors" "Items that a filter could not read, or requests whose filter did not know what it goes by; of a rule, `rule/NAME`, as long as there is one; `body`: answers that broke off because they were no list, no events or no gzip; `inputs`: objects that filters go by and that the hub could not read",
     counter damaged_records "holdfast_store_damaged_records" "Records that failed their seal and were taken out",
     gauge store_damaged "holdfast_store_damaged" "1 while the store's file is known to be damaged: nothing is written until another one takes its place",
     gauge store_bytes "holdfast_store_bytes" "Bytes of remembered items",

@@ -5,7 +5,7 @@
 //! known; once known, a part is never unknown again (but for the members of a pool that the node
 //! has left): while the cloud is away the last state stands.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -30,6 +30,8 @@ pub struct Facts {
     pub services: Option<Arc<HashMap<ServiceName, Service>>>,
     /// Annotation [`TOPOLOGY_KEYS`] of the Services that have it.
     pub topology: Option<Arc<HashMap<ServiceName, String>>>,
+    /// Those of which the hub cannot read what their topology is.
+    pub unreadable: Arc<HashSet<ServiceName>>,
     /// How often each part has changed; kept by [`Inputs::update`].
     pub changes: [u64; PARTS.len()],
 }
@@ -100,7 +102,7 @@ impl Facts {
             Part::Node => self.node == other.node,
             Part::Pool => self.pool == other.pool,
             Part::Services => self.services == other.services,
-            Part::Topology => self.topology == other.topology,
+            Part::Topology => (&self.topology, &self.unreadable) == (&other.topology, &other.unreadable),
         }
     }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use testkit::client::Streaming;
 use testkit::fake::Damage;
 
-use super::filters::{PROXY, SERVICES, SLICES, proxy, rig, service, slice};
+use super::filters::{PROXY, SERVICES, SLICES, addresses, proxy, rig, service, slice};
 use super::*;
 
 const JSON: &str = "application/json";
@@ -129,4 +129,60 @@ async fn a_damaged_slice_passes_a_filter_for_comfort_as_it_is_and_the_others_are
             rig.fake.delete("discovery.k8s.io/v1/endpointslices", "story", name);
         }
     }
+}
+
+/// What the hub itself reads of the Services: one that it cannot read is told of, and keeps nobody from the others.
+#[tokio::test]
+async fn a_service_that_the_hub_cannot_read_leaves_its_own_endpoints_alone_and_is_told_of() {
+    let rig = rig().await;
+    slice(&rig, "bent-1", "bent");
+    let bent = |annotations: Value| {
+        let object = json!({"metadata": {"annotations": annotations}, "spec": {"type": "ClusterIP"}});
+        rig.fake.put_damaged("services", ("story", "bent"), object, NOTHING);
+    };
+    bent(json!({"openyurt.io/topologyKeys": 7}));
+    let (near, all) = (["10.1.0.1", "10.1.0.2"].as_slice(), ["10.1.0.1", "10.1.0.2", "10.1.0.3"].as_slice());
+    let client = rig.hub.kubelet().await.unwrap();
+    let shows = async |bent: &[&str]| {
+        let list = proxy(&client, SLICES, JSON).await.json();
+        let of =
+            |name: &str| list["items"].as_array().unwrap().iter().find(|item| item["metadata"]["name"] == name).map(addresses);
+        of("bent-1").unwrap() == bent && of("near-1").unwrap() == near
+    };
+    assert!(shows(all).await, "known at once, though one of them is not");
+    assert!(errors(&rig, "inputs").await >= 1.0);
+    assert!(errors(&rig, "servicetopology").await >= 1.0, "nothing is passed on in silence");
+    for (annotations, expected) in [(json!({"openyurt.io/topologyKeys": "kubernetes.io/zone"}), near), (json!("none"), all)] {
+        bent(annotations);
+        eventually("what is known of it follows", SECONDS(10), async || Ok(shows(expected).await)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_pool_and_a_node_that_the_hub_cannot_read_stay_as_they_were() {
+    let rig = rig().await;
+    let pool = |nodes: Value| {
+        rig.fake.put_path("/apis/apps.openyurt.io/v1beta2/nodepools/p", json!({"status": {"nodes": nodes}})).unwrap();
+    };
+    let node = |pool: Value| {
+        let object = json!({"metadata": {"labels": {"apps.openyurt.io/nodepool": pool}}});
+        rig.fake.put_damaged("nodes", ("", "edge-1"), object, NOTHING);
+    };
+    pool(json!(["edge-1", "far-1"]));
+    node(json!("p"));
+    let client = rig.hub.kubelet().await.unwrap();
+    let shows = async |expected: &[&str]| {
+        let list = proxy(&client, SLICES, JSON).await.json();
+        Ok(addresses(&list["items"][0]) == expected)
+    };
+    let (both, own) = (["10.1.0.1", "10.1.0.3"], ["10.1.0.1"]);
+    eventually("the pool's", SECONDS(10), async || shows(&both).await).await.unwrap();
+    pool(json!(["edge-1", 7]));
+    eventually("one is told of", SECONDS(10), async || Ok(errors(&rig, "inputs").await == 1.0)).await.unwrap();
+    assert!(shows(&both).await.unwrap());
+    node(json!(7));
+    eventually("the other as well", SECONDS(10), async || Ok(errors(&rig, "inputs").await == 2.0)).await.unwrap();
+    assert!(shows(&both).await.unwrap());
+    pool(json!(["edge-1"]));
+    eventually("what can be read again", SECONDS(10), async || shows(&own).await).await.unwrap();
 }

@@ -79,6 +79,19 @@ pub(super) async fn next(watch: &mut Streaming) -> Option<(String, String)> {
     tokio::time::timeout(SECONDS(10), next).await.expect("an event")
 }
 
+/// The endpoints in the next event of a slice.
+async fn told(watch: &mut Streaming) -> Vec<String> {
+    let next = async {
+        loop {
+            let event = watch.event().await.unwrap().expect("a watch that goes on");
+            if event["type"] != "BOOKMARK" {
+                return addresses(&event["object"]);
+            }
+        }
+    };
+    tokio::time::timeout(SECONDS(10), next).await.expect("an event")
+}
+
 pub(super) fn pair(kind: &str, name: &str) -> Option<(String, String)> {
     Some((kind.to_owned(), name.to_owned()))
 }
@@ -163,8 +176,7 @@ async fn the_members_of_a_pool_are_its_buckets_where_it_may_not_be_followed() {
     stays_offline(&mut rig, client, &pool).await;
 }
 
-/// In a cluster without OpenYurt: the label of the Nodes is all there is. (That others' labels are looked at again every
-/// minute is background::inputs' own test.)
+/// In a cluster without OpenYurt: the label of the Nodes is all there is.
 #[tokio::test]
 async fn the_members_of_a_pool_are_the_nodes_of_its_label_where_nothing_else_names_them() {
     let mut rig = rig().await;
@@ -190,6 +202,11 @@ async fn the_members_of_a_pool_are_the_nodes_of_its_label_where_nothing_else_nam
     node("edge-2", "p");
     node("edge-1", "q");
     shows("the one of q is another now", &["10.1.0.1", "10.1.0.3"]).await;
+    let mut watch = list_and_watch(&rig, SLICES, &PROXY).await;
+    for (pool, expected) in [("p", vec!["10.1.0.1"]), ("q", vec!["10.1.0.1", "10.1.0.3"])] {
+        node("far-1", pool);
+        assert_eq!(told(&mut watch).await, expected, "of a Node in {pool}");
+    }
     stays_offline(&mut rig, client, &["10.1.0.1", "10.1.0.3"]).await;
 }
 

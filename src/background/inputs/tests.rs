@@ -1,78 +1,150 @@
-//! A cloud without OpenYurt's own resources, whose Nodes have labels.
+//! A cloud whose Nodes have labels, without OpenYurt's own resources at first.
 
 use std::convert::Infallible;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ::kube::client::Body;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::sync::broadcast;
 
 use super::*;
 use crate::state::inputs::Part;
 
-/// The Nodes of the cloud, each with its pool.
-type Pools = Arc<Mutex<BTreeMap<&'static str, &'static str>>>;
+/// What there is in the cloud, and what it was asked.
+struct Cloud {
+    /// Names of the Nodes in the pool.
+    nodes: Mutex<Vec<&'static str>>,
+    /// What the NodePool names, once there is one.
+    pool: Mutex<Option<Vec<&'static str>>>,
+    lists_of_nodes: AtomicUsize,
+    events: broadcast::Sender<Value>,
+}
 
-fn sources(pools: &Pools) -> Sources {
-    let pools = pools.clone();
-    let service = tower::service_fn(move |request: Request<Body>| {
-        std::future::ready(Ok::<_, Infallible>(answer(&pools.lock().unwrap(), request.uri())))
-    });
-    Sources {
-        client: Client::new(service, "default"),
-        node_name: "n1".to_owned(),
-        nodepool_name: None,
-        membership: Membership::Any,
-        inputs: Arc::default(),
+impl Default for Cloud {
+    fn default() -> Self {
+        let (nodes, pool) = (Mutex::new(vec!["n1", "n2"]), Mutex::default());
+        Self { nodes, pool, lists_of_nodes: AtomicUsize::default(), events: broadcast::Sender::new(8) }
     }
 }
 
-fn answer(
-    pools: &BTreeMap<&str, &str>,
-    uri: &http::Uri,
-) -> Response<http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>> {
-    let query = format!("{}&", uri.query().unwrap_or_default());
-    if query.contains("watch=true") {
-        // Nothing ever happens.
-        let silence = futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>();
-        return Response::new(StreamBody::new(silence).boxed_unsync());
-    }
-    let node = |name: &str, pool: &str| json!({"metadata": {"name": name, "labels": {POOL_LABEL: pool}}});
-    let list = |items: Vec<Value>| json!({"metadata": {"resourceVersion": "1"}, "items": items});
-    let is_asked_for = |name: &str, pool: &str| query.contains(&format!("{name}&")) || query.contains(&format!("{pool}&"));
-    let (code, said) = match uri.path() {
-        "/api/v1/nodes" => {
-            let asked = pools.iter().filter(|(name, pool)| is_asked_for(name, pool));
-            (200, list(asked.map(|(name, pool)| node(name, pool)).collect()))
+type Answer = Response<http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>>;
+
+impl Cloud {
+    fn sources(self: &Arc<Self>) -> Sources {
+        let cloud = self.clone();
+        let service =
+            tower::service_fn(move |request: Request<Body>| std::future::ready(Ok::<_, Infallible>(cloud.answer(&request))));
+        Sources {
+            client: Client::new(service, "default"),
+            node_name: "n1".to_owned(),
+            nodepool_name: None,
+            membership: Membership::Any,
+            inputs: Arc::default(),
+            metrics: Arc::default(),
         }
-        "/api/v1/services" => (200, list(Vec::new())),
-        _ => (404, json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "message": "none", "code": 404})),
+    }
+
+    fn answer(&self, request: &Request<Body>) -> Answer {
+        let query = request.uri().query().unwrap_or_default();
+        let is_metadata =
+            request.headers().get(ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"application/json;as="));
+        if query.contains("watch=true") {
+            return Response::new(if is_metadata { self.watch().boxed_unsync() } else { silence().boxed_unsync() });
+        }
+        let list = |items: Vec<Value>| json!({"metadata": {"resourceVersion": "1"}, "items": items});
+        let pool = self.pool.lock().unwrap().clone().map(|nodes| json!({"metadata": {"name": "p"}, "status": {"nodes": nodes}}));
+        let said = match (request.uri().path(), pool) {
+            ("/api/v1/nodes", _) if is_metadata => {
+                self.lists_of_nodes.fetch_add(1, Ordering::Relaxed);
+                Some(list(self.nodes.lock().unwrap().iter().map(|name| node(name, 1)).collect()))
+            }
+            ("/api/v1/nodes", _) => Some(list(vec![node("n1", 1)])),
+            ("/api/v1/services", _) => Some(list(Vec::new())),
+            ("/apis/apps.openyurt.io/v1beta2/nodepools/p", pool) => pool,
+            ("/apis/apps.openyurt.io/v1beta2/nodepools", pool) => Some(list(pool.into_iter().collect())),
+            _ => None,
+        };
+        let none = || json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "message": "none", "code": 404});
+        let code = if said.is_some() { 200 } else { 404 };
+        let said = said.unwrap_or_else(none).to_string();
+        Response::builder().status(code).body(Full::from(said).boxed_unsync()).unwrap()
+    }
+
+    /// Of the pool's Nodes.
+    fn watch(&self) -> impl http_body::Body<Data = Bytes, Error = Infallible> + use<> {
+        let events = self.events.subscribe();
+        StreamBody::new(futures_util::stream::unfold(events, async |mut events| {
+            let event = events.recv().await.ok()?;
+            Some((Ok(Frame::data(Bytes::from(event.to_string() + "\n"))), events))
+        }))
+    }
+
+    fn joins(&self, name: &'static str) {
+        self.nodes.lock().unwrap().push(name);
+        self.events.send(json!({"type": "ADDED", "object": node(name, 2)})).unwrap();
+    }
+
+    fn leaves(&self, name: &'static str) {
+        self.nodes.lock().unwrap().retain(|node| *node != name);
+        self.events.send(json!({"type": "DELETED", "object": node(name, 3)})).unwrap();
+    }
+}
+
+fn node(name: &str, version: u64) -> Value {
+    json!({"metadata": {"name": name, "resourceVersion": version.to_string(), "labels": {POOL_LABEL: "p"}}})
+}
+
+/// Nothing ever happens.
+fn silence() -> impl http_body::Body<Data = Bytes, Error = Infallible> {
+    StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>())
+}
+
+/// Waits until the pool has these members.
+async fn become_known(inputs: &Inputs, expected: &[&str], within: Duration) {
+    let mut changes = inputs.changes();
+    let expected = expected.iter().map(|name| (*name).to_owned()).collect();
+    let known = async {
+        while inputs.current().pool.as_deref() != Some(&expected) {
+            changes.changed().await.unwrap();
+        }
     };
-    Response::builder().status(code).body(Full::from(said.to_string()).boxed_unsync()).unwrap()
+    let told = tokio::time::timeout(within, known).await;
+    assert!(told.is_ok(), "{:?}, not {expected:?}", inputs.current().pool);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_joins_or_leaves_the_pool_by_its_label_is_known_within_a_minute() {
-    let pools = Pools::new(Mutex::new([("n1", "pool-a"), ("n2", "pool-a"), ("n3", "pool-b")].into()));
-    let sources = sources(&pools);
+async fn a_node_that_joins_or_leaves_the_pool_by_its_label_is_known_at_once() {
+    let cloud = Arc::new(Cloud::default());
+    let sources = cloud.sources();
     let inputs = sources.inputs.clone();
-    let mut changes = inputs.changes();
     tokio::spawn(sources.follow());
     assert!(inputs.known(&[Part::Pool], Instant::now() + RETRY).await);
-    let mut within = async |limit: Duration, expected: [&str; 2]| {
-        let mut members = async || {
-            while *inputs.current().pool.as_deref().unwrap() != expected.map(str::to_owned).into() {
-                changes.changed().await.unwrap();
-            }
-        };
-        let told = tokio::time::timeout(limit, members()).await;
-        assert!(told.is_ok(), "{:?}, not {expected:?}", inputs.current().pool);
-    };
-    within(Duration::ZERO, ["n1", "n2"]).await;
-    pools.lock().unwrap().extend([("n2", "pool-b"), ("n3", "pool-a")]);
-    within(AGAIN + RETRY * 2, ["n1", "n3"]).await;
+    become_known(&inputs, &["n1", "n2"], Duration::ZERO).await;
+    let lists = || cloud.lists_of_nodes.load(Ordering::Relaxed);
+    tokio::time::sleep(AGAIN * 5 / 2).await;
+    assert_eq!(lists(), 1, "while nothing changes they are listed once");
+    cloud.joins("n3");
+    become_known(&inputs, &["n1", "n2", "n3"], RETRY).await;
+    cloud.leaves("n2");
+    become_known(&inputs, &["n1", "n3"], RETRY).await;
+    assert_eq!(lists(), 1);
+    // What is remembered for a start without the cloud is the list.
+    tokio::time::sleep(AGAIN + RETRY * 2).await;
+    assert_eq!(lists(), 2);
+    assert_eq!(*inputs.current().pool.as_deref().unwrap(), ["n1", "n3"].map(str::to_owned).into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_pool_that_comes_into_being_counts_for_more_than_labels() {
+    let cloud = Arc::new(Cloud::default());
+    let sources = cloud.sources();
+    let inputs = sources.inputs.clone();
+    tokio::spawn(sources.follow());
+    assert!(inputs.known(&[Part::Pool], Instant::now() + RETRY).await);
+    *cloud.pool.lock().unwrap() = Some(vec!["n1", "n4"]);
+    become_known(&inputs, &["n1", "n4"], AGAIN + RETRY * 2).await;
 }

@@ -17,9 +17,9 @@ use http_body::{Body as HttpBody, Frame};
 use super::FilterError;
 use super::catchup::{CaughtUp, Source, catch_up};
 use super::chain::{Chain, Shape as Presentation};
-use super::item::{Item, name};
 use super::shown::Shown;
-use crate::kube::list::{Encoding, Limits, Rewriter};
+use super::whole::{edit_whole, identity, version, without_objects};
+use crate::kube::list::{Encoding, Limits, RewriteError, Rewriter};
 use crate::kube::message::{self, Edit, Set};
 use crate::kube::object::{self, TypeMeta};
 use crate::kube::schema::table;
@@ -118,7 +118,7 @@ impl Transform {
     }
 
     /// A whole body at once.
-    pub(in crate::request) fn all(mut self, body: Vec<u8>) -> Result<Vec<u8>, String> {
+    pub(in crate::request) fn all(mut self, body: Vec<u8>) -> Result<Vec<u8>, FilterError> {
         let mut out = Vec::new();
         self.feed(Bytes::from(body), &mut out)?;
         while let Some(result) = self.go_on(&mut out) {
@@ -128,7 +128,7 @@ impl Transform {
         Ok(out.concat())
     }
 
-    fn feed(&mut self, data: Bytes, out: &mut Vec<Bytes>) -> Result<(), String> {
+    fn feed(&mut self, data: Bytes, out: &mut Vec<Bytes>) -> Result<(), FilterError> {
         match &mut self.gzip {
             None => self.shape.feed(data, out),
             Some(packed) => {
@@ -139,19 +139,19 @@ impl Transform {
     }
 
     /// Goes on with what was fed; `None`: all of it has been looked at.
-    fn go_on(&mut self, out: &mut Vec<Bytes>) -> Option<Result<(), String>> {
+    fn go_on(&mut self, out: &mut Vec<Bytes>) -> Option<Result<(), FilterError>> {
         let unpacked = self.gzip.as_mut()?.next()?;
-        Some(unpacked.map_err(|error| error.to_string()).and_then(|data| self.shape.feed(data, out)))
+        Some(unpacked.map_err(|error| broken(&error)).and_then(|data| self.shape.feed(data, out)))
     }
 
-    fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), String> {
+    fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), FilterError> {
         if let Some(gzip) = self.gzip.take() {
-            let rest = gzip.decoder.finish().map_err(|error| error.to_string())?;
+            let rest = gzip.decoder.finish().map_err(|error| broken(&error))?;
             self.shape.feed(Bytes::from(rest), out)?;
         }
         match &mut self.shape {
             Shape::List(rewriter) => match rewriter.take() {
-                Some(rewriter) => rewriter.finish().map(drop).map_err(|error| error.to_string()),
+                Some(rewriter) => rewriter.finish().map(drop).map_err(of_list),
                 None => Ok(()),
             },
             // What a cut left of an event is not passed on.
@@ -214,12 +214,12 @@ type CatchingUp = Pin<Box<dyn Future<Output = Option<CaughtUp>> + Send>>;
 type Outdated = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Shape {
-    fn feed(&mut self, data: Bytes, out: &mut Vec<Bytes>) -> Result<(), String> {
+    fn feed(&mut self, data: Bytes, out: &mut Vec<Bytes>) -> Result<(), FilterError> {
         if data.is_empty() {
             return Ok(());
         }
         match self {
-            Self::List(Some(rewriter)) => rewriter.feed(data, out).map_err(|error| error.to_string()),
+            Self::List(Some(rewriter)) => rewriter.feed(data, out).map_err(of_list),
             Self::List(None) => Ok(()),
             Self::Watch(watch) => watch.feed(data, out),
         }
@@ -227,11 +227,11 @@ impl Shape {
 }
 
 impl Watch {
-    fn feed(&mut self, data: Bytes, out: &mut Vec<Bytes>) -> Result<(), String> {
+    fn feed(&mut self, data: Bytes, out: &mut Vec<Bytes>) -> Result<(), FilterError> {
         let mut frames = Vec::new();
-        self.framer.feed(data, &mut frames).map_err(|error| error.to_string())?;
+        self.framer.feed(data, &mut frames).map_err(|error| broken(&error))?;
         for frame in frames {
-            out.extend(self.event(frame).map_err(|error| error.to_string())?);
+            out.extend(self.event(frame)?);
         }
         Ok(())
     }
@@ -246,15 +246,14 @@ impl Watch {
         match kind {
             EventType::Bookmark | EventType::Error => return Ok(Some(frame.raw)),
             // Nobody knows what it would do to its client.
-            EventType::Other if self.chain.unreadable().is_some() => return Err(FilterError::Event),
-            EventType::Other => return Ok(Some(frame.raw)),
+            EventType::Other => return self.chain.or_keep(Err(FilterError::Event)).map(|_| Some(frame.raw)),
             EventType::Added | EventType::Modified | EventType::Deleted => {}
         }
         // A chain that has become empty still leads out of the dark what the one before it has hidden.
         if self.chain.is_empty() && self.shown.is_none() {
             return Ok(Some(frame.raw));
         }
-        let edit = self.chain.or_keep(edit_whole(&self.chain, self.encoding, object))?;
+        let edit = edit_whole(&self.chain, self.encoding, object)?;
         let seen = match &mut self.shown {
             None => Some(kind),
             Some(shown) => shown.event(kind, &identity(self.encoding, object)?, edit == Edit::Remove),
@@ -296,68 +295,15 @@ impl Watch {
     }
 }
 
-/// A Table with nothing but cells in its rows.
-fn without_objects(encoding: Encoding, full: &[u8]) -> Result<Vec<u8>, FilterError> {
-    let (types, item) = object::whole_into_item(encoding, full)?;
-    let bare = message::edit(encoding, &item, table::ROWS, |row| {
-        let row = message::edit(encoding, row, table::OBJECT, |_| Ok::<_, FilterError>(Edit::Replace(b"null".to_vec())))?;
-        Ok::<_, FilterError>(row.map_or(Edit::Keep, Edit::Replace))
-    })?;
-    Ok(bare.map_or_else(|| full.to_vec(), |item| object::back_to_full(encoding, &types, item, full)))
+fn broken(error: &dyn std::fmt::Display) -> FilterError {
+    FilterError::Body(error.to_string())
 }
 
-/// The version of an object in full form; what has none counts as 0.
-fn version(encoding: Encoding, full: &[u8]) -> u64 {
-    let meta = match encoding {
-        Encoding::Json => object::meta(encoding, full),
-        Encoding::Protobuf => object::sent_meta(encoding, full),
-    };
-    meta.ok().and_then(|meta| meta.resource_version.parse().ok()).unwrap_or(0)
-}
-
-/// Namespace and name of an object in full form; of a Table those of its first row.
-fn identity(encoding: Encoding, full: &[u8]) -> Result<(String, String), FilterError> {
-    let bytes = object::sent_item(encoding, full)?;
-    if Presentation::of_object(&object::type_of(encoding, full)?) != Presentation::Row {
-        return name(&Item { encoding, bytes });
+fn of_list(error: RewriteError<FilterError>) -> FilterError {
+    match error {
+        RewriteError::Item(error) => error,
+        error => broken(&error),
     }
-    let row = message::part(encoding, bytes, table::ROWS)?.unwrap_or_default();
-    let object = message::part(encoding, row, table::OBJECT)?.unwrap_or_default();
-    name(&Item { encoding, bytes: object })
-}
-
-/// What becomes of an object in full form, a Table with its rows included.
-pub(in crate::request) fn edit(chain: &Chain, encoding: Encoding, full: &[u8]) -> Result<Edit, FilterError> {
-    object::check(encoding, full)?;
-    edit_whole(chain, encoding, full)
-}
-
-/// The same for an object that is known to be whole.
-fn edit_whole(chain: &Chain, encoding: Encoding, full: &[u8]) -> Result<Edit, FilterError> {
-    let (types, item) = object::whole_into_item(encoding, full)?;
-    let edited = match Presentation::of_object(&types) {
-        Presentation::Row => {
-            let (mut rows, mut hidden) = (0, 0);
-            let edited = message::edit(encoding, &item, table::ROWS, |row| {
-                let edit = chain.shaped(encoding, Presentation::Row, row)?;
-                rows += 1;
-                hidden += usize::from(edit == Edit::Remove);
-                Ok::<_, FilterError>(edit)
-            })?;
-            if rows > 0 && hidden == rows { Edit::Remove } else { edited.map_or(Edit::Keep, Edit::Replace) }
-        }
-        presentation => chain.shaped(encoding, presentation, &item)?,
-    };
-    Ok(match edited {
-        Edit::Replace(item) => {
-            let mut rewritten = object::back_to_full(encoding, &types, item, full);
-            if full.ends_with(b"\n") && encoding == Encoding::Json {
-                rewritten.push(b'\n');
-            }
-            Edit::Replace(rewritten)
-        }
-        other => other,
-    })
 }
 
 /// A teed body with its transformation.
@@ -387,10 +333,12 @@ impl<B> Filtered<B> {
         }
     }
 
-    fn failed(&mut self, error: String) -> BodyError {
-        self.metrics.filter_errors.get_or_create(&FilterLabel { filter: "body".to_owned() }).inc();
+    fn failed(&mut self, error: &FilterError) -> BodyError {
+        if !matches!(error, FilterError::Refused(_)) {
+            self.metrics.filter_errors.get_or_create(&FilterLabel { filter: "body".to_owned() }).inc();
+        }
         self.transform = None;
-        BodyError::Filter(error)
+        BodyError::Filter(error.to_string())
     }
 }
 
@@ -448,7 +396,7 @@ where
                 },
             };
             if let Err(error) = result {
-                return Poll::Ready(Some(Err(this.failed(error))));
+                return Poll::Ready(Some(Err(this.failed(&error))));
             }
             this.ready.extend(out.into_iter().filter(|bytes| !bytes.is_empty()));
         }

@@ -147,9 +147,16 @@ impl Chain {
         all.into_iter().find(|(_, for_safety)| *for_safety).map(|(name, _)| name)
     }
 
-    /// An object that cannot be read at all: an error for a filter for safety, as it is for all others.
-    pub(in crate::request) fn or_keep(&self, edit: Result<Edit, FilterError>) -> Result<Edit, FilterError> {
-        edit.or_else(|error| if self.unreadable().is_some() { Err(error) } else { Ok(Edit::Keep) })
+    /// An item that cannot be read at all is refused by a filter for safety, and as it is for all others. Where one has
+    /// refused already, that stands.
+    pub(super) fn or_keep(&self, edit: Result<Edit, FilterError>) -> Result<Edit, FilterError> {
+        edit.or_else(|error| match error {
+            FilterError::Refused(_) => Err(error),
+            error => match self.unreadable() {
+                Some(name) => Err(FilterError::Refused(format!("{name}: {error}"))),
+                None => Ok(Edit::Keep),
+            },
+        })
     }
 
     /// By how much the items of a protobuf list may grow. Of one resource's filters one at most makes anything longer.
@@ -199,7 +206,7 @@ impl Chain {
 
     pub(super) fn shaped(&self, encoding: Encoding, shape: Shape, item: &[u8]) -> Result<Edit, FilterError> {
         if shape == Shape::Row {
-            return self.row(item);
+            return self.or_keep(self.row(item));
         }
         let mut now = Cow::Borrowed(item);
         for filter in self.decision.filters() {
@@ -214,7 +221,7 @@ impl Chain {
                 Err(error) => {
                     self.filters.count(filter.name());
                     if filter.is_for_safety() {
-                        return Err(error);
+                        return Err(FilterError::Refused(format!("{}: {error}", filter.name())));
                     }
                 }
             }
@@ -235,14 +242,15 @@ impl Chain {
     fn by_rule(&self, rule: &UserRule, shape: Shape, item: &Item<'_>) -> Result<Edit, FilterError> {
         if item.encoding != Encoding::Json {
             // That says nothing of the object: whatever the rule wants where it fails, it is not this.
-            return Err(FilterError::Rule(format!("{} reads JSON", rule.label())));
+            self.filters.count(&rule.label());
+            return Err(FilterError::Refused(format!("{} reads JSON", rule.label())));
         }
         user::apply(rule, self.node.as_ref(), shape == Shape::Full, item).or_else(|why| {
             self.filters.count(&rule.label());
             match rule.on_error() {
                 OnError::Keep => Ok(Edit::Keep),
                 OnError::Drop => Ok(Edit::Remove),
-                OnError::Refuse => Err(FilterError::Rule(format!("{}: {why}", rule.label()))),
+                OnError::Refuse => Err(FilterError::Refused(format!("{}: {why}", rule.label()))),
             }
         })
     }
@@ -259,7 +267,7 @@ impl Chain {
             Ok::<_, FilterError>(if self.ask.bare_rows { Edit::Replace(b"null".to_vec()) } else { edit })
         })?;
         if self.hides() && !judged {
-            return self.or_keep(Err(FilterError::Missing("object in a row")));
+            return Err(FilterError::Missing("object in a row"));
         }
         Ok(match edited {
             _ if removed => Edit::Remove,

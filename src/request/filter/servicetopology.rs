@@ -9,7 +9,7 @@
 //!   `topology.kubernetes.io/zone`.
 //!
 //! Endpoints without a node are left out then. A Service that is unknown or has no annotation, or another value: nothing
-//! changes.
+//! changes. One that the hub itself cannot read is an error for each of its slices.
 
 use super::FilterError;
 use super::item::{Item, name};
@@ -54,7 +54,11 @@ fn topology_keys<'a>(facts: &'a Facts, slices: bool, item: &Item<'_>) -> Result<
             None => return Ok(None),
         }
     }
-    Ok(facts.topology.as_ref().and_then(|topology| topology.get(&(namespace, service))).map(String::as_str))
+    let service = (namespace, service);
+    if facts.unreadable.contains(&service) {
+        return Err(FilterError::Service);
+    }
+    Ok(facts.topology.as_ref().and_then(|topology| topology.get(&service)).map(String::as_str))
 }
 
 impl Near<'_> {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::item::Item;
+use crate::kube::json::Outline;
 use crate::kube::message::{Edit, MessageError};
 use crate::kube::path::Editor;
 use crate::state::inputs::{Facts, Part};
@@ -35,14 +36,15 @@ pub(super) fn node(name: &str, facts: &Facts) -> Term {
             }
         }
     }
-    Term::from(&node)
+    Term::from(node)
 }
 
 /// What becomes of an object; of one that is not `full`, only its metadata changes.
 pub(super) fn apply(rule: &UserRule, node: Option<&Term>, full: bool, item: &Item<'_>) -> Result<Edit, String> {
     let bound = |object: &[u8]| if rule.looks_inside() { bounded(object) } else { Ok(()) };
     bound(item.bytes)?;
-    if !is_meant(rule, node, item.bytes)? {
+    let mut object = Outline::new(item.bytes);
+    if !is_meant(rule, node, &mut object)? {
         return Ok(Edit::Keep);
     }
     if rule.drops() {
@@ -50,11 +52,16 @@ pub(super) fn apply(rule: &UserRule, node: Option<&Term>, full: bool, item: &Ite
     }
     let mut now: Option<Vec<u8>> = None;
     for change in rule.changes().iter().filter(|change| full || change.path.begins_with("metadata")) {
-        let object = now.as_deref().unwrap_or(item.bytes);
-        // What the change before has put in counts as well.
-        bound(object)?;
-        let changed = change.path.edit(object, &mut Hand { change, node }).map_err(|Fault(why)| why)?;
-        now = changed.or(now);
+        let mut hand = Hand { change, node };
+        let changed = match &now {
+            None => change.path.edit(&mut object, &mut hand),
+            Some(now) => {
+                // What the change before has put in counts as well.
+                bound(now)?;
+                change.path.edit(&mut Outline::new(now), &mut hand)
+            }
+        };
+        now = changed.map_err(|Fault(why)| why)?.or(now);
     }
     Ok(now.map_or(Edit::Keep, Edit::Replace))
 }
@@ -73,13 +80,13 @@ struct Metadata {
     labels: Option<BTreeMap<String, String>>,
 }
 
-fn is_meant(rule: &UserRule, node: Option<&Term>, object: &[u8]) -> Result<bool, String> {
+fn is_meant(rule: &UserRule, node: Option<&Term>, object: &mut Outline<'_>) -> Result<bool, String> {
     let unreadable = || "the object's metadata cannot be read".to_owned();
-    if !object.starts_with(b"{") {
+    if !object.text().starts_with(b"{") {
         return Err(unreadable());
     }
     if rule.asks_for_metadata() {
-        let Named { metadata } = serde_json::from_slice(object).map_err(|_| unreadable())?;
+        let Named { metadata } = serde_json::from_slice(object.text()).map_err(|_| unreadable())?;
         if !rule.is_for(&metadata.namespace, &metadata.labels.unwrap_or_default()) {
             return Ok(false);
         }
@@ -132,7 +139,7 @@ impl From<MessageError> for Fault {
 impl Editor<Fault> for Hand<'_> {
     fn enters(&mut self, element: &[u8]) -> Result<bool, Fault> {
         let Some(condition) = &self.change.condition else { return Ok(true) };
-        condition.holds(element, self.node).map_err(|why| Fault(format!("where: {why}")))
+        condition.holds(&mut Outline::new(element), self.node).map_err(|why| Fault(format!("where: {why}")))
     }
 
     fn value(&mut self, value: Option<&[u8]>) -> Edit {

@@ -32,15 +32,17 @@ pub(super) fn serve_filtered(
 ) -> Result<Response, Option<Refusal>> {
     let mut document = knowledge.document(&names::document(context, chain.as_ref())).ok().flatten().ok_or(None)?;
     if let Some(chain) = chain.filter(|chain| !chain.is_empty()) {
-        let failed = |error: String| Some(Refusal::unavailable(format!("the link to the cloud is down, and filter: {error}")));
+        let failed = |error: &dyn std::fmt::Display| {
+            Some(Refusal::unavailable(format!("the link to the cloud is down, and filter: {error}")))
+        };
         let reads = |encoding: &Encoding| !chain.wants_json() || *encoding == Encoding::Json;
         let Some(encoding) = media::encoding_of(&document.content_type).filter(reads) else {
-            return Err(failed("it is in a representation that no filter reads".to_owned()));
+            return Err(failed(&"it is in a representation that no filter reads"));
         };
         document.body = if context.info.verb == "list" {
-            Transform::list(chain, encoding, false).all(document.body).map_err(failed)?
+            Transform::list(chain, encoding, false).all(document.body).map_err(|error| failed(&error))?
         } else {
-            match filter::edit(&chain, encoding, &document.body).map_err(|error| failed(error.to_string()))? {
+            match filter::edit(&chain, encoding, &document.body).map_err(|error| failed(&error))? {
                 Edit::Keep => document.body,
                 Edit::Replace(object) => object,
                 Edit::Remove => return Err(Some(Refusal::no_such(&context.info).known_at(document.at))),

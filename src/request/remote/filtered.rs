@@ -89,7 +89,7 @@ async fn object(
         }
         body = Bytes::from(plain);
     }
-    match chain.or_keep(filter::edit(chain, encoding, &body)) {
+    match filter::edit(chain, encoding, &body) {
         Ok(Edit::Keep) => Ok(Response::from_parts(parts, full(body))),
         Ok(Edit::Replace(object)) => Ok(Response::from_parts(parts, full(object))),
         Ok(Edit::Remove) => Err(Refusal::no_such(&context.info)),

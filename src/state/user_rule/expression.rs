@@ -13,12 +13,14 @@ use std::sync::{Arc, LazyLock};
 
 use cel::common::ast::operators::*;
 use cel::common::ast::{ComprehensionExpr, Expr, IdedExpr};
-use cel::objects::Key;
+use cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt};
+use cel::common::value::{CowVal, Val};
+use cel::context::VariableResolver;
 use cel::parser::PrattParser;
 use cel::{Context, Env, ExecutionError, Value as CelValue};
 use serde_json::Value;
 
-use crate::kube::json;
+use crate::kube::json::Outline;
 
 const MAX_TEXT: usize = 1024;
 const MAX_NESTED: usize = 3;
@@ -55,7 +57,7 @@ static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
 /// A JSON value as expressions see it; clones are cheap.
 #[derive(Debug, Clone)]
-pub struct Term(CelValue);
+pub struct Term(Arc<dyn Val>);
 
 /// A checked expression whose value is a boolean.
 #[derive(Debug)]
@@ -92,62 +94,72 @@ impl Parts {
         }
     }
 
-    fn of(&self, json: &[u8]) -> Option<Value> {
+    fn of(&self, subject: &mut Outline<'_>) -> Option<Value> {
+        let json = subject.text();
         if self.whole || !json.starts_with(b"{") {
             return serde_json::from_slice(json).ok();
         }
         let mut value = serde_json::Map::new();
-        for member in json::members(json) {
-            let member = member.ok()?;
-            let Some((name, inner)) = self.members.iter().find(|(name, _)| member.is(name)) else { continue };
-            let text = json.get(member.value.clone())?;
+        for (name, inner) in &self.members {
+            let Some(at) = subject.find(name).ok()? else { continue };
+            let text = &json[at];
             let part = match inner {
                 Some(inner) if text.starts_with(b"{") => some_members(text, inner)?,
                 _ => serde_json::from_slice(text).ok()?,
             };
             value.insert(name.clone(), part);
-            if value.len() == self.members.len() {
-                break;
-            }
         }
         Some(Value::Object(value))
     }
 }
 
 fn some_members(json: &[u8], wanted: &BTreeSet<String>) -> Option<Value> {
-    let mut value = serde_json::Map::new();
-    for member in json::members(json) {
-        let member = member.ok()?;
-        if let Some(name) = wanted.iter().find(|name| member.is(name)) {
-            value.insert(name.clone(), serde_json::from_slice(json.get(member.value.clone())?).ok()?);
-            if value.len() == wanted.len() {
-                break;
-            }
+    let (mut value, mut object) = (serde_json::Map::new(), Outline::new(json));
+    for name in wanted {
+        if let Some(at) = object.find(name).ok()? {
+            value.insert(name.clone(), serde_json::from_slice(&json[at]).ok()?);
         }
     }
     Some(Value::Object(value))
 }
 
-impl From<&Value> for Term {
-    fn from(value: &Value) -> Self {
-        Self(term(value))
+impl From<Value> for Term {
+    fn from(value: Value) -> Self {
+        Self(term(value).into())
     }
 }
 
-fn term(value: &Value) -> CelValue {
+/// As the interpreter works with it: what is bound by way of [`cel::Value`] is copied several times for that.
+fn term(value: Value) -> Box<dyn Val> {
     match value {
-        Value::Null => CelValue::Null,
-        Value::Bool(value) => CelValue::Bool(*value),
+        Value::Null => Box::new(CelNull),
+        Value::Bool(value) => Box::new(CelBool::from(value)),
         Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(number), _) => CelValue::Int(number),
-            (None, Some(number)) => CelValue::UInt(number),
-            (None, None) => CelValue::Float(number.as_f64().unwrap_or(f64::NAN)),
+            (Some(number), _) => Box::new(CelInt::from(number)),
+            (None, Some(number)) => Box::new(CelUInt::from(number)),
+            (None, None) => Box::new(CelDouble::from(number.as_f64().unwrap_or(f64::NAN))),
         },
-        Value::String(text) => CelValue::from(text.as_str()),
-        Value::Array(list) => CelValue::List(Arc::new(list.iter().map(term).collect())),
+        Value::String(text) => Box::new(CelString::from(text)),
+        Value::Array(list) => Box::new(CelList::from(list.into_iter().map(term).collect::<Vec<_>>())),
         Value::Object(members) => {
-            let members = members.iter().map(|(name, value)| (Key::from(name.as_str()), term(value)));
-            CelValue::from(members.collect::<HashMap<Key, CelValue>>())
+            let members = members.into_iter().map(|(name, value)| (CelMapKey::from(name), term(value)));
+            Box::new(CelMap::from(members.collect::<HashMap<_, _>>()))
+        }
+    }
+}
+
+/// What an expression knows; looked at where it is, for the node may be as large as its pool.
+struct Variables<'a> {
+    name: &'static str,
+    subject: Box<dyn Val>,
+    node: Option<&'a Term>,
+}
+
+impl VariableResolver for Variables<'_> {
+    fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
+        match name {
+            "node" => self.node.map(|node| CowVal::Borrowed(&*node.0)),
+            name => (name == self.name).then(|| CowVal::Borrowed(&*self.subject)),
         }
     }
 }
@@ -185,13 +197,11 @@ impl Expression {
     }
 
     /// Whether it holds for a JSON value. The error says why it has no value, and nothing of what is in the object.
-    pub fn holds(&self, subject: &[u8], node: Option<&Term>) -> Result<bool, String> {
+    pub fn holds(&self, subject: &mut Outline<'_>, node: Option<&Term>) -> Result<bool, String> {
         let subject = self.asks_for.of(subject).ok_or("the object cannot be read")?;
+        let variables = Variables { name: self.subject, subject: term(subject), node };
         let mut context = Context::with_env(ENV.clone());
-        context.add_variable_from_value(self.subject, term(&subject));
-        if let Some(node) = node {
-            context.add_variable_from_value("node", node.0.clone());
-        }
+        context.set_variable_resolver(&variables);
         match CelValue::resolve(&self.parsed, &context) {
             Ok(CelValue::Bool(value)) => Ok(value),
             Ok(other) => Err(format!("its value is a {}, not a bool", other.type_of())),

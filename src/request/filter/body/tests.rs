@@ -60,7 +60,7 @@ fn watch(chain: Chain, shown: Option<Shown>) -> Transform {
 }
 
 /// What comes out.
-fn frames(watch: &mut Transform, kind: &str, object: &Value) -> Result<Vec<Value>, String> {
+fn frames(watch: &mut Transform, kind: &str, object: &Value) -> Result<Vec<Value>, FilterError> {
     let mut out = Vec::new();
     let event = json!({"type": kind, "object": object}).to_string() + "\n";
     watch.feed(event.into(), &mut out)?;
@@ -68,7 +68,7 @@ fn frames(watch: &mut Transform, kind: &str, object: &Value) -> Result<Vec<Value
 }
 
 /// The types of what comes out.
-fn told(watch: &mut Transform, kind: &str, object: &Value) -> Result<Vec<String>, String> {
+fn told(watch: &mut Transform, kind: &str, object: &Value) -> Result<Vec<String>, FilterError> {
     let frames = frames(watch, kind, object)?;
     Ok(frames.iter().map(|frame| frame["type"].as_str().unwrap().to_owned()).collect())
 }
@@ -168,4 +168,36 @@ async fn what_the_hub_has_asked_for_itself_is_not_in_the_row_of_what_is_hidden()
     let table = json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": null, "rows": rows});
     let deleted = frames(&mut watch, "MODIFIED", &table).unwrap();
     assert_eq!((&deleted[0]["type"], &deleted[0]["object"]["rows"][0]["object"]), (&json!("DELETED"), &Value::Null));
+}
+
+/// What is counted, by filter.
+fn counted(filters: &Filters, label: &str) -> u64 {
+    let figure = FilterLabel { filter: label.to_owned() };
+    filters.metrics.filter_errors.get(&figure).map_or(0, |counter| counter.get())
+}
+
+/// A watch's whole body with one event in it, as a client reads it.
+async fn read(filters: &Arc<Filters>, whole: bool, object: &Value) -> Result<(), BodyError> {
+    let event = json!({"type": "ADDED", "object": object}).to_string() + "\n";
+    let frames = futures_util::stream::iter([Ok::<_, crate::upstream::Error>(Frame::data(Bytes::from(event)))]);
+    let transform = watch(chain(filters, whole).await, None);
+    let body = Filtered::new(http_body_util::StreamBody::new(frames), transform, filters.metrics.clone());
+    http_body_util::BodyExt::collect(body).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_refusal_counts_once_for_the_filter_that_refused() {
+    let both = [Filter::DiscardCloudService, Filter::MasterService];
+    let filters = filters(RuleSet::new(Agents::parse("*"), &both));
+    filters.rules.apply(Some(&both.map(|filter| (filter.name().to_owned(), "sample".to_owned())).into()));
+    filters.inputs.update(|facts| facts.services = Some(Arc::default()));
+    let counts = || ["discardcloudservice", "masterservice", "body"].map(|label| counted(&filters, label));
+    let damaged = json!({"namespace": "a", "name": "x", "resourceVersion": "9", "annotations": {"svc.openyurt.io/discard": 7}});
+    read(&filters, true, &service(&damaged)).await.unwrap_err();
+    assert_eq!(counts(), [1, 0, 0], "the second was never asked");
+    let row = json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "rows": [{"cells": ["x"]}]});
+    read(&filters, false, &row).await.unwrap_err();
+    assert_eq!(counts(), [2, 1, 0], "neither can judge what is not there");
+    read(&filters, true, &json!({"kind": 7})).await.unwrap_err();
+    assert_eq!(counts(), [3, 2, 0], "neither can read this");
 }

@@ -89,7 +89,11 @@ fn a_row_without_an_object_is_judged_by_the_object_it_had() {
     assert_eq!(row(&metadata("lb")), Ok(Edit::Remove));
     assert_eq!(row(&metadata("plain")), Ok(Edit::Replace(br#"{"cells":["x"],"object":null}"#.to_vec())));
     for nothing in ["", r#","object":null"#] {
-        assert_eq!(row(nothing), Err(FilterError::Missing("object in a row")), "{nothing}");
+        assert_eq!(
+            row(nothing),
+            Err(FilterError::Refused("discardcloudservice: not exactly one object in a row".into())),
+            "{nothing}"
+        );
     }
 }
 
