@@ -154,24 +154,25 @@ const VALUE: Field = Field::new("", 2);
 
 /// The value of `key` in a field that maps strings to strings.
 pub fn entry<'a>(encoding: Encoding, message: &'a [u8], field: Field, key: &str) -> Result<Option<Cow<'a, str>>, MessageError> {
+    if encoding == Encoding::Json {
+        return part(encoding, message, field)?.map_or(Ok(None), |map| json_entry(map, field, key));
+    }
     let mut found = None;
-    match encoding {
-        Encoding::Json => {
-            let Some(map) = part(encoding, message, field)? else { return Ok(None) };
-            for member in json::members(map) {
-                let member = member?;
-                if member.is(key) {
-                    found = Some(decode(encoding, &map[member.value], field)?);
-                }
-            }
+    for range in parts(encoding, message, field)? {
+        let pair = &message[range];
+        if text(encoding, pair, KEY)? == key {
+            found = Some(text(encoding, pair, VALUE)?);
         }
-        Encoding::Protobuf => {
-            for range in parts(encoding, message, field)? {
-                let pair = &message[range];
-                if text(encoding, pair, KEY)? == key {
-                    found = Some(text(encoding, pair, VALUE)?);
-                }
-            }
+    }
+    Ok(found)
+}
+
+fn json_entry<'a>(map: &'a [u8], field: Field, key: &str) -> Result<Option<Cow<'a, str>>, MessageError> {
+    let mut found = None;
+    for member in json::members(map) {
+        let member = member?;
+        if member.is(key) {
+            found = Some(decode(Encoding::Json, &map[member.value], field)?);
         }
     }
     Ok(found)
@@ -412,19 +413,42 @@ fn without_member(message: &[u8], field: Field) -> Result<Vec<u8>, MessageError>
     Ok([b"{", kept.join(&b","[..]).as_slice(), b"}"].concat())
 }
 
-/// `message` with the value of `key`, which is there, replaced in a field that maps strings to strings.
-pub fn replace_entry(encoding: Encoding, message: &[u8], field: Field, key: &str, value: &str) -> Result<Vec<u8>, MessageError> {
-    let mut written = false;
-    let changed = edit(encoding, message, field, |part| match encoding {
-        Encoding::Json => Ok::<_, MessageError>(Edit::Replace(json_set(part, key, &json_value(Set::Text(value)))?)),
-        // Of a key that is there twice the last one counts: none but the new one is left.
-        Encoding::Protobuf if text(encoding, part, KEY)? == key => Ok(match std::mem::replace(&mut written, true) {
-            true => Edit::Remove,
-            false => Edit::Replace(set(encoding, part, VALUE, Set::Text(value))?),
+/// `message` with what `change` makes of the value of `key` in a field that maps strings to strings; `None`: there is none, or
+/// nothing changes.
+pub fn change_entry(
+    encoding: Encoding,
+    message: &[u8],
+    field: Field,
+    key: &str,
+    change: impl Fn(&str) -> Option<String>,
+) -> Result<Option<Vec<u8>>, MessageError> {
+    match encoding {
+        Encoding::Json => edit(encoding, message, field, |map| {
+            let changed = json_entry(map, field, key)?.and_then(|value| change(&value));
+            Ok(match changed {
+                Some(value) => Edit::Replace(json_set(map, key, &json_value(Set::Text(&value)))?),
+                None => Edit::Keep,
+            })
         }),
-        Encoding::Protobuf => Ok(Edit::Keep),
-    })?;
-    Ok(changed.unwrap_or_else(|| message.to_vec()))
+        Encoding::Protobuf => {
+            let changed = entry(encoding, message, field, key)?.and_then(|value| change(&value));
+            changed.map_or(Ok(None), |value| proto_replace_entry(message, field, key, &value))
+        }
+    }
+}
+
+/// Of a key that is there twice the last one counts: none but the new one is left.
+fn proto_replace_entry(message: &[u8], field: Field, key: &str, value: &str) -> Result<Option<Vec<u8>>, MessageError> {
+    let (encoding, mut written) = (Encoding::Protobuf, false);
+    edit(encoding, message, field, |pair| {
+        if text(encoding, pair, KEY)? != key {
+            return Ok(Edit::Keep);
+        }
+        Ok(match std::mem::replace(&mut written, true) {
+            true => Edit::Remove,
+            false => Edit::Replace(set(encoding, pair, VALUE, Set::Text(value))?),
+        })
+    })
 }
 
 /// `message` without `key` in a field that maps strings to strings, and without the field where nothing else is in it.

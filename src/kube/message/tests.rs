@@ -158,7 +158,10 @@ fn an_entry_is_replaced_and_its_neighbours_stay() {
     for encoding in BOTH {
         let before = message(encoding, "n", &[], &[("a", "1"), ("b", "2")]);
         assert_eq!(entry(encoding, &before, LABELS, "c").unwrap(), None);
-        let after = replace_entry(encoding, &before, LABELS, "a", "x\ny").unwrap();
+        let change = |value: &str| (value == "1").then(|| "x\ny".to_owned());
+        assert_eq!(change_entry(encoding, &before, LABELS, "b", change).unwrap(), None);
+        assert_eq!(change_entry(encoding, &before, LABELS, "c", change).unwrap(), None);
+        let after = change_entry(encoding, &before, LABELS, "a", change).unwrap().unwrap();
         let read = |key| entry(encoding, &after, LABELS, key).unwrap().unwrap().into_owned();
         assert_eq!((read("a"), read("b")), ("x\ny".into(), "2".into()));
     }

@@ -20,9 +20,8 @@ pub(super) fn apply(item: &Item<'_>) -> Result<Edit, FilterError> {
     if (namespace.as_str(), name.as_str()) != ("kube-system", "kube-proxy") {
         return Ok(Edit::Keep);
     }
-    let Some(config) = message::entry(item.encoding, item.bytes, config_map::DATA, KEY)? else { return Ok(Edit::Keep) };
-    let Some(commented) = commented(&config) else { return Ok(Edit::Keep) };
-    Ok(Edit::Replace(message::replace_entry(item.encoding, item.bytes, config_map::DATA, KEY, &commented)?))
+    let changed = message::change_entry(item.encoding, item.bytes, config_map::DATA, KEY, commented)?;
+    Ok(changed.map_or(Edit::Keep, Edit::Replace))
 }
 
 /// The text with its `kubeconfig:` lines commented out; `None`: there are none.
