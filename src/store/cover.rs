@@ -33,6 +33,11 @@ impl Scope {
         known.then_some(left)
     }
 
+    /// Whether it would answer for `wanted`, be it in another encoding.
+    pub(super) fn answers_for(&self, wanted: &Self, fields: &Fields) -> bool {
+        self.left_for(&Self { protobuf: self.protobuf, ..wanted.clone() }, fields).is_some()
+    }
+
     pub(super) fn may_hold_object(&self, key: &ObjectKey) -> bool {
         self.may_hold(&key.scope) && self.must_hold(&key.scope.namespace, &key.name).is_some()
     }
@@ -49,22 +54,22 @@ impl Scope {
 }
 
 impl Knowledge {
-    /// A consistent state of the newest complete collection that has all of `wanted`, of one whose version is `allowed`
-    /// if there is any. Of several of one version the smallest, or with `in_whole` one that has what is not wanted as
+    /// A consistent state of the newest complete collection that has all of `wanted`, of one that is `allowed` if there is
+    /// any. Of several of one version the smallest, or with `in_whole` one that has what is not wanted as
     /// well: only there it shows what lies between the wanted ones, and behind them.
     /// `fields`: by which such objects are selected.
     pub fn covering(
         &self,
         wanted: &Scope,
         fields: &Fields,
-        allowed: impl Fn(u64) -> bool,
+        allowed: impl Fn(&Header) -> bool,
         in_whole: bool,
     ) -> Result<Option<ListView>, StoreError> {
         let mut found = self.headers(|header| header.scope.left_for(wanted, fields).is_some());
         found.sort_by_key(|header| {
             let version = header.version_number();
             let whole = header.scope.label_selector.is_empty() && header.scope.field_selector.is_empty();
-            (allowed(version), version, in_whole && whole, std::cmp::Reverse(header.items))
+            (allowed(header), version, in_whole && whole, std::cmp::Reverse(header.items))
         });
         let snapshot = self.snapshot()?;
         // What is visible counts, not what is on its way.

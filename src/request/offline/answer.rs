@@ -24,7 +24,7 @@ use crate::kube::{metadata, table as tables};
 use crate::request::context::{Body, BodyError, Caller, Context, Refusal, Response, Whose, freshness, full};
 use crate::request::filter::{By, Chain, FilterError};
 use crate::request::names;
-use crate::store::{Found, Knowledge, ListView, ObjectRecord, StoreError};
+use crate::store::{Found, Header, Knowledge, ListView, ObjectRecord, StoreError};
 
 fn unfiltered(error: &FilterError) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, format!("filter: {error}"))
@@ -161,14 +161,15 @@ pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context:
     let asks_for_items = !info.query.other;
     let mut refused = None;
     for (media, form) in offered(knowledge, context, chain.as_ref()).into_iter().filter(|_| asks_for_items) {
-        let allowed = |version| window.allows(version).is_ok();
-        if let Some(mut view) = knowledge.covering(&names::scope(info, &media), &fields, allowed, window.limit.is_some())? {
+        let allowed =
+            |known: &Header| window.allows(known.version_number()).is_ok() && !(is_kubelets_pods(context) && known.is_behind());
+        if let Some(view) = knowledge.covering(&names::scope(info, &media), &fields, allowed, window.limit.is_some())? {
             if let Err(refusal) = window.allows(view.header.version_number()) {
                 // Another representation may be of the state that is asked for.
                 refused.get_or_insert(refusal.known_at(view.header.updated));
                 continue;
             }
-            is_safe(context, &view)?;
+            let mut view = safe(offline, knowledge, context, view).await?;
             view.header.kind = kinds::list_kind(knowledge, info, &view.header).await;
             let view = with_local(knowledge, view).await?;
             offline.filters.told(context, chain.as_ref(), told_by(&view, gone));
@@ -200,12 +201,29 @@ fn warn_of_what_is_missing(knowledge: &Knowledge, context: &Context, copy: &mut 
 }
 
 /// Kubelet ends the containers of what is missing in its list: where something may be missing there is none.
-pub(super) fn is_safe(context: &Context, view: &ListView) -> Result<(), Refusal> {
-    if is_kubelets_pods(context) && view.header.is_behind() {
-        let message = "the link to the cloud is down, and there were newer Pods than this node could keep";
-        return Err(Refusal::unavailable(message.to_owned()));
+pub(super) async fn safe(
+    offline: &Offline,
+    knowledge: &Arc<Knowledge>,
+    context: &Context,
+    view: ListView,
+) -> Result<ListView, Refusal> {
+    if !is_kubelets_pods(context) {
+        return Ok(view);
     }
-    Ok(())
+    if view.header.is_behind() {
+        return Err(Refusal::unavailable("the link to the cloud is down, and there were newer Pods than this node could keep"));
+    }
+    let (knowledge, node) = (knowledge.clone(), offline.node_name.clone());
+    let media = Media { encoding: view.header.scope.encoding(), form: media::Form::Full };
+    let wanted = names::scope(&context.info, &media);
+    let look = move || view.may_lack_pods(&knowledge, &wanted, &node).map(|lacks| (view, lacks));
+    let looked = tokio::task::spawn_blocking(look).await.unwrap_or_else(|error| Err(StoreError::Backend(error.to_string())));
+    match looked? {
+        (view, false) => Ok(view),
+        (_, true) => Err(Refusal::unavailable(
+            "the link to the cloud is down, and this node has heard of newer Pods than are in this list",
+        )),
+    }
 }
 
 pub(super) fn is_kubelets_pods(context: &Context) -> bool {

@@ -20,7 +20,9 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::answer::{channel_body, content_type, is_safe, is_selectable, offered, selection, told_by, unknown, with_local};
+use super::answer::{
+    channel_body, content_type, is_kubelets_pods, is_selectable, offered, safe, selection, told_by, unknown, with_local,
+};
 use super::fields::fields;
 use super::follow::{Follow, Overtaken, Subject, Way};
 use super::presented::{Cursor, Form, Patience, Presented};
@@ -121,7 +123,7 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
         let opening = of_copies(knowledge, context, chain.as_ref(), &start).await?;
         return Ok(open(offline, knowledge, context, chain, opening));
     };
-    is_safe(context, &view)?;
+    let view = safe(offline, knowledge, context, view).await?;
     if matches!(context.caller, Caller::Node) && view.header.scope == names::scope(info, &media) {
         // Its client may have been told of what the node does not have any more.
         knowledge.note_missed(&view.header.scope, start.version());
@@ -236,7 +238,8 @@ fn found(
     let mut refused = None;
     for (media, form) in offered(knowledge, context, chain) {
         let scope = names::scope(&context.info, &media);
-        let subject = Subject { scope, fields: fields.clone(), version: start.version() };
+        let kubelets_pods = is_kubelets_pods(context);
+        let subject = Subject { scope, fields: fields.clone(), version: start.version(), kubelets_pods };
         let Some(view) = subject.view(knowledge)? else { continue };
         match start.allows(view.header.version_number()) {
             Ok(()) => return Ok(Some((media, form, subject, view))),

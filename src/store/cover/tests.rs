@@ -4,7 +4,7 @@ use super::super::tests::{ask, item, list_body, open, record, scope};
 use crate::kube::list::Encoding;
 use crate::kube::object;
 use crate::kube::selector::Fields;
-use crate::store::{Found, Knowledge, ListView, Memory, ObjectKey, Scope, Store};
+use crate::store::{Found, Header, Knowledge, ListView, Memory, ObjectKey, Scope, Store};
 
 fn labelled(name: &str, app: &str, version: u64) -> String {
     item(name, version).replace(r#""namespace""#, &format!(r#""labels":{{"app":"{app}"}},"namespace""#))
@@ -39,18 +39,22 @@ fn configmaps() -> Fields {
 #[tokio::test]
 async fn what_covers_a_scope_answers_for_it_and_the_newest_first() {
     let knowledge = two_collections(Arc::new(Memory::default())).await;
-    let covering = |labels: &str, fields: &str, allowed: &dyn Fn(u64) -> bool| {
+    let covering = |labels: &str, fields: &str, allowed: &dyn Fn(&Header) -> bool| {
         let wanted = Scope { label_selector: labels.into(), field_selector: fields.into(), ..scope() };
         let view = knowledge.covering(&wanted, &configmaps(), allowed, false).unwrap()?;
         Some((view.header.version_number(), shown(&view, &knowledge)))
     };
-    let any = |_: u64| true;
+    let any = |_: &Header| true;
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     assert_eq!(covering("", "", &any), Some((10, names(&["x", "y", "z"]))), "one that selects is no whole");
     assert_eq!(covering("app=web", "", &any), Some((20, names(&["w", "x"]))));
     assert_eq!(covering("app in (web)", "metadata.name=x", &any), Some((20, names(&["x"]))));
     assert_eq!(covering("app=db", "", &any), Some((10, names(&["y"]))));
-    assert_eq!(covering("app=web", "", &|version| version <= 10), Some((10, names(&["x", "z"]))), "of the state asked for");
+    assert_eq!(
+        covering("app=web", "", &|known| known.version_number() <= 10),
+        Some((10, names(&["x", "z"]))),
+        "of the state asked for"
+    );
     assert_eq!(covering("", "spec.unknown=x", &any), None, "nobody here can tell which these are");
     let elsewhere = Scope { namespace: String::new(), ..scope() };
     assert!(knowledge.covering(&elsewhere, &configmaps(), any, false).unwrap().is_none(), "one namespace is not all");
