@@ -13,7 +13,7 @@ use bytes::Bytes;
 use holdfast::kube::list::{Encoding, Limits, Piece, Splitter};
 use holdfast::kube::object;
 use holdfast::kube::watch::{EventType, Framer};
-use testkit::client::{Client, Response};
+use testkit::client::{Alpn, Client, Response};
 use testkit::disk::SmallDisk;
 use testkit::fake::Fault;
 use testkit::skipped;
@@ -57,6 +57,33 @@ async fn tell(encoding: Encoding) {
     for (seed, kinds) in stories {
         Story::play(encoding, seed, kinds).await;
     }
+}
+
+/// Somebody with a right of its own goes on from versions that never were, and lists from them: where it stands is no news of
+/// the Pods.
+#[tokio::test]
+async fn what_others_say_that_they_have_seen_takes_no_pods_from_kubelet() {
+    let rig = Rig::start(FakeOptions::default()).await;
+    rig.fake.add_token("agent", "agent", &[]);
+    for verb in ["list", "watch"] {
+        rig.fake.allow("agent", verb, "pods", "*", "*");
+    }
+    rig.put_pod("p-1");
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    let known = kubelet.get(PODS).await.unwrap();
+    rig.remembered(1.0).await;
+    let agent = rig.hub.pod("agent", Alpn::H2).await.unwrap();
+    let mut watches = Vec::new();
+    for (number, asked) in [(410, "watch=1"), (200, "watch=1"), (200, "watch=1&allowWatchBookmarks=true"), (504, "limit=1")] {
+        let watch = agent.stream("GET", &format!("{PODS}&{asked}&resourceVersion=999999"), &[], "").await.unwrap();
+        assert_eq!(watch.status, number, "{asked}");
+        watches.push(watch);
+    }
+    // What is on its way to the store is there before the Event's answer.
+    rig.post_event("known").await;
+    rig.fake.fault(Fault::Refuse);
+    let answer = kubelet.get(PODS).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.body), (200, known.body));
 }
 
 struct Story {

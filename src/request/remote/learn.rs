@@ -52,7 +52,8 @@ pub(super) async fn may_go_on(knowledge: &Knowledge, rules: &Rules, context: &Co
     }
     let Some(media) = context.accepts.first().filter(|media| media.form == Form::Full) else { return Ok(()) };
     let version = context.info.query.resource_version.parse().unwrap_or(0);
-    if knowledge.sends_back(&names::scope(&context.info, media), version).await {
+    let is_kubelets = matches!(context.caller, Caller::Node);
+    if knowledge.sends_back(&names::scope(&context.info, media), version, is_kubelets).await {
         let why = "this node has missed something before that resourceVersion: list again";
         return Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Client, why));
     }

@@ -31,7 +31,7 @@ pub(super) async fn record(knowledge: &Arc<Knowledge>, ask: ListAsk, parts: Part
     let result = keep(knowledge, &ask, parts).await;
     // Of a list that ended early its client has not got the whole either.
     if result.is_err_and(|reason| ![ENDED_EARLY, OLDER].contains(&reason)) {
-        knowledge.note_not_kept(&ask.scope);
+        knowledge.note_not_kept(&ask.scope, &ask.reader);
     }
     result
 }
