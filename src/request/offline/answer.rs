@@ -30,7 +30,7 @@ fn unfiltered(error: &FilterError) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, format!("filter: {error}"))
 }
 
-/// The representations that the client takes, its filters read, and whole objects have all of, best first.
+/// The representations that the client takes and its filters read, best first, each as what is to be known for it.
 pub(super) fn offered(knowledge: &Knowledge, context: &Context, chain: Option<&Chain>) -> Vec<(Media, Form)> {
     let json_alone = chain.is_some_and(Chain::wants_json);
     let of_list = context.info.verb == "list";
@@ -44,9 +44,14 @@ pub(super) fn offered(knowledge: &Knowledge, context: &Context, chain: Option<&C
         }
         media::Form::As(_) => None,
     };
+    // What is known as metadata, or whole.
+    let of = |media: &Media, form: &Form| if matches!(form, Form::Metadata) { media.form.clone() } else { media::Form::Full };
+    let offered = |media: &Media| {
+        let shown = form(media)?;
+        Some((Media { encoding: media.encoding, form: of(media, &shown) }, shown))
+    };
     let reads = |media: &&Media| !json_alone || media.encoding == Encoding::Json;
-    let offered = context.accepts.iter().filter(reads).filter_map(|media| Some((media.encoding, form(media)?)));
-    offered.map(|(encoding, form)| (Media { encoding, form: media::Form::Full }, form)).collect()
+    context.accepts.iter().filter(reads).filter_map(offered).collect()
 }
 
 pub(super) async fn get(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
@@ -128,8 +133,10 @@ pub(super) fn unknown(knowledge: &Knowledge, context: &Context) -> Refusal {
         let message = "the link to the cloud is down: application/json and application/vnd.kubernetes.protobuf are what the node answers in";
         return Refusal::not_acceptable(message);
     }
+    let wants_metadata = |form: &media::Form| matches!(form, media::Form::As(form) if metadata::form_of_items(form).is_some());
+    let form = context.accepts.iter().map(|media| &media.form).find(|form| wants_metadata(form)).unwrap_or(&media::Form::Full);
     let known = [Encoding::Json, Encoding::Protobuf].into_iter().find(|encoding| {
-        let media = Media { encoding: *encoding, form: media::Form::Full };
+        let media = Media { encoding: *encoding, form: form.clone() };
         match info.verb.as_str() {
             "get" => matches!(knowledge.object(&names::object(info, &media)), Ok(Found::Object { .. })),
             _ => {

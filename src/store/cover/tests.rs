@@ -80,3 +80,35 @@ async fn an_object_is_found_wherever_it_is_and_lacking_only_where_it_would_be() 
     record(&selected, web, &list_body(20, &["x"], ""), true).await;
     assert_eq!(found(&selected, "q"), "unknown", "it may be there and not be selected");
 }
+
+/// Metadata does not say by what else an object is selected, and no whole object is made of it.
+#[tokio::test]
+async fn metadata_is_found_among_whole_objects_and_covers_no_more_than_metadata() {
+    const METADATA: &str = "PartialObjectMetadata;meta.k8s.io;v1";
+    let knowledge = open(Arc::new(Memory::default()));
+    let pods = |form: &str, field_selector: &str| Scope {
+        resource: "pods".into(),
+        form: form.into(),
+        field_selector: field_selector.into(),
+        ..scope()
+    };
+    let covering = |wanted: &Scope| {
+        let view = knowledge.covering(wanted, &Fields::of("", "v1", "pods"), |_| true, false).unwrap()?;
+        Some(view.header.version_number())
+    };
+    let told = |version: u64| list_body(version, &["x"], "").replace("ConfigMapList", "PartialObjectMetadataList");
+    let mut metadata = ask("");
+    metadata.scope = pods(METADATA, "");
+    record(&knowledge, metadata.clone(), &list_body(9, &["x"], ""), true).await;
+    assert_eq!(covering(&pods(METADATA, "")), None, "it was no metadata that came");
+    record(&knowledge, metadata, &told(10), true).await;
+    assert_eq!(covering(&pods(METADATA, "")), Some(10));
+    assert_eq!(covering(&pods(METADATA, "metadata.name=x")), Some(10));
+    assert_eq!(covering(&pods(METADATA, "spec.nodeName=n")), None);
+    assert_eq!(covering(&pods("", "")), None);
+    let mut whole = ask("");
+    whole.scope = pods("", "");
+    record(&knowledge, whole, &list_body(11, &["x"], ""), true).await;
+    assert_eq!(covering(&pods(METADATA, "spec.nodeName=n")), Some(11));
+    assert_eq!(covering(&pods(METADATA, "")), Some(11), "the newer one");
+}

@@ -8,8 +8,9 @@
 use std::sync::Arc;
 
 use super::list::Items;
-use super::{ENDED_EARLY, OLDER, Parts, Reason, WatchAsk};
+use super::{ENDED_EARLY, OLDER, OTHERWISE, Parts, Reason, WatchAsk};
 use crate::kube::list::Encoding;
+use crate::kube::metadata;
 use crate::kube::object;
 use crate::kube::watch::{self, EventType, Frame, Framer};
 use crate::store::collection::version_number;
@@ -76,6 +77,9 @@ impl Follower<'_> {
     async fn event(&mut self, kind: EventType, full: &[u8]) -> Result<(), Reason> {
         let (types, item) = object::whole_into_item(self.encoding, full).map_err(|_| "unreadable item")?;
         let meta = object::meta(self.encoding, &item).map_err(|_| "unreadable item")?;
+        if self.ask.scope.is_of_metadata() && types.kind != metadata::types().kind {
+            return Err(OTHERWISE);
+        }
         if let Some(items) = &mut self.initial {
             match kind {
                 EventType::Added => {
