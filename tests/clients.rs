@@ -2,7 +2,7 @@
 //!
 //! Each program below `tests/clients` is what the documentation of its library shows. It finds in its environment and at
 //! /var/run/secrets/kubernetes.io/serviceaccount what kubelet gives a Pod, lists and watches the ConfigMaps of its
-//! namespace (client-go's the Services, too, which have a status), and prints their names once it has them. `scripts/build-clients` builds them and says where they are.
+//! namespace (client-go's the Services, which have a status, and metadata alone, too), and prints their names once it has them. `scripts/build-clients` builds them and says where they are.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 #[path = "clients/pod.rs"]
@@ -45,6 +45,8 @@ const CLIENT_GO_WATCH_LIST: Client =
 const SERVICES: Client = Client { name: "services", command: "{}/informer services", resource: "services", ..CLIENT_GO };
 const SERVICES_WATCH_LIST: Client =
     Client { name: "services-watch-list", command: SERVICES.command, resource: SERVICES.resource, ..CLIENT_GO_WATCH_LIST };
+const METADATA: Client = Client { name: "metadata", command: "{}/informer configmaps metadata", ..CLIENT_GO };
+const METADATA_WATCH_LIST: Client = Client { name: "metadata-watch-list", command: METADATA.command, ..CLIENT_GO_WATCH_LIST };
 const CONTROLLER_RUNTIME: Client = Client::new("controller-runtime", "HOLDFAST_CLIENT_GO", "{}/manager");
 const PYTHON: Client = Client::new("python", "HOLDFAST_CLIENT_PYTHON", "{}/bin/python {}/informer.py");
 const NODE: Client = Client::new("node", "HOLDFAST_CLIENT_NODE", "node {}/informer.mjs");
@@ -82,8 +84,8 @@ impl Client {
 async fn who_starts_again_offline_is_in_sync() {
     let Some(mut rig) = Rig::start().await else { return };
     let mut ran = Vec::new();
-    let go = [CLIENT_GO, CLIENT_GO_WATCH_LIST, SERVICES, SERVICES_WATCH_LIST, CONTROLLER_RUNTIME];
-    for client in go.into_iter().chain([PYTHON, NODE, JAVA, KUBE_RS]) {
+    let go = [CLIENT_GO, CLIENT_GO_WATCH_LIST, SERVICES, SERVICES_WATCH_LIST, METADATA, METADATA_WATCH_LIST];
+    for client in go.into_iter().chain([CONTROLLER_RUNTIME, PYTHON, NODE, JAVA, KUBE_RS]) {
         let Some(command) = client.command() else { continue };
         // Each has a namespace and a token of its own: what the others have read is no help.
         let pod = rig.namespace(client.name).await;
