@@ -27,9 +27,10 @@ const STEPS: usize = 60;
 const DISK: usize = 4 << 20;
 /// Stories that were lost once: a list that had just been told was not yet known when the link broke; another collection
 /// than kubelet's own was as old, but not known to be; somebody else had been told of more.
-const REGRESSIONS: [(u64, usize); 3] = [(1_795_668_052_567, 12), (1_795_709_781_288, 13), (3, KINDS)];
-/// Kinds of steps. A story of 12 knows no full disk, one of 13 nobody who reads otherwise than kubelet.
-const KINDS: usize = 16;
+const REGRESSIONS: [(u64, usize); 3] = [(1_795_668_052_567, 12), (1_795_709_781_288, 13), (3, 16)];
+/// Kinds of steps. A story of 12 knows no full disk, one of 13 nobody who reads otherwise than kubelet, and in one of 16 a
+/// cut lasts longer: whom the node owes an error has one until its end.
+const KINDS: usize = 18;
 /// What a client waits for a whole answer while a server misbehaves, and while the link is cut.
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(5);
@@ -74,11 +75,13 @@ async fn what_others_say_that_they_have_seen_takes_no_pods_from_kubelet() {
     rig.remembered(1.0).await;
     let agent = rig.hub.pod("agent", Alpn::H2).await.unwrap();
     let mut watches = Vec::new();
-    for (number, asked) in [(410, "watch=1"), (200, "watch=1"), (200, "watch=1&allowWatchBookmarks=true"), (504, "limit=1")] {
+    for asked in ["watch=1", "watch=1", "watch=1&allowWatchBookmarks=true", "limit=1"] {
         let watch = agent.stream("GET", &format!("{PODS}&{asked}&resourceVersion=999999"), &[], "").await.unwrap();
-        assert_eq!(watch.status, number, "{asked}");
+        // The first watch is sent back to list, if the node has kubelet's by then.
+        assert!(matches!(watch.status.as_u16(), 200 | 410 | 504), "{asked}: {}", watch.status);
         watches.push(watch);
     }
+    assert!(watches.iter().any(|watch| watch.status == 200), "none is open");
     // What is on its way to the store is there before the Event's answer.
     rig.post_event("known").await;
     rig.fake.fault(Fault::Refuse);
@@ -130,20 +133,20 @@ impl Story {
             story.step(step, kinds).await;
         }
         println!("{} lists were complete, {} events, {} errors", story.lists, story.events, story.refused);
-        assert!(story.lists > STEPS / 8, "too few answers for a test: {:#?}", story.log);
+        assert!(story.lists > STEPS / 12, "too few answers for a test: {:#?}", story.log);
     }
 
     async fn step(&mut self, step: usize, kinds: usize) {
         match self.random.below(kinds) {
             0 | 1 => self.change(),
             2 | 3 if !self.cut => self.spoiled().await,
-            4 | 5 if self.cut => self.restore().await,
+            4 | 5 | 16.. if self.cut => self.restore().await,
             4 if !self.cut => self.cut(),
             5 | 6 if !self.cut => self.watch().await,
             7 if self.random.one_in(2) => self.kill(step).await,
             8 => self.somebody_lists().await,
             12 => self.fill_or_free(),
-            13.. if !self.cut => self.somebody_reads().await,
+            13..16 if !self.cut => self.somebody_reads().await,
             _ => self.list(LONG).await,
         }
     }
