@@ -26,6 +26,7 @@ mod memory;
 mod missed;
 mod object;
 mod page;
+mod pods;
 mod readers;
 pub mod record;
 mod repeats;

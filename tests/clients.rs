@@ -2,7 +2,7 @@
 //!
 //! Each program below `tests/clients` is what the documentation of its library shows. It finds in its environment and at
 //! /var/run/secrets/kubernetes.io/serviceaccount what kubelet gives a Pod, lists and watches the ConfigMaps of its
-//! namespace, and prints their names once it has them. `scripts/build-clients` builds them and says where they are.
+//! namespace (client-go's the Services, which have a status, and metadata alone, too), and prints their names once it has them. `scripts/build-clients` builds them and says where they are.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 #[path = "clients/pod.rs"]
@@ -26,11 +26,13 @@ struct Client {
     environment: &'static [(&'static str, &'static str)],
     /// What it asks to come into sync and to stay so.
     asks: &'static [&'static str],
+    /// What it is about.
+    resource: &'static str,
 }
 
 impl Client {
     const fn new(name: &'static str, folder: &'static str, command: &'static str) -> Self {
-        Self { name, folder, command, environment: &[], asks: &["list", "watch"] }
+        Self { name, folder, command, environment: &[], asks: &["list", "watch"], resource: "configmaps" }
     }
 }
 
@@ -40,6 +42,11 @@ const CLIENT_GO: Client = Client {
 };
 const CLIENT_GO_WATCH_LIST: Client =
     Client { name: "watch-list", environment: &[("KUBE_FEATURE_WatchListClient", "true")], asks: &["watch"], ..CLIENT_GO };
+const SERVICES: Client = Client { name: "services", command: "{}/informer services", resource: "services", ..CLIENT_GO };
+const SERVICES_WATCH_LIST: Client =
+    Client { name: "services-watch-list", command: SERVICES.command, resource: SERVICES.resource, ..CLIENT_GO_WATCH_LIST };
+const METADATA: Client = Client { name: "metadata", command: "{}/informer configmaps metadata", ..CLIENT_GO };
+const METADATA_WATCH_LIST: Client = Client { name: "metadata-watch-list", command: METADATA.command, ..CLIENT_GO_WATCH_LIST };
 const CONTROLLER_RUNTIME: Client = Client::new("controller-runtime", "HOLDFAST_CLIENT_GO", "{}/manager");
 const PYTHON: Client = Client::new("python", "HOLDFAST_CLIENT_PYTHON", "{}/bin/python {}/informer.py");
 const NODE: Client = Client::new("node", "HOLDFAST_CLIENT_NODE", "node {}/informer.mjs");
@@ -65,9 +72,9 @@ impl Client {
         let mut running = pod.start(command, self.environment);
         let line = running.line(SYNC).await;
         let took = started.elapsed();
-        rig.watches(1).await;
+        rig.watches(self.resource, 1).await;
         drop(running);
-        rig.watches(0).await;
+        rig.watches(self.resource, 0).await;
         println!("{}: {line} ({:.1} s)", self.name, took.as_secs_f32());
         line
     }
@@ -77,7 +84,8 @@ impl Client {
 async fn who_starts_again_offline_is_in_sync() {
     let Some(mut rig) = Rig::start().await else { return };
     let mut ran = Vec::new();
-    for client in [CLIENT_GO, CLIENT_GO_WATCH_LIST, CONTROLLER_RUNTIME, PYTHON, NODE, JAVA, KUBE_RS] {
+    let go = [CLIENT_GO, CLIENT_GO_WATCH_LIST, SERVICES, SERVICES_WATCH_LIST, METADATA, METADATA_WATCH_LIST];
+    for client in go.into_iter().chain([CONTROLLER_RUNTIME, PYTHON, NODE, JAVA, KUBE_RS]) {
         let Some(command) = client.command() else { continue };
         // Each has a namespace and a token of its own: what the others have read is no help.
         let pod = rig.namespace(client.name).await;
@@ -88,7 +96,7 @@ async fn who_starts_again_offline_is_in_sync() {
     rig.cut().await;
     for (client, command, pod, online) in &ran {
         assert_eq!(&client.sync(command, pod, &rig).await, online, "{}", client.name);
-        assert_eq!(rig.answered_offline(client.name), client.asks, "{}", client.name);
+        assert_eq!(rig.answered_offline(client.name, client.resource), client.asks, "{}", client.name);
     }
 }
 
@@ -141,6 +149,10 @@ async fn kubectl_prints_offline_what_it_has_printed_online() {
         (&pod, "get configmaps --output=yaml"),
         (&pod, "get configmaps --output=name"),
         (&pod, "get configmap kubectl-a --output=yaml"),
+        (&other, "get widgets"),
+        (&pod, "get widgets --output=yaml"),
+        (&pod, "get widget kubectl-a --output=json"),
+        (&pod, "explain widget.spec"),
         (&pod, "api-resources"),
         (&pod, "explain configmap"),
         (&pod, "version"),

@@ -37,6 +37,9 @@ impl Prober {
                 let reason = if verdict.is_up() { "healthy" } else { "unhealthy" };
                 self.publish(&verdict, reason);
             }
+            if seen == Seen::Good && verdict.is_up() {
+                self.link.prove();
+            }
             let wait = verdict.next_probe(self.probing);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}

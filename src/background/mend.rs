@@ -1,7 +1,7 @@
 //! A store whose file was found damaged while the hub runs goes on in another file.
 //!
 //! What is promised is copied to that one at once, for the hub may end at any moment, and the next start goes on with it.
-//! This life of the hub does so when the link is up: before, what can still be read is worth more than nothing, and then
+//! This life of the hub does so when the link is seen to be up, not only hoped, as at a start: before, what can still be read is worth more than nothing, and then
 //! clients are sent back to list what is lost. Once in a life: where it happens again it is the disk, and each time a file
 //! is kept.
 
@@ -30,7 +30,7 @@ impl Mending {
         if let Err(error) = prepared {
             tracing::error!(%error, "what was accepted while the link was down cannot be copied to another store");
         }
-        mending.link.is_back().await;
+        mending.link.is_proven().await;
         match mending.may_block(move |mending| mending.go_on(is_prepared)).await {
             Ok(aside) => {
                 let kept = aside.map(|aside| aside.kept);

@@ -100,6 +100,11 @@ impl Splitter {
         Splitter { inner: Inner::new(encoding, limits), failed: None }
     }
 
+    /// A Table counts as a list, its rows as items.
+    pub fn with_tables(self) -> Self {
+        Self { inner: self.inner.with_tables(), ..self }
+    }
+
     /// Takes the next chunk and appends the pieces that it completes.
     pub fn feed(&mut self, chunk: Bytes, out: &mut Vec<Piece>) -> Result<(), ListError> {
         if let Some(error) = &self.failed {

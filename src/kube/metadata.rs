@@ -43,6 +43,11 @@ pub fn is_form(form: &str, of_list: bool) -> bool {
     form == if of_list { OF_LIST } else { OF_ONE }
 }
 
+/// The one name of the form of a list and of its items, if it is this one.
+pub fn form_of_items(form: &str) -> Option<&'static str> {
+    [OF_ONE, OF_LIST].contains(&form).then_some(OF_ONE)
+}
+
 pub fn types() -> TypeMeta {
     TypeMeta { api_version: "meta.k8s.io/v1".to_owned(), kind: "PartialObjectMetadata".to_owned() }
 }
@@ -63,8 +68,11 @@ fn added(types: &TypeMeta) -> Option<&'static str> {
     }
 }
 
-/// The metadata of an object; JSON with its kind, as it stands in lists as well.
+/// The metadata of an object, or of metadata; JSON with its kind, as it stands in lists as well.
 pub fn of_item(encoding: Encoding, types: &TypeMeta, item: &[u8]) -> Result<Vec<u8>, MessageError> {
+    if item.starts_with(br#"{"kind":"PartialObjectMetadata","#) {
+        return Ok(item.to_vec());
+    }
     let metadata = message::part(encoding, item, METADATA)?.ok_or(MessageError::Shape(METADATA.json))?;
     let own = added(types).map(|key| message::remove_entry(encoding, metadata, ANNOTATIONS, key)).transpose()?.flatten();
     let metadata = own.as_deref().unwrap_or(metadata);

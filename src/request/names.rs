@@ -9,13 +9,14 @@ use super::context::Context;
 use super::filter::Chain;
 use crate::kube::list::Encoding;
 use crate::kube::media::{Form, Media};
+use crate::kube::metadata;
 use crate::kube::request::{self, RequestInfo};
 use crate::store::{ObjectKey, Scope};
 
 pub fn scope(info: &RequestInfo, media: &Media) -> Scope {
     let form = match &media.form {
         Form::Full => String::new(),
-        Form::As(form) => form.clone(),
+        Form::As(form) => metadata::form_of_items(form).unwrap_or(form).to_owned(),
     };
     // A Namespace's path names it twice; the object itself is in no namespace.
     let (label_selector, field_selector) = info.selectors();

@@ -10,6 +10,8 @@ use tokio::sync::{Notify, watch};
 pub struct Link {
     servers: Vec<AtomicBool>,
     up: watch::Sender<bool>,
+    /// Whether a server was seen to be up, and none to be down since.
+    proven: watch::Sender<bool>,
     suspicion: Notify,
 }
 
@@ -19,6 +21,7 @@ impl Link {
         Self {
             servers: (0..servers).map(|_| AtomicBool::new(true)).collect(),
             up: watch::Sender::new(true),
+            proven: watch::Sender::new(false),
             suspicion: Notify::new(),
         }
     }
@@ -42,6 +45,16 @@ impl Link {
         let _ = self.up.subscribe().wait_for(|up| *up).await.map(drop);
     }
 
+    /// Returns when the link is seen to be up: until a server was asked, that is only hoped.
+    pub async fn is_proven(&self) {
+        let _ = self.proven.subscribe().wait_for(|proven| *proven).await.map(drop);
+    }
+
+    /// A server that counts as up has answered.
+    pub fn prove(&self) {
+        self.proven.send_if_modified(|proven| !std::mem::replace(proven, true));
+    }
+
     /// Returns when the link is down.
     pub async fn falls(&self) {
         let _ = self.up.subscribe().wait_for(|up| !*up).await.map(drop);
@@ -50,6 +63,7 @@ impl Link {
     /// Sets the verdict of one server; true if the verdict over all changed.
     pub fn set(&self, index: usize, up: bool) -> bool {
         self.servers[index].store(up, Ordering::Relaxed);
+        self.proven.send_if_modified(|proven| !up && std::mem::take(proven));
         let any = self.servers.iter().any(|server| server.load(Ordering::Relaxed));
         self.up.send_if_modified(|current| std::mem::replace(current, any) != any)
     }
@@ -61,5 +75,27 @@ impl Link {
 
     pub async fn suspected(&self) {
         self.suspicion.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_link_is_proven_by_an_answer_until_a_server_is_seen_to_be_down() {
+        let link = Link::new(2);
+        let is_proven = || link.is_proven().now_or_never().is_some();
+        assert!(link.is_up() && !is_proven(), "nobody was asked");
+        link.set(0, true);
+        assert!(!is_proven(), "said at the start");
+        link.prove();
+        assert!(is_proven());
+        link.set(1, false);
+        assert!(link.is_up() && !is_proven());
+        link.prove();
+        assert!(is_proven());
     }
 }

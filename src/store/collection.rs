@@ -194,7 +194,7 @@ impl ListView {
         visit: &mut dyn FnMut(&[u8], Vec<u8>) -> bool,
     ) -> Result<(), StoreError> {
         let mut result = Ok(());
-        self.merged(after, &mut |key, row| match self.selected(&self.selection, knowledge, key, &row) {
+        self.merged(after, &mut |key, row| match self.wanted(knowledge, key, &row) {
             Ok(None) => true,
             Ok(Some(item)) => visit(key, item),
             Err(error) => {
@@ -207,7 +207,7 @@ impl ListView {
 
     /// One of those that were written on this node, if it is wanted.
     pub fn written(&self, knowledge: &Knowledge, local: &Local) -> Result<Option<Vec<u8>>, StoreError> {
-        self.selected(&self.selection, knowledge, &[], &Row::Local(local))
+        self.wanted(knowledge, &[], &Row::Local(local))
     }
 
     /// What the cloud has said and what was written here, in one order.
@@ -235,7 +235,12 @@ impl ListView {
         Ok(())
     }
 
-    /// What stands there, if it is selected.
+    /// What stands there, if it is wanted.
+    pub(super) fn wanted(&self, knowledge: &Knowledge, key: &[u8], row: &Row<'_>) -> Result<Option<Vec<u8>>, StoreError> {
+        self.selected(&self.selection, knowledge, key, row)
+    }
+
+    /// The same, if it is selected.
     fn selected(
         &self,
         selection: &Selection,

@@ -1,10 +1,12 @@
 //! Which collection answers for a scope: its own, or one that holds more.
 //!
 //! A collection covers a scope if it is complete for the same namespace or for all of them, and was selected by no more
-//! than some of the scope's own terms; the rest is asked of each item. Several narrower ones never pass for a whole.
+//! than some of the scope's own terms; the rest is asked of each item. Several narrower ones never pass for a whole. Of
+//! metadata there are collections of its own, and those of whole objects.
 
 use super::collection::{Header, ListView, Scope};
 use super::{Knowledge, ObjectKey, StoreError};
+use crate::kube::metadata;
 use crate::kube::selector::{Fields, Selection};
 
 impl Scope {
@@ -12,11 +14,17 @@ impl Scope {
         Selection::parse(&self.label_selector, &self.field_selector).ok()
     }
 
-    /// Whether it is about the same kind of objects, in the same representation, and in no other namespace.
+    /// Whether it is about the same kind of objects, in the same representation or whole where metadata is wanted, and in
+    /// no other namespace.
     fn may_hold(&self, other: &Self) -> bool {
         (&self.group, &self.version, &self.resource) == (&other.group, &other.version, &other.resource)
-            && (self.protobuf, &self.form) == (other.protobuf, &other.form)
+            && self.protobuf == other.protobuf
+            && (self.form == other.form || self.form.is_empty() && other.is_of_metadata())
             && (self.namespace.is_empty() || self.namespace == other.namespace)
+    }
+
+    pub(super) fn is_of_metadata(&self) -> bool {
+        metadata::form_of_items(&self.form).is_some()
     }
 
     /// What has to be asked of this collection's items for `wanted`; `None`: it does not cover it, or it cannot be told
@@ -29,8 +37,14 @@ impl Scope {
             return Some(Selection::default());
         }
         let left = wanted.selection()?.beyond(&self.selection()?)?;
-        let known = left.fields.fields().all(|field| fields.knows(field));
+        let has = |field: &str| !self.is_of_metadata() || field.starts_with("metadata.");
+        let known = left.fields.fields().all(|field| fields.knows(field) && has(field));
         known.then_some(left)
+    }
+
+    /// Whether it would answer for `wanted`, be it in another encoding.
+    pub(super) fn answers_for(&self, wanted: &Self, fields: &Fields) -> bool {
+        self.left_for(&Self { protobuf: self.protobuf, ..wanted.clone() }, fields).is_some()
     }
 
     pub(super) fn may_hold_object(&self, key: &ObjectKey) -> bool {
@@ -49,22 +63,22 @@ impl Scope {
 }
 
 impl Knowledge {
-    /// A consistent state of the newest complete collection that has all of `wanted`, of one whose version is `allowed`
-    /// if there is any. Of several of one version the smallest, or with `in_whole` one that has what is not wanted as
+    /// A consistent state of the newest complete collection that has all of `wanted`, of one that is `allowed` if there is
+    /// any. Of several of one version the smallest, or with `in_whole` one that has what is not wanted as
     /// well: only there it shows what lies between the wanted ones, and behind them.
     /// `fields`: by which such objects are selected.
     pub fn covering(
         &self,
         wanted: &Scope,
         fields: &Fields,
-        allowed: impl Fn(u64) -> bool,
+        allowed: impl Fn(&Header) -> bool,
         in_whole: bool,
     ) -> Result<Option<ListView>, StoreError> {
         let mut found = self.headers(|header| header.scope.left_for(wanted, fields).is_some());
         found.sort_by_key(|header| {
             let version = header.version_number();
             let whole = header.scope.label_selector.is_empty() && header.scope.field_selector.is_empty();
-            (allowed(version), version, in_whole && whole, std::cmp::Reverse(header.items))
+            (allowed(header), version, in_whole && whole, std::cmp::Reverse(header.items))
         });
         let snapshot = self.snapshot()?;
         // What is visible counts, not what is on its way.

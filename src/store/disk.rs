@@ -24,6 +24,8 @@ use damage::{Careful, Damage};
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 /// Bytes of pages that redb keeps in memory. The documents of OpenAPI, some hundred KB each, fill whatever it is.
 const PAGE_CACHE: usize = 1 << 20;
+/// Files that are kept of those that were set aside.
+const KEPT: usize = 2;
 
 pub struct Disk {
     /// At the start, and again after the medium has failed.
@@ -70,7 +72,7 @@ impl Disk {
         Ok(Self { opening: Box::new(opening), database: Mutex::new(Some(Arc::new(database))), damage })
     }
 
-    /// Keeps a file under another name, which is returned.
+    /// Keeps a file under another name, which is returned. Of those that were kept before the oldest may go.
     pub fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
         let kept = set_aside(path).map_err(|error| failed(path, &error))?;
         damage::unmark(path);
@@ -140,15 +142,32 @@ fn is_foreign(error: &DatabaseError) -> bool {
     }
 }
 
+/// Of several the last ones are kept: a disk that damages each file would fill up with them.
 fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
-    for number in 1_u32.. {
-        let aside = path.with_extension(format!("unreadable-{number}"));
-        if !aside.exists() {
-            std::fs::rename(path, &aside)?;
-            return Ok(aside);
-        }
+    let name = |number: u32| path.with_extension(format!("unreadable-{number}"));
+    let mut kept = set_aside_before(path)?;
+    kept.push(kept.last().map_or(1, |last| last + 1));
+    let aside = name(kept[kept.len() - 1]);
+    std::fs::rename(path, &aside)?;
+    for number in &kept[..kept.len().saturating_sub(KEPT)] {
+        let file = name(*number);
+        let deleted = std::fs::remove_file(&file);
+        tracing::warn!(file = %file.display(), ?deleted, "of the stores that were set aside the oldest goes");
     }
-    unreachable!("there are fewer files than numbers")
+    Ok(aside)
+}
+
+/// The numbers of the files that are kept, in their order.
+fn set_aside_before(path: &Path) -> std::io::Result<Vec<u32>> {
+    let number = |entry: std::io::Result<std::fs::DirEntry>| {
+        let file = entry.ok()?.path();
+        let number = file.extension()?.to_str()?.strip_prefix("unreadable-")?.parse().ok()?;
+        (file.file_stem() == path.file_stem()).then_some(number)
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut numbers: Vec<u32> = std::fs::read_dir(folder)?.filter_map(number).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 impl Store for Disk {
@@ -288,6 +307,24 @@ mod tests {
             assert_eq!(Disk::look(&path, read), Some(value));
             assert!(std::fs::read(&path).unwrap() == before);
         }
+    }
+
+    #[test]
+    fn of_the_files_that_were_set_aside_the_last_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.redb");
+        let there = || {
+            let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.collect::<std::collections::BTreeSet<_>>()
+        };
+        let before = ["other.unreadable-1", "s.unreadable-x"];
+        before.iter().for_each(|name| std::fs::write(folder.path().join(name), "").unwrap());
+        for number in 1..=12 {
+            std::fs::write(&path, number.to_string()).unwrap();
+            let kept = Disk::set_aside(&path).unwrap();
+            assert_eq!(std::fs::read_to_string(&kept).unwrap(), number.to_string());
+        }
+        assert!(there().into_iter().eq(["other.unreadable-1", "s.unreadable-11", "s.unreadable-12", "s.unreadable-x"]));
     }
 
     fn put(name: u8, size: usize) -> Vec<Op> {

@@ -79,13 +79,8 @@ impl Knowledge {
 
     /// The collections of Pods that have all their rows.
     fn pods(&self, snapshot: &dyn Snapshot) -> Result<Vec<Pods>, StoreError> {
-        let is_pods = |header: &&Header| {
-            let scope = &header.scope;
-            (&*scope.group, &*scope.version, &*scope.resource, &*scope.form) == ("", "v1", "pods", "")
-        };
-        let scopes: Vec<_> = self.catalogue().headers.values().filter(is_pods).map(|header| header.scope.clone()).collect();
         let mut pods = Vec::new();
-        for scope in scopes {
+        for Header { scope, .. } in self.headers(|header| header.scope.is_of_pods()) {
             let Some(header) = self.header_in(snapshot, &scope)? else { continue };
             let Ok(selection) = Selection::parse(&scope.label_selector, &scope.field_selector) else { continue };
             if header.is_whole_in(snapshot)? {

@@ -48,7 +48,7 @@ impl PartialEq for Local {
 
 impl Scope {
     fn has_events(&self) -> bool {
-        typed::of(&self.group, &self.resource).is_some() && self.resource == "events" && self.form.is_empty()
+        typed::of(&self.group, &self.resource).is_some() && self.resource == "events" && self.is_of_objects()
     }
 
     /// Whether something of it may be written on this node.
@@ -57,7 +57,12 @@ impl Scope {
     }
 
     fn has_leases(&self) -> bool {
-        self.group == "coordination.k8s.io" && self.version == "v1" && self.resource == "leases" && self.form.is_empty()
+        self.group == "coordination.k8s.io" && self.version == "v1" && self.resource == "leases" && self.is_of_objects()
+    }
+
+    /// Whole or as metadata: what was written here can be shown as either.
+    fn is_of_objects(&self) -> bool {
+        self.form.is_empty() || self.is_of_metadata()
     }
 }
 

@@ -2,8 +2,11 @@
 //! node has (the hub was killed before it was written). Such a collection says nothing wrong of its own version, but that
 //! something is not in it proves nothing any more.
 //!
+//! Of what kubelet reads, only kubelet says what it has seen: others may say to have seen anything, and kubelet would be
+//! refused its Pods. What the cloud tells them counts, whoever they are.
+//!
 //! Events in order or a newer list heal it. So that one comes, the next watch that goes on from beyond it is sent back
-//! to list, once: a list that cannot be kept either must not keep its client from watching. So is one that goes on with
+//! to list, once, kubelet's own whoever else was: a list that cannot be kept either must not keep its client from watching. So is one that goes on with
 //! what damage has taken.
 
 use std::collections::{HashMap, HashSet};
@@ -13,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::writer::Batch;
-use super::{Header, Knowledge, Op, Scope};
+use super::{Header, Knowledge, Op, Reader, Scope};
 
 /// How long a watch waits at most for what is on its way to the store.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -24,6 +27,11 @@ impl Header {
     /// Something is known to have been after its version.
     pub fn is_behind(&self) -> bool {
         self.missed > self.version_number()
+    }
+
+    /// Whether it counts what this reader says that it has seen.
+    pub(super) fn believes(&self, reader: &Reader) -> bool {
+        reader.node || !self.pinned
     }
 
     /// It was never written: what the disk has instead has missed that.
@@ -79,33 +87,33 @@ impl Drop for AtWork {
     }
 }
 
-/// For which collections a watch was sent back.
+/// For which collections a watch was sent back: one of kubelet's, and one of anybody else's.
 #[derive(Default)]
 pub(super) struct SentBack(Mutex<Ids>);
 
 #[derive(Default)]
 struct Ids {
-    known: HashSet<u64>,
+    known: HashSet<(u64, bool)>,
     /// By scope those that damage has taken, for which none was sent back yet.
-    lost: HashSet<Vec<u8>>,
+    lost: HashSet<(Vec<u8>, bool)>,
     /// Damage has taken all there was: for which of them one was sent back.
-    of_all: Option<HashSet<Vec<u8>>>,
+    of_all: Option<HashSet<(Vec<u8>, bool)>>,
 }
 
 impl SentBack {
-    fn is_first(&self, id: u64) -> bool {
-        bounded(&mut self.lock().known).insert(id)
+    fn is_first(&self, id: u64, node: bool) -> bool {
+        bounded(&mut self.lock().known).insert((id, node))
     }
 
     /// The same for what is not known.
-    fn is_first_of_lost(&self, scope: &Scope) -> bool {
-        let (mut ids, key) = (self.lock(), scope.key());
+    fn is_first_of_lost(&self, scope: &Scope, node: bool) -> bool {
+        let (mut ids, key) = (self.lock(), (scope.key(), node));
         ids.lost.remove(&key) || ids.of_all.as_mut().is_some_and(|told| bounded(told).insert(key))
     }
 
     /// Nothing is known of it any more, and clients that have seen something are to say it again.
     pub(super) fn forget(&self, scope: &Scope) {
-        bounded(&mut self.lock().lost).insert(scope.key());
+        bounded(&mut self.lock().lost).extend([(scope.key(), false), (scope.key(), true)]);
     }
 
     /// The same of everything.
@@ -150,10 +158,17 @@ impl Knowledge {
         self.tasks.spawn(async move { knowledge.write_head(&scope).await });
     }
 
+    /// The same of what a reader says that it has seen.
+    pub(super) fn note_seen(&self, scope: &Scope, version: u64, reader: &Reader) {
+        if self.header(scope).is_some_and(|header| header.believes(reader)) {
+            self.note_missed(scope, version);
+        }
+    }
+
     /// Notes that a client has a state which could not be kept: it may have more than the collection.
-    pub(super) fn note_not_kept(&self, scope: &Scope) {
+    pub(super) fn note_not_kept(&self, scope: &Scope, reader: &Reader) {
         if let Some(version) = self.version(scope) {
-            self.note_missed(scope, version + 1);
+            self.note_seen(scope, version + 1, reader);
         }
     }
 
@@ -167,11 +182,11 @@ impl Knowledge {
     }
 
     /// Whether a watch that goes on from `version` is to list instead, because the collection has not come so far, or was
-    /// lost.
-    pub async fn sends_back(&self, scope: &Scope, version: u64) -> bool {
+    /// lost. `node`: it is kubelet's.
+    pub async fn sends_back(&self, scope: &Scope, version: u64, node: bool) -> bool {
         let is_coming = || self.lists.has(scope);
         if self.version(scope).is_none() {
-            return !is_coming() && self.sent_back.is_first_of_lost(scope);
+            return !is_coming() && self.sent_back.is_first_of_lost(scope, node);
         }
         let beyond = || self.header(scope).filter(|header| version > header.version_number() && !is_coming());
         if beyond().is_none() {
@@ -179,7 +194,7 @@ impl Knowledge {
         }
         // It may be on its way.
         let _ = tokio::time::timeout(PATIENCE, self.works.rest()).await;
-        beyond().is_some_and(|header| self.sent_back.is_first(header.id))
+        beyond().is_some_and(|header| self.sent_back.is_first(header.id, node))
     }
 }
 
@@ -247,7 +262,7 @@ mod tests {
         let mut list = knowledge.record(Subject::List(ask("")), false);
         list.push(&Bytes::copy_from_slice(first.as_bytes()));
         settle(&knowledge).await;
-        assert!(!knowledge.sends_back(&scope(), 20).await, "it is coming");
+        assert!(!knowledge.sends_back(&scope(), 20, false).await, "it is coming");
         watch_beside(&knowledge).await;
         list.push(&Bytes::copy_from_slice(rest.as_bytes()));
         list.finish();
@@ -270,24 +285,71 @@ mod tests {
     #[tokio::test]
     async fn a_watch_from_beyond_is_sent_back_once_for_each_list() {
         let knowledge = open(Arc::new(Memory::default()));
-        assert!(!knowledge.sends_back(&scope(), 12).await, "nothing is known that could have a gap");
+        assert!(!knowledge.sends_back(&scope(), 12, false).await, "nothing is known that could have a gap");
         record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
-        assert!(!knowledge.sends_back(&scope(), 10).await);
-        assert!(knowledge.sends_back(&scope(), 12).await);
-        assert!(!knowledge.sends_back(&scope(), 12).await, "its list was not kept");
+        assert!(!knowledge.sends_back(&scope(), 10, false).await);
+        assert!(knowledge.sends_back(&scope(), 12, false).await);
+        assert!(!knowledge.sends_back(&scope(), 12, false).await, "its list was not kept");
         record(&knowledge, ask(""), &list_body(13, &["x"], ""), true).await;
-        assert!(!knowledge.sends_back(&scope(), 13).await);
-        assert!(knowledge.sends_back(&scope(), 14).await);
+        assert!(!knowledge.sends_back(&scope(), 13, false).await);
+        assert!(knowledge.sends_back(&scope(), 14, false).await);
     }
 
     #[tokio::test]
     async fn a_watch_of_what_damage_has_taken_is_sent_back_once() {
         let knowledge = open(Arc::new(Memory::default()));
         knowledge.begin_anew();
-        assert!(knowledge.sends_back(&scope(), 12).await);
-        assert!(!knowledge.sends_back(&scope(), 12).await, "its list was not kept");
+        assert!(knowledge.sends_back(&scope(), 12, false).await);
+        assert!(!knowledge.sends_back(&scope(), 12, false).await, "its list was not kept");
         record(&knowledge, ask(""), &list_body(13, &["x"], ""), true).await;
-        assert!(!knowledge.sends_back(&scope(), 13).await);
+        assert!(!knowledge.sends_back(&scope(), 13, false).await);
+    }
+
+    fn by_kubelet() -> ListAsk {
+        ListAsk { reader: Reader { node: true, ..Reader::default() }, ..ask("") }
+    }
+
+    /// Whoever may read the same may say to have seen anything.
+    #[tokio::test]
+    async fn of_what_is_kubelets_others_say_nothing_but_what_the_cloud_has_told_them() {
+        let knowledge = open_within(Arc::new(Memory::default()), Limits { cache_max_objects: 2, ..Limits::default() });
+        record(&knowledge, by_kubelet(), &list_body(10, &["x"], ""), true).await;
+        watch(&knowledge, "99", false, "").await;
+        watch(&knowledge, "99", false, &event("BOOKMARK", "", 120)).await;
+        watch(&knowledge, "99", false, "no event\n").await;
+        watch(&knowledge, "", true, &event("MODIFIED", "x", 20)).await;
+        record(&knowledge, ask("of nobody's list"), &list_body(20, &["x"], ""), true).await;
+        record(&knowledge, ask(""), &list_body(20, &["x", "y", "z"], ""), true).await;
+        assert!(!is_behind(&knowledge));
+        watch(&knowledge, "12", false, &event("ADDED", "z", 13)).await;
+        assert!(is_behind(&knowledge), "there is something new");
+        watch(&knowledge, "10", false, &(event("ADDED", "y", 11) + &event("ADDED", "z", 13))).await;
+        assert!(!is_behind(&knowledge));
+        let mut own =
+            WatchAsk { scope: scope(), resource_version: "14".into(), send_initial_events: false, reader: by_kubelet().reader };
+        drop(knowledge.record(Subject::Watch(own.clone()), false));
+        settle(&knowledge).await;
+        assert!(is_behind(&knowledge), "kubelet itself has seen it");
+        own.resource_version = "13".into();
+        let mut recording = knowledge.record(Subject::Watch(own), false);
+        recording.push(&Bytes::from(event("BOOKMARK", "", 15)));
+        drop(recording);
+        settle(&knowledge).await;
+        assert!(!is_behind(&knowledge));
+    }
+
+    #[tokio::test]
+    async fn kubelet_is_sent_back_whoever_else_was() {
+        let knowledge = open(Arc::new(Memory::default()));
+        knowledge.begin_anew();
+        for node in [false, true] {
+            assert!(knowledge.sends_back(&scope(), 12, node).await, "what was lost");
+        }
+        record(&knowledge, by_kubelet(), &list_body(10, &["x"], ""), true).await;
+        for node in [false, true] {
+            assert!(knowledge.sends_back(&scope(), 12, node).await);
+            assert!(!knowledge.sends_back(&scope(), 12, node).await, "once");
+        }
     }
 
     #[tokio::test]

@@ -13,13 +13,11 @@ pub struct ObjectKey {
 }
 
 impl ObjectKey {
+    /// By itself an object is only known whole.
     pub(super) fn key(&self) -> Vec<u8> {
         let scope = &self.scope;
         let encoding = if scope.protobuf { "protobuf" } else { "json" };
-        keys::key(
-            keys::OBJECT,
-            &[&scope.group, &scope.version, &scope.resource, &scope.namespace, &self.name, encoding, &scope.form],
-        )
+        keys::key(keys::OBJECT, &[&scope.group, &scope.version, &scope.resource, &scope.namespace, &self.name, encoding, ""])
     }
 }
 

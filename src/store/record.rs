@@ -98,6 +98,7 @@ struct Parts {
 type Reason = &'static str;
 const ENDED_EARLY: Reason = "ended early";
 const OLDER: Reason = "older than what is known";
+const OTHERWISE: Reason = "in another form than asked for";
 
 impl Knowledge {
     /// Begins to remember an answer; `gzip`: its body is compressed.

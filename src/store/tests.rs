@@ -453,8 +453,8 @@ async fn a_watch_of_a_collection_that_was_taken_out_is_sent_back_to_list() {
     damage(&store, &keys::item(id, "a", "x"));
     knowledge.object(&key("x")).unwrap();
     settle(&knowledge).await;
-    assert!(knowledge.sends_back(&scope(), 10).await);
-    assert!(!knowledge.sends_back(&scope(), 10).await, "once");
+    assert!(knowledge.sends_back(&scope(), 10, false).await);
+    assert!(!knowledge.sends_back(&scope(), 10, false).await, "once");
 }
 
 #[tokio::test]

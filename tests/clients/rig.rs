@@ -11,6 +11,8 @@ use testkit::hub::{Hub, HubOptions, eventually};
 
 use crate::pod::Pod;
 
+/// A group of custom resources, `widgets` in version v1.
+const GROUP: &str = "example.org";
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const CREATED: u16 = 201;
 /// For what happens by itself.
@@ -36,6 +38,7 @@ impl Rig {
         }
         let server = Apiserver::with(&lab, &["--authorization-mode=Node,RBAC"]).await.unwrap();
         let cloud = server.client().await.unwrap();
+        define_widgets(&cloud).await;
         let servers = vec![server.url()];
         let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: &server.pki, flags: Vec::new() };
         let hub = Hub::start(options).await.unwrap();
@@ -45,14 +48,26 @@ impl Rig {
         Some(Self { hub, lab, server, cloud, cut_at: 0 })
     }
 
-    /// A new namespace with three ConfigMaps that each of its ServiceAccounts may read; returns a Pod in it.
+    /// A new namespace with three ConfigMaps, Services and Widgets that each of its ServiceAccounts may read; returns a Pod in
+    /// it.
     pub async fn namespace(&self, name: &str) -> Pod {
         self.create("/api/v1/namespaces", &json!({"metadata": {"name": name}})).await;
-        for letter in ["a", "b", "c"] {
-            let object = json!({"metadata": {"name": format!("{name}-{letter}")}, "data": {"text": letter}});
-            self.create(&format!("/api/v1/namespaces/{name}/configmaps"), &object).await;
+        let kinds = [
+            (format!("/api/v1/namespaces/{name}/configmaps"), json!({"data": {"text": "text"}})),
+            (format!("/api/v1/namespaces/{name}/services"), json!({"spec": {"ports": [{"port": 80}]}})),
+            (
+                format!("/apis/{GROUP}/v1/namespaces/{name}/widgets"),
+                json!({"apiVersion": format!("{GROUP}/v1"), "kind": "Widget", "spec": {"size": 3}}),
+            ),
+        ];
+        for (path, mut object) in kinds {
+            for letter in ["a", "b", "c"] {
+                object["metadata"] = json!({"name": format!("{name}-{letter}")});
+                self.create(&path, &object).await;
+            }
         }
-        let rules = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}]);
+        let resources = ["configmaps", "services", "widgets"];
+        let rules = json!([{"apiGroups": ["", GROUP], "resources": resources, "verbs": ["get", "list", "watch"]}]);
         let role = json!({"metadata": {"name": "reader"}, "rules": rules});
         self.create(&format!("{RBAC}/namespaces/{name}/roles"), &role).await;
         let group = "rbac.authorization.k8s.io";
@@ -76,10 +91,7 @@ impl Rig {
     }
 
     async fn create(&self, path: &str, object: &Value) -> Value {
-        let headers = [("content-type", "application/json")];
-        let answer = self.cloud.request("POST", path, &headers, object.to_string()).await.unwrap();
-        assert_eq!(answer.status, CREATED, "{path}: {}", answer.text());
-        answer.json()
+        create(&self.cloud, path, object).await
     }
 
     /// Ends the cloud, and waits until the hub has noticed.
@@ -103,13 +115,14 @@ impl Rig {
         pod.output(&self.lab, &format!("kubectl {arguments}"))
     }
 
-    /// Waits until this many watches of ConfigMaps are open, the hub's own left out.
-    pub async fn watches(&self, count: usize) {
-        eventually(&format!("{count} watches are open"), SOON, async || {
+    /// Waits until this many watches of a resource are open, the hub's own left out.
+    pub async fn watches(&self, resource: &str, count: usize) {
+        let of_them = format!(r#"verb="watch",resource="{resource}""#);
+        eventually(&format!("{count} watches of {resource} are open"), SOON, async || {
             let text = Client::http1(self.hub.admin).await?.get("/metrics").await?.text();
             let open = text.lines().filter(|line| {
                 line.starts_with("node_yurthub_in_flight_requests_collector{")
-                    && line.contains(r#"verb="watch",resource="configmaps""#)
+                    && line.contains(&of_them)
                     && !line.contains(r#"client="holdfast""#)
                     && !line.ends_with(" 0")
             });
@@ -119,12 +132,44 @@ impl Rig {
         .unwrap();
     }
 
-    /// The verbs of the reads of this namespace's ConfigMaps that the node has answered with 200, in order.
-    pub fn answered_offline(&self, namespace: &str) -> Vec<String> {
+    /// The verbs of the reads of a namespace's objects that the node has answered with 200, in order.
+    pub fn answered_offline(&self, namespace: &str, resource: &str) -> Vec<String> {
         let log = self.hub.log()[self.cut_at..].to_owned();
-        let path = format!("/namespaces/{namespace}/configmaps");
+        let path = format!("/namespaces/{namespace}/{resource}");
         let lines =
             log.lines().filter(|line| line.contains(&path) && line.contains(r#"route="offline""#) && line.contains("status=200"));
         lines.filter_map(|line| line.split_once("verb=\"")?.1.split_once('"')).map(|(verb, _)| verb.to_owned()).collect()
     }
+}
+
+async fn create(cloud: &Client, path: &str, object: &Value) -> Value {
+    let headers = [("content-type", "application/json")];
+    let answer = cloud.request("POST", path, &headers, object.to_string()).await.unwrap();
+    assert_eq!(answer.status, CREATED, "{path}: {}", answer.text());
+    answer.json()
+}
+
+/// Before the hub begins, which reads what the API is made of when it does.
+async fn define_widgets(cloud: &Client) {
+    let spec = json!({"type": "object", "properties": {"size": {"type": "integer"}}});
+    let definition = json!({
+        "metadata": {"name": format!("widgets.{GROUP}")},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget"},
+            "versions": [{
+                "name": "v1",
+                "served": true,
+                "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}},
+                "additionalPrinterColumns": [{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}],
+            }],
+        },
+    });
+    create(cloud, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).await;
+    let path = format!("/apis/{GROUP}/v1/widgets");
+    eventually("widgets are served", SOON, async || Ok(cloud.get(&path).await?.status == 200)).await.unwrap();
+    let described = format!("/openapi/v3/apis/{GROUP}/v1");
+    eventually("widgets are described", SOON, async || Ok(cloud.get(&described).await?.status == 200)).await.unwrap();
 }

@@ -91,7 +91,7 @@ impl World {
     pub fn after(&self, step: &Step) -> Self {
         let mut world = self.clone();
         match step.clone() {
-            Step::List { resource, version, items, whole: true, .. } => {
+            Step::List { resource, version, items, whole: true, .. } | Step::Stream { resource, version, items, whole: true } => {
                 world.collections.insert(resource, (version, items));
             }
             Step::Event { resource, version, kind, name, item } => {
@@ -109,7 +109,7 @@ impl World {
             Step::Accept { name, body } => world.journal.push((name, body)),
             Step::Deliver => drop(world.journal.remove(0)),
             Step::Discard { resource } => drop(world.collections.remove(resource)),
-            Step::List { whole: false, .. } | Step::Sweep | Step::SettleDisk => {}
+            Step::List { whole: false, .. } | Step::Stream { whole: false, .. } | Step::Sweep | Step::SettleDisk => {}
         }
         world
     }
@@ -124,6 +124,13 @@ pub enum Step {
         version: u64,
         items: BTreeMap<String, String>,
         pages: usize,
+        whole: bool,
+    },
+    /// A watch's initial events (`WatchList`); if not `whole`, it breaks off before the bookmark that ends them.
+    Stream {
+        resource: &'static str,
+        version: u64,
+        items: BTreeMap<String, String>,
         whole: bool,
     },
     /// Of a watch that has seen all before.
@@ -183,7 +190,11 @@ impl Step {
             0..=4 => {
                 let names: Vec<_> = NAMES.into_iter().filter(|_| !random.one_in(3)).collect();
                 let items = names.into_iter().map(|name| (name.to_owned(), item(name, version, random))).collect();
-                Self::List { resource, version, items, pages: 1 + random.below(3), whole: !random.one_in(3) }
+                let whole = !random.one_in(3);
+                match random.below(2) {
+                    0 => Self::Stream { resource, version, items, whole },
+                    _ => Self::List { resource, version, items, pages: 1 + random.below(3), whole },
+                }
             }
             5..=10 if known.is_some() => {
                 let is_known = known.is_some_and(|(_, items)| items.contains_key(name));
@@ -210,22 +221,22 @@ impl Step {
             Self::List { resource, version, items, pages, whole } => {
                 list(knowledge, (resource, version), &items, pages, whole).await;
             }
+            Self::Stream { resource, version, items, whole } => {
+                let mut body: String = items.values().map(|item| event("ADDED", item)).collect();
+                if whole {
+                    let end = r#""annotations":{"k8s.io/initial-events-end":"true"}"#;
+                    body += &event("BOOKMARK", &format!(r#"{{"metadata":{{"resourceVersion":"{version}",{end}}}}}"#));
+                }
+                pass(knowledge.record(watch(resource, ""), false), &body, true).await;
+            }
             Self::Event { resource, version, kind, item, .. } => {
                 let (current, _) = World::of(knowledge)?.collections.remove(resource).ok_or("the collection is gone")?;
-                let object = item.replacen('{', r#"{"kind":"K","apiVersion":"v1","#, 1);
                 debug_assert!(current < version);
-                let ask = WatchAsk {
-                    scope: scope(resource),
-                    resource_version: current.to_string(),
-                    send_initial_events: false,
-                    reader: Reader::default(),
-                };
-                let recording = knowledge.record(Subject::Watch(ask), false);
-                pass(recording, &format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n"), true).await;
+                pass(knowledge.record(watch(resource, &current.to_string()), false), &event(kind, &item), true).await;
             }
             Self::Object { name, item: None } => knowledge.note_absent(&key(name)),
             Self::Object { name, item: Some(item) } => {
-                let body = item.replacen('{', r#"{"kind":"K","apiVersion":"v1","#, 1);
+                let body = full(&item);
                 let recording = knowledge.record(Subject::Object(ObjectAsk { key: key(name), reader: Reader::default() }), false);
                 pass(recording, &body, true).await;
             }
@@ -255,6 +266,20 @@ impl Step {
         }
         Ok(())
     }
+}
+
+/// Of all there is, if it goes on from nothing.
+fn watch(resource: &str, from: &str) -> Subject {
+    let (resource_version, send_initial_events) = (from.to_owned(), from.is_empty());
+    Subject::Watch(WatchAsk { scope: scope(resource), resource_version, send_initial_events, reader: Reader::default() })
+}
+
+fn event(kind: &str, item: &str) -> String {
+    format!("{{\"type\":\"{kind}\",\"object\":{}}}\n", full(item))
+}
+
+fn full(item: &str) -> String {
+    item.replacen('{', r#"{"kind":"K","apiVersion":"v1","#, 1)
 }
 
 async fn list(

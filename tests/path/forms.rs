@@ -1,8 +1,10 @@
 //! Metadata forms and Tables: what the cloud and the node show in them, and to whom.
 
+use std::collections::VecDeque;
+
 use holdfast::kube::list::Encoding;
 use holdfast::kube::object;
-use holdfast::kube::watch::{EventType, Framer};
+use holdfast::kube::watch::{EventType, Frame, Framer};
 use serde_json::{Value, json};
 use testkit::client::{Alpn, Streaming};
 use testkit::fake::Fault;
@@ -123,45 +125,93 @@ const INFORMER: [&str; 2] = [
     "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
 ];
 
+/// A watch of metadata.
+struct Metadata {
+    watch: Streaming,
+    encoding: Encoding,
+    framer: Framer,
+    came: VecDeque<Frame>,
+}
+
+impl Metadata {
+    fn of(watch: Streaming, encoding: Encoding) -> Self {
+        assert_eq!(watch.status, 200);
+        Self { watch, encoding, framer: Framer::new(encoding, 1 << 20), came: VecDeque::new() }
+    }
+
+    /// The next event, with a name and a version.
+    async fn next(&mut self) -> (EventType, String, u64) {
+        while self.came.is_empty() {
+            let mut frames = Vec::new();
+            self.framer.feed(self.watch.chunk().await.unwrap().expect("the watch goes on"), &mut frames).unwrap();
+            self.came.extend(frames);
+        }
+        let event = self.came.pop_front().unwrap().event;
+        let (types, item) = object::whole_into_item(self.encoding, &event.object).unwrap();
+        assert_eq!(types.kind, "PartialObjectMetadata");
+        let meta = object::meta(self.encoding, &item).unwrap();
+        (event.kind, meta.name, meta.resource_version.parse().unwrap())
+    }
+
+    /// The names of what it begins with, and as of which version that is.
+    async fn begins_with(&mut self) -> (Vec<String>, u64) {
+        let mut names = Vec::new();
+        loop {
+            match self.next().await {
+                (EventType::Bookmark, _, version) => return (names, version),
+                (kind, name, _) => {
+                    assert_eq!(kind, EventType::Added);
+                    names.push(name);
+                }
+            }
+        }
+    }
+}
+
+async fn read(client: &Client, path: &str, accept: &str) -> Streaming {
+    client.stream("GET", path, &[("accept", accept)], "").await.unwrap()
+}
+
 /// A reflector that is shown metadata alone: nobody on the node has ever asked for whole objects.
 #[tokio::test]
 async fn an_informer_of_metadata_starts_offline_from_what_it_was_told_and_its_watch_is_held_until_the_link_is_back() {
     const LIST: &str = "/api/v1/namespaces/story/configmaps?limit=500&resourceVersion=0";
-    for [list, watch] in [INFORMER, [METADATA_LIST, METADATA]] {
+    for ([list, watch], encoding) in [(INFORMER, Encoding::Protobuf), ([METADATA_LIST, METADATA], Encoding::Json)] {
         let rig = Rig::start().await;
         let client = rig.pod().await;
-        let read = async |path: &str, accept: &str| client.stream("GET", path, &[("accept", accept)], "").await.unwrap();
-        let known = read(LIST, list).await.finish().await.unwrap();
-        let version = rig.fake.resource_version();
+        let listed = read(&client, LIST, list).await.finish().await.unwrap();
         let from = |version: u64, seconds: u64| {
             format!("{CONFIGMAPS}?allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds={seconds}&watch=true")
         };
-        let mut online = read(&from(version, 437), watch).await;
-        assert_eq!((known.status.as_u16(), online.status.as_u16()), (200, 200));
+        assert_eq!(listed.status, 200);
+        let mut online = Metadata::of(read(&client, &from(rig.fake.resource_version(), 437), watch).await, encoding);
+        let version = rig.fake.put("configmaps", "story", "made", json!({"metadata": {"labels": {"app": "web"}}}));
+        assert_eq!(online.next().await, (EventType::Added, "made".into(), version));
+        let mut online = online.watch;
         // A user of whom the cloud has said no more than that it may list.
         rig.fake.add_token("lister", "lister", &[]);
         rig.fake.allow("lister", "list", "configmaps", "story", "*");
         let lister = rig.hub.pod("lister", Alpn::H2).await.unwrap();
-        assert_eq!(lister.request("GET", LIST, &[("accept", list)], "").await.unwrap().status, 200);
+        let known = read(&lister, LIST, list).await.finish().await.unwrap();
         rig.cut(Fault::Refuse).await;
         assert!(online.chunk().await.map_or(true, |chunk| chunk.is_none()), "it ends, and the client asks anew");
-        let again = read(LIST, list).await.finish().await.unwrap();
-        assert_eq!((again.status.as_u16(), &again.body), (200, &known.body), "whoever starts is told what was known");
-        // The one goes on from its list, the other has been told more since.
-        let held = [read(&from(version, 502), watch).await, read(&from(version + 1, 511), watch).await];
+        let again = read(&client, LIST, list).await.finish().await.unwrap();
+        assert_eq!((again.status.as_u16(), &again.body), (200, &known.body), "whoever starts is told what is known");
+        // The one goes on from what is known, the other has been told more since.
+        let held = [read(&client, &from(version, 502), watch).await, read(&client, &from(version + 1, 511), watch).await];
         for held in &held {
             assert_eq!(
                 (held.status, held.headers["content-type"].clone()),
                 (online.status, online.headers["content-type"].clone())
             );
         }
-        let mut old = read(&from(1, 523), METADATA).await;
-        assert_eq!(old.event().await.unwrap().unwrap()["object"]["code"], 410, "older than what is known");
-        for elsewhere in [format!("{}&labelSelector=a%3Db", from(version, 502)), format!("{CONFIGMAPS}?watch=true")] {
-            assert_eq!(read(&elsewhere, watch).await.status, 503, "{elsewhere}");
-        }
-        assert_eq!(read(&from(version, 502), JSON).await.status, 503, "of whole objects nothing is known");
-        let refused = lister.request("GET", &from(version, 502), &[("accept", watch)], "").await.unwrap();
+        let old = read(&client, &from(1, 523), watch).await.finish().await.unwrap();
+        assert!(old.text().contains("Expired"), "older than what is known: {}", old.text());
+        let selected = format!("{CONFIGMAPS}?{STREAMED}&labelSelector=app%3Dweb");
+        let mut selected = Metadata::of(read(&client, &selected, watch).await, encoding);
+        assert_eq!(selected.begins_with().await.0, ["made"]);
+        assert_eq!(read(&client, &from(version, 502), JSON).await.status, 503, "of whole objects nothing is known");
+        let refused = read(&lister, &from(version, 502), watch).await.finish().await.unwrap();
         assert_eq!(refused.status, 403, "{}", refused.text());
         rig.fake.put("configmaps", "story", "made-meanwhile", json!({"data": {}}));
         rig.restore().await;
@@ -169,7 +219,32 @@ async fn an_informer_of_metadata_starts_offline_from_what_it_was_told_and_its_wa
             let told = held.finish().await.unwrap();
             assert_eq!(told.body, "", "nothing is known but what it has, and it ends with the link's return");
         }
-        let mut back = read(&from(version, 541), METADATA).await;
+        let mut back = read(&client, &from(version, 541), METADATA).await;
         assert_eq!(next(&mut back).await, pair("ADDED", "made-meanwhile"));
+    }
+}
+
+/// The same with `WatchList`: it never lists.
+#[tokio::test]
+async fn an_informer_of_metadata_that_streams_its_list_starts_offline_from_what_it_was_streamed() {
+    for ([_, watch], encoding) in [(INFORMER, Encoding::Protobuf), ([METADATA_LIST, METADATA], Encoding::Json)] {
+        let mut rig = Rig::start().await;
+        let client = rig.pod().await;
+        let path = format!("{CONFIGMAPS}?{STREAMED}");
+        let mut online = Metadata::of(read(&client, &path, watch).await, encoding);
+        assert_eq!(online.begins_with().await.0, ["greeting", "zz-last"]);
+        let version = rig.fake.put("configmaps", "story", "made", json!({"data": {"text": "x"}}));
+        assert_eq!(online.next().await, (EventType::Added, "made".into(), version));
+        rig.cut(Fault::Refuse).await;
+        for _ in 0..2 {
+            let client = rig.pod().await;
+            let mut offline = Metadata::of(read(&client, &path, watch).await, encoding);
+            let known = (vec!["greeting".into(), "made".into(), "zz-last".into()], version);
+            assert_eq!(offline.begins_with().await, known);
+            let newer = read(&client, &format!("{path}&resourceVersion={}", version + 1), watch).await;
+            assert_eq!(newer.status, 503, "who has seen more is told nothing older");
+            assert_eq!(read(&client, &path, JSON).await.status, 503, "of whole objects nothing is known");
+            rig.restart().await;
+        }
     }
 }

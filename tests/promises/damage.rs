@@ -1,6 +1,7 @@
 //! A damaged record is noticed, taken out with the collection it belongs to, named in the log, and fetched again. A file
 //! that is damaged itself is not written any more, and set aside at the next start.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt as _;
 
 use holdfast::store::{Disk, Op, Store as _};
@@ -113,15 +114,26 @@ async fn damage_under_a_running_hub_is_never_answered_from_and_ends_nothing() {
     assert!(hidden > 0, "no damage was met");
 }
 
+/// Each page that has these bytes, once.
+fn spoil_pages(rig: &Rig, bytes: &[u8]) {
+    let file = std::fs::read(rig.hub.store_file()).unwrap();
+    let found = file.windows(bytes.len()).enumerate().filter(|(_, found)| *found == bytes);
+    let pages: BTreeSet<u64> = found.map(|(at, _)| at as u64 / PAGE * PAGE).collect();
+    pages.into_iter().for_each(|at| spoil(rig, at));
+}
+
+/// Where the Pod in the middle is.
+fn spoil_pods(rig: &Rig) {
+    spoil_pages(rig, b"story/p-050");
+}
+
 /// A hub whose file is found damaged while it runs without the link; returns the Pods.
 async fn found_damaged(rig: &mut Rig) -> Response {
     let whole = remembered_by_an_ended_hub(rig).await;
     rig.hub.run().await.unwrap();
     rig.link_is(0.0).await;
     rig.post_event("before").await;
-    let file = std::fs::read(rig.hub.store_file()).unwrap();
-    let keys = file.windows(11).enumerate().filter(|(_, bytes)| bytes == b"story/p-050");
-    keys.for_each(|(at, _)| spoil(rig, at as u64 / PAGE * PAGE));
+    spoil_pods(rig);
     for _ in 0..2 {
         let answer = rig.hub.kubelet().await.unwrap().get(PODS).await.unwrap();
         assert_eq!(answer.status, 503, "{}", answer.text());
@@ -172,9 +184,7 @@ fn items(list: &Response) -> serde_json::Value {
 async fn a_file_that_is_damaged_at_a_start_is_set_aside_once() {
     let mut rig = Rig::start(FakeOptions::default()).await;
     let whole = remembered_by_an_ended_hub(&mut rig).await;
-    let file = std::fs::read(rig.hub.store_file()).unwrap();
-    let heads = file.windows(10).enumerate().filter(|(_, bytes)| bytes == b"c\0\0v1\0pods");
-    heads.for_each(|(at, _)| spoil(&rig, at as u64 / PAGE * PAGE));
+    spoil_pages(&rig, b"c\0\0v1\0pods");
     rig.fake.heal().unwrap();
     rig.hub.run().await.unwrap();
     assert!(rig.hub.store_file().with_extension("unreadable-1").exists());
@@ -193,6 +203,32 @@ async fn a_hub_whose_file_is_damaged_goes_on_with_another_one_when_the_link_is_b
     let mut rig = Rig::start(FakeOptions::default()).await;
     let whole = found_damaged(&mut rig).await;
     goes_on_with_another_file(&rig, &whole).await;
+}
+
+/// In its first seconds a hub hopes that the link is up.
+#[tokio::test]
+async fn a_damaged_file_gives_way_when_the_link_is_seen_to_be_up() {
+    // Each request has a connection of its own to break.
+    let mut rig = Rig::start(FakeOptions { http2: false, ..FakeOptions::default() }).await;
+    let whole = remembered_by_an_ended_hub(&mut rig).await;
+    rig.fake.heal().unwrap();
+    // The verdict takes two seconds; a request that meets the same is answered from the store at once.
+    rig.fake.fault_at("/readyz", Fault::StallHeaders);
+    rig.fake.fault_at(PODS, Fault::Reset);
+    rig.hub.run().await.unwrap();
+    spoil_pods(&rig);
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    // What redb has in memory is as it was.
+    eventually("the damage is met", SECONDS(2), async || Ok(kubelet.get(PODS).await?.status == 503)).await.unwrap();
+    is_copied(&rig).await;
+    rig.link_is(0.0).await;
+    let aside = rig.hub.store_file().with_extension("unreadable-1");
+    assert!(!aside.exists(), "what can be read of it is worth more than nothing");
+    rig.fake.heal().unwrap();
+    eventually("another file goes on", SECONDS(20), async || Ok(aside.exists() && readiness(&rig).await.status == 200))
+        .await
+        .unwrap();
+    assert_eq!(items(&rig.hub.kubelet().await.unwrap().get(PODS).await.unwrap()), items(&whole));
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! Kubelet's Pods never become fewer by a fault: it kills what is missing from its list.
 //!
 //! Pods come and go at random, and so do the link, the hub (kill -9), room on its disk and the cloud's history; lists come
-//! whole, in pages, and broken in every way. Each list that kubelet gets must be what the cloud had at the version it names, and that must
-//! not be older than the last complete answer; anything else is to be an error. The seed is printed; `HOLDFAST_SEED`
-//! plays it again.
+//! whole, in pages, and broken in every way, and others read the same Pods in scopes and encodings of their own. Each list
+//! that kubelet gets must be what the cloud had at the version it names, that must not be older than the last complete
+//! answer, and no Pod may be missing that anybody was told of from later; anything else is to be an error. The seed is
+//! printed; `HOLDFAST_SEED` plays it again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use holdfast::kube::list::{Encoding, Limits, Piece, Splitter};
 use holdfast::kube::object;
 use holdfast::kube::watch::{EventType, Framer};
-use testkit::client::{Client, Response};
+use testkit::client::{Alpn, Client, Response};
 use testkit::disk::SmallDisk;
 use testkit::fake::Fault;
 use testkit::skipped;
@@ -24,10 +25,12 @@ const PODS: &str = "/api/v1/pods?fieldSelector=spec.nodeName%3Dedge-1";
 const STEPS: usize = 60;
 /// Bytes of the disk that the node's knowledge is on.
 const DISK: usize = 4 << 20;
-/// Stories that were lost once: a list that had just been told was not yet known when the link broke.
-const REGRESSIONS: [(u64, usize); 1] = [(1_795_668_052_567, 12)];
-/// Kinds of steps. A story of 12 knows no full disk.
-const KINDS: usize = 13;
+/// Stories that were lost once: a list that had just been told was not yet known when the link broke; another collection
+/// than kubelet's own was as old, but not known to be; somebody else had been told of more.
+const REGRESSIONS: [(u64, usize); 3] = [(1_795_668_052_567, 12), (1_795_709_781_288, 13), (3, 16)];
+/// Kinds of steps. A story of 12 knows no full disk, one of 13 nobody who reads otherwise than kubelet, and in one of 16 a
+/// cut lasts longer: whom the node owes an error has one until its end.
+const KINDS: usize = 18;
 /// What a client waits for a whole answer while a server misbehaves, and while the link is cut.
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(5);
@@ -57,6 +60,35 @@ async fn tell(encoding: Encoding) {
     }
 }
 
+/// Somebody with a right of its own goes on from versions that never were, and lists from them: where it stands is no news of
+/// the Pods.
+#[tokio::test]
+async fn what_others_say_that_they_have_seen_takes_no_pods_from_kubelet() {
+    let rig = Rig::start(FakeOptions::default()).await;
+    rig.fake.add_token("agent", "agent", &[]);
+    for verb in ["list", "watch"] {
+        rig.fake.allow("agent", verb, "pods", "*", "*");
+    }
+    rig.put_pod("p-1");
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    let known = kubelet.get(PODS).await.unwrap();
+    rig.remembered(1.0).await;
+    let agent = rig.hub.pod("agent", Alpn::H2).await.unwrap();
+    let mut watches = Vec::new();
+    for asked in ["watch=1", "watch=1", "watch=1&allowWatchBookmarks=true", "limit=1"] {
+        let watch = agent.stream("GET", &format!("{PODS}&{asked}&resourceVersion=999999"), &[], "").await.unwrap();
+        // The first watch is sent back to list, if the node has kubelet's by then.
+        assert!(matches!(watch.status.as_u16(), 200 | 410 | 504), "{asked}: {}", watch.status);
+        watches.push(watch);
+    }
+    assert!(watches.iter().any(|watch| watch.status == 200), "none is open");
+    // What is on its way to the store is there before the Event's answer.
+    rig.post_event("known").await;
+    rig.fake.fault(Fault::Refuse);
+    let answer = kubelet.get(PODS).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.body), (200, known.body));
+}
+
 struct Story {
     rig: Rig,
     disk: SmallDisk,
@@ -66,6 +98,8 @@ struct Story {
     /// The cloud's Pods at each version at which they changed.
     history: BTreeMap<u64, BTreeSet<String>>,
     told: Vec<Told>,
+    /// What somebody else was told.
+    told_else: Vec<(Told, BTreeSet<String>)>,
     cut: bool,
     lists: usize,
     events: usize,
@@ -88,9 +122,10 @@ impl Story {
         let flags = vec![format!("--disk-cache-path={}", disk.path().display())];
         let rig = Rig::with(FakeOptions { http2: !seed.is_multiple_of(3), ..FakeOptions::default() }, flags).await;
         let history = BTreeMap::from([(0, BTreeSet::new())]);
-        let (told, log, random) = (Vec::new(), vec![format!("HOLDFAST_SEED={seed} {encoding:?}")], Random::new(seed));
+        let (told, told_else, random) = (Vec::new(), Vec::new(), Random::new(seed));
+        let log = vec![format!("HOLDFAST_SEED={seed} {encoding:?}")];
         let (cut, full, lists, events, refused) = (false, false, 0, 0, 0);
-        let mut story = Self { rig, disk, full, encoding, random, history, told, cut, lists, events, refused, log };
+        let mut story = Self { rig, disk, full, encoding, random, history, told, told_else, cut, lists, events, refused, log };
         (0..4).for_each(|_| story.change());
         story.rig.post_event("online").await;
         story.list(LONG).await;
@@ -98,19 +133,20 @@ impl Story {
             story.step(step, kinds).await;
         }
         println!("{} lists were complete, {} events, {} errors", story.lists, story.events, story.refused);
-        assert!(story.lists > STEPS / 8, "too few answers for a test: {:#?}", story.log);
+        assert!(story.lists > STEPS / 12, "too few answers for a test: {:#?}", story.log);
     }
 
     async fn step(&mut self, step: usize, kinds: usize) {
         match self.random.below(kinds) {
             0 | 1 => self.change(),
             2 | 3 if !self.cut => self.spoiled().await,
-            4 | 5 if self.cut => self.restore().await,
+            4 | 5 | 16.. if self.cut => self.restore().await,
             4 if !self.cut => self.cut(),
             5 | 6 if !self.cut => self.watch().await,
             7 if self.random.one_in(2) => self.kill(step).await,
             8 => self.somebody_lists().await,
             12 => self.fill_or_free(),
+            13..16 if !self.cut => self.somebody_reads().await,
             _ => self.list(LONG).await,
         }
     }
@@ -156,11 +192,16 @@ impl Story {
         }
         self.disk.fill().unwrap();
         let now = Instant::now();
-        self.told.iter_mut().filter(|told| told.at + DURABLE_WITHIN > now).for_each(|told| told.homeless = true);
+        let told = self.told.iter_mut().chain(self.told_else.iter_mut().map(|(told, _)| told));
+        told.filter(|told| told.at + DURABLE_WITHIN > now).for_each(|told| told.homeless = true);
     }
 
     fn told(&mut self, version: u64) {
-        self.told.push(Told { at: Instant::now(), version, homeless: self.full });
+        self.told.push(self.told_now(version));
+    }
+
+    fn told_now(&self, version: u64) -> Told {
+        Told { at: Instant::now(), version, homeless: self.full }
     }
 
     /// A list that meets a server's fault.
@@ -192,6 +233,41 @@ impl Story {
         let _ = tokio::time::timeout(LONG, asked).await;
     }
 
+    /// Somebody reads all Pods of a namespace, some of the node's or one, in this encoding or the other.
+    async fn somebody_reads(&mut self) {
+        let name = format!("p-{}", self.random.below(8));
+        let encoding = *self.random.of(&[&Encoding::Json, &Encoding::Protobuf]);
+        let paths = [
+            "/api/v1/pods".to_owned(),
+            "/api/v1/namespaces/story/pods".to_owned(),
+            format!("/api/v1/namespaces/story/pods/{name}"),
+            format!("/api/v1/pods?fieldSelector=spec.nodeName%3Dedge-1,metadata.name%3D{name}"),
+        ];
+        let path = paths[self.random.below(paths.len())].as_str();
+        self.change();
+        let client = self.rig.hub.kubelet().await.unwrap();
+        let headers = [("user-agent", "agent/v1"), ("accept", accept(encoding))];
+        let answer = tokio::time::timeout(LONG, client.request("GET", path, &headers, "")).await;
+        // The link holds, or the answer is of no use here.
+        let Ok(Ok(answer)) = answer else { return };
+        if answer.status != 200 || !answer.header("cache-status").is_empty() {
+            return;
+        }
+        let (version, names) = if path.ends_with(&name) && !path.contains('?') {
+            let (_, item) = object::into_item(encoding, &answer.body).unwrap();
+            let meta = object::meta(encoding, &item).unwrap();
+            (meta.resource_version.parse().unwrap(), BTreeSet::from([meta.name]))
+        } else {
+            let page = Page::of(encoding, &answer).unwrap();
+            (page.version, page.names)
+        };
+        self.note(("somebody read", encoding, path, version, &names));
+        // What is queued is not known yet, and may never be where there is no room.
+        if !self.full {
+            self.told_else.push((self.told_now(version), names));
+        }
+    }
+
     /// kill -9, and a new start.
     async fn kill(&mut self, step: usize) {
         let promised = self.cut && self.random.one_in(2) && {
@@ -201,7 +277,9 @@ impl Story {
         let killed = Instant::now();
         self.rig.hub.kill();
         // The last second may be lost, and what there was no room for.
-        self.told.retain(|told| !told.homeless && (promised || told.at + DURABLE_WITHIN < killed));
+        let is_kept = |told: &Told| !told.homeless && (promised || told.at + DURABLE_WITHIN < killed);
+        self.told.retain(is_kept);
+        self.told_else.retain(|(told, _)| is_kept(told));
         self.note(("killed", promised, self.least()));
         self.rig.hub.run().await.unwrap();
     }
@@ -246,6 +324,9 @@ impl Story {
         let (_, truth) = self.history.range(..=version).next_back().unwrap();
         assert_eq!(&names, truth, "as the cloud had it at {version}: {:#?}", self.log);
         assert!(version >= self.least(), "{version} is older than what was told, {}: {:#?}", self.least(), self.log);
+        for (told, others) in self.told_else.iter().filter(|(told, _)| told.version > version) {
+            assert!(others.is_subset(&names), "{others:?} were there at {}: {:#?}", told.version, self.log);
+        }
         self.told(version);
     }
 

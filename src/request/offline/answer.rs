@@ -24,13 +24,13 @@ use crate::kube::{metadata, table as tables};
 use crate::request::context::{Body, BodyError, Caller, Context, Refusal, Response, Whose, freshness, full};
 use crate::request::filter::{By, Chain, FilterError};
 use crate::request::names;
-use crate::store::{Found, Knowledge, ListView, ObjectRecord, StoreError};
+use crate::store::{Found, Header, Knowledge, ListView, ObjectRecord, StoreError};
 
 fn unfiltered(error: &FilterError) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, format!("filter: {error}"))
 }
 
-/// The representations that the client takes, its filters read, and whole objects have all of, best first.
+/// The representations that the client takes and its filters read, best first, each as what is to be known for it.
 pub(super) fn offered(knowledge: &Knowledge, context: &Context, chain: Option<&Chain>) -> Vec<(Media, Form)> {
     let json_alone = chain.is_some_and(Chain::wants_json);
     let of_list = context.info.verb == "list";
@@ -44,9 +44,14 @@ pub(super) fn offered(knowledge: &Knowledge, context: &Context, chain: Option<&C
         }
         media::Form::As(_) => None,
     };
+    // What is known as metadata, or whole.
+    let of = |media: &Media, form: &Form| if matches!(form, Form::Metadata) { media.form.clone() } else { media::Form::Full };
+    let offered = |media: &Media| {
+        let shown = form(media)?;
+        Some((Media { encoding: media.encoding, form: of(media, &shown) }, shown))
+    };
     let reads = |media: &&Media| !json_alone || media.encoding == Encoding::Json;
-    let offered = context.accepts.iter().filter(reads).filter_map(|media| Some((media.encoding, form(media)?)));
-    offered.map(|(encoding, form)| (Media { encoding, form: media::Form::Full }, form)).collect()
+    context.accepts.iter().filter(reads).filter_map(offered).collect()
 }
 
 pub(super) async fn get(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context) -> Result<Response, Refusal> {
@@ -128,8 +133,10 @@ pub(super) fn unknown(knowledge: &Knowledge, context: &Context) -> Refusal {
         let message = "the link to the cloud is down: application/json and application/vnd.kubernetes.protobuf are what the node answers in";
         return Refusal::not_acceptable(message);
     }
+    let wants_metadata = |form: &media::Form| matches!(form, media::Form::As(form) if metadata::form_of_items(form).is_some());
+    let form = context.accepts.iter().map(|media| &media.form).find(|form| wants_metadata(form)).unwrap_or(&media::Form::Full);
     let known = [Encoding::Json, Encoding::Protobuf].into_iter().find(|encoding| {
-        let media = Media { encoding: *encoding, form: media::Form::Full };
+        let media = Media { encoding: *encoding, form: form.clone() };
         match info.verb.as_str() {
             "get" => matches!(knowledge.object(&names::object(info, &media)), Ok(Found::Object { .. })),
             _ => {
@@ -161,14 +168,15 @@ pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context:
     let asks_for_items = !info.query.other;
     let mut refused = None;
     for (media, form) in offered(knowledge, context, chain.as_ref()).into_iter().filter(|_| asks_for_items) {
-        let allowed = |version| window.allows(version).is_ok();
-        if let Some(mut view) = knowledge.covering(&names::scope(info, &media), &fields, allowed, window.limit.is_some())? {
+        let allowed =
+            |known: &Header| window.allows(known.version_number()).is_ok() && !(is_kubelets_pods(context) && known.is_behind());
+        if let Some(view) = knowledge.covering(&names::scope(info, &media), &fields, allowed, window.limit.is_some())? {
             if let Err(refusal) = window.allows(view.header.version_number()) {
                 // Another representation may be of the state that is asked for.
                 refused.get_or_insert(refusal.known_at(view.header.updated));
                 continue;
             }
-            is_safe(context, &view)?;
+            let mut view = safe(offline, knowledge, context, view).await?;
             view.header.kind = kinds::list_kind(knowledge, info, &view.header).await;
             let view = with_local(knowledge, view).await?;
             offline.filters.told(context, chain.as_ref(), told_by(&view, gone));
@@ -200,12 +208,29 @@ fn warn_of_what_is_missing(knowledge: &Knowledge, context: &Context, copy: &mut 
 }
 
 /// Kubelet ends the containers of what is missing in its list: where something may be missing there is none.
-pub(super) fn is_safe(context: &Context, view: &ListView) -> Result<(), Refusal> {
-    if is_kubelets_pods(context) && view.header.is_behind() {
-        let message = "the link to the cloud is down, and there were newer Pods than this node could keep";
-        return Err(Refusal::unavailable(message.to_owned()));
+pub(super) async fn safe(
+    offline: &Offline,
+    knowledge: &Arc<Knowledge>,
+    context: &Context,
+    view: ListView,
+) -> Result<ListView, Refusal> {
+    if !is_kubelets_pods(context) {
+        return Ok(view);
     }
-    Ok(())
+    if view.header.is_behind() {
+        return Err(Refusal::unavailable("the link to the cloud is down, and there were newer Pods than this node could keep"));
+    }
+    let (knowledge, node) = (knowledge.clone(), offline.node_name.clone());
+    let media = Media { encoding: view.header.scope.encoding(), form: media::Form::Full };
+    let wanted = names::scope(&context.info, &media);
+    let look = move || view.may_lack_pods(&knowledge, &wanted, &node).map(|lacks| (view, lacks));
+    let looked = tokio::task::spawn_blocking(look).await.unwrap_or_else(|error| Err(StoreError::Backend(error.to_string())));
+    match looked? {
+        (view, false) => Ok(view),
+        (_, true) => Err(Refusal::unavailable(
+            "the link to the cloud is down, and this node has heard of newer Pods than are in this list",
+        )),
+    }
 }
 
 pub(super) fn is_kubelets_pods(context: &Context) -> bool {

@@ -1,4 +1,4 @@
-//! Copies of the cloud's lists in metadata form, of collections of which nobody has asked for more.
+//! Copies of the cloud's Tables, of collections of which nobody has asked for more.
 //!
 //! Receives what is watched. Promises of each copy of a list of just this the version that it is of. No event can be made
 //! of them, but who goes on from one may be held.
@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use crate::kube::list::{Encoding, Limits, Splitter};
 use crate::kube::media::{self, Media};
-use crate::kube::metadata;
 use crate::kube::request::RequestInfo;
+use crate::kube::table;
 use crate::request::names;
 use crate::store::{Document, Knowledge, Scope, StoreError};
 
@@ -51,11 +51,11 @@ fn collection(info: &RequestInfo) -> Scope {
     names::scope(info, &Media { encoding: Encoding::Json, form: media::Form::Full })
 }
 
-/// `None`: no list of metadata, or of no version.
+/// `None`: no Table, or of no version.
 fn version(document: &Document) -> Option<u64> {
-    let mut splitter = Splitter::new(media::encoding_of(&document.content_type)?, LIMITS);
+    let mut splitter = Splitter::new(media::encoding_of(&document.content_type)?, LIMITS).with_tables();
     splitter.feed(Bytes::copy_from_slice(&document.body), &mut Vec::new()).ok()?;
     let envelope = splitter.finish().ok()?;
-    let is_metadata = envelope.kind == metadata::list_types().kind;
-    envelope.resource_version.parse().ok().filter(|_| is_metadata)
+    let is_table = envelope.kind == table::types().kind;
+    envelope.resource_version.parse().ok().filter(|_| is_table)
 }

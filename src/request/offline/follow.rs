@@ -14,15 +14,17 @@ use crate::kube::object::TypeMeta;
 use crate::kube::selector::Fields;
 use crate::kube::watch::EventType;
 use crate::request::filter::Chain;
-use crate::store::{Knowledge, ListView, Local, Scope, StoreError};
+use crate::store::{Header, Knowledge, ListView, Local, Scope, StoreError};
 
 /// What a watch is about.
 #[derive(Clone)]
 pub(super) struct Subject {
     pub scope: Scope,
     pub fields: Fields,
-    /// From which version the client goes on.
+    /// From which version the client goes on; 0: from none.
     pub version: u64,
+    /// See [`is_kubelets_pods`](super::answer::is_kubelets_pods).
+    pub kubelets_pods: bool,
 }
 
 pub(super) struct Follow {
@@ -57,7 +59,9 @@ pub(super) struct Overtaken;
 impl Subject {
     /// What is known of it from before the client's version.
     pub(super) fn view(&self, knowledge: &Knowledge) -> Result<Option<ListView>, StoreError> {
-        knowledge.covering(&self.scope, &self.fields, |known| known <= self.version, false)
+        let is_before = |known: &Header| self.version == 0 || known.version_number() <= self.version;
+        let allowed = |known: &Header| is_before(known) && !(self.kubelets_pods && known.is_behind());
+        knowledge.covering(&self.scope, &self.fields, allowed, false)
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::mpsc;
 
 mod copies;
+mod pods;
 mod versions;
 
 use super::*;

@@ -5,8 +5,8 @@
 //! stands), at timeoutSeconds, or when the hub drains. A version older than what is
 //! known gets 410 in the stream: the client lists again, from the store.
 //!
-//! Where nobody has asked for more than metadata there are copies of the cloud's lists: who goes on from one of them, or
-//! from a newer state, is held as any other, but nothing can be told.
+//! Where nobody has asked for more than a Table there are copies of the cloud's: who goes on from one of them, or from a
+//! newer state, is held as any other, but nothing can be told, bookmarks neither.
 //!
 //! What was written on this node before a watch that goes on from a version comes first, whether the client has it from
 //! its list or not, for the version does not tell. A watch that has shown any of it ends with 410 in the stream, when the
@@ -20,18 +20,20 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::answer::{channel_body, content_type, is_safe, is_selectable, offered, selection, told_by, unknown, with_local};
+use super::answer::{
+    channel_body, content_type, is_kubelets_pods, is_selectable, offered, safe, selection, told_by, unknown, with_local,
+};
 use super::fields::fields;
 use super::follow::{Follow, Overtaken, Subject, Way};
 use super::presented::{Cursor, Form, Patience, Presented};
 use super::{Offline, copies, kinds, window};
 use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
-use crate::kube::media::Media;
-use crate::kube::metadata;
+use crate::kube::media::{self, Media};
 use crate::kube::object::{self, TypeMeta};
 use crate::kube::request::Query;
 use crate::kube::selector::Fields;
+use crate::kube::table;
 use crate::kube::watch::{self, EventType};
 use crate::request::context::{BodyError, Caller, Context, Refusal, Response, freshness};
 use crate::request::filter::{By, Chain, Note, OUTDATED, OVERTAKEN};
@@ -118,10 +120,10 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
     offline.filters.may_resume(context, chain.as_ref(), By::Node { gone })?;
     let Some((media, form, subject, view)) = found(knowledge, context, chain.as_ref(), (&fields, &start))? else {
         is_selectable(&fields, &selection)?;
-        let opening = of_copies(knowledge, context, chain.as_ref(), &start).await?;
+        let opening = of_copies(knowledge, context, &start).await?;
         return Ok(open(offline, knowledge, context, chain, opening));
     };
-    is_safe(context, &view)?;
+    let view = safe(offline, knowledge, context, view).await?;
     if matches!(context.caller, Caller::Node) && view.header.scope == names::scope(info, &media) {
         // Its client may have been told of what the node does not have any more.
         knowledge.note_missed(&view.header.scope, start.version());
@@ -156,32 +158,25 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
     Ok(open(offline, knowledge, context, chain, opening))
 }
 
-/// A watch of metadata of which copies are known.
-async fn of_copies(
-    knowledge: &Arc<Knowledge>,
-    context: &Context,
-    chain: Option<&Chain>,
-    start: &Start,
-) -> Result<Opening, Refusal> {
-    let query = &context.info.query;
-    let offered = offered(knowledge, context, chain).into_iter().find(|(_, form)| matches!(form, Form::Metadata));
-    let (Start::Behind(version), Some((media, form)), false) = (start, offered, query.other) else {
-        return Err(unknown(knowledge, context));
-    };
+/// A watch of Tables of which copies are known.
+async fn of_copies(knowledge: &Arc<Knowledge>, context: &Context, start: &Start) -> Result<Opening, Refusal> {
+    let is_table = |media: &&Media| matches!(&media.form, media::Form::As(form) if table::is_form(form));
+    let wanted = context.accepts.first().filter(is_table).filter(|media| media.encoding == Encoding::Json);
+    let (Start::Behind(version), Some(media)) = (start, wanted) else { return Err(unknown(knowledge, context)) };
     let copies = copies::copies(knowledge, &context.info).await?;
     let newest = copies.iter().max_by_key(|copy| copy.version).ok_or_else(|| unknown(knowledge, context))?;
     // Who has listed from an older one of them is told no more by listing again.
     let own = copies.iter().find(|copy| copy.version == *version);
     let is_behind = own.is_none() && (1..newest.version).contains(version);
     Ok(Opening {
-        bookmarks: query.allow_watch_bookmarks && own.is_some(),
-        version: version.to_string(),
-        known_at: own.unwrap_or(newest).at,
-        media,
-        form,
-        types: metadata::types(),
+        media: media.clone(),
+        form: Form::Whole,
+        types: table::types(),
         initial: if is_behind { Initial::Expired } else { Initial::Nothing },
+        version: version.to_string(),
+        bookmarks: false,
         follow: None,
+        known_at: own.unwrap_or(newest).at,
     })
 }
 
@@ -236,7 +231,8 @@ fn found(
     let mut refused = None;
     for (media, form) in offered(knowledge, context, chain) {
         let scope = names::scope(&context.info, &media);
-        let subject = Subject { scope, fields: fields.clone(), version: start.version() };
+        let kubelets_pods = is_kubelets_pods(context);
+        let subject = Subject { scope, fields: fields.clone(), version: start.version(), kubelets_pods };
         let Some(view) = subject.view(knowledge)? else { continue };
         match start.allows(view.header.version_number()) {
             Ok(()) => return Ok(Some((media, form, subject, view))),

@@ -9,8 +9,8 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG};
 use http::response::Parts;
 
 use crate::kube::layout::Layout;
-use crate::kube::list::Encoding;
 use crate::kube::media::{self, Form, Media};
+use crate::kube::metadata;
 use crate::request::context::{Caller, Context, Refusal, Whose};
 use crate::request::filter::{Chain, resumes};
 use crate::request::names;
@@ -50,9 +50,11 @@ pub(super) async fn may_go_on(knowledge: &Knowledge, rules: &Rules, context: &Co
     if context.info.verb != "watch" || !resumes(context) || !is_kept() {
         return Ok(());
     }
-    let Some(media) = context.accepts.first().filter(|media| media.form == Form::Full) else { return Ok(()) };
+    let is_kept_so = |media: &&Media| media.form == Form::Full || is_metadata(media);
+    let Some(media) = context.accepts.first().filter(is_kept_so) else { return Ok(()) };
     let version = context.info.query.resource_version.parse().unwrap_or(0);
-    if knowledge.sends_back(&names::scope(&context.info, media), version).await {
+    let is_kubelets = matches!(context.caller, Caller::Node);
+    if knowledge.sends_back(&names::scope(&context.info, media), version, is_kubelets).await {
         let why = "this node has missed something before that resourceVersion: list again";
         return Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Client, why));
     }
@@ -95,7 +97,10 @@ fn subject(knowledge: &Knowledge, context: &Context, chain: Option<&Chain>, part
     let whole = context.accepts.iter().all(|media| media.form == Form::Full);
     if info.is_read() && whole {
         let encoding = media::encoding_of(content_type)?;
-        return resource_subject(knowledge, context, parts.status, encoding);
+        return resource_subject(knowledge, context, parts.status, Media { encoding, form: Form::Full });
+    }
+    if let Some(metadata) = metadata_of_many(context, content_type) {
+        return resource_subject(knowledge, context, parts.status, metadata.clone());
     }
     let once = info.is_discovery() || (info.is_read() && info.verb != "watch");
     if parts.status != StatusCode::OK || !once || is_laid_out(context) {
@@ -107,14 +112,23 @@ fn subject(knowledge: &Knowledge, context: &Context, chain: Option<&Chain>, part
     Some(Subject::Document { name, head })
 }
 
+fn is_metadata(media: &Media) -> bool {
+    matches!(&media.form, Form::As(form) if metadata::form_of_items(form).is_some())
+}
+
+/// What a list or a watch is answered in, if that is metadata: what it is asked for in first with this content type.
+fn metadata_of_many<'a>(context: &'a Context, content_type: &str) -> Option<&'a Media> {
+    let encoding = media::encoding_of(content_type).filter(|_| matches!(context.info.verb.as_str(), "list" | "watch"))?;
+    context.accepts.iter().find(|media| media.encoding == encoding).filter(|media| is_metadata(media))
+}
+
 /// Whether the text is laid out for people: it is remembered as programs are told it.
 fn is_laid_out(context: &Context) -> bool {
     context.info.verb != "watch" && context.layout != Layout::Compact
 }
 
-fn resource_subject(knowledge: &Knowledge, context: &Context, status: StatusCode, encoding: Encoding) -> Option<Subject> {
+fn resource_subject(knowledge: &Knowledge, context: &Context, status: StatusCode, media: Media) -> Option<Subject> {
     let info = &context.info;
-    let media = Media { encoding, form: Form::Full };
     if info.query.other || is_laid_out(context) {
         return None;
     }

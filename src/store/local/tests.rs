@@ -72,6 +72,22 @@ fn pages(knowledge: &Knowledge, view: &ListView, limit: usize) -> (Vec<(String, 
     }
 }
 
+/// Of Events of which metadata alone is known.
+#[tokio::test]
+async fn what_was_written_here_is_shown_as_metadata_too() {
+    let knowledge = open(Arc::new(Memory::default()));
+    let metadata = Scope { form: "PartialObjectMetadata;meta.k8s.io;v1".into(), ..scope("a", "") };
+    let body =
+        r#"{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"10"},"items":[]}"#;
+    let mut ask = ask("");
+    ask.scope = metadata.clone();
+    record(&knowledge, ask, body, true).await;
+    knowledge.accept(entry("a/x", "web")).await.unwrap();
+    let view = knowledge.covering(&metadata, &Fields::of("", "v1", "events"), |_| true, false).unwrap().unwrap();
+    let view = view.with_local(&knowledge).unwrap();
+    assert_eq!(pages(&knowledge, &view, 9).0, [("a/x".to_owned(), "node".to_owned())]);
+}
+
 /// Who holds a Lease.
 fn is_nodes(item: &[u8]) -> bool {
     item.windows(6).any(|word| word == b"\"node\"")

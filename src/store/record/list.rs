@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use super::{ENDED_EARLY, ListAsk, OLDER, Parts, Reason};
+use super::{ENDED_EARLY, ListAsk, OLDER, OTHERWISE, Parts, Reason};
 use crate::kube::list::{Encoding, Envelope, Limits, Piece, Splitter};
+use crate::kube::metadata;
 use crate::kube::object;
 use crate::store::grant::now;
 use crate::store::knowledge::now_ms;
@@ -31,7 +32,7 @@ pub(super) async fn record(knowledge: &Arc<Knowledge>, ask: ListAsk, parts: Part
     let result = keep(knowledge, &ask, parts).await;
     // Of a list that ended early its client has not got the whole either.
     if result.is_err_and(|reason| ![ENDED_EARLY, OLDER].contains(&reason)) {
-        knowledge.note_not_kept(&ask.scope);
+        knowledge.note_not_kept(&ask.scope, &ask.reader);
     }
     result
 }
@@ -129,6 +130,9 @@ impl<'a> Items<'a> {
     }
 
     async fn end(mut self, ask: &ListAsk, envelope: Envelope) -> Result<(), Reason> {
+        if ask.scope.is_of_metadata() && envelope.kind != metadata::list_types().kind {
+            return Err(OTHERWISE);
+        }
         let first = self.partial.resource_version.is_empty();
         if !first && self.partial.resource_version != envelope.resource_version {
             return Err("pages of different versions");

@@ -8,8 +8,9 @@
 use std::sync::Arc;
 
 use super::list::Items;
-use super::{ENDED_EARLY, OLDER, Parts, Reason, WatchAsk};
+use super::{ENDED_EARLY, OLDER, OTHERWISE, Parts, Reason, WatchAsk};
 use crate::kube::list::Encoding;
+use crate::kube::metadata;
 use crate::kube::object;
 use crate::kube::watch::{self, EventType, Frame, Framer};
 use crate::store::collection::version_number;
@@ -76,6 +77,9 @@ impl Follower<'_> {
     async fn event(&mut self, kind: EventType, full: &[u8]) -> Result<(), Reason> {
         let (types, item) = object::whole_into_item(self.encoding, full).map_err(|_| "unreadable item")?;
         let meta = object::meta(self.encoding, &item).map_err(|_| "unreadable item")?;
+        if self.ask.scope.is_of_metadata() && types.kind != metadata::types().kind {
+            return Err(OTHERWISE);
+        }
         if let Some(items) = &mut self.initial {
             match kind {
                 EventType::Added => {
@@ -127,18 +131,18 @@ impl Follower<'_> {
     async fn begin_ahead(&mut self) {
         self.knowledge.lists.rest(&self.ask.scope).await;
         if let Some(seen) = self.seen {
-            self.knowledge.note_missed(&self.ask.scope, seen);
+            self.knowledge.note_seen(&self.ask.scope, seen, &self.ask.reader);
         }
     }
 
     /// `whole`: everything that came was taken; what did not come, its client has not got either.
     async fn end(self, whole: bool) {
         if let (false, Some(seen)) = (whole, self.seen) {
-            self.knowledge.note_missed(&self.ask.scope, seen + 1);
+            self.knowledge.note_seen(&self.ask.scope, seen + 1, &self.ask.reader);
         }
         if let Some(initial) = self.initial {
             if !whole {
-                self.knowledge.note_not_kept(&self.ask.scope);
+                self.knowledge.note_not_kept(&self.ask.scope, &self.ask.reader);
             }
             self.knowledge.drop_items(initial.partial.id()).await;
         }
@@ -185,7 +189,9 @@ impl Follower<'_> {
         self.seen = Some(seen.max(version));
         let Some(mut header) = self.knowledge.header(&self.ask.scope) else { return ops };
         if seen > header.version_number() {
-            ops.extend(self.knowledge.missed(&self.ask.scope, version.max(seen)));
+            let told = Some(version).filter(|_| kind != EventType::Bookmark);
+            let missed = if header.believes(&self.ask.reader) { Some(version.max(seen)) } else { told };
+            ops.extend(missed.and_then(|version| self.knowledge.missed(&self.ask.scope, version)));
             return ops;
         }
         if version <= header.version_number() {

@@ -1,27 +1,25 @@
-//! Watches of metadata of which nothing is known but the cloud's lists as they were.
+//! Watches of Tables of which nothing is known but the cloud's as they were.
 
 use super::*;
 use crate::kube::media;
-use crate::kube::metadata;
 
 const MAPS: &str = "/api/v1/namespaces/a/configmaps";
-const LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
-const ONE: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const TABLE: &str = "application/json;as=Table;g=meta.k8s.io;v=v1,application/json";
 
 /// The cloud's answer to a list, of this version.
 async fn told(knowledge: &Arc<Knowledge>, query: &str, version: u64) {
     let (mut context, _) = asked(&format!("{MAPS}?{query}"));
-    context.accepts = media::accepted(Some(LIST));
-    let kind = metadata::list_types().kind;
-    let body =
-        format!(r#"{{"kind":"{kind}","apiVersion":"meta.k8s.io/v1","metadata":{{"resourceVersion":"{version}"}},"items":null}}"#);
+    context.accepts = media::accepted(Some(TABLE));
+    let body = format!(
+        r#"{{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{{"resourceVersion":"{version}"}},"columnDefinitions":[],"rows":[]}}"#
+    );
     let head = Document { content_type: "application/json".into(), ..Document::default() };
     remember(knowledge, Subject::Document { name: names::document(&context, None), head }, &body).await;
 }
 
 async fn watch(offline: &Offline, target: &str) -> Result<Response, u16> {
     let (mut context, asked) = asked(target);
-    context.accepts = media::accepted(Some(ONE));
+    context.accepts = media::accepted(Some(TABLE));
     let knowledge = offline.knowledge.as_ref().unwrap();
     knowledge.grant(&context.grant(crate::store::NODE));
     // A paused clock leaps over what waits for the disk.
@@ -44,7 +42,7 @@ async fn minutes(offline: &Offline, version: u64) -> (String, bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_goes_on_from_a_copy_is_held_with_bookmarks_and_who_was_told_more_without() {
+async fn who_goes_on_from_a_copy_is_held_and_so_is_who_was_told_more() {
     let (_running, drains) = drain::channel();
     let offline = Offline { ending: drains.ending.clone(), ..offline(Arc::new(Memory::default())) };
     let knowledge = offline.knowledge.as_ref().unwrap();
@@ -52,13 +50,9 @@ async fn who_goes_on_from_a_copy_is_held_with_bookmarks_and_who_was_told_more_wi
     told(knowledge, "resourceVersion=7", 9).await;
     // Others than are watched.
     told(knowledge, "labelSelector=a", 20).await;
-    for version in [7, 9] {
-        let bookmark = format!(
-            "{{\"type\":\"BOOKMARK\",\"object\":{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{{\"resourceVersion\":\"{version}\"}}}}}}\n"
-        );
-        assert_eq!(minutes(&offline, version).await, (bookmark.repeat(2), true), "{version}");
+    for version in [7, 9, 12] {
+        assert_eq!(minutes(&offline, version).await, (String::new(), true), "{version}");
     }
-    assert_eq!(minutes(&offline, 12).await, (String::new(), true));
     for version in [6, 8] {
         let (told, goes_on) = minutes(&offline, version).await;
         assert!(told.contains(r#""code":410"#) && !goes_on, "{version}: {told}");
