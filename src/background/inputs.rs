@@ -257,19 +257,17 @@ impl Sources {
 
     /// Follows the Nodes with the pool's label by their metadata alone: their status, which is most of them, is nothing to a
     /// filter. Returns when the pool is to be looked up anew.
-    ///
-    /// Of metadata the lists are remembered, what a watch tells is not: after a Node has come or gone, they are listed again.
     async fn follow_labels(&self, pool: &str) {
         let nodes: Api<Found> = Api::all_with(of_metadata(&self.client), &resource("", "v1", "Node", "nodes"));
         let config = watcher::Config::default().labels(&format!("{POOL_LABEL}={pool}"));
         let mut events = std::pin::pin!(watcher(nodes, config));
         let (mut known, mut listed) = (None, BTreeSet::new());
-        let (mut remembered, mut pause, mut look) = (true, RETRY, Instant::now() + AGAIN);
+        let (mut pause, mut look) = (RETRY, Instant::now() + AGAIN);
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
                 () = tokio::time::sleep_until(look) => {
-                    if !remembered || self.is_named(pool).await {
+                    if self.is_named(pool).await {
                         return;
                     }
                     look = Instant::now() + AGAIN;
@@ -286,8 +284,8 @@ impl Sources {
                     continue;
                 }
                 (Some(Ok(Event::InitDone)), known) => *known = Some(std::mem::take(&mut listed)),
-                (Some(Ok(Event::Apply(node))), Some(known)) => remembered &= !known.insert(node.name()),
-                (Some(Ok(Event::Delete(node))), Some(known)) => remembered &= !known.remove(&node.name()),
+                (Some(Ok(Event::Apply(node))), Some(known)) => _ = known.insert(node.name()),
+                (Some(Ok(Event::Delete(node))), Some(known)) => _ = known.remove(&node.name()),
                 (Some(Err(error)), _) if Read::failed(&error) == Read::Denied => {
                     self.publish_pool(Some(pool), BTreeSet::new());
                     return tokio::time::sleep(AGAIN).await;

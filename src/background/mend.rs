@@ -1,9 +1,9 @@
 //! A store whose file was found damaged while the hub runs goes on in another file.
 //!
 //! What is promised is copied to that one at once, for the hub may end at any moment, and the next start goes on with it.
-//! This life of the hub does so when the link is seen to be up, not only hoped, as at a start: before, what can still be read is worth more than nothing, and then
-//! clients are sent back to list what is lost. Once in a life: where it happens again it is the disk, and each time a file
-//! is kept.
+//! This life of the hub does so when the link is seen to be up (at a start that is only hoped): before, what can still be
+//! read is worth more than nothing, and then clients are sent back to list what is lost. Once in a life: where it happens
+//! again it is the disk, and each time a file is kept.
 
 use std::sync::Arc;
 

@@ -6,8 +6,8 @@
 //! refused its Pods. What the cloud tells them counts, whoever they are.
 //!
 //! Events in order or a newer list heal it. So that one comes, the next watch that goes on from beyond it is sent back
-//! to list, once, kubelet's own whoever else was: a list that cannot be kept either must not keep its client from watching. So is one that goes on with
-//! what damage has taken.
+//! to list, once, kubelet's own whoever else was: a list that cannot be kept either must not keep its client from watching.
+//! So is one that goes on with what damage has taken.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
