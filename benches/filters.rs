@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, stream};
 use holdfast::kube::list::{Encoding, Limits, Rewriter};
+use holdfast::kube::message::Edit;
 use holdfast::kube::object::{TypeMeta, from_item};
 use holdfast::kube::proto::{envelop, write_bytes, write_number};
 use holdfast::kube::watch::{self, EventType};
@@ -102,6 +103,11 @@ impl Case {
         }
     }
 
+    /// Of which Service a slice is.
+    fn service(&self, number: usize) -> &'static str {
+        if self.names(number).0 == "default" { "kubernetes" } else { "s" }
+    }
+
     /// Whether it has something to do with one object alone.
     fn is_of_one(&self) -> bool {
         matches!(self.filter, Some(Filter::MasterService | Filter::ForwardKubeSvcTraffic | Filter::InClusterConfig))
@@ -149,7 +155,7 @@ fn chain(case: &Case) -> Chain {
 /// An object in item form that the filter has something to do with.
 fn item(case: &Case, encoding: Encoding, number: usize) -> Vec<u8> {
     let managed = managed_fields();
-    let (far, (namespace, name)) = (Case::is_far(number), case.names(number));
+    let (far, (namespace, name), service) = (Case::is_far(number), case.names(number), case.service(number));
     match encoding {
         Encoding::Json => {
             let rest = match case.kind {
@@ -160,7 +166,11 @@ fn item(case: &Case, encoding: Encoding, number: usize) -> Vec<u8> {
                 "EndpointSlice" => {
                     let endpoint =
                         |node| format!(r#"{{"addresses":["10.1.1.1"],"conditions":{{"ready":true}},"nodeName":"{node}"}}"#);
-                    format!(r#""endpoints":[{},{}],"addressType":"IPv4""#, endpoint("n1"), endpoint("n2"))
+                    format!(
+                        r#""endpoints":[{},{}],"ports":[{{"name":"https","port":443}}],"addressType":"IPv4""#,
+                        endpoint("n1"),
+                        endpoint("n2")
+                    )
                 }
                 "ConfigMap" => r#""data":{"config.conf":"kubeconfig: x"}"#.to_owned(),
                 _ => r#""spec":{"containers":[{"name":"c","env":[{"name":"KUBERNETES_SERVICE_HOST","value":"10.96.0.1"}]}]}"#
@@ -168,7 +178,7 @@ fn item(case: &Case, encoding: Encoding, number: usize) -> Vec<u8> {
             };
             let listen = if far { "-p" } else { "p" };
             format!(
-                r#"{{"metadata":{{"name":"{name}","namespace":"{namespace}","uid":"u","resourceVersion":"{number}","labels":{{"kubernetes.io/service-name":"s"}},"annotations":{{"nodeport.openyurt.io/listen":"{listen}","svc.openyurt.io/discard":"{far}"}},"managedFields":[{{"manager":"m","fieldsV1":{managed}}}]}},{rest}}}"#
+                r#"{{"metadata":{{"name":"{name}","namespace":"{namespace}","uid":"u","resourceVersion":"{number}","labels":{{"kubernetes.io/service-name":"{service}"}},"annotations":{{"nodeport.openyurt.io/listen":"{listen}","svc.openyurt.io/discard":"{far}"}},"managedFields":[{{"manager":"m","fieldsV1":{managed}}}]}},{rest}}}"#
             )
             .into_bytes()
         }
@@ -190,7 +200,7 @@ fn proto_item(case: &Case, number: usize, managed: &str) -> Vec<u8> {
         (3, namespace.as_bytes()),
         (5, b"u"),
         (6, number.to_string().as_bytes()),
-        (11, &pair("kubernetes.io/service-name", "s")),
+        (11, &pair("kubernetes.io/service-name", case.service(number))),
         (12, &pair("nodeport.openyurt.io/listen", if far { "-p" } else { "p" })),
         (12, &pair("svc.openyurt.io/discard", if far { "true" } else { "false" })),
         (17, &message(&[(1, b"m"), (7, &message(&[(1, managed.as_bytes())]))])),
@@ -207,6 +217,9 @@ fn proto_item(case: &Case, number: usize, managed: &str) -> Vec<u8> {
             for node in ["n1", "n2"] {
                 write_bytes(&mut out, 2, &message(&[(1, b"10.1.1.1"), (6, node.as_bytes())]));
             }
+            let mut port = message(&[(1, b"https")]);
+            write_number(&mut port, 3, 443);
+            write_bytes(&mut out, 3, &port);
             write_bytes(&mut out, 4, b"IPv4");
         }
         "ConfigMap" => write_bytes(&mut out, 2, &pair("config.conf", "kubeconfig: x")),
@@ -342,6 +355,8 @@ fn row(case: &Case, chain: &Chain, encoding: Encoding, target: f64, lab: Option<
     });
     let body = Bytes::from(list(case, encoding, OBJECTS));
     let rate = rate(&body, took);
+    let is_kept = matches!(chain.item(encoding, case.kind, &item(case, encoding, 0)), Ok(Edit::Keep));
+    assert!(!is_kept, "{}: its events are of objects that it leaves alone", case.name());
     let (source, events) = (source(case, encoding), events(case, encoding));
     // Of one, in microseconds.
     let each = |work: &dyn Fn()| best(ROUNDS, work).as_secs_f64() * 1e6 / events.len() as f64;

@@ -394,6 +394,38 @@ fn proto_set(message: &[u8], field: Field, value: &[u8]) -> Result<Vec<u8>, Mess
     Ok(out)
 }
 
+/// What `change` makes of an object, of which it reads and changes fields beside the metadata. Of JSON with the metadata
+/// first, as the kube-apiserver writes it, it is given what stands behind that: most of an object is its managedFields,
+/// and they are not walked over again for each field.
+pub fn change_behind_metadata<E: From<MessageError>>(
+    encoding: Encoding,
+    object: &[u8],
+    change: impl FnOnce(&[u8]) -> Result<Edit, E>,
+) -> Result<Edit, E> {
+    let behind = if encoding == Encoding::Json { behind_metadata(object).map_err(MessageError::from)? } else { None };
+    let Some(behind) = behind else { return change(object) };
+    let edit = change(&[b"{", &object[behind.end..]].concat())?;
+    let Edit::Replace(rest) = edit else { return Ok(edit) };
+    let comma: &[u8] = if rest.starts_with(b"{}") { b"" } else { &object[behind.clone()] };
+    Ok(Edit::Replace([&object[..behind.start], comma, &rest[1..]].concat()))
+}
+
+/// The comma behind an object's metadata, with the space before it, if nothing but its type stands before the metadata.
+fn behind_metadata(object: &[u8]) -> Result<Option<Range<usize>>, JsonError> {
+    for member in json::members(object) {
+        let member = member?;
+        if member.is("metadata") {
+            let (start, rest) = (member.value.end, &object[member.value.end..]);
+            let space = rest.iter().take_while(|byte| json::is_space(**byte)).count();
+            return Ok((rest.get(space) == Some(&b',')).then(|| start..start + space + 1));
+        }
+        if !member.is("kind") && !member.is("apiVersion") {
+            break;
+        }
+    }
+    Ok(None)
+}
+
 /// `message` without `field`.
 pub fn remove(encoding: Encoding, message: &[u8], field: Field) -> Result<Vec<u8>, MessageError> {
     match encoding {

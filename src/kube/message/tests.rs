@@ -167,6 +167,43 @@ fn an_entry_is_replaced_and_its_neighbours_stay() {
     }
 }
 
+/// Wherever the metadata stands, and whatever is around it.
+#[test]
+fn what_is_changed_behind_the_metadata_is_changed_as_in_the_whole_object() {
+    type Change = fn(&[u8]) -> Result<Edit, MessageError>;
+    let changes: [Change; 4] = [
+        |object| Ok(Edit::Replace(set(Encoding::Json, object, NAME, Set::Text("new"))?)),
+        |object| Ok(Edit::Replace(remove(Encoding::Json, object, NAME)?)),
+        |object| Ok(text(Encoding::Json, object, NAME)?).map(|name| if name == "old" { Edit::Remove } else { Edit::Keep }),
+        |object| {
+            Ok(edit(Encoding::Json, object, PORTS, |_| Ok::<_, MessageError>(Edit::Remove))?.map_or(Edit::Keep, Edit::Replace))
+        },
+    ];
+    let (metadata, name, ports) = (r#""metadata":{"name":"x","m":{"name":[1]}}"#, r#""name":"old""#, r#""ports":[{}]"#);
+    for object in [
+        format!("{{{metadata},{name},{ports}}}"),
+        format!("{{\"kind\":\"K\",\"apiVersion\":\"v1\",{metadata} ,\n{name}}}\n"),
+        format!("{{{metadata},{name}}} "),
+        format!("{{{name},{metadata},{ports}}}"),
+        format!("{{{ports},{name},{metadata}}}"),
+        format!("{{{metadata},{ports},\"metadata\":1}}"),
+        format!("{{{metadata}}}"),
+        format!("{{{name}}}"),
+        "{}".to_owned(),
+    ] {
+        for (number, change) in changes.iter().enumerate() {
+            let written = |edit| match edit {
+                Edit::Replace(text) => serde_json::from_slice::<serde_json::Value>(&text).unwrap().to_string(),
+                edit => format!("{edit:?}"),
+            };
+            let made = change_behind_metadata(Encoding::Json, object.as_bytes(), change).unwrap();
+            assert_eq!(written(made), written(change(object.as_bytes()).unwrap()), "{number}: {object}");
+        }
+    }
+    let broken = change_behind_metadata(Encoding::Json, br#"{"metadata":{},"name":]}"#, changes[0]);
+    assert!(broken.is_err());
+}
+
 #[test]
 fn damage_is_an_error_and_null_is_nothing() {
     assert!(parts(Encoding::Json, b"{\"ports\":[}", PORTS).is_err());

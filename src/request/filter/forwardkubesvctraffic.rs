@@ -19,17 +19,24 @@ use crate::kube::schema::{METADATA, endpoint_slice as slice, meta};
 pub(super) const RESERVE: Reserve = |length| 512 + length / 2;
 
 pub(super) fn apply(hub: &Hub, item: &Item<'_>) -> Result<Edit, FilterError> {
-    let encoding = item.encoding;
-    if !is_masters(item)? || message::text(encoding, item.bytes, slice::ADDRESS_TYPE)? != family(hub) {
+    if !is_masters(item)? {
         return Ok(Edit::Keep);
     }
-    let ports = message::edit(encoding, item.bytes, slice::PORTS, |port| {
+    message::change_behind_metadata(item.encoding, item.bytes, |slice| pointed_at(hub, item.encoding, slice))
+}
+
+/// A slice, without its metadata or with it.
+fn pointed_at(hub: &Hub, encoding: Encoding, slice: &[u8]) -> Result<Edit, FilterError> {
+    if message::text(encoding, slice, slice::ADDRESS_TYPE)? != family(hub) {
+        return Ok(Edit::Keep);
+    }
+    let ports = message::edit(encoding, slice, slice::PORTS, |port| {
         if message::text(encoding, port, slice::PORT_NAME)? != "https" {
             return Ok(Edit::Keep);
         }
         Ok::<_, FilterError>(Edit::Replace(message::set(encoding, port, slice::PORT_NUMBER, Set::Number(hub.port.into()))?))
     })?;
-    let bytes = ports.as_deref().unwrap_or(item.bytes);
+    let bytes = ports.as_deref().unwrap_or(slice);
     Ok(Edit::Replace(message::set(encoding, bytes, slice::ENDPOINTS, Set::Messages(&[endpoint(hub, encoding)?]))?))
 }
 
