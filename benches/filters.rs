@@ -167,7 +167,7 @@ fn item(case: &Case, encoding: Encoding, number: usize) -> Vec<u8> {
                     let endpoint =
                         |node| format!(r#"{{"addresses":["10.1.1.1"],"conditions":{{"ready":true}},"nodeName":"{node}"}}"#);
                     format!(
-                        r#""endpoints":[{},{}],"ports":[{{"name":"https","port":443}}],"addressType":"IPv4""#,
+                        r#""addressType":"IPv4","endpoints":[{},{}],"ports":[{{"name":"https","port":443}}]"#,
                         endpoint("n1"),
                         endpoint("n2")
                     )
