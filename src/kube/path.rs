@@ -6,10 +6,9 @@
 //! Receives an object as text; promises it back with the values at the place changed and every other byte as it was.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use super::json::{self, Outline};
-use super::message::{Edit, MessageError, splice, with_member};
+use super::message::{Edit, MessageError, splice, with_member, without};
 
 /// One step from a value into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,20 +124,8 @@ fn member<E: From<MessageError>>(
     Ok(match within(&text[at.clone()], rest, editor)? {
         Edit::Keep => Edit::Keep,
         Edit::Replace(value) => Edit::Replace(splice(text, &[(at, value)])),
-        Edit::Remove => Edit::Replace(without(text, &at)?),
+        Edit::Remove => Edit::Replace(without(text, |member| member.value == at)?),
     })
-}
-
-/// An object without the member whose value is there.
-fn without(object: &[u8], at: &Range<usize>) -> Result<Vec<u8>, MessageError> {
-    let mut kept = Vec::new();
-    for member in json::members(object) {
-        let member = member?;
-        if member.value != *at {
-            kept.push([b"\"", member.raw_key, b"\":", &object[member.value]].concat());
-        }
-    }
-    Ok([b"{", kept.join(&b","[..]).as_slice(), b"}"].concat())
 }
 
 fn element<E: From<MessageError>>(array: &[u8], place: usize, rest: &[Step], editor: &mut dyn Editor<E>) -> Result<Edit, E> {

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::kube::proto::Value;
+use crate::kube::proto::{write_bytes, write_number};
 
 const NAME: Field = Field::new("name", 1);
 const PORTS: Field = Field::many("ports", 2);
