@@ -341,7 +341,8 @@ async fn wait(what: &str, error: &watcher::Error, pause: &mut Duration) {
     *pause = (*pause * 2).min(RETRY_AT_MOST);
 }
 
-/// The same client, for objects of which nothing but their metadata comes.
+/// The same client, for objects of which nothing but their metadata comes. With `kube`'s own way to ask for that, one object
+/// that is not as it should be would hide all others.
 fn of_metadata(client: &Client) -> Client {
     let client = client.clone();
     let service = tower::service_fn(move |mut request: Request<Body>| {

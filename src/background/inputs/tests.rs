@@ -103,6 +103,16 @@ fn silence() -> impl http_body::Body<Data = Bytes, Error = Infallible> {
     StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>())
 }
 
+/// A cloud of whose pool the members are known.
+async fn followed() -> (Arc<Cloud>, Arc<Inputs>) {
+    let cloud = Arc::new(Cloud::default());
+    let sources = cloud.sources();
+    let inputs = sources.inputs.clone();
+    tokio::spawn(sources.follow());
+    assert!(inputs.known(&[Part::Pool], Instant::now() + RETRY).await);
+    (cloud, inputs)
+}
+
 /// Waits until the pool has these members.
 async fn become_known(inputs: &Inputs, expected: &[&str], within: Duration) {
     let mut changes = inputs.changes();
@@ -118,11 +128,7 @@ async fn become_known(inputs: &Inputs, expected: &[&str], within: Duration) {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_joins_or_leaves_the_pool_by_its_label_is_known_at_once() {
-    let cloud = Arc::new(Cloud::default());
-    let sources = cloud.sources();
-    let inputs = sources.inputs.clone();
-    tokio::spawn(sources.follow());
-    assert!(inputs.known(&[Part::Pool], Instant::now() + RETRY).await);
+    let (cloud, inputs) = followed().await;
     become_known(&inputs, &["n1", "n2"], Duration::ZERO).await;
     let lists = || cloud.lists_of_nodes.load(Ordering::Relaxed);
     tokio::time::sleep(AGAIN * 5 / 2).await;
@@ -137,11 +143,7 @@ async fn a_node_that_joins_or_leaves_the_pool_by_its_label_is_known_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_pool_that_comes_into_being_counts_for_more_than_labels() {
-    let cloud = Arc::new(Cloud::default());
-    let sources = cloud.sources();
-    let inputs = sources.inputs.clone();
-    tokio::spawn(sources.follow());
-    assert!(inputs.known(&[Part::Pool], Instant::now() + RETRY).await);
+    let (cloud, inputs) = followed().await;
     *cloud.pool.lock().unwrap() = Some(vec!["n1", "n4"]);
     become_known(&inputs, &["n1", "n4"], AGAIN + RETRY * 2).await;
 }

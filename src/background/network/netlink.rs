@@ -52,14 +52,8 @@ impl Netlink {
     }
 
     pub(super) async fn add_link(&self, name: &str, kind: &str) -> io::Result<()> {
-        let text = |text: &str| format!("{text}\0");
-        let mut info = RtBuffer::<IflaInfo, Buffer>::new();
-        info.push(RtattrBuilder::default().rta_type(IflaInfo::Kind).rta_payload(text(kind)).build().map_err(io::Error::other)?);
-        let mut attributes = RtBuffer::<Ifla, Buffer>::new();
-        let name = RtattrBuilder::default().rta_type(Ifla::Ifname).rta_payload(text(name)).build();
-        attributes.push(name.map_err(io::Error::other)?);
-        let info = RtattrBuilder::default().rta_type(Ifla::Linkinfo).rta_payload(info).build();
-        attributes.push(info.map_err(io::Error::other)?);
+        let info = attributes([attribute(IflaInfo::Kind, format!("{kind}\0"))?]);
+        let attributes = attributes([attribute(Ifla::Ifname, format!("{name}\0"))?, attribute(Ifla::Linkinfo, info)?]);
         let link = IfinfomsgBuilder::default().ifi_family(RtAddrFamily::Unspecified).rtattrs(attributes).build();
         self.tell(Rtm::Newlink, NlmF::CREATE | NlmF::EXCL, link.map_err(io::Error::other)?).await
     }
@@ -72,11 +66,8 @@ impl Netlink {
 
     /// Of this one host.
     pub(super) async fn add_address(&self, index: u32, address: IpAddr) -> io::Result<()> {
-        let mut attributes = RtBuffer::<Ifa, Buffer>::new();
-        for of in [Ifa::Local, Ifa::Address] {
-            let own = RtattrBuilder::default().rta_type(of).rta_payload(Buffer::from(octets(address))).build();
-            attributes.push(own.map_err(io::Error::other)?);
-        }
+        let own = |of| attribute(of, octets(address).as_slice());
+        let attributes = attributes([own(Ifa::Local)?, own(Ifa::Address)?]);
         let prefix = if address.is_ipv4() { 32 } else { 128 };
         self.tell(Rtm::Newaddr, NlmF::CREATE | NlmF::EXCL, message(index, address, prefix, attributes)?).await
     }
@@ -102,6 +93,14 @@ impl Netlink {
     {
         self.ask(kind, flags | NlmF::ACK, message, |_| ()).await.map(drop)
     }
+}
+
+fn attribute<T: Size, P: Size + ToBytes>(of: T, payload: P) -> io::Result<Rtattr<T, Buffer>> {
+    RtattrBuilder::default().rta_type(of).rta_payload(payload).build().map_err(io::Error::other)
+}
+
+fn attributes<T>(all: impl IntoIterator<Item = Rtattr<T, Buffer>>) -> RtBuffer<T, Buffer> {
+    all.into_iter().collect()
 }
 
 fn message(index: u32, address: IpAddr, prefix: u8, attributes: RtBuffer<Ifa, Buffer>) -> io::Result<Ifaddrmsg> {
