@@ -22,7 +22,7 @@ use super::*;
 use crate::random::Random;
 
 const PODS: &str = "/api/v1/pods?fieldSelector=spec.nodeName%3Dedge-1";
-const STEPS: usize = 60;
+const STEPS: usize = 90;
 /// Bytes of the disk that the node's knowledge is on.
 const DISK: usize = 4 << 20;
 /// Stories that were lost once: a list that had just been told was not yet known when the link broke; another collection
