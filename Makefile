@@ -6,6 +6,9 @@ SHELL := /usr/bin/env bash
 
 CLOUD ?= small
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+# What is released goes by how often a hub at work runs which code (docs/decisions/0016-profile.md).
+PROFILE = $(RUSTFLAGS) -Cprofile-use=$(CURDIR)/packaging/hub.profdata
+build demo bench: export RUSTFLAGS := $(PROFILE)
 # Sets HOLDFAST_LAB and HOLDFAST_SAMPLE, building them if need be.
 WITH_LAB = lab=$$(scripts/build-lab); export $$lab
 # Sets HOLDFAST_CLIENT_GO and so on, building them if need be.
