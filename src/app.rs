@@ -246,6 +246,7 @@ impl Parts {
             rules,
             metrics: self.metrics.clone(),
             ending: self.draining.ending.clone(),
+            held: request::Turns::default(),
         })
     }
 

@@ -5,12 +5,15 @@ pub mod caller;
 mod context;
 pub mod dispatch;
 pub mod filter;
+mod held;
 mod names;
 pub mod offline;
 pub mod remote;
 pub mod respond;
 
 use std::sync::Arc;
+
+pub use held::Turns;
 
 pub use context::{Bearer, Body, BodyError, Caller, Request, Response};
 use context::{Context, Refusal};
@@ -33,14 +36,20 @@ pub struct Path {
     pub rules: Arc<Rules>,
     pub metrics: Arc<Metrics>,
     pub ending: Ending,
+    /// Of watches that have lost what brought them.
+    pub held: Turns,
 }
 
 /// Serves one request: the only way through the hub, for clients and for its own
 /// loops alike.
 pub async fn serve(path: Arc<Path>, peer: Arc<accept::Peer>, request: Request) -> Response {
+    let again = held::Again::of(&path, &peer, &request);
     let mut begun = respond::Begun::new(&path, peer, &request);
     // What is rare on the way is boxed: every request pays for the size of this.
-    let result = answer(&path, begun.context(), request).await;
+    let mut result = answer(&path, begun.context(), request).await;
+    if let Some(again) = again {
+        result = result.map(|response| held::hold(&path, begun.context(), again, response));
+    }
     begun.finish(result)
 }
 

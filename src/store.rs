@@ -34,7 +34,7 @@ mod seal;
 mod sweep;
 mod writer;
 
-pub use collection::{Header, ListView, Scope};
+pub use collection::{Header, ListView, Scope, version_number};
 pub use disk::{Aside, Disk, caught, takes_panic};
 pub use document::Document;
 pub use garbage::Ages;

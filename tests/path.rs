@@ -12,6 +12,8 @@ mod faults;
 mod filters;
 #[path = "path/forms.rs"]
 mod forms;
+#[path = "path/held.rs"]
+mod held;
 #[path = "path/lanes.rs"]
 mod lanes;
 #[path = "path/local.rs"]

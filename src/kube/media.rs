@@ -23,6 +23,18 @@ pub struct Media {
 }
 
 impl Media {
+    /// As a client asks for it.
+    pub fn accept(&self) -> String {
+        let base = self.content_type(false);
+        match &self.form {
+            Form::Full => base,
+            Form::As(form) => {
+                let parameters = ["as", "g", "v"].iter().zip(form.split(';'));
+                parameters.fold(base, |accept, (name, value)| format!("{accept};{name}={value}"))
+            }
+        }
+    }
+
     pub fn content_type(&self, watch: bool) -> String {
         let base = match self.encoding {
             Encoding::Json => "application/json",

@@ -43,6 +43,11 @@ pub fn is_form(form: &str, of_list: bool) -> bool {
     form == if of_list { OF_LIST } else { OF_ONE }
 }
 
+/// The form of a list of them.
+pub fn list_form() -> &'static str {
+    OF_LIST
+}
+
 /// The one name of the form of a list and of its items, if it is this one.
 pub fn form_of_items(form: &str) -> Option<&'static str> {
     [OF_ONE, OF_LIST].contains(&form).then_some(OF_ONE)

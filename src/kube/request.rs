@@ -229,10 +229,15 @@ impl Query {
 
 /// A request target that asks for a Table's rows with the metadata of their objects, whatever it asked for.
 pub fn with_metadata(target: &str) -> String {
+    with_query(target, &["includeObject"], &["includeObject=Metadata"])
+}
+
+/// A request target without these parameters, and with those, which are encoded.
+pub fn with_query(target: &str, without: &[&str], with: &[&str]) -> String {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let name = |pair: &str| percent_decode_plus(pair.split_once('=').unwrap_or((pair, "")).0).into_owned();
-    let others = |pair: &&str| !pair.is_empty() && name(pair) != "includeObject";
-    let pairs: Vec<&str> = query.split('&').filter(others).chain(["includeObject=Metadata"]).collect();
+    let stays = |pair: &&str| !pair.is_empty() && !without.contains(&&*name(pair));
+    let pairs: Vec<&str> = query.split('&').filter(stays).chain(with.iter().copied()).collect();
     format!("{path}?{}", pairs.join("&"))
 }
 

@@ -10,8 +10,16 @@ pub const METADATA: Field = Field::new("metadata", 1);
 /// k8s.io/apimachinery/pkg/apis/meta/v1, ObjectMeta.
 pub mod meta {
     use super::Field;
+    pub const RESOURCE_VERSION: Field = Field::new("resourceVersion", 6);
     pub const LABELS: Field = Field::new("labels", 11);
     pub const ANNOTATIONS: Field = Field::new("annotations", 12);
+}
+
+/// The same, Status.
+pub mod status {
+    use super::Field;
+    pub const MESSAGE: Field = Field::new("message", 3);
+    pub const CODE: Field = Field::new("code", 6);
 }
 
 /// k8s.io/api/core/v1, Service and below.

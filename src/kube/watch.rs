@@ -126,6 +126,10 @@ impl Framer {
         Ok(())
     }
 
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
     /// Whether nothing of a next frame has come yet.
     pub fn is_between(&self) -> bool {
         self.held.is_empty()

@@ -14,6 +14,7 @@ mod follow;
 mod kinds;
 mod newest;
 mod presented;
+mod shown;
 mod table;
 mod token;
 mod watch;
@@ -37,6 +38,8 @@ use crate::runtime::drain::Ending;
 use crate::state::link::Link;
 use crate::store::Knowledge;
 use crate::upstream::RequestBody;
+pub use presented::Presented;
+pub use shown::{Walk, shown};
 
 /// What the store is answered from, and by which rules.
 pub struct Offline {

@@ -58,7 +58,8 @@ impl Drop for Begun<'_> {
     }
 }
 
-fn begin(peer: Arc<Peer>, request: &Request) -> Context {
+/// A request's story, before anything is known of it.
+pub fn begin(peer: Arc<Peer>, request: &Request) -> Context {
     let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     Context {
         id: NEXT_ID.fetch_add(1, Ordering::Relaxed),

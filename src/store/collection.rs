@@ -72,9 +72,19 @@ pub struct Header {
     /// The version of something that the collection does not have; see [`Header::is_behind`].
     #[serde(default)]
     pub missed: u64,
+    /// The version since which nothing of it has changed, but been confirmed; 0: that of the collection.
+    #[serde(default)]
+    pub changed: u64,
 }
 
 impl Header {
+    /// Whether it is what there was at this version: later there has been no news but bookmarks.
+    pub fn is_as_of(&self, version: u64) -> bool {
+        let known = self.version_number();
+        let changed = if self.changed == 0 { known } else { self.changed };
+        (changed..=known).contains(&version)
+    }
+
     pub fn envelope(&self) -> Envelope {
         Envelope {
             kind: self.kind.clone(),

@@ -24,10 +24,10 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// With a client that is told a state: as long as it is, the disk can free nothing of what has changed since.
 pub(super) struct Patience(Instant);
 
-pub(super) struct Presented {
-    pub view: ListView,
-    pub chain: Option<Chain>,
-    pub form: Form,
+pub struct Presented {
+    pub(super) view: ListView,
+    pub(super) chain: Option<Chain>,
+    pub(super) form: Form,
 }
 
 /// Of what is made of each item.

@@ -157,6 +157,7 @@ impl<'a> Items<'a> {
             items: self.partial.items,
             bytes: self.partial.bytes,
             missed: 0,
+            changed: 0,
         };
         // A list replaces what is known if it is not older; one that is older by version still does if it is a read of
         // the newest state, asked after the last news: then the cluster itself has gone back.

@@ -168,6 +168,7 @@ impl Follower<'_> {
             items: items.partial.items,
             bytes: items.partial.bytes,
             missed: 0,
+            changed: 0,
         };
         let id = items.partial.id();
         let result = items.replace(header, |(old, new)| new.version_number() >= old.version_number()).await;
@@ -216,6 +217,11 @@ impl Follower<'_> {
             EventType::Bookmark => {}
             EventType::Error | EventType::Other => return ops,
         }
+        header.changed = match kind {
+            EventType::Bookmark if header.changed == 0 => header.version_number(),
+            EventType::Bookmark => header.changed,
+            _ => version,
+        };
         meta.resource_version.clone_into(&mut header.resource_version);
         own_kind.clone_into(&mut header.item_kind);
         header.updated = now_ms();

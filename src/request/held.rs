@@ -1,0 +1,282 @@
+//! A watch belongs to the hub, not to the connection that brings it.
+//!
+//! Receives the answer to a watch, from the cloud or from the store, and passes its events on whole. When what brings them is
+//! gone before the client's time is up, the client's stream stays open, and the same request is asked again by the way that
+//! any request takes, from the version up to which its client has been told: of the cloud, or meanwhile of the store. Where
+//! the cloud does not have that version any more, the client is told the difference between what it was shown and a new list
+//! ([`difference`]), and the watch goes on from there.
+//!
+//! A stream ends where only its client can help: the credential is not accepted any more, what it was shown is not known
+//! exactly, the filters have changed, or all there is was still being told. Then it lists again, as it would have without.
+
+mod again;
+mod away;
+mod difference;
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Task, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http_body::{Body as HttpBody, Frame};
+use http_body_util::BodyExt as _;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, Sleep};
+
+pub(super) use again::Again;
+use away::{Joined, Next};
+
+use super::Path;
+use super::context::{Body, BodyError, Caller, Context, Response};
+use super::filter::{OUTDATED, OVERTAKEN};
+use super::offline::Presented;
+use crate::kube::list::Encoding;
+use crate::kube::media;
+use crate::kube::message;
+use crate::kube::object;
+use crate::kube::schema::status::{CODE, MESSAGE};
+use crate::kube::watch::{self, EventType, Framer};
+
+/// The longest event, in bytes.
+const MAX_EVENT: usize = 8 << 20;
+/// How long a cloud that goes on with a watch may take to say that it cannot: it says so at once.
+const TRIAL: Duration = Duration::from_secs(10);
+/// Before this the server's own end of a client's time may have come.
+const EARLY: Duration = Duration::from_secs(1);
+
+/// What all watches that go on share: not all of them ask at once when the link is back.
+pub struct Turns {
+    asking: Semaphore,
+    listing: Semaphore,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { asking: Semaphore::new(32), listing: Semaphore::new(2) }
+    }
+}
+
+/// What a watch goes on with.
+struct Kept {
+    again: Again,
+    encoding: Encoding,
+    /// The version up to which the client has been told everything.
+    seen: u64,
+    /// The number of the request, in the log.
+    id: u64,
+    began: Instant,
+    /// Until when the client wants it, if it has said that.
+    until: Option<Instant>,
+    /// How long a watch lasts at least for which no time was said.
+    least: Duration,
+    /// All that the client has been shown, as of `seen`, while it may come to a difference.
+    shown: Option<Box<Presented>>,
+}
+
+/// One client's watch.
+struct Held {
+    state: State,
+    framer: Framer,
+    /// Whole events on their way to the client.
+    out: VecDeque<Bytes>,
+    /// `None`: it is away with those who ask again, or there is nothing to go on from yet.
+    kept: Option<Box<Kept>>,
+    /// What goes on once the client has been told where it stands.
+    waiting: Option<Box<Kept>>,
+}
+
+enum State {
+    /// The client's own request is answered.
+    First(Body),
+    /// It was asked again.
+    Joined(Joined, Option<Pin<Box<Sleep>>>),
+    Away(Pin<Box<dyn Future<Output = (Box<Kept>, Next)> + Send>>),
+    Over(Option<BodyError>),
+}
+
+/// The answer to a watch as its client gets it.
+pub(super) fn hold(path: &Arc<Path>, context: &Context, again: Again, response: Response) -> Response {
+    let Some(encoding) = encoding(&response).filter(|_| may_go_on(context)) else { return response };
+    let query = &context.info.query;
+    let seconds = query.timeout_seconds.parse().ok().filter(|seconds| (1..=u64::from(u32::MAX)).contains(seconds));
+    let began = Instant::from_std(context.started);
+    let kept = Box::new(Kept {
+        again,
+        encoding,
+        seen: query.resource_version.parse().unwrap_or(0),
+        id: context.id,
+        began,
+        until: seconds.map(|seconds| began + Duration::from_secs(seconds)),
+        least: Duration::from_secs(path.offline.min_request_timeout),
+        shown: None,
+    });
+    let (kept, waiting) = if query.goes_on() { (Some(kept), None) } else { (None, Some(kept)) };
+    let framer = Framer::new(encoding, MAX_EVENT);
+    response.map(|body| Held { state: State::First(body), framer, out: VecDeque::new(), kept, waiting }.boxed_unsync())
+}
+
+fn may_go_on(context: &Context) -> bool {
+    let known = matches!(context.caller, Caller::Bearer(_) | Caller::Node) && !context.impersonated;
+    known && context.info.verb == "watch" && !context.info.query.other
+}
+
+/// Of a watch that can be read.
+fn encoding(response: &Response) -> Option<Encoding> {
+    let headers = response.headers();
+    let readable = response.status() == StatusCode::OK && !headers.contains_key(CONTENT_ENCODING);
+    let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    media::encoding_of(content_type).filter(|_| readable)
+}
+
+impl Kept {
+    /// Whether the client's time is up, or that of the server.
+    fn is_over(&self) -> bool {
+        match self.until {
+            Some(until) => Instant::now() + EARLY >= until,
+            None => self.began.elapsed() >= self.least,
+        }
+    }
+}
+
+impl Held {
+    fn take(&mut self, data: Bytes) {
+        let mut frames = Vec::new();
+        let read = self.framer.feed(data, &mut frames);
+        for watch::Frame { raw, event } in frames {
+            if event.kind == EventType::Error {
+                return self.error(raw, &event.object);
+            }
+            self.note(event.kind, &event.object);
+            self.out.push_back(raw);
+        }
+        if let Err(error) = read {
+            tracing::warn!(%error, "a watch cannot be read");
+            let message = format!("the cloud's answer is no watch: {error}");
+            self.end(Some(watch::error_status(self.framer.encoding(), 500, "InternalError", &message)));
+        }
+    }
+
+    /// Up to which version the client will have been told.
+    fn note(&mut self, kind: EventType, object: &[u8]) {
+        // A bookmark says that everything before it has been told; the initial events come in no order.
+        let kept = match &mut self.kept {
+            Some(kept) => kept,
+            None if kind == EventType::Bookmark => match self.waiting.take() {
+                Some(kept) => self.kept.insert(kept),
+                None => return,
+            },
+            None => return,
+        };
+        match version(kept.encoding, object) {
+            Some(version) => kept.seen = kept.seen.max(version),
+            None => self.kept = None,
+        }
+    }
+
+    /// The stream's last word, unless it is for the hub itself.
+    fn error(&mut self, raw: Bytes, status: &[u8]) {
+        let is_joined = matches!(self.state, State::Joined(..));
+        match self.kept.take() {
+            Some(kept) if is_joined && is_expired(kept.encoding, status) => self.leave(kept, true),
+            _ => self.end(Some(raw)),
+        }
+    }
+
+    fn end(&mut self, last: Option<Bytes>) {
+        self.out.extend(last);
+        self.state = State::Over(None);
+    }
+
+    /// What brought the events is gone; `error`: without having ended as it should. What filters or the store end is over.
+    fn lost(&mut self, error: Option<BodyError>) {
+        let may_go_on = matches!(error, None | Some(BodyError::Upstream(_)));
+        match self.kept.take().filter(|_| may_go_on) {
+            Some(kept) if !kept.is_over() => self.leave(kept, false),
+            Some(_) => self.state = State::Over(None),
+            None => self.state = State::Over(error),
+        }
+    }
+
+    fn leave(&mut self, kept: Box<Kept>, expired: bool) {
+        self.framer = Framer::new(kept.encoding, MAX_EVENT);
+        self.state = State::Away(Box::pin(away::go_on(kept, expired)));
+    }
+
+    fn go_on(&mut self, kept: Box<Kept>, next: Next) {
+        match next {
+            Next::Joined(joined) => {
+                // The store says by itself when the cloud is to be asked, and that may not know the version.
+                let trial = joined.by_cloud.then(|| Box::pin(tokio::time::sleep(TRIAL)));
+                self.state = State::Joined(joined, trial);
+                self.kept = Some(kept);
+            }
+            Next::Told(events) => {
+                self.out.extend(events);
+                self.leave(kept, false);
+            }
+            Next::Over(last) => self.end(last),
+        }
+    }
+
+    /// What the client was shown is not needed any more: the cloud goes on from there.
+    fn is_well(&mut self, cx: &mut Task<'_>) {
+        let State::Joined(_, trial) = &mut self.state else { return };
+        if trial.as_mut().is_some_and(|trial| trial.as_mut().poll(cx).is_ready()) {
+            *trial = None;
+            self.kept.iter_mut().for_each(|kept| kept.shown = None);
+        }
+    }
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        loop {
+            if let Some(event) = this.out.pop_front() {
+                if this.out.is_empty() {
+                    // Most watches are idle most of the time.
+                    this.out = VecDeque::new();
+                }
+                return Poll::Ready(Some(Ok(Frame::data(event))));
+            }
+            this.is_well(cx);
+            let frame = match &mut this.state {
+                State::First(body) | State::Joined(Joined { body, .. }, _) => ready!(Pin::new(body).poll_frame(cx)),
+                State::Away(going_on) => {
+                    let (kept, next) = ready!(going_on.as_mut().poll(cx));
+                    this.go_on(kept, next);
+                    continue;
+                }
+                State::Over(error) => return Poll::Ready(error.take().map(Err)),
+            };
+            match frame {
+                Some(Ok(frame)) => frame.into_data().into_iter().for_each(|data| this.take(data)),
+                Some(Err(error)) => this.lost(Some(error)),
+                None => this.lost(None),
+            }
+        }
+    }
+}
+
+/// The resourceVersion of an event's object.
+fn version(encoding: Encoding, object: &[u8]) -> Option<u64> {
+    let (_, item) = object::whole_into_item(encoding, object).ok()?;
+    object::meta(encoding, &item).ok()?.resource_version.parse().ok()
+}
+
+/// Whether a Status says that the version is too old, and not that the client has to list for another reason.
+fn is_expired(encoding: Encoding, status: &[u8]) -> bool {
+    let Ok((_, status)) = object::whole_into_item(encoding, status) else { return false };
+    let is_gone = message::number(encoding, &status, CODE).is_ok_and(|code| code == 410);
+    is_gone && message::text(encoding, &status, MESSAGE).is_ok_and(|why| ![OUTDATED, OVERTAKEN].contains(&&*why))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! A watch's request, kept small, to be asked again.
+
+use std::sync::{Arc, Weak};
+
+use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
+use http::{HeaderName, HeaderValue, Uri};
+use http_body_util::{BodyExt as _, Empty};
+
+use crate::kube::request::with_query;
+use crate::request::accept::Peer;
+use crate::request::{Path, Request};
+
+/// What says where a watch begins and how long it lasts.
+const BEGINNING: [&str; 4] = ["resourceVersion", "resourceVersionMatch", "sendInitialEvents", "timeoutSeconds"];
+/// And what a list does not have.
+const OF_WATCHES: [&str; 3] = ["watch", "allowWatchBookmarks", "limit"];
+/// Items of a page.
+const PAGE: &str = "500";
+
+pub(in crate::request) struct Again {
+    /// The hub ends when it is to, whoever still watches.
+    pub(super) path: Weak<Path>,
+    pub(super) peer: Arc<Peer>,
+    target: Box<str>,
+    headers: Box<[(HeaderName, HeaderValue)]>,
+}
+
+impl Again {
+    /// `None`: it is no watch of a client's.
+    pub(in crate::request) fn of(path: &Arc<Path>, peer: &Arc<Peer>, request: &Request) -> Option<Self> {
+        let target = request.uri().path_and_query()?;
+        let is_watch = target.query().is_some_and(|query| query.contains("watch="));
+        if !is_watch || peer.is_internal() {
+            return None;
+        }
+        // A copy of its own: the value may be a slice of all that came with it.
+        let copy = |name: HeaderName| {
+            let value = HeaderValue::from_bytes(request.headers().get(&name)?.as_bytes()).ok()?;
+            Some((name, value))
+        };
+        let headers = [ACCEPT, AUTHORIZATION, USER_AGENT].into_iter().filter_map(copy).collect();
+        Some(Self { path: Arc::downgrade(path), peer: peer.clone(), target: target.as_str().into(), headers })
+    }
+
+    /// The same from a version on, for so many seconds if that is said.
+    pub(super) fn watch(&self, version: u64, seconds: Option<u64>) -> Option<Request> {
+        let version = format!("resourceVersion={version}");
+        let seconds = seconds.map(|seconds| format!("timeoutSeconds={seconds}"));
+        let more: Vec<&str> = [Some(&*version), seconds.as_deref()].into_iter().flatten().collect();
+        self.request(&with_query(&self.target, &BEGINNING, &more))
+    }
+
+    /// A page of the list of the same; `accept`: what one of its events would be.
+    pub(super) fn list(&self, accept: &str, continue_token: Option<&str>) -> Option<Request> {
+        let limit = format!("limit={PAGE}");
+        let go_on = continue_token.map(|token| format!("continue={token}"));
+        let more: Vec<&str> = [Some(&*limit), go_on.as_deref()].into_iter().flatten().collect();
+        let without: Vec<&str> = BEGINNING.into_iter().chain(OF_WATCHES).collect();
+        let mut request = self.request(&with_query(&self.target, &without, &more))?;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_str(accept).ok()?);
+        Some(request)
+    }
+
+    fn request(&self, target: &str) -> Option<Request> {
+        let mut request = Request::new(Box::pin(Empty::new().map_err(|never| match never {})));
+        *request.uri_mut() = target.parse::<Uri>().ok()?;
+        request.headers_mut().extend(self.headers.iter().cloned());
+        Some(request)
+    }
+}

@@ -1,0 +1,172 @@
+//! A watch that has lost what brought it asks again, until somebody goes on with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{Kept, difference, encoding};
+use crate::kube::watch;
+use crate::request::context::{Body, Context, Refusal, Response};
+use crate::request::filter::{OUTDATED, OVERTAKEN};
+use crate::request::{Path, answer, offline, respond};
+use crate::runtime::metrics::Why;
+
+/// Between two tries, at first and at most.
+const SOON: Duration = Duration::from_millis(100);
+const LATE: Duration = Duration::from_secs(5);
+/// Over so much time those that wait for the link ask when it is back, in milliseconds.
+const SPREAD: u64 = 1000;
+/// In the kube-apiserver's words.
+const EXPIRED: &str = "too old resource version: what has changed since is not known";
+
+/// Somebody goes on.
+pub(super) struct Joined {
+    pub(super) body: Body,
+    pub(super) by_cloud: bool,
+}
+
+/// How it goes on.
+pub(super) enum Next {
+    Joined(Joined),
+    /// With these events, and then from another version.
+    Told(Vec<Bytes>),
+    /// Not at all, after this if there is anything to say.
+    Over(Option<Bytes>),
+}
+
+/// What one try has come to.
+enum Outcome {
+    Next(Next),
+    /// The cloud does not have the version any more.
+    Expired,
+    Later,
+}
+
+/// `expired`: whoever was asked does not have the version.
+pub(super) async fn go_on(mut kept: Box<Kept>, mut expired: bool) -> (Box<Kept>, Next) {
+    let mut pause = SOON;
+    loop {
+        let Some(path) = kept.again.path.upgrade() else { return (kept, Next::Over(None)) };
+        if kept.is_over() {
+            return (kept, Next::Over(None));
+        }
+        let outcome = if !expired {
+            ask(&mut kept, &path).await
+        } else if path.link.is_up() {
+            tell_difference(&mut kept, &path).await
+        } else {
+            Outcome::Later
+        };
+        match outcome {
+            Outcome::Next(next) => return (kept, next),
+            Outcome::Expired => expired = true,
+            Outcome::Later => {
+                wait(&kept, &path, pause).await;
+                pause = (pause * 2).min(LATE);
+            }
+        }
+    }
+}
+
+/// Until it is worth another try. Without the link nobody knows more than a moment ago.
+async fn wait(kept: &Kept, path: &Path, pause: Duration) {
+    if path.link.is_up() {
+        return sleep(pause).await;
+    }
+    let until = kept.until.unwrap_or(kept.began + kept.least).max(Instant::now());
+    if timeout_at(until, path.link.is_back()).await.is_ok() {
+        sleep(Duration::from_millis(kept.id * 7919 % SPREAD)).await;
+    }
+}
+
+/// Asks for the watch again, from where its client stands.
+async fn ask(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
+    let Ok(_turn) = path.held.asking.acquire().await else { return Outcome::Next(Next::Over(None)) };
+    let left = kept.until.map(|until| until.saturating_duration_since(Instant::now()).as_secs().max(1));
+    let Some(request) = kept.again.watch(kept.seen, left) else { return Outcome::Next(Next::Over(None)) };
+    let mut context = respond::begin(kept.again.peer.clone(), &request);
+    let answer = Box::pin(answer(path, &mut context, request)).await;
+    // Before anybody else's list takes its place.
+    if kept.shown.is_none() {
+        kept.shown = offline::shown(&path.offline, &context, kept.encoding, kept.seen).await.map(Box::new);
+    }
+    let outcome = match answer {
+        Ok(response) => judge(kept, &context, response),
+        Err(refusal) => refused(kept, path, &refusal),
+    };
+    let reason = match &outcome {
+        Outcome::Next(Next::Joined(joined)) if joined.by_cloud => "the cloud goes on",
+        Outcome::Next(Next::Joined(_)) => "the store goes on",
+        Outcome::Next(_) => "ended",
+        Outcome::Expired | Outcome::Later => return outcome,
+    };
+    told(kept, path, reason);
+    outcome
+}
+
+fn told(kept: &Kept, path: &Path, reason: &'static str) {
+    path.metrics.watches_held.get_or_create(&Why { reason }).inc();
+    tracing::debug!(id = kept.id, version = kept.seen, reason, "a watch had lost what brought it");
+}
+
+fn judge(kept: &Kept, context: &Context, response: Response) -> Outcome {
+    let status = response.status();
+    if encoding(&response) == Some(kept.encoding) {
+        let by_cloud = context.route != "offline";
+        return Outcome::Next(Next::Joined(Joined { body: response.into_body(), by_cloud }));
+    }
+    match status {
+        StatusCode::GONE => Outcome::Expired,
+        StatusCode::UNAUTHORIZED => denied(kept, 401, "Unauthorized", "the cloud does not accept the credential any more"),
+        StatusCode::FORBIDDEN => denied(kept, 403, "Forbidden", "the cloud does not allow this watch any more"),
+        // The client will see for itself.
+        _ if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => Outcome::Next(Next::Over(None)),
+        _ if status.is_success() => Outcome::Next(Next::Over(None)),
+        _ => Outcome::Later,
+    }
+}
+
+fn refused(kept: &Kept, path: &Path, refusal: &Refusal) -> Outcome {
+    match refusal.code {
+        StatusCode::GONE if [OUTDATED, OVERTAKEN].contains(&&*refusal.message) => denied(kept, 410, "Expired", &refusal.message),
+        StatusCode::GONE => Outcome::Expired,
+        StatusCode::UNAUTHORIZED => denied(kept, 401, "Unauthorized", &refusal.message),
+        // What the node does not know to be granted, the cloud may grant.
+        _ if refusal.code.is_server_error() || !path.link.is_up() => Outcome::Later,
+        _ => Outcome::Next(Next::Over(None)),
+    }
+}
+
+/// The stream's last word.
+fn denied(kept: &Kept, code: u16, reason: &str, message: &str) -> Outcome {
+    Outcome::Next(Next::Over(Some(watch::error_status(kept.encoding, code, reason, message))))
+}
+
+/// The cloud does not know what has happened since, but a list says what has come of it.
+async fn tell_difference(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
+    let Ok(_turn) = path.held.listing.acquire().await else { return Outcome::Next(Next::Over(None)) };
+    let Some(shown) = kept.shown.take() else { return expired(kept, path) };
+    match difference::tell(&kept.again, path, *shown).await {
+        Ok(told_now) => {
+            kept.seen = told_now.version;
+            told(kept, path, "the difference was told");
+            Outcome::Next(Next::Told(told_now.events))
+        }
+        Err(difference::Failed::Cloud(shown)) => {
+            kept.shown = Some(shown);
+            Outcome::Later
+        }
+        Err(difference::Failed::Inexact(why)) => {
+            tracing::debug!(id = kept.id, why, "a watch cannot be told what has changed");
+            expired(kept, path)
+        }
+    }
+}
+
+fn expired(kept: &Kept, path: &Path) -> Outcome {
+    told(kept, path, "ended: not known what its client was shown");
+    denied(kept, 410, "Expired", EXPIRED)
+}
