@@ -123,4 +123,10 @@ async fn prepared() -> (Fake, Hub) {
     (fake, hub)
 }
 
+/// An Event that the kube-apiserver takes.
+fn event(namespace: &str, name: &str) -> serde_json::Value {
+    json!({"kind": "Event", "apiVersion": "v1", "metadata": {"name": name},
+        "involvedObject": {"kind": "Pod", "name": "p", "namespace": namespace}, "message": name})
+}
+
 const CONFIGMAPS: &str = "/api/v1/namespaces/story/configmaps";

@@ -228,6 +228,13 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", Whose::Client, message)
     }
 
+    /// An object that breaks its type's rules, in the kube-apiserver's words.
+    pub fn invalid(kind: &str, name: &str, faults: &[String]) -> Self {
+        let faults = if let [fault] = faults { fault.clone() } else { format!("[{}]", faults.join(", ")) };
+        let message = format!("{kind} {name:?} is invalid: {faults}");
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", Whose::Client, message)
+    }
+
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "NotFound", Whose::Cloud, message)
     }

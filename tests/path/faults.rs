@@ -142,7 +142,8 @@ async fn an_event_too_large_to_be_kept_is_the_clouds_while_it_is_there() {
     let rig = Rig::start().await;
     let client = rig.pod().await;
     let event = |name: &str| {
-        let event = json!({"metadata": {"name": name, "namespace": "story"}, "message": "m".repeat(300 * 1024)});
+        let mut event = event("story", name);
+        event["message"] = json!("m".repeat(300 * 1024));
         serde_json::to_vec(&event).unwrap()
     };
     let path = "/api/v1/namespaces/story/events";
@@ -212,13 +213,13 @@ async fn a_full_disk_costs_memory_of_new_things_and_nothing_else() {
         assert_eq!(answer.json()["items"].as_array().unwrap().len(), 32, "the cloud's answer is passed on");
     }
     eventually("the log says so", SECONDS(10), async || Ok(rig.hub.log().contains("a write to the store failed"))).await.unwrap();
-    let event =
-        json!({"kind": "Event", "apiVersion": "v1", "metadata": {"name": "e"}, "message": "x".repeat(60_000)}).to_string();
+    let mut event = event("story", "e");
+    event["message"] = json!("x".repeat(60_000));
     disk.fill().unwrap();
     rig.cut(Fault::Refuse).await;
     assert_eq!(client.get(CONFIGMAPS).await.unwrap().body, small.body, "the last list that fitted");
     let events = "/api/v1/namespaces/story/events";
-    let answer = client.request("POST", events, &[("content-type", "application/json")], event.clone()).await.unwrap();
+    let answer = client.request("POST", events, &[("content-type", "application/json")], event.to_string()).await.unwrap();
     assert_ne!(answer.status, 201, "nothing is promised that is not on the disk");
     rig.hub.kill();
     rig.hub.run().await.unwrap();
