@@ -71,7 +71,7 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
         remote.filters.told(context, None, By::Cloud);
         return Ok(passed_on(remote, context, parts, body));
     };
-    Box::pin(filtered::answer(remote, context, chain, parts, body)).await.map_err(Failure::Refusal)
+    Box::pin(filtered::answer(remote, context, chain, parts, body)).await
 }
 
 fn ask_for_what_it_reads(chain: &Chain, head: &mut http::request::Parts) -> Result<(), Refusal> {

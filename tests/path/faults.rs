@@ -91,6 +91,21 @@ async fn an_upstream_that_lies_gets_an_honest_error_and_is_not_remembered() {
     assert_eq!(client.get(CONFIGMAPS).await.unwrap().body, whole.body, "the last whole list, as it was");
 }
 
+/// A single object is looked at whole before any of it is passed on.
+#[tokio::test]
+async fn an_object_that_breaks_off_on_its_way_to_a_filter_is_the_stores() {
+    let options = testkit::fake::FakeOptions { http2: false, ..testkit::fake::FakeOptions::default() };
+    let rig = Rig::with(options, &[]).await;
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    let service = "/api/v1/namespaces/default/services/kubernetes";
+    let whole = kubelet.get(service).await.unwrap();
+    assert_eq!(whole.status, 200);
+    rig.fake.fault_at(service, Fault::TruncateBody(20));
+    let answer = kubelet.get(service).await.unwrap();
+    assert_eq!((answer.status.as_u16(), &answer.body), (200, &whole.body), "{}", answer.text());
+    assert_ne!(answer.header("cache-status"), "", "the store's");
+}
+
 #[tokio::test]
 async fn a_server_that_speaks_no_http_is_a_server_that_is_down() {
     let rig = Rig::start().await;
