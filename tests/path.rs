@@ -22,6 +22,8 @@ mod network;
 mod offline;
 #[path = "path/online.rs"]
 mod online;
+#[path = "path/rights.rs"]
+mod rights;
 #[path = "path/rules.rs"]
 mod rules;
 #[path = "path/secrecy.rs"]
