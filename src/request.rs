@@ -53,7 +53,7 @@ async fn answer(path: &Arc<Path>, context: &mut Context, request: Request) -> Re
     let decision = dispatch::route(&dispatch::Facts {
         info: &context.info,
         caller: &context.caller,
-        upgrade: request.headers().contains_key(http::header::UPGRADE),
+        upgrade: remote::leaves_http(request.headers()),
         impersonated: context.impersonated,
         link_up: path.link.is_up(),
     });

@@ -206,13 +206,16 @@ async fn gzip_is_passed_through_and_remembered_all_the_same() {
 #[tokio::test]
 async fn trailers_come_through() {
     let rig = Rig::start().await;
-    let client = rig.hub.pod(TOKEN, Alpn::H2).await.unwrap();
-    let direct = Client::https(rig.fake.addr(), rig.fake.ca_pem(), "127.0.0.1", Alpn::H2).await.unwrap().with_token(TOKEN);
-    let expected = direct.request("GET", "/fake/trailers", &[("te", "trailers")], "").await.unwrap();
-    let through = client.request("GET", "/fake/trailers", &[("te", "trailers")], "").await.unwrap();
-    assert!(expected.trailers.is_some(), "the fake sends some");
-    assert_eq!(through.trailers, expected.trailers);
-    assert_eq!(through.body, expected.body);
+    for alpn in [Alpn::H2, Alpn::H1] {
+        let te = if alpn == Alpn::H2 { vec![("te", "trailers")] } else { vec![("te", "trailers"), ("connection", "te")] };
+        let client = rig.hub.pod(TOKEN, alpn).await.unwrap();
+        let direct = Client::https(rig.fake.addr(), rig.fake.ca_pem(), "127.0.0.1", alpn).await.unwrap().with_token(TOKEN);
+        let expected = direct.request("GET", "/fake/trailers", &te, "").await.unwrap();
+        let through = client.request("GET", "/fake/trailers", &te, "").await.unwrap();
+        assert!(expected.trailers.is_some(), "the fake sends some");
+        assert_eq!(through.trailers, expected.trailers, "{alpn:?}");
+        assert_eq!(through.body, expected.body);
+    }
 }
 
 #[tokio::test]
