@@ -28,6 +28,8 @@ mod rights;
 mod rules;
 #[path = "path/secrecy.rs"]
 mod secrecy;
+#[path = "path/servers.rs"]
+mod servers;
 #[path = "path/sessions.rs"]
 mod sessions;
 #[path = "path/start.rs"]

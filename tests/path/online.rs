@@ -285,58 +285,6 @@ async fn a_goaway_on_every_connection_of_many_is_invisible() {
     drop(staying);
 }
 
-#[tokio::test]
-async fn several_servers_fail_over() {
-    let (first, second, hub) = two_servers().await;
-    let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
-    for fake in [&first, &second] {
-        fake.fault(testkit::fake::Fault::Refuse);
-        for _ in 0..10 {
-            let answer = client.get("/api/v1/namespaces/default/services/kubernetes").await.unwrap();
-            assert_eq!((answer.status.as_u16(), answer.header("cache-status")), (200, ""), "{}", answer.text());
-        }
-        fake.heal().unwrap();
-        let both = async || {
-            Ok(Client::http1(hub.admin).await?.get("/metrics").await?.text().matches("healthy_status{").count() == 2
-                && !Client::http1(hub.admin)
-                    .await?
-                    .get("/metrics")
-                    .await?
-                    .text()
-                    .lines()
-                    .any(|line| line.contains("healthy_status{") && line.ends_with(" 0")))
-        };
-        eventually("both are up again", SECONDS(20), both).await.unwrap();
-    }
-}
-
-/// Two servers with the same tenant, and a hub in front of them.
-async fn two_servers() -> (Fake, Fake, Hub) {
-    let first = Fake::start(FakeOptions::default()).await.unwrap();
-    let second = Fake::start(FakeOptions { pki: Some(first.pki().clone()), ..FakeOptions::default() }).await.unwrap();
-    for fake in [&first, &second] {
-        fake.add_token(TOKEN, "system:admin", &["system:masters"]);
-    }
-    let servers = vec![first.url(), second.url()];
-    let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: first.pki(), flags: Vec::new() };
-    let hub = Hub::start(options).await.unwrap();
-    (first, second, hub)
-}
-
-#[tokio::test]
-async fn a_write_that_a_silent_server_has_not_seen_goes_to_the_next_one() {
-    let (silent, healthy, hub) = two_servers().await;
-    silent.fault(testkit::fake::Fault::Silence);
-    let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
-    // Before the verdict on the silent one falls, and whosever turn it is.
-    for name in ["first", "second"] {
-        let body = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": name}}).to_string();
-        let answer = client.request("POST", CONFIGMAPS, &[("content-type", "application/json")], body).await.unwrap();
-        assert_eq!(answer.status, 201, "{}", answer.text());
-        assert!(healthy.get("configmaps", "story", name).is_some());
-    }
-}
-
 /// A control group that kubelet could have made for a Pod, gone with the test.
 struct PodGroup(std::path::PathBuf);
 
