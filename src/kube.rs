@@ -9,6 +9,7 @@ pub mod list;
 pub mod media;
 pub mod message;
 pub mod metadata;
+pub mod name;
 pub mod object;
 pub mod openapi;
 pub mod path;

@@ -11,6 +11,7 @@ pub mod offline;
 pub mod remote;
 pub mod respond;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 pub use held::Turns;
@@ -18,6 +19,7 @@ pub use held::Turns;
 pub use context::{Bearer, Body, BodyError, Caller, Request, Response};
 use context::{Context, Refusal};
 use dispatch::Route;
+use futures_util::FutureExt as _;
 use http::header::{ACCEPT, USER_AGENT};
 
 use crate::kube;
@@ -62,7 +64,7 @@ async fn answer(path: &Arc<Path>, context: &mut Context, request: Request) -> Re
     let decision = dispatch::route(&dispatch::Facts {
         info: &context.info,
         caller: &context.caller,
-        upgrade: request.headers().contains_key(http::header::UPGRADE),
+        upgrade: remote::leaves_http(request.headers()),
         impersonated: context.impersonated,
         link_up: path.link.is_up(),
     });
@@ -86,22 +88,55 @@ fn layout(headers: &http::HeaderMap, pretty: Option<bool>) -> Layout {
 /// The cloud first; the store if the link is to blame, in the same request.
 async fn either(path: &Arc<Path>, context: &mut Context, request: Request) -> Result<Response, Refusal> {
     let (asked, request) = offline::Asked::of(request).await?;
-    let answer = tokio::select! {
-        biased;
-        answer = remote::serve(&path.remote, context, request) => answer,
-        // Whatever it waits for: what filters go by, a connection, an answer.
-        () = path.link.falls(), if context.method.is_safe() => Err(remote::Failure::link_is_down()),
-    };
-    match answer {
-        Ok(response) => offline::keep(&path.offline, context, &asked, response).await,
-        Err(failure) if failure.is_link() => {
-            tracing::info!(id = context.id, %failure, "the link failed under this request, the store answers");
-            (context.route, context.why) = ("offline", "the link failed under the request");
-            let may_have_happened = failure.was_sent() && !context.method.is_safe();
-            let answer = Box::pin(offline::serve(&path.offline, context, asked)).await;
-            // A refusal would say that nothing has happened.
-            answer.map_err(|refusal| if may_have_happened { failure.into_refusal() } else { refusal })
+    let failure = match first_answer(path, context, &asked, request).await {
+        Ok(Answer::Clouds(response)) => return offline::keep(&path.offline, context, &asked, response).await,
+        Ok(Answer::Stores(response)) => {
+            (context.route, context.why) = ("offline", "a server failed under the request");
+            return Ok(response);
         }
-        Err(failure) => Err(failure.into_refusal()),
+        Err(failure) if failure.is_link() => failure,
+        Err(failure) => return Err(failure.into_refusal()),
+    };
+    tracing::info!(id = context.id, %failure, "the link failed under this request, the store answers");
+    (context.route, context.why) = ("offline", "the link failed under the request");
+    let may_have_happened = failure.was_sent() && !context.method.is_safe();
+    let answer = Box::pin(offline::serve(&path.offline, context, asked)).await;
+    // A refusal would say that nothing has happened.
+    answer.map_err(|refusal| if may_have_happened { failure.into_refusal() } else { refusal })
+}
+
+enum Answer {
+    Clouds(Response),
+    Stores(Response),
+}
+
+/// The cloud's; or the store's, if a server has failed the read and another one has not answered yet. What the store does
+/// not know is waited for.
+async fn first_answer(
+    path: &Path,
+    context: &Context,
+    asked: &offline::Asked,
+    request: Request,
+) -> Result<Answer, remote::Failure> {
+    let mut cloud = pin!(remote::serve(&path.remote, context, request));
+    let mut store = pin!(in_doubt(path, context, asked).fuse());
+    let mut falls = pin!(path.link.falls());
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut cloud => return answer.map(Answer::Clouds),
+            // Whatever it waits for: what filters go by, a connection, an answer.
+            () = &mut falls, if context.method.is_safe() => return Err(remote::Failure::link_is_down()),
+            answer = &mut store => match answer {
+                Ok(response) => return Ok(Answer::Stores(response)),
+                Err(refusal) => tracing::debug!(id = context.id, why = refusal.message, "the store cannot stand in"),
+            },
+        }
     }
+}
+
+/// What the store says once the cloud's answer is in doubt.
+async fn in_doubt(path: &Path, context: &Context, asked: &offline::Asked) -> Result<Response, Refusal> {
+    context.in_doubt.notified().await;
+    Box::pin(offline::serve(&path.offline, context, asked.clone())).await
 }

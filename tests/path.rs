@@ -24,10 +24,14 @@ mod network;
 mod offline;
 #[path = "path/online.rs"]
 mod online;
+#[path = "path/rights.rs"]
+mod rights;
 #[path = "path/rules.rs"]
 mod rules;
 #[path = "path/secrecy.rs"]
 mod secrecy;
+#[path = "path/servers.rs"]
+mod servers;
 #[path = "path/sessions.rs"]
 mod sessions;
 #[path = "path/start.rs"]
@@ -123,6 +127,12 @@ async fn prepared() -> (Fake, Hub) {
         HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers: vec![fake.url()], pki: fake.pki(), flags: Vec::new() };
     let hub = Hub::prepare(options).unwrap();
     (fake, hub)
+}
+
+/// An Event that the kube-apiserver takes.
+fn event(namespace: &str, name: &str) -> serde_json::Value {
+    json!({"kind": "Event", "apiVersion": "v1", "metadata": {"name": name},
+        "involvedObject": {"kind": "Pod", "name": "p", "namespace": namespace}, "message": name})
 }
 
 const CONFIGMAPS: &str = "/api/v1/namespaces/story/configmaps";

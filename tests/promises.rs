@@ -56,7 +56,8 @@ impl Rig {
 
     /// Posts an Event as kubelet. Offline, 201 means that it is durable, and all with it that was remembered before.
     async fn try_event(&self, name: &str) -> Response {
-        let body = json!({"kind": "Event", "apiVersion": "v1", "metadata": {"name": name}}).to_string();
+        let about = json!({"kind": "Pod", "name": "p", "namespace": "story"});
+        let body = json!({"kind": "Event", "apiVersion": "v1", "metadata": {"name": name}, "involvedObject": about}).to_string();
         let headers = [("content-type", "application/json")];
         let kubelet = self.hub.kubelet().await.unwrap();
         kubelet.request("POST", "/api/v1/namespaces/story/events", &headers, body).await.unwrap()

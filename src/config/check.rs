@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Raw, Whole};
+use crate::kube::name;
 use crate::state::filters::Filter;
 use crate::state::inputs::Membership;
 use crate::state::rules::Agents;
@@ -124,12 +125,16 @@ pub fn check(raw: Raw) -> Result<Settings, BadSetting> {
     let (bind, loopback, dummy) = addresses(&raw)?;
     let working_mode = working_mode(raw.working_mode.as_deref().unwrap_or("edge"))?;
     let root_dir = raw.root_dir.clone().unwrap_or_else(|| PathBuf::from("/var/lib/holdfast"));
+    let admin = SocketAddr::new(bind, port("serve-port", raw.serve_port, 10267)?);
+    let loopback = SocketAddr::new(loopback, port("proxy-port", raw.proxy_port, 10261)?);
+    let secure = SocketAddr::new(dummy, port("proxy-secure-port", raw.proxy_secure_port, 10268)?);
+    each_its_own([("serve-port", admin), ("proxy-port", loopback), ("proxy-secure-port", secure)])?;
     Ok(Settings {
         node_name: node_name(raw.node_name.clone())?,
         servers: servers(raw.server_addr.as_deref().unwrap_or_default())?,
-        admin: SocketAddr::new(bind, port("serve-port", raw.serve_port, 10267)?),
-        loopback: SocketAddr::new(loopback, port("proxy-port", raw.proxy_port, 10261)?),
-        secure: SocketAddr::new(dummy, port("proxy-secure-port", raw.proxy_secure_port, 10268)?),
+        admin,
+        loopback,
+        secure,
         interface: interface(raw.dummy_if_name.clone())?,
         manage_address: raw.manage_address.or(raw.enable_dummy_if).unwrap_or(true) && !dummy.is_loopback(),
         store_dir: raw.disk_cache_path.clone().unwrap_or_else(|| root_dir.join("store")),
@@ -138,7 +143,7 @@ pub fn check(raw: Raw) -> Result<Settings, BadSetting> {
         cache_max_objects: number("cache-max-objects", raw.cache_max_objects, 200_000, 1000..=1 << 32)?.unsigned_abs(),
         cache_max_idle: cache_max_idle(raw.cache_max_idle.as_deref().unwrap_or("720h"))?,
         working_mode,
-        namespace: raw.namespace.clone().unwrap_or_else(|| "kube-system".to_owned()),
+        namespace: namespace(raw.namespace.as_deref().unwrap_or("kube-system"))?,
         cache_agents: Agents::parse(raw.cache_agents.as_deref().unwrap_or("*")),
         filters: filters(&raw, working_mode)?,
         rules: user_rule::check(raw.filters.clone(), &[]).map_err(|error| bad("config", "filters", error.to_string()))?,
@@ -192,6 +197,26 @@ fn node_name(name: Option<String>) -> Result<String, BadSetting> {
         return Err(bad("node-name", &name, "a DNS subdomain: lower case letters, digits, '-' and '.', at most 253 characters"));
     }
     Ok(name)
+}
+
+fn namespace(name: &str) -> Result<String, BadSetting> {
+    let allowed = "a namespace's name: lower case letters, digits and '-', at most 63 characters";
+    if name::is_label(name) { Ok(name.to_owned()) } else { Err(bad("namespace", name, allowed)) }
+}
+
+/// Refuses listeners of which one would take the other's place; `0.0.0.0` and `::` are every address.
+fn each_its_own(listeners: [(&'static str, SocketAddr); 3]) -> Result<(), BadSetting> {
+    for (index, (field, address)) in listeners.iter().enumerate() {
+        let is_taken = |other: &&(_, SocketAddr)| {
+            let is_every = address.ip().is_unspecified() || other.1.ip().is_unspecified();
+            let meet = address.ip() == other.1.ip() || is_every && address.is_ipv4() == other.1.is_ipv4();
+            address.port() == other.1.port() && meet
+        };
+        if let Some((other, _)) = listeners[..index].iter().find(is_taken) {
+            return Err(bad(field, address.port(), format!("a port of its own: {address} is that of --{other}")));
+        }
+    }
+    Ok(())
 }
 
 fn servers(urls: &[String]) -> Result<Vec<Address>, BadSetting> {

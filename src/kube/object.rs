@@ -72,6 +72,16 @@ pub fn sent_meta(encoding: Encoding, sent: &[u8]) -> Result<Meta, ObjectError> {
     }
 }
 
+/// What an object as a client sends it says of its type; empty where that is left to the path.
+pub fn sent_type(encoding: Encoding, sent: &[u8]) -> Result<TypeMeta, ObjectError> {
+    if encoding == Encoding::Protobuf {
+        return Ok(open_envelope(sent)?.0);
+    }
+    let value = |name| json::top_level_field(sent, name).filter(|value| sent[value.clone()] != *b"null");
+    let said = |name| value(name).map_or(Ok(String::new()), |value| text(sent, value, name));
+    Ok(TypeMeta { api_version: said("apiVersion")?, kind: said("kind")? })
+}
+
 /// The same object without what stands around it in protobuf; JSON may be in full form as well.
 pub fn sent_item(encoding: Encoding, sent: &[u8]) -> Result<&[u8], ObjectError> {
     match encoding {

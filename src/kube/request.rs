@@ -248,6 +248,12 @@ fn truthy(value: &str) -> bool {
 }
 
 impl RequestInfo {
+    /// `v1`, `apps/v1`: what its objects call their `apiVersion`.
+    pub fn group_version(&self) -> String {
+        let (group, version) = (&self.api_group, &self.api_version);
+        if group.is_empty() { version.clone() } else { format!("{group}/{version}") }
+    }
+
     /// GET, LIST or WATCH of a resource itself, not of a subresource.
     pub fn is_read(&self) -> bool {
         self.is_resource && self.subresource.is_empty() && matches!(self.verb.as_str(), "get" | "list" | "watch")

@@ -9,6 +9,7 @@
 
 mod known;
 mod read;
+mod valid;
 mod write;
 
 use std::collections::BTreeMap;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::{BodyExt as _, Full};
+use tokio::sync::Notify;
 
 use super::accept::Peer;
 use crate::kube::coding::Codings;
@@ -95,6 +96,8 @@ pub struct Context {
     /// The client asks in somebody else's name: nothing of it is remembered.
     pub impersonated: bool,
     pub caller: Caller,
+    /// Told when a server has failed this read after a while: the store may answer it, while others are asked.
+    pub in_doubt: Notify,
     /// Which way was taken, and why.
     pub route: &'static str,
     pub why: &'static str,
@@ -174,6 +177,7 @@ impl Context {
             codings: Codings::of(std::iter::empty()),
             impersonated: false,
             caller: Caller::Node,
+            in_doubt: Notify::new(),
             route: "",
             why: "",
         }
@@ -226,6 +230,13 @@ impl Refusal {
 
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", Whose::Client, message)
+    }
+
+    /// An object that breaks its type's rules, in the kube-apiserver's words.
+    pub fn invalid(kind: &str, name: &str, faults: &[String]) -> Self {
+        let faults = if let [fault] = faults { fault.clone() } else { format!("[{}]", faults.join(", ")) };
+        let message = format!("{kind} {name:?} is invalid: {faults}");
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", Whose::Client, message)
     }
 
     pub fn not_found(message: impl Into<String>) -> Self {

@@ -67,6 +67,7 @@ const MAX_BODY: usize = 256 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the store needs of a request, while the request itself goes to the cloud.
+#[derive(Clone)]
 pub struct Asked {
     uri: http::Uri,
     accept: Option<HeaderValue>,

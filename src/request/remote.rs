@@ -9,10 +9,10 @@ mod upgrade;
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, UPGRADE};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body_util::BodyExt as _;
 
-pub use forward::check_connection;
+pub use forward::{check_connection, leaves_http};
 
 use super::context::{BodyError, Context, Refusal, Request, Response, Whose};
 use super::filter::{By, Chain, Filters, Passing};
@@ -46,7 +46,7 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
     let chain = remote.filters.chain(context).await.map_err(Failure::Refusal)?;
     remote.filters.may_resume(context, chain.as_ref(), By::Cloud).map_err(Failure::Refusal)?;
     // What filters look at does not go round them: a server may leave out an upgrade, and a client goes on without.
-    if request.headers().contains_key(UPGRADE) && chain.as_ref().is_none_or(Chain::serves_nothing) {
+    if leaves_http(request.headers()) && chain.as_ref().is_none_or(Chain::serves_nothing) {
         return Box::pin(upgrade::serve(remote, context, chain, request)).await;
     }
     if let Some(knowledge) = &remote.knowledge {
@@ -71,7 +71,7 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
         remote.filters.told(context, None, By::Cloud);
         return Ok(passed_on(remote, context, parts, body));
     };
-    Box::pin(filtered::answer(remote, context, chain, parts, body)).await.map_err(Failure::Refusal)
+    Box::pin(filtered::answer(remote, context, chain, parts, body)).await
 }
 
 fn ask_for_what_it_reads(chain: &Chain, head: &mut http::request::Parts) -> Result<(), Refusal> {

@@ -13,6 +13,7 @@ use http::response::Parts;
 use http::{HeaderValue, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
+use tokio::sync::Notify;
 
 use super::Path;
 use super::accept::Peer;
@@ -74,6 +75,7 @@ pub fn begin(peer: Arc<Peer>, request: &Request) -> Context {
         codings: codings(request.headers()),
         impersonated: is_impersonated(request.headers()),
         caller: Caller::Nobody,
+        in_doubt: Notify::new(),
         route: "refuse",
         why: "",
     }

@@ -133,6 +133,11 @@ impl Connection {
         self.shared.dead.load(Ordering::Relaxed)
     }
 
+    /// How often something came.
+    pub(super) fn heard(&self) -> u64 {
+        self.shared.read.load(Ordering::Relaxed)
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.shared.in_flight.load(Ordering::Relaxed) == 0
     }

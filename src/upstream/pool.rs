@@ -119,6 +119,11 @@ impl Pool {
             .find_map(|connection| connection.take_place().map(|place| (connection.clone(), place)))
     }
 
+    /// How often something came: another number than before is a sign of life.
+    pub(super) fn heard(&self) -> u64 {
+        self.lock().iter().fold(0, |sum, connection| sum.wrapping_add(connection.heard()))
+    }
+
     /// Forgets every connection: new streams get new ones.
     pub(super) fn forget(&self) {
         self.lock().clear();

@@ -151,6 +151,11 @@ impl Server {
         http1::upgrade(io, self.host_header(), request).await
     }
 
+    /// A number that changes with whatever comes over HTTP/2, replies to pings too.
+    pub fn heard(&self, identity: Identity) -> u64 {
+        self.pool(identity).heard()
+    }
+
     /// Forgets pooled connections after the server was declared down.
     pub fn forget_connections(&self) {
         self.node.forget();

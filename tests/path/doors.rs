@@ -129,3 +129,39 @@ async fn the_certificate_that_the_hub_makes_is_verified_by_its_own_ca() {
     assert!(ca() == first, "Pods go on trusting it after a restart");
     assert!(Client::https(secure, &first, "127.0.0.2", Alpn::H2).await.is_ok());
 }
+
+#[tokio::test]
+async fn a_client_that_would_rather_speak_http2_is_answered_as_any_other() {
+    let rig = Rig::start().await;
+    // As `curl --http2` asks on a port without TLS.
+    let headers = [("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "AAMAAABkAAQCAAAAAAIAAAAA")];
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    let path = format!("{CONFIGMAPS}/greeting");
+    let online = kubelet.request("GET", &path, &headers, "").await.unwrap();
+    assert_eq!(online.status, 200, "{}", online.text());
+    rig.cut(testkit::fake::Fault::Refuse).await;
+    let offline = kubelet.request("GET", &path, &headers, "").await.unwrap();
+    assert_eq!((offline.status.as_u16(), &offline.body), (200, &online.body), "{}", offline.text());
+}
+
+#[tokio::test]
+async fn heartbeats_that_went_well_are_told_at_v_4_alone() {
+    const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/edge-1";
+    for (flags, told) in [(&[][..], 1), (&["--v=4"][..], 2)] {
+        let rig = Rig::with(testkit::fake::FakeOptions::default(), flags).await;
+        let kubelet = rig.hub.kubelet().await.unwrap();
+        let renew = async || {
+            let lease = json!({"metadata": {"name": "edge-1"}, "spec": {"holderIdentity": "edge-1"}}).to_string();
+            let answer = kubelet.request("PUT", LEASE, &[("content-type", "application/json")], lease).await.unwrap();
+            answer.status.as_u16()
+        };
+        assert!((200..300).contains(&renew().await));
+        // One that did not go well is told in any case, and after the other one.
+        rig.fake.fault_at(LEASE, testkit::fake::Fault::Status(409));
+        assert_eq!(renew().await, 409);
+        let lines = || rig.hub.log().lines().filter(|line| line.contains("access:") && line.contains(LEASE)).count();
+        let failure = async || Ok(rig.hub.log().lines().any(|line| line.contains(LEASE) && line.contains("status=409")));
+        eventually("the failure is told", SECONDS(5), failure).await.unwrap();
+        assert_eq!(lines(), told, "{flags:?}");
+    }
+}

@@ -91,6 +91,21 @@ async fn an_upstream_that_lies_gets_an_honest_error_and_is_not_remembered() {
     assert_eq!(client.get(CONFIGMAPS).await.unwrap().body, whole.body, "the last whole list, as it was");
 }
 
+/// A single object is looked at whole before any of it is passed on.
+#[tokio::test]
+async fn an_object_that_breaks_off_on_its_way_to_a_filter_is_the_stores() {
+    let options = testkit::fake::FakeOptions { http2: false, ..testkit::fake::FakeOptions::default() };
+    let rig = Rig::with(options, &[]).await;
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    let service = "/api/v1/namespaces/default/services/kubernetes";
+    let whole = kubelet.get(service).await.unwrap();
+    assert_eq!(whole.status, 200);
+    rig.fake.fault_at(service, Fault::TruncateBody(20));
+    let answer = kubelet.get(service).await.unwrap();
+    assert_eq!((answer.status.as_u16(), &answer.body), (200, &whole.body), "{}", answer.text());
+    assert_ne!(answer.header("cache-status"), "", "the store's");
+}
+
 #[tokio::test]
 async fn a_server_that_speaks_no_http_is_a_server_that_is_down() {
     let rig = Rig::start().await;
@@ -142,7 +157,8 @@ async fn an_event_too_large_to_be_kept_is_the_clouds_while_it_is_there() {
     let rig = Rig::start().await;
     let client = rig.pod().await;
     let event = |name: &str| {
-        let event = json!({"metadata": {"name": name, "namespace": "story"}, "message": "m".repeat(300 * 1024)});
+        let mut event = event("story", name);
+        event["message"] = json!("m".repeat(300 * 1024));
         serde_json::to_vec(&event).unwrap()
     };
     let path = "/api/v1/namespaces/story/events";
@@ -212,13 +228,13 @@ async fn a_full_disk_costs_memory_of_new_things_and_nothing_else() {
         assert_eq!(answer.json()["items"].as_array().unwrap().len(), 32, "the cloud's answer is passed on");
     }
     eventually("the log says so", SECONDS(10), async || Ok(rig.hub.log().contains("a write to the store failed"))).await.unwrap();
-    let event =
-        json!({"kind": "Event", "apiVersion": "v1", "metadata": {"name": "e"}, "message": "x".repeat(60_000)}).to_string();
+    let mut event = event("story", "e");
+    event["message"] = json!("x".repeat(60_000));
     disk.fill().unwrap();
     rig.cut(Fault::Refuse).await;
     assert_eq!(client.get(CONFIGMAPS).await.unwrap().body, small.body, "the last list that fitted");
     let events = "/api/v1/namespaces/story/events";
-    let answer = client.request("POST", events, &[("content-type", "application/json")], event.clone()).await.unwrap();
+    let answer = client.request("POST", events, &[("content-type", "application/json")], event.to_string()).await.unwrap();
     assert_ne!(answer.status, 201, "nothing is promised that is not on the disk");
     rig.hub.kill();
     rig.hub.run().await.unwrap();

@@ -27,10 +27,14 @@ async fn post(client: &Client, name: &str, about: &str) -> u16 {
     client.request("POST", EVENTS, &JSON, event(name, about).to_string()).await.unwrap().status.as_u16()
 }
 
-/// As kubelet sends them.
 async fn post_protobuf(client: &Client, name: &str, about: &str) -> u16 {
+    post_as_protobuf(client, &event(name, about)).await
+}
+
+/// As kubelet sends them.
+async fn post_as_protobuf(client: &Client, event: &Value) -> u16 {
     let of = typed::of("", "events").unwrap();
-    let event = typed::Typed::read(of, Encoding::Json, event(name, about).to_string().as_bytes()).unwrap();
+    let event = typed::Typed::read(of, Encoding::Json, event.to_string().as_bytes()).unwrap();
     let body = proto::envelop("v1", "Event", &event.write(of, Encoding::Protobuf));
     client.request("POST", EVENTS, &PROTOBUF, body).await.unwrap().status.as_u16()
 }
@@ -45,6 +49,9 @@ async fn rig() -> (Rig, Client, Client, String) {
     assert_eq!(post(&pod, "m-online", "p").await, 201);
     assert_eq!(post(&kubelet, "elsewhere", "p").await, 201);
     rig.fake.delete("events", "story", "elsewhere");
+    // 409 is an answer to somebody who may.
+    rig.fake.fault_next(NEW_EVENTS, Fault::Status(409));
+    assert_eq!(kubelet.request("POST", NEW_EVENTS, &JSON, "{}").await.unwrap().status, 409);
     // Rights are asked for one by one.
     assert_eq!(pod.get(&format!("{EVENTS}/a-local")).await.unwrap().status, 404);
     let lists = rig.hub.metric("holdfast_lists_remembered_total").await.unwrap();
@@ -145,10 +152,10 @@ async fn an_event_accepted_offline_is_read_like_any_other() {
 
 #[tokio::test]
 async fn what_the_cloud_alone_can_do_with_it_is_refused() {
-    let (_rig, pod, kubelet, _) = rig().await;
+    let (_rig, pod, _, _) = rig().await;
     assert_eq!(post(&pod, "a-local", "p").await, 201);
     assert_eq!(post(&pod, "a-local", "p").await, 409);
-    let again = kubelet.request("POST", NEW_EVENTS, &JSON, r#"{"metadata":{"name":"a-local"}}"#).await.unwrap();
+    let again = pod.request("POST", NEW_EVENTS, &JSON, r#"{"metadata":{"name":"a-local"}}"#).await.unwrap();
     assert_eq!(again.status, 403, "never granted");
     let path = format!("{EVENTS}/a-local");
     let patch = [("content-type", "application/strategic-merge-patch+json")];
@@ -170,6 +177,43 @@ async fn what_the_cloud_alone_can_do_with_it_is_refused() {
     assert!(warnings[0].contains("what the node knew") && warnings[1].contains("not in this copy: 1"), "{warnings:?}");
     let copy = pod.request("GET", &format!("{EVENTS}?copy=1"), &KUBECTL, "").await.unwrap();
     assert_eq!((copy.status.as_u16(), copy.header("warning")), (200, ""), "for kubectl alone, which prints it");
+}
+
+/// Whoever gets a 201 does not hear of the cloud's refusal.
+#[tokio::test]
+async fn what_the_cloud_would_refuse_is_refused_at_once() {
+    let (rig, pod, kubelet, _) = rig().await;
+    let with = |path: &str, value: Value| {
+        let mut event = event("a-local", "p");
+        *event.pointer_mut(path).unwrap() = value;
+        event
+    };
+    let new = |event: Value| {
+        let of = typed::of("", "events").unwrap();
+        let read = typed::Typed::read(of, Encoding::Json, event.to_string().as_bytes()).unwrap();
+        let event = read.write(typed::of("events.k8s.io", "events").unwrap(), Encoding::Json);
+        serde_json::from_slice::<Value>(&event).unwrap()
+    };
+    for (target, event, code, words) in [
+        (EVENTS, with("/involvedObject/namespace", json!("other")), 422, "does not match event.namespace"),
+        (EVENTS, with("/involvedObject/namespace", json!("")), 422, "involvedObject.namespace: Invalid value"),
+        (EVENTS, with("/metadata/namespace", json!("other")), 400, "does not match the namespace sent on the request"),
+        (EVENTS, with("/metadata/name", json!("a/b")), 422, "metadata.name: Invalid value"),
+        (EVENTS, with("/kind", json!("Pod")), 400, "cannot be handled as a Event"),
+        (EVENTS, with("/apiVersion", json!("events.k8s.io/v1")), 400, "does not match the expected API version (v1)"),
+        (NEW_EVENTS, new(event("a-local", "p")), 422, "eventTime: Required value"),
+    ] {
+        // Kubelet has been told that it may do both.
+        let answer = kubelet.request("POST", target, &JSON, event.to_string()).await.unwrap();
+        assert_eq!(answer.status, code, "{event}: {}", answer.text());
+        let reason = if code == 422 { "Invalid" } else { "BadRequest" };
+        assert_eq!(answer.json()["reason"], reason);
+        assert!(answer.text().contains(words), "{}", answer.text());
+    }
+    let elsewhere = with("/involvedObject/namespace", json!("other"));
+    assert_eq!(post_as_protobuf(&kubelet, &elsewhere).await, 422);
+    assert_eq!(rig.hub.metric("holdfast_journal_entries").await.unwrap(), 0.0);
+    assert_eq!(names(&pod, EVENTS).await, ["m-online"]);
 }
 
 #[tokio::test]

@@ -265,8 +265,7 @@ async fn an_event_accepted_offline_is_in_the_cloud_after_the_cut_once() {
     let mut rig = Rig::start().await;
     let events = "/api/v1/namespaces/story/events";
     let post = async |client: &Client, name: &str| {
-        let body = json!({"kind": "Event", "apiVersion": "v1", "metadata": {"name": name}, "message": name}).to_string();
-        client.request("POST", events, &[("content-type", "application/json")], body).await.unwrap()
+        client.request("POST", events, &[("content-type", "application/json")], event("story", name).to_string()).await.unwrap()
     };
     let client = rig.pod().await;
     assert_eq!(post(&client, "online").await.status, 201);
@@ -319,7 +318,7 @@ async fn an_event_whose_authors_token_expired_waits_for_the_next_one() {
     let first = issue("p").await;
     let client = rig.hub.pod(&first, Alpn::H2).await.unwrap();
     let post = async |client: &Client, name: &str| {
-        client.request("POST", events, &headers, json!({"metadata": {"name": name}}).to_string()).await.unwrap().status
+        client.request("POST", events, &headers, event("story", name).to_string()).await.unwrap().status
     };
     assert_eq!(post(&client, "online").await, 201);
     post(&kubelet, "online-too").await;
@@ -579,7 +578,7 @@ async fn an_event_that_the_cloud_cannot_take_holds_up_no_other() {
     let kubelet = rig.hub.kubelet().await.unwrap();
     let post = async |namespace, name| {
         let path = format!("/api/v1/namespaces/{namespace}/events");
-        let event = json!({"metadata": {"name": name}}).to_string();
+        let event = event(namespace, name).to_string();
         let answer = kubelet.request("POST", &path, &[("content-type", "application/json")], event).await.unwrap();
         assert_eq!(answer.status, 201, "{}", answer.text());
     };

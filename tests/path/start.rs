@@ -32,6 +32,8 @@ fn bad_flags_and_files_end_with_78_and_say_what_is_allowed() {
         (vec!["--no-such-flag"], "no-such-flag"),
         (vec!["--bind-proxy-address=0.0.0.0"], "a loopback address"),
         (vec!["--config=/nowhere.yaml"], "/nowhere.yaml"),
+        (vec!["--namespace=Kube_System"], "--namespace"),
+        (vec!["--proxy-port=10267"], "a port of its own: 127.0.0.1:10267 is that of --serve-port"),
     ] {
         let (code, text) = with(&more);
         assert_eq!(code, 78, "{more:?}: {text}");
@@ -42,6 +44,7 @@ fn bad_flags_and_files_end_with_78_and_say_what_is_allowed() {
     let (code, text) = with(&[&certificate, &authority, &root]);
     assert_eq!(code, 78, "{text}");
     assert!(text.contains(junk), "{text}");
+    assert!(text.contains("--certificate-authority") && text.contains("CERTIFICATE block"), "{text}");
     for (name, text, words) in [
         ("kind.yaml", "apiVersion: v1\nkind: Pod\n", "HubConfiguration"),
         ("unknown.yaml", "apiVersion: holdfast.dev/v1alpha1\nkind: HubConfiguration\nproxyPort: 1\nnoSuch: 2\n", "noSuch"),
@@ -51,6 +54,29 @@ fn bad_flags_and_files_end_with_78_and_say_what_is_allowed() {
         let (code, text) = with(&[&format!("--config={}", file(name, text))]);
         assert_eq!(code, 78, "{text}");
         assert!(text.contains(words), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_pem_file_that_cannot_be_used_is_named_with_its_flag() {
+    for (flag, words) in [
+        ("certificate-authority", "CERTIFICATE block"),
+        ("client-certificate", "CERTIFICATE block"),
+        ("client-key", "PRIVATE KEY block"),
+        ("tls-cert-file", "CERTIFICATE block"),
+        ("tls-private-key-file", "PRIVATE KEY block"),
+    ] {
+        let (fake, mut hub) = prepared().await;
+        // The CA's certificate is no key, and half of a certificate is none.
+        let file = hub.folder().join("half.pem");
+        std::fs::write(&file, &fake.ca_pem()[..200]).unwrap();
+        hub.add_flag(&format!("--{flag}={}", file.display()));
+        let output = hub.command().output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(78), "{flag}: {text}");
+        for word in [&format!("--{flag}"), &file.display().to_string(), words] {
+            assert!(text.contains(word), "{flag}: {text}");
+        }
     }
 }
 

@@ -18,13 +18,18 @@ use crate::state::credentials::{Credentials, Serving};
 
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Which file, what is wrong with it, what to do.
+/// Whose file, what is wrong with it, what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {why}")]
+#[error("--{field}: {path}: {why}")]
 pub struct BadFile {
+    pub field: &'static str,
     pub path: String,
     pub why: String,
 }
+
+/// A PEM file, and the setting that names it.
+#[derive(Clone, Copy)]
+struct Pem<'a>(&'static str, &'a Path);
 
 /// The files of the hub's own identity and trust.
 #[derive(Debug, Clone)]
@@ -36,43 +41,53 @@ pub struct Files {
     pub tls_private_key_file: PathBuf,
 }
 
-fn bad(path: &Path, why: impl std::fmt::Display) -> BadFile {
-    BadFile { path: path.display().to_string(), why: why.to_string() }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, BadFile> {
-    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
-        .map_err(|error| bad(path, error))?
-        .collect::<Result<_, _>>()
-        .map_err(|error| bad(path, error))?;
-    if chain.is_empty() {
-        return Err(bad(path, "no CERTIFICATE block in this PEM file"));
+impl Pem<'_> {
+    fn bad(self, why: impl std::fmt::Display) -> BadFile {
+        let Self(field, path) = self;
+        BadFile { field, path: path.display().to_string(), why: why.to_string() }
     }
-    Ok(chain)
-}
 
-fn key(path: &Path) -> Result<PrivateKeyDer<'static>, BadFile> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| bad(path, error))
-}
-
-fn roots(path: &Path) -> Result<Arc<RootCertStore>, BadFile> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| bad(path, error))?;
+    fn certificates(self) -> Result<Vec<CertificateDer<'static>>, BadFile> {
+        let wanted = "name a PEM file with at least one CERTIFICATE block";
+        let read = CertificateDer::pem_file_iter(self.1).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        match read {
+            Ok(chain) if chain.is_empty() => Err(self.bad(format_args!("no certificate is in it: {wanted}"))),
+            Ok(chain) => Ok(chain),
+            Err(error) => Err(self.bad(format_args!("{error}: {wanted}"))),
+        }
     }
-    Ok(Arc::new(roots))
+
+    fn key(self) -> Result<PrivateKeyDer<'static>, BadFile> {
+        PrivateKeyDer::from_pem_file(self.1)
+            .map_err(|error| self.bad(format_args!("{error}: name a PEM file with one PRIVATE KEY block, not encrypted")))
+    }
+
+    fn roots(self) -> Result<Arc<RootCertStore>, BadFile> {
+        let mut roots = RootCertStore::empty();
+        for certificate in self.certificates()? {
+            roots
+                .add(certificate)
+                .map_err(|error| self.bad(format_args!("{error}: name the certificate of the cluster's CA")))?;
+        }
+        Ok(Arc::new(roots))
+    }
+
+    /// Certificate and key are not of one pair.
+    fn does_not_fit(self, key: Pem<'_>, error: &rustls::Error) -> BadFile {
+        self.bad(format_args!("does not fit --{} {}: {error}: name a certificate and its own key", key.0, key.1.display()))
+    }
 }
 
 impl Files {
     /// The configurations towards the cloud: the node's, and one without a certificate.
     pub fn client_configs(&self) -> Result<(Arc<ClientConfig>, Arc<ClientConfig>), BadFile> {
-        let roots = roots(&self.certificate_authority)?;
-        let chain = certificates(&self.client_certificate)?;
-        let key = key(&self.client_key)?;
+        let certificate = Pem("client-certificate", &self.client_certificate);
+        let key = Pem("client-key", &self.client_key);
+        let roots = self.certificate_authority().roots()?;
         let mut node = ClientConfig::builder()
             .with_root_certificates(roots.clone())
-            .with_client_auth_cert(chain, key)
-            .map_err(|error| bad(&self.client_certificate, format!("does not fit {}: {error}", self.client_key.display())))?;
+            .with_client_auth_cert(certificate.certificates()?, key.key()?)
+            .map_err(|error| certificate.does_not_fit(key, &error))?;
         let mut caller = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         for config in [&mut node, &mut caller] {
             config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -83,18 +98,23 @@ impl Files {
     /// The configuration towards Pods; client certificates of the cluster's CA are
     /// verified if shown.
     pub fn server_config(&self) -> Result<Arc<ServerConfig>, BadFile> {
-        let verifier = WebPkiClientVerifier::builder(roots(&self.certificate_authority)?)
+        let authority = self.certificate_authority();
+        let verifier = WebPkiClientVerifier::builder(authority.roots()?)
             .allow_unauthenticated()
             .build()
-            .map_err(|error| bad(&self.certificate_authority, error))?;
-        let chain = certificates(&self.tls_cert_file)?;
-        let key = key(&self.tls_private_key_file)?;
-        let mut config =
-            ServerConfig::builder().with_client_cert_verifier(verifier).with_single_cert(chain, key).map_err(|error| {
-                bad(&self.tls_cert_file, format!("does not fit {}: {error}", self.tls_private_key_file.display()))
-            })?;
+            .map_err(|error| authority.bad(error))?;
+        let certificate = Pem("tls-cert-file", &self.tls_cert_file);
+        let key = Pem("tls-private-key-file", &self.tls_private_key_file);
+        let mut config = ServerConfig::builder()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(certificate.certificates()?, key.key()?)
+            .map_err(|error| certificate.does_not_fit(key, &error))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
+    }
+
+    fn certificate_authority(&self) -> Pem<'_> {
+        Pem("certificate-authority", &self.certificate_authority)
     }
 
     /// To be taken before they are read.
@@ -156,8 +176,9 @@ impl OwnServing<'_> {
         if key.exists() && self.is_for_us(&certificate) {
             return Ok((certificate, key));
         }
-        let failed =
-            |error: &dyn std::fmt::Display| bad(self.folder, format!("a serving certificate could not be made: {error}"));
+        let failed = |error: &dyn std::fmt::Display| {
+            Pem("root-dir", self.folder).bad(format_args!("a serving certificate could not be made: {error}"))
+        };
         std::fs::create_dir_all(self.folder).map_err(|error| failed(&error))?;
         let (ca, chain, leaf) = self.issue().map_err(|error| failed(&error))?;
         for (name, text) in [("ca.crt", ca), ("serving.crt", chain), ("serving.key", leaf)] {
@@ -168,7 +189,7 @@ impl OwnServing<'_> {
 
     /// Whether the certificate that was made names the addresses the hub has now.
     fn is_for_us(&self, path: &Path) -> bool {
-        let Ok(chain) = certificates(path) else { return false };
+        let Ok(chain) = Pem("root-dir", path).certificates() else { return false };
         let Ok(leaf) = ParsedCertificate::try_from(&chain[0]) else { return false };
         let named = |address: &std::net::IpAddr| verify_server_name(&leaf, &ServerName::from(*address)).is_ok();
         self.addresses.iter().all(named)

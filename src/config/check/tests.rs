@@ -21,6 +21,9 @@ fn defaults_are_yurthubs_listeners() {
     assert_eq!(settings.secure.to_string(), "169.254.2.1:10268");
     assert_eq!(settings.min_request_timeout, Duration::from_secs(1800));
     assert!(settings.manage_address && settings.filters == Filter::ALL);
+    let mut raw = minimal(folder.path());
+    raw.proxy_secure_port = Some(Whole(10261));
+    assert_eq!(check(raw).unwrap().secure.port(), 10261, "of another address");
 }
 
 #[test]
@@ -38,6 +41,15 @@ fn each_bad_value_names_its_field_and_what_is_allowed() {
         ("proxy-port", Box::new(|raw| raw.proxy_port = Some(Whole(70000)))),
         ("bind-address", Box::new(|raw| raw.bind_address = Some("localhost".into()))),
         ("bind-proxy-address", Box::new(|raw| raw.bind_proxy_address = Some("0.0.0.0".into()))),
+        ("namespace", Box::new(|raw| raw.namespace = Some("Kube_System".into()))),
+        ("namespace", Box::new(|raw| raw.namespace = Some(String::new()))),
+        ("proxy-port", Box::new(|raw| raw.proxy_port = Some(Whole(10267)))),
+        (
+            "proxy-secure-port",
+            Box::new(|raw| {
+                (raw.bind_address, raw.proxy_secure_port) = (Some("0.0.0.0".into()), Some(Whole(10267)));
+            }),
+        ),
         ("dummy-if-ip", Box::new(|raw| raw.dummy_if_ip = Some("10.0.0.1".into()))),
         ("dummy-if-name", Box::new(|raw| raw.dummy_if_name = Some("much-too-long-a-name".into()))),
         ("cache-max-bytes", Box::new(|raw| raw.cache_max_bytes = Some(Whole(-1)))),

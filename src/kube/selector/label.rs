@@ -5,6 +5,7 @@ use std::fmt;
 use super::{BadSelector, beyond};
 use crate::kube::list::Encoding;
 use crate::kube::message::{self, MessageError};
+use crate::kube::name;
 use crate::kube::schema::{METADATA, meta};
 
 /// All of its terms hold for what it selects; empty: everything.
@@ -231,29 +232,15 @@ impl Parser {
     }
 }
 
-/// A part of a label's name, or its value: letters, digits, `-`, `_` and `.`, the first and the last no sign.
-fn is_name(text: &str) -> bool {
-    let alphanumeric = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    let bytes = text.as_bytes();
-    bytes.len() <= 63
-        && alphanumeric(bytes.first())
-        && alphanumeric(bytes.last())
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
-}
-
-/// `[prefix/]name`, the prefix a DNS subdomain.
 fn valid_key(key: &str) -> Result<(), BadSelector> {
-    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    let is_label = |label: &str| is_name(label) && !label.contains('_') && !label.bytes().any(|byte| byte.is_ascii_uppercase());
-    let is_prefix = |prefix: &str| prefix.len() <= 253 && prefix.split('.').all(is_label);
-    if is_name(name) && prefix.is_none_or(is_prefix) {
+    if name::is_qualified(key) {
         return Ok(());
     }
     Err(BadSelector(format!("unable to parse requirement: <nil>: Invalid value: {key:?}: not a label's name")))
 }
 
 fn valid_value(value: String) -> Result<String, BadSelector> {
-    if value.is_empty() || is_name(&value) {
+    if name::is_label_value(&value) {
         return Ok(value);
     }
     Err(BadSelector(format!("unable to parse requirement: Invalid value: {value:?}: not a label's value")))

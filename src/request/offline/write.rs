@@ -6,6 +6,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
 use super::{Asked, Offline};
+use crate::kube::list::Encoding;
 use crate::kube::typed::{self, Typed};
 use crate::kube::{media, object};
 use crate::request::context::{Caller, Context, Refusal, Response, Whose, full};
@@ -27,6 +28,7 @@ pub(super) async fn event(knowledge: &Knowledge, context: &Context, asked: &Aske
     if context.info.query.dry_run {
         return Err(Refusal::unavailable("the link to the cloud is down, and only the cloud can try what it would do"));
     }
+    is_event(context, encoding, body)?;
     is_of_path(context, &meta)?;
     let credential = match &context.caller {
         Caller::Node => Credential::Node,
@@ -34,7 +36,12 @@ pub(super) async fn event(knowledge: &Knowledge, context: &Context, asked: &Aske
         Caller::Nobody | Caller::Other => return Err(Refusal::unauthorized("no credential")),
     };
     let entry = Entry::new(context.target.clone(), meta.name.clone(), content_type.to_owned(), credential, body.to_vec());
-    entry.read().map_err(|error| Refusal::bad_request(format!("the Event: {error}")))?;
+    let event = entry.read().map_err(|error| Refusal::bad_request(format!("the Event: {error}")))?;
+    // Who gets 201 here must not get a refusal from the cloud, where nobody hears it.
+    let faults = event.faults_of_event(&context.info.namespace, context.info.group_version() == "events.k8s.io/v1");
+    if !faults.is_empty() {
+        return Err(Refusal::invalid("Event", &meta.name, &faults));
+    }
     knowledge.accept(entry).await.map_err(|error| refused(&error, &meta.name))?;
     Ok(echo(asked, body, StatusCode::CREATED))
 }
@@ -52,6 +59,21 @@ fn refused(error: &NotAccepted, name: &str) -> Refusal {
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, error.to_string())
         }
     }
+}
+
+/// The kube-apiserver's own check: an object is of the type that its path says, if it says any.
+fn is_event(context: &Context, encoding: Encoding, body: &[u8]) -> Result<(), Refusal> {
+    let sent = object::sent_type(encoding, body).map_err(|error| Refusal::bad_request(format!("the Event: {error}")))?;
+    if !matches!(sent.kind.as_str(), "" | "Event") {
+        let version = sent.api_version.rsplit('/').next().unwrap_or_default();
+        return Err(Refusal::bad_request(format!("{} in version {version:?} cannot be handled as a Event", sent.kind)));
+    }
+    let expected = context.info.group_version();
+    if sent.api_version.is_empty() || sent.api_version == expected {
+        return Ok(());
+    }
+    let (sent, why) = (sent.api_version, "does not match the expected API version");
+    Err(Refusal::bad_request(format!("the API version in the data ({sent}) {why} ({expected})")))
 }
 
 /// The kube-apiserver's own check: an object is where its path says.

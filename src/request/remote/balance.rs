@@ -1,9 +1,12 @@
 //! Which server: in turn among those that are up. A request that nothing was sent
 //! of, or that may be repeated, goes to the next one.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::Response;
 use http::header::TE;
 
@@ -12,8 +15,12 @@ use crate::request::context::{Caller, Context};
 use crate::state::credentials::Identity;
 use crate::upstream::{Body, Error, Fault, RequestBody};
 
-/// A read that another server has not answered by then goes to the store instead.
+/// A read that a server has failed later than this may be answered by the store.
 const FAILOVER: Duration = Duration::from_millis(1000);
+
+/// A server from which nothing has come for this long is not waited for alone: a ping has been sent by then
+/// (`upstream/connection.rs`), and two servers that are silent are known to be within two seconds.
+const SILENCE: Duration = Duration::from_millis(600);
 
 /// A connection that broke later than this is not made anew for the same request.
 const RECONNECT: Duration = Duration::from_millis(500);
@@ -38,50 +45,128 @@ pub(super) fn order(remote: &Remote) -> Vec<usize> {
     up
 }
 
-/// Sends to one server after the other until one answers.
+/// Sends to one server after the other until one answers; a read does not wait for one that is silent.
 pub(super) async fn send(
     remote: &Remote,
     context: &Context,
     head: &http::request::Parts,
-    mut body: Option<RequestBody>,
+    body: Option<RequestBody>,
 ) -> Result<Response<Body>, Error> {
-    let identity = identity(&context.caller);
-    let bodiless = body.is_none();
-    let is_small = bodiless && head.method == http::Method::GET && asks_for_one_object(context, head);
-    let started = Instant::now();
-    let mut last = None;
-    for index in order(remote) {
-        // Once more for a connection that broke just now.
-        for attempt in 0..2 {
-            let server = &remote.servers[index];
-            let sent = if is_small { server.get(identity, head).await } else { server.send(identity, head, &mut body).await };
-            let error = match sent {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            // Nothing of it was seen, or it may be seen twice.
-            let unseen = !error.was_sent() && (bodiless || body.is_some());
-            let repeatable = unseen || bodiless && head.method.is_safe();
-            if !repeatable || matches!(error.fault(), Fault::Server | Fault::Client) {
-                return Err(error);
-            }
-            let broke = error.is_link() && error.was_sent() && started.elapsed() < RECONNECT;
-            last = Some(error);
-            if !broke || attempt == 1 {
-                break;
-            }
-        }
-        if started.elapsed() > FAILOVER && may_be_known(remote, context) {
-            break;
-        }
-    }
-    Err(last.unwrap_or_else(|| Error::new(Fault::Link, false, "there is no server")))
+    let order = order(remote);
+    let sending = Sending::new(remote, context, head, body.is_none());
+    if order.len() > 1 && sending.may_be_known() { sending.side_by_side(order).await } else { sending.in_turn(order, body).await }
 }
 
-/// The store may answer it, so that no server more is worth the wait. Anything else has the
-/// next server or nothing, however long a silent one has taken.
-fn may_be_known(remote: &Remote, context: &Context) -> bool {
-    remote.knowledge.is_some() && (context.info.is_read() || context.info.is_discovery())
+/// One request on its way to the servers.
+struct Sending<'a> {
+    remote: &'a Remote,
+    context: &'a Context,
+    head: &'a http::request::Parts,
+    identity: Identity,
+    bodiless: bool,
+    is_small: bool,
+    started: Instant,
+}
+
+impl<'a> Sending<'a> {
+    fn new(remote: &'a Remote, context: &'a Context, head: &'a http::request::Parts, bodiless: bool) -> Self {
+        let identity = identity(&context.caller);
+        let is_small = bodiless && head.method == http::Method::GET && asks_for_one_object(context, head);
+        Self { remote, context, head, identity, bodiless, is_small, started: Instant::now() }
+    }
+
+    /// A read that the store may answer too. Anything else has the next server or nothing, however long a silent one has
+    /// taken.
+    fn may_be_known(&self) -> bool {
+        let info = &self.context.info;
+        let is_read = self.bodiless && self.head.method.is_safe() && (info.is_read() || info.is_discovery());
+        self.remote.knowledge.is_some() && is_read
+    }
+
+    async fn in_turn(&self, order: Vec<usize>, mut body: Option<RequestBody>) -> Result<Response<Body>, Error> {
+        let mut last = no_server();
+        for index in order {
+            match self.ask(index, &mut body).await {
+                Err(error) if self.may_repeat(&error, body.is_some()) => last = error,
+                result => return result,
+            }
+        }
+        Err(last)
+    }
+
+    /// The next server that is up is asked beside one that is silent. Once one has failed after a while the store is told
+    /// that it may answer, and a server that is down is not worth the wait.
+    async fn side_by_side(&self, order: Vec<usize>) -> Result<Response<Body>, Error> {
+        let is_up = |index: &usize| self.remote.link.server_is_up(*index);
+        let mut next = order.into_iter().peekable();
+        let Some(first) = next.next() else { return Err(no_server()) };
+        let mut asked = FuturesUnordered::from_iter([self.ask_for_read(first)]);
+        let mut silence = pin!(self.silence_of(first).fuse());
+        let mut failed = None;
+        loop {
+            tokio::select! {
+                Some(answer) = asked.next() => match answer {
+                    Err(error) if self.may_repeat(&error, false) => failed = Some(error),
+                    result => return result,
+                },
+                () = &mut silence, if next.peek().is_some_and(is_up) => {}
+            }
+            let is_late = failed.is_some() && self.started.elapsed() > FAILOVER;
+            if is_late {
+                self.context.in_doubt.notify_one();
+            }
+            if let Some(index) = next.next_if(|index| !is_late || is_up(index)) {
+                asked.push(self.ask_for_read(index));
+                silence.set(self.silence_of(index).fuse());
+            } else if asked.is_empty() {
+                return Err(failed.unwrap_or_else(no_server));
+            }
+        }
+    }
+
+    async fn ask_for_read(&self, index: usize) -> Result<Response<Body>, Error> {
+        self.ask(index, &mut None).await
+    }
+
+    /// Asks one server, and once more for a connection that broke just now.
+    async fn ask(&self, index: usize, body: &mut Option<RequestBody>) -> Result<Response<Body>, Error> {
+        let server = &self.remote.servers[index];
+        let mut is_first = true;
+        loop {
+            let sent = match self.is_small {
+                true => server.get(self.identity, self.head).await,
+                false => server.send(self.identity, self.head, body).await,
+            };
+            let broke = |error: &Error| error.is_link() && error.was_sent() && self.started.elapsed() < RECONNECT;
+            match sent {
+                Err(error) if is_first && broke(&error) && self.may_repeat(&error, body.is_some()) => is_first = false,
+                result => return result,
+            }
+        }
+    }
+
+    /// Whether nothing of it was seen, or it may be seen twice.
+    fn may_repeat(&self, error: &Error, has_body: bool) -> bool {
+        let unseen = !error.was_sent() && (self.bodiless || has_body);
+        let is_ours = matches!(error.fault(), Fault::Link | Fault::Refused);
+        is_ours && (unseen || self.bodiless && self.head.method.is_safe())
+    }
+
+    /// Returns when nothing at all has come from a server for a while. One that is slow replies to pings.
+    async fn silence_of(&self, index: usize) {
+        let server = &self.remote.servers[index];
+        loop {
+            let heard = server.heard(self.identity);
+            tokio::time::sleep(SILENCE).await;
+            if server.heard(self.identity) == heard {
+                return;
+            }
+        }
+    }
+}
+
+fn no_server() -> Error {
+    Error::new(Fault::Link, false, "there is no server")
 }
 
 /// An answer to it is small, comes at once and has no trailers.

@@ -12,14 +12,15 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::response::Parts;
 use http_body_util::{BodyExt as _, Limited};
 
-use super::Remote;
 use super::tee::Tee;
+use super::{Failure, Remote};
 use crate::kube::list::Encoding;
 use crate::kube::media::{self, Form, Media};
 use crate::kube::message::Edit;
-use crate::request::context::{BodyError, Context, Own, Refusal, Response, Whose, full};
+use crate::request::context::{BodyError, Context, Own, Refusal, Response, full};
 use crate::request::filter::{self, Beginning, By, Chain, Filtered, Passing, Source, Transform};
 use crate::request::names;
+use crate::upstream::Error;
 
 /// The largest single object.
 const MAX_OBJECT: usize = 8 << 20;
@@ -30,7 +31,7 @@ pub(super) async fn answer(
     chain: Chain,
     mut parts: Parts,
     body: Tee,
-) -> Result<Response, Refusal> {
+) -> Result<Response, Failure> {
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let verb = context.info.verb.as_str();
     let pass = chain.is_empty() && verb != "watch";
@@ -39,12 +40,9 @@ pub(super) async fn answer(
         && !pass
         && let Some(filter) = chain.unreadable()
     {
-        return Err(Refusal::new(
-            http::StatusCode::NOT_ACCEPTABLE,
-            "NotAcceptable",
-            Whose::Client,
-            format!("filter {filter} serves this and cannot read {content_type:?}: ask for application/json"),
-        ));
+        return Err(Failure::Refusal(Refusal::not_acceptable(format!(
+            "filter {filter} serves this and cannot read {content_type:?}: ask for application/json"
+        ))));
     }
     remote.filters.told(context, Some(&chain), By::Cloud);
     let Some(encoding) = encoding else {
@@ -64,33 +62,38 @@ pub(super) async fn answer(
             let beginning = beginning(remote, context, &chain, encoding);
             Transform::watch(chain, encoding, gzip, beginning)
         }
-        _ => return object(context, &chain, encoding, gzip, parts, body).await,
+        _ => {
+            let object = whole(&chain, gzip, body).await?;
+            return edited(context, &chain, encoding, parts, object).map_err(Failure::Refusal);
+        }
     };
     Ok(Response::from_parts(parts, Filtered::new(body, transform, remote.metrics.clone()).boxed_unsync()))
 }
 
-async fn object(
-    context: &Context,
-    chain: &Chain,
-    encoding: Encoding,
-    gzip: bool,
-    parts: Parts,
-    body: Tee,
-) -> Result<Response, Refusal> {
-    let body = Limited::new(body, MAX_OBJECT).collect().await;
-    let mut body = body.map_err(|error| Refusal::bad_gateway(format!("the object broke off: {error}")))?.to_bytes();
-    if gzip {
-        let mut plain = Vec::new();
-        let unpacked = flate2::read::GzDecoder::new(&*body).take(MAX_OBJECT as u64 + 1).read_to_end(&mut plain);
-        if unpacked.is_err() || plain.len() > MAX_OBJECT {
-            // Nobody can look at it: that counts for every filter.
-            let _ = chain.unreadable();
-            return Err(Refusal::bad_gateway("the object is no gzip, or too large"));
-        }
-        body = Bytes::from(plain);
+/// A single object. Nothing of it has gone to the client: if the link breaks, the store may still answer.
+async fn whole(chain: &Chain, gzip: bool, body: Tee) -> Result<Bytes, Failure> {
+    let refused = |why: &str| Failure::Refusal(Refusal::bad_gateway(why));
+    let body = Limited::new(body, MAX_OBJECT).collect().await.map_err(|error| match error.downcast::<Error>() {
+        Ok(error) => Failure::Upstream(*error),
+        Err(_) => refused("the object is too large"),
+    })?;
+    let body = body.to_bytes();
+    if !gzip {
+        return Ok(body);
     }
-    match filter::edit(chain, encoding, &body) {
-        Ok(Edit::Keep) => Ok(Response::from_parts(parts, full(body))),
+    let mut plain = Vec::new();
+    let unpacked = flate2::read::GzDecoder::new(&*body).take(MAX_OBJECT as u64 + 1).read_to_end(&mut plain);
+    if unpacked.is_err() || plain.len() > MAX_OBJECT {
+        // Nobody can look at it: that counts for every filter.
+        let _ = chain.unreadable();
+        return Err(refused("the object is no gzip, or too large"));
+    }
+    Ok(plain.into())
+}
+
+fn edited(context: &Context, chain: &Chain, encoding: Encoding, parts: Parts, object: Bytes) -> Result<Response, Refusal> {
+    match filter::edit(chain, encoding, &object) {
+        Ok(Edit::Keep) => Ok(Response::from_parts(parts, full(object))),
         Ok(Edit::Replace(object)) => Ok(Response::from_parts(parts, full(object))),
         Ok(Edit::Remove) => Err(Refusal::no_such(&context.info)),
         Err(error) => Err(Refusal::bad_gateway(format!("a filter cannot read the kube-apiserver's answer: {error}"))),

@@ -1,7 +1,7 @@
 //! Heads on their way through: hop-by-hop fields stay behind (RFC 9110, 7.6.1), and
 //! nobody smuggles an identity in.
 
-use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, COOKIE, EXPECT, HOST, HeaderName, RANGE, TE, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, COOKIE, EXPECT, HOST, HeaderName, RANGE, TE, UPGRADE, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 
@@ -68,6 +68,13 @@ pub fn check_connection(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
+/// Whether the client asks to leave HTTP behind. `h2c` is HTTP/2 on the same connection, which a server may leave out
+/// (RFC 9110, 7.8): curl asks for it beside the request itself.
+pub fn leaves_http(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(UPGRADE).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).any(|name| !name.is_empty() && !name.eq_ignore_ascii_case("h2c"))
+}
+
 /// Intended for all recipients (RFC 9110, 7.6.1).
 fn is_end_to_end(name: &HeaderName) -> bool {
     let text = name.as_str();
@@ -83,7 +90,8 @@ fn named(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     let name = name.as_str();
-    matches!(name, "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade")
+    // `trailer` is none (RFC 9110, 7.6.1): over HTTP/1.1 only the trailers that it names are sent.
+    matches!(name, "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade")
 }
 
 fn strip(headers: &mut HeaderMap) {
@@ -100,6 +108,16 @@ fn strip(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_that_asks_for_http2_stays_within_http() {
+        for (upgrade, leaves) in [("h2c", false), ("websocket", true), ("SPDY/3.1", true), ("h2c, websocket", true), ("", false)]
+        {
+            let headers = HeaderMap::from_iter([(UPGRADE, HeaderValue::from_static(upgrade))]);
+            assert_eq!(leaves_http(&headers), leaves, "{upgrade}");
+        }
+        assert!(!leaves_http(&HeaderMap::new()));
+    }
 
     #[test]
     fn hop_by_hop_and_front_proxy_fields_stay_behind() {

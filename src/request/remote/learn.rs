@@ -75,7 +75,8 @@ fn rights(knowledge: &Knowledge, context: &Context, status: StatusCode) {
             }
         }
         StatusCode::FORBIDDEN if context.info.is_discovery() => knowledge.deny(&context.grant(user)),
-        StatusCode::FORBIDDEN => knowledge.revoke(&context.grant(user)),
+        // Whoever may do the wider may do this: that it was granted before does not hold any more either.
+        StatusCode::FORBIDDEN => context.grants(user).iter().for_each(|grant| knowledge.revoke(grant)),
         // These come after authorization: NotFound and Gone are answers to somebody
         // who may ask.
         status if status.is_success() || matches!(status.as_u16(), 304 | 404 | 409 | 410) => {

@@ -17,6 +17,8 @@ pub enum Fault {
     Status(u16),
     /// Takes the request and never answers.
     StallHeaders,
+    /// Answers after this long.
+    LateHeaders(Duration),
     /// Sends this many bytes of the body, then nothing.
     StallBody(usize),
     /// Sends this many bytes of the body, then resets the stream (h2) or closes (h1).

@@ -244,6 +244,7 @@ async fn serve(shared: Arc<Shared>, peer: Arc<Peer>, request: Request<Incoming>)
     let fault = shared.faults.pick(&path_and_query);
     match fault {
         Some(Fault::StallHeaders) => return pending().await,
+        Some(Fault::LateHeaders(late)) => tokio::time::sleep(late).await,
         Some(Fault::Status(code)) => return finish(failure(&parts.headers, &Failure::of_code(code))),
         Some(fault) if fault.on_connections() && !strike(fault, &peer.line) => return pending().await,
         _ => {}

@@ -1,0 +1,113 @@
+//! Several servers, of which one is gone: the others are asked.
+
+use std::time::{Duration, Instant};
+
+use testkit::fake::Fault;
+
+use super::*;
+
+const SERVICE: &str = "/api/v1/namespaces/default/services/kubernetes";
+
+/// Two servers with the same tenant, and a hub in front of them.
+async fn two_servers() -> (Fake, Fake, Hub) {
+    let first = Fake::start(FakeOptions::default()).await.unwrap();
+    let second = Fake::start(FakeOptions { pki: Some(first.pki().clone()), ..FakeOptions::default() }).await.unwrap();
+    for fake in [&first, &second] {
+        fake.add_token(TOKEN, "system:admin", &["system:masters"]);
+    }
+    let servers = vec![first.url(), second.url()];
+    let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: first.pki(), flags: Vec::new() };
+    let hub = Hub::start(options).await.unwrap();
+    (first, second, hub)
+}
+
+#[tokio::test]
+async fn several_servers_fail_over() {
+    for fault in [Fault::Refuse, Fault::Silence] {
+        let (first, second, hub) = two_servers().await;
+        let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
+        for fake in [&first, &second] {
+            fake.fault(fault);
+            for _ in 0..10 {
+                let began = Instant::now();
+                let answer = client.get(SERVICE).await.unwrap();
+                let what = format!("{fault:?}: {}", answer.text());
+                assert_eq!((answer.status.as_u16(), answer.header("cache-status")), (200, ""), "{what}");
+                assert!(began.elapsed() < SECONDS(2), "{what}");
+            }
+            fake.heal().unwrap();
+            let both = async || {
+                let text = Client::http1(hub.admin).await?.get("/metrics").await?.text();
+                Ok(text.lines().filter(|line| line.contains("healthy_status{") && line.ends_with(" 1")).count() == 2)
+            };
+            eventually("both are up again", SECONDS(20), both).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_no_server_answers_is_the_stores_within_two_seconds() {
+    let (first, second, hub) = two_servers().await;
+    let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
+    // Each server has a connection then.
+    for _ in 0..2 {
+        assert_eq!(client.get(SERVICE).await.unwrap().status, 200);
+    }
+    first.fault(Fault::Silence);
+    second.fault(Fault::Silence);
+    let began = Instant::now();
+    let answer = client.get(SERVICE).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_ne!(answer.header("cache-status"), "", "the store's");
+    assert!(began.elapsed() < SECONDS(2), "{:?}", began.elapsed());
+}
+
+/// Of this client the node knows nothing, and one server is silent: the other one is waited for, slow as it is.
+#[tokio::test]
+async fn what_the_store_does_not_know_is_waited_for() {
+    let (silent, slow, hub) = two_servers().await;
+    for fake in [&silent, &slow] {
+        fake.add_token("unknown-token", "system:admin", &["system:masters"]);
+    }
+    let known = hub.pod(TOKEN, Alpn::H2).await.unwrap();
+    // Each server has a connection then.
+    for _ in 0..4 {
+        assert_eq!(known.get(SERVICE).await.unwrap().status, 200);
+    }
+    silent.fault(Fault::Silence);
+    slow.fault_at(SERVICE, Fault::LateHeaders(Duration::from_millis(2500)));
+    let client = hub.pod("unknown-token", Alpn::H2).await.unwrap();
+    // Whosever turn it is: the hub has its own requests between.
+    let ask = || client.get(SERVICE);
+    let (a, b, c, d) = tokio::join!(ask(), ask(), ask(), ask());
+    for answer in [a, b, c, d] {
+        let answer = answer.unwrap();
+        assert_eq!((answer.status.as_u16(), answer.header("cache-status")), (200, ""), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn a_read_is_not_sent_twice_to_servers_that_are_slow() {
+    let (first, second, hub) = two_servers().await;
+    let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
+    for fake in [&first, &second] {
+        fake.fault_at(SERVICE, Fault::LateHeaders(Duration::from_millis(2000)));
+    }
+    assert_eq!(client.get(SERVICE).await.unwrap().status, 200);
+    let asked = |fake: &Fake| fake.requests().iter().filter(|request| request.path_and_query == SERVICE).count();
+    assert_eq!(asked(&first) + asked(&second), 1, "a server that replies to pings is waited for");
+}
+
+#[tokio::test]
+async fn a_write_that_a_silent_server_has_not_seen_goes_to_the_next_one() {
+    let (silent, healthy, hub) = two_servers().await;
+    silent.fault(Fault::Silence);
+    let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
+    // Before the verdict on the silent one falls, and whosever turn it is.
+    for name in ["first", "second"] {
+        let body = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": name}}).to_string();
+        let answer = client.request("POST", CONFIGMAPS, &[("content-type", "application/json")], body).await.unwrap();
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        assert!(healthy.get("configmaps", "story", name).is_some());
+    }
+}
