@@ -44,9 +44,10 @@ pub(super) use passing::{Passing, Served};
 pub use shown::Shown;
 pub(super) use whole::edit;
 
-use crate::kube::media::Form;
+use crate::kube::media::{Form, Media};
 use crate::kube::message::MessageError;
 use crate::kube::object::ObjectError;
+use crate::kube::table;
 use crate::request::context::{Caller, Context, Refusal, Whose};
 use crate::runtime::metrics::{FilterLabel, Metrics};
 use crate::state::filters::Filter;
@@ -109,6 +110,8 @@ pub struct Ask {
     pub whole: bool,
     /// The rows of a Table are to have no objects.
     pub bare_rows: bool,
+    /// They are to have whole ones.
+    pub whole_rows: bool,
     /// The users' rules leave it alone.
     pub unruled: bool,
     /// Whoever lists and then watches from there, as well as it can be told.
@@ -212,6 +215,12 @@ fn may_be_ruled(context: &Context) -> bool {
 /// Whether whole objects are asked for, not their metadata or a Table.
 fn wants_whole(context: &Context) -> bool {
     context.accepts.iter().all(|media| media.form == Form::Full)
+}
+
+/// Whether a Table is what is asked for first.
+fn wants_table(context: &Context) -> bool {
+    let is_table = |media: &Media| matches!(&media.form, Form::As(form) if table::is_form(form));
+    context.accepts.first().is_some_and(is_table)
 }
 
 /// Whether a watch goes on from a version.
@@ -381,6 +390,7 @@ impl Filters {
             unruled: !may_be_ruled(context),
             client: self.client(context),
         }
+            whole_rows: info.query.include_object == "Object" && wants_table(context),
     }
 
     /// As the kube-apiserver calls the caller; empty: unknown.
