@@ -50,7 +50,7 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
         return Box::pin(upgrade::serve(remote, context, chain, request)).await;
     }
     if let Some(knowledge) = &remote.knowledge {
-        learn::may_go_on(knowledge, &remote.rules, context).await.map_err(Failure::Refusal)?;
+        learn::may_go_on(knowledge, &remote.rules, context, chain.as_ref()).await.map_err(Failure::Refusal)?;
     }
     let (parts, body) = request.into_parts();
     let body = (!body.is_end_stream()).then_some(body);
