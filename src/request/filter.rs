@@ -199,11 +199,11 @@ fn may_be_written_here(group: &str, resource: &str) -> bool {
 /// Subresources whose answers are the whole object.
 const WHOLE: [&str; 4] = ["status", "ephemeralcontainers", "resize", "approval"];
 
-/// Whether the answer shows objects.
+/// Whether the answer shows objects, or that they are there (HEAD).
 fn is_read(context: &Context) -> bool {
     let info = &context.info;
     let part = info.verb == "get" && WHOLE.contains(&info.subresource.as_str());
-    (info.is_read() || part) && context.method == http::Method::GET
+    info.is_read() || part
 }
 
 /// Whether the users' rules may look at the answer. The hub itself reads what is so: a rule that hides the ConfigMap it
@@ -320,6 +320,9 @@ impl Filters {
     /// Notes that the client of a list, or of a watch that begins anew, is told what there is, under what and by whom.
     /// A list is told under what its first page is; one of which a later page is told under something else is nobody's.
     pub(super) fn told(self: &Arc<Self>, context: &Context, chain: Option<&Chain>, by: By) {
+        if context.method == http::Method::HEAD {
+            return;
+        }
         // Made for these alone: each request comes by here.
         let note = || self.note(context, chain);
         match context.info.verb.as_str() {
