@@ -9,7 +9,8 @@
 //!
 //! The pool's members come from the NodePool, if the configuration does not leave that out; where there is none, or it may
 //! not be read, from its NodeBuckets; else from the Nodes that carry its label. The kube-apiserver may let a node read none
-//! of these: then the members are nobody, and filters go by the zone.
+//! of these, and a node may be in no pool: then it is alone, or where the API has no NodePools the members are nobody, and
+//! filters go by the zone.
 
 mod found;
 mod services;
@@ -38,7 +39,10 @@ const RETRY: Duration = Duration::from_secs(1);
 const RETRY_AT_MOST: Duration = Duration::from_secs(30);
 /// What may come into being unseen is looked for this often.
 const AGAIN: Duration = Duration::from_secs(60);
+/// And this often what comes once in a cluster's life.
+const RARELY: Duration = Duration::from_secs(600);
 
+const OPENYURT: &str = "apps.openyurt.io/v1beta2";
 const POOL_LABEL: &str = "apps.openyurt.io/nodepool";
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
@@ -160,10 +164,14 @@ impl Sources {
             };
             let members = async {
                 match &node.pool {
-                    Some(pool) if self.membership != Membership::Nobody => self.members(pool).await,
-                    pool => {
+                    pool if self.membership == Membership::Nobody => {
                         self.publish_pool(pool.as_deref(), BTreeSet::new());
                         std::future::pending().await
+                    }
+                    Some(pool) => self.members(pool).await,
+                    None => {
+                        let pause = if self.publish_unnamed(None).await { RARELY } else { RETRY };
+                        tokio::time::sleep(pause).await;
                     }
                 }
             };
@@ -188,6 +196,34 @@ impl Sources {
                 facts.pool = Some(Arc::new(members));
             }
         });
+    }
+
+    /// The same where nothing names the members: with OpenYurt the node is alone, and else it goes by the zone. Whether that
+    /// is known.
+    async fn publish_unnamed(&self, pool: Option<&str>) -> bool {
+        match self.has_node_pools().await {
+            Ok(true) => self.publish_pool(pool, BTreeSet::from([self.node_name.clone()])),
+            Ok(false) => self.publish_pool(pool, BTreeSet::new()),
+            Err(error) => {
+                tracing::debug!(%error, "whether there are NodePools in this API cannot be read");
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether the API has NodePools. By its discovery, which everybody may read: who may not read NodePools is told the
+    /// same of them where there are none.
+    async fn has_node_pools(&self) -> Result<bool, ::kube::Error> {
+        let read = async {
+            let groups = self.client.list_api_groups().await?.groups;
+            if !groups.iter().flat_map(|group| &group.versions).any(|version| version.group_version == OPENYURT) {
+                return Ok(false);
+            }
+            let resources = self.client.list_api_group_resources(OPENYURT).await?.resources;
+            Ok(resources.iter().any(|resource| resource.name == "nodepools"))
+        };
+        read.await.or_else(|error| if is_denied(&error) { Ok(false) } else { Err(error) })
     }
 
     /// Follows one pool; returns when it is to be looked up anew.
@@ -287,8 +323,8 @@ impl Sources {
                 (Some(Ok(Event::Apply(node))), Some(known)) => _ = known.insert(node.name()),
                 (Some(Ok(Event::Delete(node))), Some(known)) => _ = known.remove(&node.name()),
                 (Some(Err(error)), _) if Read::failed(&error) == Read::Denied => {
-                    self.publish_pool(Some(pool), BTreeSet::new());
-                    return tokio::time::sleep(AGAIN).await;
+                    let pause = if self.publish_unnamed(Some(pool)).await { AGAIN } else { RETRY };
+                    return tokio::time::sleep(pause).await;
                 }
                 (Some(Err(error)), Some(_)) => {
                     wait("the pool's Nodes", &error, &mut pause).await;
@@ -297,7 +333,9 @@ impl Sources {
                 _ => return,
             }
             pause = RETRY;
-            self.publish_pool(Some(pool), known.clone().unwrap_or_default());
+            // The node is in it by its configuration, whatever its label says.
+            let members = known.clone().unwrap_or_default().into_iter().chain([self.node_name.clone()]);
+            self.publish_pool(Some(pool), members.collect());
         }
     }
 

@@ -23,8 +23,8 @@ pub const DISCARD: &str = "svc.openyurt.io/discard";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     pub node: Option<Arc<Node>>,
-    /// Names of the nodes in this node's pool, from NodePools or NodeBuckets: at least its own. Empty if there
-    /// are none of these in the cluster, or the node is in no pool.
+    /// Names of the nodes in this node's pool: at least its own, which is alone if it is in none. Empty where there are no
+    /// pools: then the zone counts.
     pub pool: Option<Arc<BTreeSet<String>>>,
     /// Those that have annotation [`LISTEN`] or [`DISCARD`].
     pub services: Option<Arc<HashMap<ServiceName, Service>>>,
