@@ -26,6 +26,8 @@ mod online;
 mod rules;
 #[path = "path/secrecy.rs"]
 mod secrecy;
+#[path = "path/served.rs"]
+mod served;
 #[path = "path/sessions.rs"]
 mod sessions;
 #[path = "path/start.rs"]

@@ -27,12 +27,11 @@ use ::kube::{Api, Client};
 use futures_util::StreamExt as _;
 use http::Request;
 use http::header::{ACCEPT, HeaderValue};
-use tokio::time::Instant;
 
 use self::found::{Found, Texts};
 use self::services::Services;
 use crate::runtime::metrics::{FilterLabel, Metrics};
-use crate::state::inputs::{HOSTNAME, Inputs, Membership, Node};
+use crate::state::inputs::{Facts, HOSTNAME, Inputs, Membership, Node};
 
 /// Between tries of what cannot be read.
 const RETRY: Duration = Duration::from_secs(1);
@@ -64,7 +63,7 @@ impl Sources {
     /// Follows everything for ever, once it is wanted.
     pub async fn follow(self) {
         self.inputs.wanted().await;
-        futures_util::future::join3(self.node(), self.services(), self.pool()).await;
+        futures_util::future::join4(self.node(), self.services(), self.pool(), self.zone()).await;
     }
 
     async fn node(&self) {
@@ -96,6 +95,9 @@ impl Sources {
             // The members of another pool say nothing of this one.
             if facts.node.as_ref().is_some_and(|before| before.pool != node.pool) {
                 facts.pool = None;
+            }
+            if facts.node.as_ref().is_some_and(|before| before.zone != node.zone) {
+                facts.zone = None;
             }
             facts.node = Some(Arc::new(node));
         });
@@ -226,6 +228,56 @@ impl Sources {
         read.await.or_else(|error| if is_denied(&error) { Ok(false) } else { Err(error) })
     }
 
+    /// The nodes of this node's zone, for ever, once they are wanted: only what does not name its zone itself goes by them.
+    async fn zone(&self) {
+        self.inputs.zone_wanted().await;
+        let mut changes = self.inputs.changes();
+        loop {
+            let Some(zone) = self.zone_that_counts(&self.inputs.current()) else {
+                let _ = changes.changed().await;
+                continue;
+            };
+            let moved = async {
+                while changes.changed().await.is_ok() {
+                    if self.zone_that_counts(&self.inputs.current()).as_ref() != Some(&zone) {
+                        return;
+                    }
+                }
+            };
+            tokio::select! {
+                () = self.zone_members(&zone) => {}
+                () = moved => {}
+            }
+        }
+    }
+
+    /// `None`: it is not known yet; empty: none does.
+    fn zone_that_counts(&self, facts: &Facts) -> Option<String> {
+        let (node, pool) = (facts.node.as_ref()?, facts.pool.as_ref()?);
+        let counts = pool.is_empty() && self.membership != Membership::Nobody;
+        Some(node.zone.clone().filter(|_| counts).unwrap_or_default())
+    }
+
+    /// Follows the nodes of one zone; returns when they are to be looked up anew.
+    async fn zone_members(&self, zone: &str) {
+        let publish = |members: BTreeSet<String>| {
+            self.inputs.update(|facts| {
+                if self.zone_that_counts(facts).as_deref() == Some(zone) {
+                    facts.zone = Some(Arc::new(members));
+                }
+            });
+        };
+        if zone.is_empty() {
+            publish(BTreeSet::new());
+            return std::future::pending().await;
+        }
+        let read = self.follow_nodes(&format!("{ZONE_LABEL}={zone}"), publish).await;
+        if read == Read::Denied {
+            publish(BTreeSet::new());
+        }
+        tokio::time::sleep(if read == Read::Denied { RARELY } else { RETRY }).await;
+    }
+
     /// Follows one pool; returns when it is to be looked up anew.
     async fn members(&self, pool: &str) {
         // By name: that there is none is remembered, and known without the cloud.
@@ -291,52 +343,62 @@ impl Sources {
         Read::Ended
     }
 
-    /// Follows the Nodes with the pool's label by their metadata alone: their status, which is most of them, is nothing to a
-    /// filter. Returns when the pool is to be looked up anew.
+    /// Follows the Nodes with the pool's label. Returns when the pool is to be looked up anew.
     async fn follow_labels(&self, pool: &str) {
-        let nodes: Api<Found> = Api::all_with(of_metadata(&self.client), &resource("", "v1", "Node", "nodes"));
-        let config = watcher::Config::default().labels(&format!("{POOL_LABEL}={pool}"));
-        let mut events = std::pin::pin!(watcher(nodes, config));
-        let (mut known, mut listed) = (None, BTreeSet::new());
-        let (mut pause, mut look) = (RETRY, Instant::now() + AGAIN);
-        loop {
-            let event = tokio::select! {
-                event = events.next() => event,
-                () = tokio::time::sleep_until(look) => {
-                    if self.is_named(pool).await {
-                        return;
-                    }
-                    look = Instant::now() + AGAIN;
-                    continue;
+        let publish = |mut members: BTreeSet<String>| {
+            // The node is in it by its configuration, whatever its label says.
+            members.insert(self.node_name.clone());
+            self.publish_pool(Some(pool), members);
+        };
+        let named = async {
+            loop {
+                tokio::time::sleep(AGAIN).await;
+                if self.is_named(pool).await {
+                    return;
                 }
-            };
+            }
+        };
+        let label = format!("{POOL_LABEL}={pool}");
+        let read = tokio::select! {
+            read = self.follow_nodes(&label, publish) => read,
+            () = named => return,
+        };
+        if read == Read::Denied {
+            let pause = if self.publish_unnamed(Some(pool)).await { AGAIN } else { RETRY };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Follows the Nodes with a label by their metadata alone: their status, which is most of them, is nothing to a filter.
+    /// Returns when they cannot be followed.
+    async fn follow_nodes(&self, label: &str, publish: impl Fn(BTreeSet<String>)) -> Read {
+        let nodes: Api<Found> = Api::all_with(of_metadata(&self.client), &resource("", "v1", "Node", "nodes"));
+        let mut events = std::pin::pin!(watcher(nodes, watcher::Config::default().labels(label)));
+        let (mut known, mut listed, mut pause) = (None, BTreeSet::new(), RETRY);
+        while let Some(event) = events.next().await {
             match (event, &mut known) {
-                (Some(Ok(Event::Init)), _) => {
+                (Ok(Event::Init), _) => {
                     listed.clear();
                     continue;
                 }
-                (Some(Ok(Event::InitApply(node))), _) => {
+                (Ok(Event::InitApply(node)), _) => {
                     listed.insert(node.name());
                     continue;
                 }
-                (Some(Ok(Event::InitDone)), known) => *known = Some(std::mem::take(&mut listed)),
-                (Some(Ok(Event::Apply(node))), Some(known)) => _ = known.insert(node.name()),
-                (Some(Ok(Event::Delete(node))), Some(known)) => _ = known.remove(&node.name()),
-                (Some(Err(error)), _) if Read::failed(&error) == Read::Denied => {
-                    let pause = if self.publish_unnamed(Some(pool)).await { AGAIN } else { RETRY };
-                    return tokio::time::sleep(pause).await;
-                }
-                (Some(Err(error)), Some(_)) => {
-                    wait("the pool's Nodes", &error, &mut pause).await;
+                (Ok(Event::InitDone), known) => *known = Some(std::mem::take(&mut listed)),
+                (Ok(Event::Apply(node)), Some(known)) => _ = known.insert(node.name()),
+                (Ok(Event::Delete(node)), Some(known)) => _ = known.remove(&node.name()),
+                (Err(error), _) if Read::failed(&error) == Read::Denied => return Read::Denied,
+                (Err(error), Some(_)) => {
+                    wait("Nodes by their label", &error, &mut pause).await;
                     continue;
                 }
-                _ => return,
+                _ => return Read::Ended,
             }
             pause = RETRY;
-            // The node is in it by its configuration, whatever its label says.
-            let members = known.clone().unwrap_or_default().into_iter().chain([self.node_name.clone()]);
-            self.publish_pool(Some(pool), members.collect());
+            publish(known.clone().unwrap_or_default());
         }
+        Read::Ended
     }
 
     /// Whether there is a NodePool or a NodeBucket that can be followed, which come before the Nodes' labels.

@@ -390,10 +390,10 @@ impl Filters {
             verb: info.verb.clone(),
             whole: wants_whole(context),
             bare_rows: info.query.include_object == "None",
+            whole_rows: info.query.include_object == "Object" && wants_table(context),
             unruled: !may_be_ruled(context),
             client: self.client(context),
         }
-            whole_rows: info.query.include_object == "Object" && wants_table(context),
     }
 
     /// As the kube-apiserver calls the caller; empty: unknown.
@@ -415,7 +415,7 @@ impl Filters {
         let decision = Self::decide(&self.rules.current(), &ask);
         let mut ready = Decision::default();
         for filter in decision.filters() {
-            if self.is_ready(needs(*filter, ask.whole), until, filter.name(), filter.is_for_safety()).await? {
+            if self.is_ready(needs(*filter, &ask), until, filter.name(), filter.is_for_safety()).await? {
                 ready.filters.push(*filter);
             }
         }
@@ -452,11 +452,13 @@ impl Filters {
 }
 
 /// What a filter goes by beside the object at hand. Whole Services say of themselves what hides them.
-fn needs(filter: Filter, whole: bool) -> &'static [Part] {
-    match (filter, whole) {
+fn needs(filter: Filter, ask: &Ask) -> &'static [Part] {
+    match (filter, ask.whole) {
         (Filter::DiscardCloudService, false) => &[Part::Services],
         (Filter::NodePortIsolation, true) => &[Part::Node],
         (Filter::NodePortIsolation, false) => &[Part::Node, Part::Services],
+        // Slices name the zones of their endpoints.
+        (Filter::ServiceTopology, _) if ask.resource == "endpoints" => &[Part::Node, Part::Pool, Part::Zone, Part::Topology],
         (Filter::ServiceTopology, _) => &[Part::Node, Part::Pool, Part::Topology],
         _ => &[],
     }

@@ -107,7 +107,7 @@ impl Chain {
 
     /// What the filters go by, those that wait for it as well.
     fn needed(&self) -> impl Iterator<Item = Part> {
-        let filters = self.decided.filters().iter().flat_map(|filter| needs(*filter, self.ask.whole));
+        let filters = self.decided.filters().iter().flat_map(|filter| needs(*filter, &self.ask));
         filters.chain(self.decided.rules().iter().flat_map(|rule| user::needs(rule))).copied()
     }
 
