@@ -2,6 +2,8 @@
 
 use std::process::Stdio;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use testkit::client::{Client, Streaming};
 use testkit::fake::Fault;
@@ -207,8 +209,6 @@ async fn a_protobuf_watch_that_a_rule_comes_to_serve_loses_nothing() {
     assert_eq!(status.status, 404, "nor by its status: {}", status.text());
 }
 
-/// Where its events end is not known, and so it is ended without a word.
-#[tokio::test]
 /// A ServiceAccount is known by its token's subject, whoever has issued it.
 #[tokio::test]
 async fn a_rule_for_a_user_and_a_namespace_serves_that_user_there_and_nobody_else() {
@@ -273,6 +273,8 @@ async fn a_watch_that_a_rule_serves_is_sent_back_to_list_as_any_other() {
     assert_eq!(watch().await.status, 200, "and goes on from its list");
 }
 
+/// Where its events end is not known, and so it is ended without a word.
+#[tokio::test]
 async fn a_watch_that_is_not_read_ends_when_a_rule_comes_to_serve_it() {
     let rig = rig().await;
     let secrets = "/api/v1/namespaces/story/secrets";
