@@ -63,7 +63,12 @@ impl Sources {
     /// Follows everything for ever, once it is wanted.
     pub async fn follow(self) {
         self.inputs.wanted().await;
-        futures_util::future::join4(self.node(), self.services(), self.pool(), self.zone()).await;
+        // What is seldom wanted takes no room before.
+        let zone = async {
+            self.inputs.zone_wanted().await;
+            Box::pin(self.zone()).await;
+        };
+        futures_util::future::join4(self.node(), self.services(), self.pool(), zone).await;
     }
 
     async fn node(&self) {
@@ -228,9 +233,8 @@ impl Sources {
         read.await.or_else(|error| if is_denied(&error) { Ok(false) } else { Err(error) })
     }
 
-    /// The nodes of this node's zone, for ever, once they are wanted: only what does not name its zone itself goes by them.
+    /// The nodes of this node's zone, for ever: what does not name its zone itself goes by them.
     async fn zone(&self) {
-        self.inputs.zone_wanted().await;
         let mut changes = self.inputs.changes();
         loop {
             let Some(zone) = self.zone_that_counts(&self.inputs.current()) else {
