@@ -76,6 +76,7 @@ impl Case {
         inputs.update(|facts| {
             facts.node = Some(Arc::new(Node { pool: self.facts.pool.clone(), zone: self.facts.zone.clone() }));
             facts.pool = Some(Arc::new(self.facts.members.clone()));
+            facts.zone = Some(Arc::default());
             facts.services = Some(Arc::default());
             let service = |name: &str| name.split_once('/').map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
             let topology = self.facts.topology.iter().map(|(name, keys)| (service(name).unwrap(), keys.clone())).collect();

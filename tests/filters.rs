@@ -71,6 +71,7 @@ fn chain(hub: &str, group: &str, resource: &str) -> Chain {
     inputs.update(|facts| {
         facts.node = Some(Arc::new(Node { pool: Some("p".into()), zone: Some("z1".into()) }));
         facts.pool = Some(Arc::new(["n1", "n2"].map(str::to_owned).into()));
+        facts.zone = Some(Arc::default());
         facts.services = Some(Arc::default());
         let keys = [("s1", "kubernetes.io/hostname"), ("s2", "openyurt.io/nodepool")];
         let topology: HashMap<_, _> =

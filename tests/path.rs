@@ -32,6 +32,8 @@ mod rules;
 mod secrecy;
 #[path = "path/servers.rs"]
 mod servers;
+#[path = "path/served.rs"]
+mod served;
 #[path = "path/sessions.rs"]
 mod sessions;
 #[path = "path/start.rs"]

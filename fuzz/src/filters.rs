@@ -89,6 +89,7 @@ fn chain(case: &Case) -> Chain {
     inputs.update(|facts| {
         facts.node = Some(Arc::new(Node { pool: Some("p".into()), zone: Some("z1".into()) }));
         facts.pool = Some(Arc::new(["n1", "n2"].map(str::to_owned).into()));
+        facts.zone = Some(Arc::default());
         let known = Service { kind: "LoadBalancer".into(), listen: Some("-p".into()), discard: Some("true".into()) };
         facts.services = Some(Arc::new(HashMap::from([(named("s1"), known)])));
         let keys = [("s1", "kubernetes.io/hostname"), ("s2", "openyurt.io/nodepool")];

@@ -9,7 +9,8 @@
 //!
 //! The pool's members come from the NodePool, if the configuration does not leave that out; where there is none, or it may
 //! not be read, from its NodeBuckets; else from the Nodes that carry its label. The kube-apiserver may let a node read none
-//! of these: then the members are nobody, and filters go by the zone.
+//! of these, and a node may be in no pool: then it is alone, or where the API has no NodePools the members are nobody, and
+//! filters go by the zone.
 
 mod found;
 mod services;
@@ -26,19 +27,21 @@ use ::kube::{Api, Client};
 use futures_util::StreamExt as _;
 use http::Request;
 use http::header::{ACCEPT, HeaderValue};
-use tokio::time::Instant;
 
 use self::found::{Found, Texts};
 use self::services::Services;
 use crate::runtime::metrics::{FilterLabel, Metrics};
-use crate::state::inputs::{HOSTNAME, Inputs, Membership, Node};
+use crate::state::inputs::{Facts, HOSTNAME, Inputs, Membership, Node};
 
 /// Between tries of what cannot be read.
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_AT_MOST: Duration = Duration::from_secs(30);
 /// What may come into being unseen is looked for this often.
 const AGAIN: Duration = Duration::from_secs(60);
+/// And this often what comes once in a cluster's life.
+const RARELY: Duration = Duration::from_secs(600);
 
+const OPENYURT: &str = "apps.openyurt.io/v1beta2";
 const POOL_LABEL: &str = "apps.openyurt.io/nodepool";
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
@@ -60,7 +63,12 @@ impl Sources {
     /// Follows everything for ever, once it is wanted.
     pub async fn follow(self) {
         self.inputs.wanted().await;
-        futures_util::future::join3(self.node(), self.services(), self.pool()).await;
+        // What is seldom wanted takes no room before.
+        let zone = async {
+            self.inputs.zone_wanted().await;
+            Box::pin(self.zone()).await;
+        };
+        futures_util::future::join4(self.node(), self.services(), self.pool(), zone).await;
     }
 
     async fn node(&self) {
@@ -92,6 +100,9 @@ impl Sources {
             // The members of another pool say nothing of this one.
             if facts.node.as_ref().is_some_and(|before| before.pool != node.pool) {
                 facts.pool = None;
+            }
+            if facts.node.as_ref().is_some_and(|before| before.zone != node.zone) {
+                facts.zone = None;
             }
             facts.node = Some(Arc::new(node));
         });
@@ -160,10 +171,14 @@ impl Sources {
             };
             let members = async {
                 match &node.pool {
-                    Some(pool) if self.membership != Membership::Nobody => self.members(pool).await,
-                    pool => {
+                    pool if self.membership == Membership::Nobody => {
                         self.publish_pool(pool.as_deref(), BTreeSet::new());
                         std::future::pending().await
+                    }
+                    Some(pool) => self.members(pool).await,
+                    None => {
+                        let pause = if self.publish_unnamed(None).await { RARELY } else { RETRY };
+                        tokio::time::sleep(pause).await;
                     }
                 }
             };
@@ -188,6 +203,83 @@ impl Sources {
                 facts.pool = Some(Arc::new(members));
             }
         });
+    }
+
+    /// The same where nothing names the members: with OpenYurt the node is alone, and else it goes by the zone. Whether that
+    /// is known.
+    async fn publish_unnamed(&self, pool: Option<&str>) -> bool {
+        match self.has_node_pools().await {
+            Ok(true) => self.publish_pool(pool, BTreeSet::from([self.node_name.clone()])),
+            Ok(false) => self.publish_pool(pool, BTreeSet::new()),
+            Err(error) => {
+                tracing::debug!(%error, "whether there are NodePools in this API cannot be read");
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether the API has NodePools. By its discovery, which everybody may read: who may not read NodePools is told the
+    /// same of them where there are none.
+    async fn has_node_pools(&self) -> Result<bool, ::kube::Error> {
+        let read = async {
+            let groups = self.client.list_api_groups().await?.groups;
+            if !groups.iter().flat_map(|group| &group.versions).any(|version| version.group_version == OPENYURT) {
+                return Ok(false);
+            }
+            let resources = self.client.list_api_group_resources(OPENYURT).await?.resources;
+            Ok(resources.iter().any(|resource| resource.name == "nodepools"))
+        };
+        read.await.or_else(|error| if is_denied(&error) { Ok(false) } else { Err(error) })
+    }
+
+    /// The nodes of this node's zone, for ever: what does not name its zone itself goes by them.
+    async fn zone(&self) {
+        let mut changes = self.inputs.changes();
+        loop {
+            let Some(zone) = self.zone_that_counts(&self.inputs.current()) else {
+                let _ = changes.changed().await;
+                continue;
+            };
+            let moved = async {
+                while changes.changed().await.is_ok() {
+                    if self.zone_that_counts(&self.inputs.current()).as_ref() != Some(&zone) {
+                        return;
+                    }
+                }
+            };
+            tokio::select! {
+                () = self.zone_members(&zone) => {}
+                () = moved => {}
+            }
+        }
+    }
+
+    /// `None`: it is not known yet; empty: none does.
+    fn zone_that_counts(&self, facts: &Facts) -> Option<String> {
+        let (node, pool) = (facts.node.as_ref()?, facts.pool.as_ref()?);
+        let counts = pool.is_empty() && self.membership != Membership::Nobody;
+        Some(node.zone.clone().filter(|_| counts).unwrap_or_default())
+    }
+
+    /// Follows the nodes of one zone; returns when they are to be looked up anew.
+    async fn zone_members(&self, zone: &str) {
+        let publish = |members: BTreeSet<String>| {
+            self.inputs.update(|facts| {
+                if self.zone_that_counts(facts).as_deref() == Some(zone) {
+                    facts.zone = Some(Arc::new(members));
+                }
+            });
+        };
+        if zone.is_empty() {
+            publish(BTreeSet::new());
+            return std::future::pending().await;
+        }
+        let read = self.follow_nodes(&format!("{ZONE_LABEL}={zone}"), publish).await;
+        if read == Read::Denied {
+            publish(BTreeSet::new());
+        }
+        tokio::time::sleep(if read == Read::Denied { RARELY } else { RETRY }).await;
     }
 
     /// Follows one pool; returns when it is to be looked up anew.
@@ -255,50 +347,62 @@ impl Sources {
         Read::Ended
     }
 
-    /// Follows the Nodes with the pool's label by their metadata alone: their status, which is most of them, is nothing to a
-    /// filter. Returns when the pool is to be looked up anew.
+    /// Follows the Nodes with the pool's label. Returns when the pool is to be looked up anew.
     async fn follow_labels(&self, pool: &str) {
-        let nodes: Api<Found> = Api::all_with(of_metadata(&self.client), &resource("", "v1", "Node", "nodes"));
-        let config = watcher::Config::default().labels(&format!("{POOL_LABEL}={pool}"));
-        let mut events = std::pin::pin!(watcher(nodes, config));
-        let (mut known, mut listed) = (None, BTreeSet::new());
-        let (mut pause, mut look) = (RETRY, Instant::now() + AGAIN);
-        loop {
-            let event = tokio::select! {
-                event = events.next() => event,
-                () = tokio::time::sleep_until(look) => {
-                    if self.is_named(pool).await {
-                        return;
-                    }
-                    look = Instant::now() + AGAIN;
-                    continue;
+        let publish = |mut members: BTreeSet<String>| {
+            // The node is in it by its configuration, whatever its label says.
+            members.insert(self.node_name.clone());
+            self.publish_pool(Some(pool), members);
+        };
+        let named = async {
+            loop {
+                tokio::time::sleep(AGAIN).await;
+                if self.is_named(pool).await {
+                    return;
                 }
-            };
+            }
+        };
+        let label = format!("{POOL_LABEL}={pool}");
+        let read = tokio::select! {
+            read = self.follow_nodes(&label, publish) => read,
+            () = named => return,
+        };
+        if read == Read::Denied {
+            let pause = if self.publish_unnamed(Some(pool)).await { AGAIN } else { RETRY };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Follows the Nodes with a label by their metadata alone: their status, which is most of them, is nothing to a filter.
+    /// Returns when they cannot be followed.
+    async fn follow_nodes(&self, label: &str, publish: impl Fn(BTreeSet<String>)) -> Read {
+        let nodes: Api<Found> = Api::all_with(of_metadata(&self.client), &resource("", "v1", "Node", "nodes"));
+        let mut events = std::pin::pin!(watcher(nodes, watcher::Config::default().labels(label)));
+        let (mut known, mut listed, mut pause) = (None, BTreeSet::new(), RETRY);
+        while let Some(event) = events.next().await {
             match (event, &mut known) {
-                (Some(Ok(Event::Init)), _) => {
+                (Ok(Event::Init), _) => {
                     listed.clear();
                     continue;
                 }
-                (Some(Ok(Event::InitApply(node))), _) => {
+                (Ok(Event::InitApply(node)), _) => {
                     listed.insert(node.name());
                     continue;
                 }
-                (Some(Ok(Event::InitDone)), known) => *known = Some(std::mem::take(&mut listed)),
-                (Some(Ok(Event::Apply(node))), Some(known)) => _ = known.insert(node.name()),
-                (Some(Ok(Event::Delete(node))), Some(known)) => _ = known.remove(&node.name()),
-                (Some(Err(error)), _) if Read::failed(&error) == Read::Denied => {
-                    self.publish_pool(Some(pool), BTreeSet::new());
-                    return tokio::time::sleep(AGAIN).await;
-                }
-                (Some(Err(error)), Some(_)) => {
-                    wait("the pool's Nodes", &error, &mut pause).await;
+                (Ok(Event::InitDone), known) => *known = Some(std::mem::take(&mut listed)),
+                (Ok(Event::Apply(node)), Some(known)) => _ = known.insert(node.name()),
+                (Ok(Event::Delete(node)), Some(known)) => _ = known.remove(&node.name()),
+                (Err(error), _) if Read::failed(&error) == Read::Denied => return Read::Denied,
+                (Err(error), Some(_)) => {
+                    wait("Nodes by their label", &error, &mut pause).await;
                     continue;
                 }
-                _ => return,
+                _ => return Read::Ended,
             }
             pause = RETRY;
-            self.publish_pool(Some(pool), known.clone().unwrap_or_default());
+            publish(known.clone().unwrap_or_default());
         }
+        Read::Ended
     }
 
     /// Whether there is a NodePool or a NodeBucket that can be followed, which come before the Nodes' labels.

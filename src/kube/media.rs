@@ -127,10 +127,32 @@ fn is_same(kind: &str, wanted: &str) -> bool {
 pub fn json_alone(accept: Option<&str>) -> Option<String> {
     let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else { return Some("application/json".to_owned()) };
     let json = accept.split(',').filter_map(|clause| {
-        let (kind, parameters) = clause.split_at(clause.find(';').unwrap_or(clause.len()));
-        matches!(kind.trim(), "application/json" | "*/*" | "application/*").then(|| format!("application/json{parameters}"))
+        let (kind, parameters) = parted(clause);
+        is_json(kind).then(|| format!("application/json{parameters}"))
     });
     Some(json.collect::<Vec<_>>().join(",")).filter(|json| !json.is_empty())
+}
+
+/// The clauses of an `Accept` header that an [`Encoding`] answers; `None`: none of them is accepted.
+pub fn read_alone(accept: &str) -> Option<String> {
+    let is_read = |clause: &&str| {
+        let (kind, _) = parted(clause);
+        is_json(kind) || kind == "application/vnd.kubernetes.protobuf"
+    };
+    let read = accept.split(',').filter(is_read).collect::<Vec<_>>().join(",");
+    let is_accepted = !read.is_empty() && !accepted(Some(&read)).is_empty();
+    is_accepted.then_some(read)
+}
+
+/// Type and parameters of a clause.
+fn parted(clause: &str) -> (&str, &str) {
+    let (kind, parameters) = clause.split_at(clause.find(';').unwrap_or(clause.len()));
+    (kind.trim(), parameters)
+}
+
+/// Whether the kube-apiserver answers this type with JSON.
+fn is_json(kind: &str) -> bool {
+    matches!(kind, "application/json" | "*/*" | "application/*")
 }
 
 fn form(parameters: &str) -> Form {
@@ -210,5 +232,25 @@ mod tests {
         }
         let table = accepted(Some("application/json;q=0.5,application/json;as=Table;v=v1;g=meta.k8s.io;q=0.9"));
         assert_eq!(table[0].form, Form::As("Table;meta.k8s.io;v1".into()));
+    }
+
+    #[test]
+    fn what_is_read_is_asked_for_alone_where_it_is_taken() {
+        for (accept, read) in [
+            ("application/yaml, application/json", Some(" application/json")),
+            (
+                "application/cbor,application/vnd.kubernetes.protobuf;q=0.5,*/*;q=0.1",
+                Some("application/vnd.kubernetes.protobuf;q=0.5,*/*;q=0.1"),
+            ),
+            (
+                "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
+                Some("application/json;as=Table;v=v1;g=meta.k8s.io,application/json"),
+            ),
+            ("application/yaml", None),
+            ("application/cbor-seq,application/json;q=0", None),
+            ("", None),
+        ] {
+            assert_eq!(read_alone(accept).as_deref(), read, "{accept}");
+        }
     }
 }

@@ -8,13 +8,14 @@
 
 use super::json::{self, JsonError};
 use super::list::Encoding;
+use super::media::{Form, Media};
 use super::message::{self, MessageError};
 use super::object::TypeMeta;
 use super::proto::write_bytes;
 use super::schema::METADATA;
 use super::schema::meta::ANNOTATIONS;
 
-/// The parameters of the form, as [`Form::As`](super::media::Form::As) has them.
+/// The parameters of the form, as [`Form::As`] has them.
 const OF_ONE: &str = "PartialObjectMetadata;meta.k8s.io;v1";
 const OF_LIST: &str = "PartialObjectMetadataList;meta.k8s.io;v1";
 
@@ -51,6 +52,11 @@ pub fn list_form() -> &'static str {
 /// The one name of the form of a list and of its items, if it is this one.
 pub fn form_of_items(form: &str) -> Option<&'static str> {
     [OF_ONE, OF_LIST].contains(&form).then_some(OF_ONE)
+}
+
+/// Metadata as it is asked for, be it of one or of many.
+pub fn media(encoding: Encoding) -> Media {
+    Media { encoding, form: Form::As(OF_ONE.to_owned()) }
 }
 
 pub fn types() -> TypeMeta {

@@ -44,9 +44,10 @@ pub(super) use passing::{Passing, Served};
 pub use shown::Shown;
 pub(super) use whole::edit;
 
-use crate::kube::media::Form;
+use crate::kube::media::{Form, Media};
 use crate::kube::message::MessageError;
 use crate::kube::object::ObjectError;
+use crate::kube::table;
 use crate::request::context::{Caller, Context, Refusal, Whose};
 use crate::runtime::metrics::{FilterLabel, Metrics};
 use crate::state::filters::Filter;
@@ -109,6 +110,8 @@ pub struct Ask {
     pub whole: bool,
     /// The rows of a Table are to have no objects.
     pub bare_rows: bool,
+    /// They are to have whole ones.
+    pub whole_rows: bool,
     /// The users' rules leave it alone.
     pub unruled: bool,
     /// Whoever lists and then watches from there, as well as it can be told.
@@ -196,11 +199,11 @@ fn may_be_written_here(group: &str, resource: &str) -> bool {
 /// Subresources whose answers are the whole object.
 const WHOLE: [&str; 4] = ["status", "ephemeralcontainers", "resize", "approval"];
 
-/// Whether the answer shows objects.
+/// Whether the answer shows objects, or that they are there (HEAD).
 fn is_read(context: &Context) -> bool {
     let info = &context.info;
     let part = info.verb == "get" && WHOLE.contains(&info.subresource.as_str());
-    (info.is_read() || part) && context.method == http::Method::GET
+    info.is_read() || part
 }
 
 /// Whether the users' rules may look at the answer. The hub itself reads what is so: a rule that hides the ConfigMap it
@@ -212,6 +215,12 @@ fn may_be_ruled(context: &Context) -> bool {
 /// Whether whole objects are asked for, not their metadata or a Table.
 fn wants_whole(context: &Context) -> bool {
     context.accepts.iter().all(|media| media.form == Form::Full)
+}
+
+/// Whether a Table is what is asked for first.
+fn wants_table(context: &Context) -> bool {
+    let is_table = |media: &Media| matches!(&media.form, Form::As(form) if table::is_form(form));
+    context.accepts.first().is_some_and(is_table)
 }
 
 /// Whether a watch goes on from a version.
@@ -311,6 +320,9 @@ impl Filters {
     /// Notes that the client of a list, or of a watch that begins anew, is told what there is, under what and by whom.
     /// A list is told under what its first page is; one of which a later page is told under something else is nobody's.
     pub(super) fn told(self: &Arc<Self>, context: &Context, chain: Option<&Chain>, by: By) {
+        if context.method == http::Method::HEAD {
+            return;
+        }
         // Made for these alone: each request comes by here.
         let note = || self.note(context, chain);
         match context.info.verb.as_str() {
@@ -378,6 +390,7 @@ impl Filters {
             verb: info.verb.clone(),
             whole: wants_whole(context),
             bare_rows: info.query.include_object == "None",
+            whole_rows: info.query.include_object == "Object" && wants_table(context),
             unruled: !may_be_ruled(context),
             client: self.client(context),
         }
@@ -402,7 +415,7 @@ impl Filters {
         let decision = Self::decide(&self.rules.current(), &ask);
         let mut ready = Decision::default();
         for filter in decision.filters() {
-            if self.is_ready(needs(*filter, ask.whole), until, filter.name(), filter.is_for_safety()).await? {
+            if self.is_ready(needs(*filter, &ask), until, filter.name(), filter.is_for_safety()).await? {
                 ready.filters.push(*filter);
             }
         }
@@ -439,11 +452,13 @@ impl Filters {
 }
 
 /// What a filter goes by beside the object at hand. Whole Services say of themselves what hides them.
-fn needs(filter: Filter, whole: bool) -> &'static [Part] {
-    match (filter, whole) {
+fn needs(filter: Filter, ask: &Ask) -> &'static [Part] {
+    match (filter, ask.whole) {
         (Filter::DiscardCloudService, false) => &[Part::Services],
         (Filter::NodePortIsolation, true) => &[Part::Node],
         (Filter::NodePortIsolation, false) => &[Part::Node, Part::Services],
+        // Slices name the zones of their endpoints.
+        (Filter::ServiceTopology, _) if ask.resource == "endpoints" => &[Part::Node, Part::Pool, Part::Zone, Part::Topology],
         (Filter::ServiceTopology, _) => &[Part::Node, Part::Pool, Part::Topology],
         _ => &[],
     }

@@ -9,6 +9,7 @@ mod upgrade;
 
 use std::sync::Arc;
 
+use http::Method;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body_util::BodyExt as _;
 
@@ -50,13 +51,13 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
         return Box::pin(upgrade::serve(remote, context, chain, request)).await;
     }
     if let Some(knowledge) = &remote.knowledge {
-        learn::may_go_on(knowledge, &remote.rules, context).await.map_err(Failure::Refusal)?;
+        learn::may_go_on(knowledge, &remote.rules, context, chain.as_ref()).await.map_err(Failure::Refusal)?;
     }
     let (parts, body) = request.into_parts();
     let body = (!body.is_end_stream()).then_some(body);
     let mut head = forward::request_head(parts);
     if let Some(chain) = &chain {
-        ask_for_what_it_reads(chain, &mut head).map_err(Failure::Refusal)?;
+        ask_for_what_it_reads(context, chain, &mut head).map_err(Failure::Refusal)?;
     }
     let answer = balance::send(remote, context, &head, body).await.map_err(Failure::Upstream)?;
     let (mut parts, body) = answer.into_parts();
@@ -74,12 +75,18 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
     Box::pin(filtered::answer(remote, context, chain, parts, body)).await
 }
 
-fn ask_for_what_it_reads(chain: &Chain, head: &mut http::request::Parts) -> Result<(), Refusal> {
+fn ask_for_what_it_reads(context: &Context, chain: &Chain, head: &mut http::request::Parts) -> Result<(), Refusal> {
     if chain.asks_for_objects() {
         forward::ask_for_metadata(head)?;
     }
     if chain.wants_json() {
         forward::accept_json_alone(&mut head.headers)?;
+    } else if !chain.is_empty() {
+        forward::accept_what_is_read(&mut head.headers);
+    }
+    // Whether an object is hidden is seen by itself alone; the client still gets no more than the head.
+    if head.method == Method::HEAD && context.info.verb == "get" && !chain.is_empty() {
+        head.method = Method::GET;
     }
     Ok(())
 }

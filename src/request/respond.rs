@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, AGE, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use http::response::Parts;
 use http::{HeaderValue, StatusCode};
 use http_body::Body as _;
@@ -106,12 +107,23 @@ fn finish(path: &Path, mut context: Context, result: Result<Response, Refusal>) 
             status(&context, &refusal).into_parts()
         }
     };
+    if context.method == http::Method::HEAD {
+        body = without_bytes(&mut parts, &body);
+    }
     if context.codings.must_be_gzip() && is_compressed(&context, &parts, &body) {
         body = gzip::gzipped(&mut parts, body);
     }
     let age = age_by_the_store(&context, &parts);
     let observed = Observed::new(path, context, parts.status, body, age);
     Response::from_parts(parts, observed.boxed_unsync())
+}
+
+/// The end of an answer to HEAD, which over HTTP/2 nobody else takes the bytes from; it says how many there would be.
+fn without_bytes(parts: &mut Parts, body: &Body) -> Body {
+    if let Some(length) = body.size_hint().exact().filter(|length| *length > 0) {
+        parts.headers.insert(CONTENT_LENGTH, length.into());
+    }
+    full(Bytes::new())
 }
 
 /// In seconds, as the client is told it.

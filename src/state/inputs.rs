@@ -23,9 +23,11 @@ pub const DISCARD: &str = "svc.openyurt.io/discard";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     pub node: Option<Arc<Node>>,
-    /// Names of the nodes in this node's pool, from NodePools or NodeBuckets: at least its own. Empty if there
-    /// are none of these in the cluster, or the node is in no pool.
+    /// Names of the nodes in this node's pool: at least its own, which is alone if it is in none. Empty where there are no
+    /// pools: then the zone counts.
     pub pool: Option<Arc<BTreeSet<String>>>,
+    /// Names of the nodes in this node's zone, as far as it may know them; empty if the zone does not count.
+    pub zone: Option<Arc<BTreeSet<String>>>,
     /// Those that have annotation [`LISTEN`] or [`DISCARD`].
     pub services: Option<Arc<HashMap<ServiceName, Service>>>,
     /// Annotation [`TOPOLOGY_KEYS`] of the Services that have it.
@@ -76,22 +78,26 @@ pub struct Service {
 pub enum Part {
     Node,
     Pool,
+    /// Followed only once somebody goes by it: a zone may have many nodes.
+    Zone,
     Services,
     Topology,
 }
 
-const PARTS: [Part; 4] = [Part::Node, Part::Pool, Part::Services, Part::Topology];
+const PARTS: [Part; 5] = [Part::Node, Part::Pool, Part::Zone, Part::Services, Part::Topology];
 
 #[derive(Debug)]
 pub struct Inputs {
     current: ArcSwap<Facts>,
     changed: watch::Sender<()>,
     wanted: watch::Sender<bool>,
+    zone_wanted: watch::Sender<bool>,
 }
 
 impl Default for Inputs {
     fn default() -> Self {
-        Self { current: ArcSwap::default(), changed: watch::Sender::new(()), wanted: watch::Sender::new(false) }
+        let wanted = || watch::Sender::new(false);
+        Self { current: ArcSwap::default(), changed: watch::Sender::new(()), wanted: wanted(), zone_wanted: wanted() }
     }
 }
 
@@ -101,6 +107,7 @@ impl Facts {
         match part {
             Part::Node => self.node == other.node,
             Part::Pool => self.pool == other.pool,
+            Part::Zone => self.zone == other.zone,
             Part::Services => self.services == other.services,
             Part::Topology => (&self.topology, &self.unreadable) == (&other.topology, &other.unreadable),
         }
@@ -115,6 +122,7 @@ impl Facts {
         match part {
             Part::Node => self.node.is_some(),
             Part::Pool => self.pool.is_some(),
+            Part::Zone => self.zone.is_some(),
             Part::Services => self.services.is_some(),
             Part::Topology => self.topology.is_some(),
         }
@@ -151,10 +159,19 @@ impl Inputs {
         let _ = self.wanted.subscribe().wait_for(|wanted| *wanted).await.map(drop);
     }
 
+    /// The same for [`Part::Zone`].
+    pub async fn zone_wanted(&self) {
+        let _ = self.zone_wanted.subscribe().wait_for(|wanted| *wanted).await.map(drop);
+    }
+
     /// Waits for these parts until then at most; whether they are known.
     pub async fn known(&self, parts: &[Part], until: Instant) -> bool {
+        let want = |of: &watch::Sender<bool>| of.send_if_modified(|wanted| !std::mem::replace(wanted, true));
         if !parts.is_empty() {
-            self.wanted.send_if_modified(|wanted| !std::mem::replace(wanted, true));
+            want(&self.wanted);
+        }
+        if parts.contains(&Part::Zone) {
+            want(&self.zone_wanted);
         }
         let mut changes = self.changes();
         let known = async {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use testkit::client::Streaming;
-use testkit::fake::Damage;
+use testkit::fake::{Damage, Fault};
 
 use super::filters::{PROXY, SERVICES, SLICES, addresses, proxy, rig, service, slice};
 use super::*;
@@ -185,4 +185,50 @@ async fn a_pool_and_a_node_that_the_hub_cannot_read_stay_as_they_were() {
     assert!(shows(&both).await.unwrap());
     pool(json!(["edge-1"]));
     eventually("what can be read again", SECONDS(10), async || shows(&own).await).await.unwrap();
+}
+
+/// What is remembered is as the cloud has told it, and is met by filters without the cloud as with it.
+#[tokio::test]
+async fn an_object_that_a_filter_for_safety_cannot_read_is_an_error_offline_and_its_neighbours_are_there() {
+    const RULE: &str =
+        "- {name: safe, match: {components: [ingress], resources: [services], labelSelector: {matchLabels: {a: b}}}, drop: true}";
+    let rig = rig().await;
+    let client = rig.hub.kubelet().await.unwrap();
+    let damaged = json!({"labels": {"a": 7}, "annotations": {"svc.openyurt.io/discard": 7}});
+    rig.fake.put_damaged(
+        "services",
+        ("story", "damaged"),
+        json!({"metadata": damaged, "spec": {"type": "LoadBalancer"}}),
+        NOTHING,
+    );
+    rig.fake.put("configmaps", "kube-system", "yurt-hub-cfg", json!({"data": {"rules": RULE}}));
+    let get = async |path: &str, agent: &str| {
+        client.request("GET", path, &[("user-agent", agent), ("accept", JSON)], "").await.unwrap()
+    };
+    eventually("the rule applies", SECONDS(10), async || Ok(get(SERVICE, "ingress/v1").await.status == 502)).await.unwrap();
+    let neighbour = SERVICE.replace("damaged", "plain");
+    let selected = format!("{SERVICES}?fieldSelector=metadata.name%3Dplain");
+    let lists = rig.hub.metric("holdfast_lists_remembered_total").await.unwrap();
+    for path in [SERVICES, &selected, SERVICE, &neighbour] {
+        assert_eq!(get(path, "other/v1").await.status, 200, "{path}");
+    }
+    rig.remembered(lists + 2.0).await;
+    // By then it is known what filters go by.
+    assert_eq!(get(&neighbour, PROXY[0].1).await.status, 200);
+    rig.cut(Fault::Refuse).await;
+    assert!(has(&get(SERVICES, "other/v1").await.body, "damaged"), "whom none serves gets it as it is");
+    for (agent, filter) in [(PROXY[0].1, "discardcloudservice"), ("ingress/v1", "rule/safe")] {
+        for path in [SERVICES, SERVICE] {
+            let counted = errors(&rig, filter).await;
+            let answer = get(path, agent).await;
+            assert_eq!(answer.status, 503, "{agent} {path}: {}", answer.text());
+            assert!(has(&answer.body, filter), "{agent} {path}: {}", answer.text());
+            assert!(errors(&rig, filter).await > counted, "{agent} {path}");
+        }
+        for path in [&selected, &neighbour] {
+            let answer = get(path, agent).await;
+            assert_eq!(answer.status, 200, "{agent} {path}: {}", answer.text());
+            assert!(has(&answer.body, "plain"), "{agent} {path}: {}", answer.text());
+        }
+    }
 }

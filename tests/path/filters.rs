@@ -58,7 +58,7 @@ pub(super) fn addresses(slice: &Value) -> Vec<String> {
     endpoints.iter().map(|endpoint| endpoint["addresses"][0].as_str().unwrap().to_owned()).collect()
 }
 
-async fn slices(client: &Client) -> Value {
+pub(super) async fn slices(client: &Client) -> Value {
     let answer = proxy(client, SLICES, "application/json").await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let list = answer.json();
@@ -211,7 +211,7 @@ async fn the_members_of_a_pool_are_the_nodes_of_its_label_where_nothing_else_nam
 }
 
 /// The hub starts anew without the cloud, and filters as before.
-async fn stays_offline(rig: &mut Rig, client: Client, shown: &[&str]) -> Client {
+pub(super) async fn stays_offline(rig: &mut Rig, client: Client, shown: &[&str]) -> Client {
     rig.cut(Fault::Refuse).await;
     drop(client);
     rig.restart().await;

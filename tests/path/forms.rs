@@ -56,6 +56,15 @@ fn rows(table: &Value) -> Vec<String> {
     table["rows"].as_array().unwrap().iter().map(name).filter(|name| name != "kubernetes").collect()
 }
 
+/// What an event is about, be it a row.
+fn of_event(event: &Value) -> String {
+    let object = match &event["object"]["rows"] {
+        Value::Null => &event["object"],
+        rows => &rows[0]["object"],
+    };
+    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
 #[tokio::test]
 async fn what_a_filter_hides_is_hidden_offline_in_metadata_forms_and_tables_too() {
     let (rig, list) = listed_offline().await;
@@ -69,10 +78,6 @@ async fn what_a_filter_hides_is_hidden_offline_in_metadata_forms_and_tables_too(
         let hidden = proxy(&client, &format!("{ONE}/cloud"), accept).await;
         assert_eq!((hidden.status.as_u16(), &hidden.json()["reason"]), (404, &json!("NotFound")), "{accept}");
         assert_eq!(proxy(&client, &format!("{ONE}/plain"), accept).await.status, 200, "{accept}");
-        let of_event = |event: &Value| match &event["object"]["rows"] {
-            Value::Null => event["object"]["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
-            rows => rows[0]["object"]["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
-        };
         let mut open = watch(&rig, STREAMED, accept).await;
         let mut seen = Vec::new();
         while seen.last().is_none_or(|(kind, _): &(Value, String)| kind != "BOOKMARK") {
@@ -245,5 +250,68 @@ async fn an_informer_of_metadata_that_streams_its_list_starts_offline_from_what_
             assert_eq!(read(&client, &path, JSON).await.status, 503, "of whole objects nothing is known");
             rig.restart().await;
         }
+    }
+}
+
+const META: (&str, &str) = ("user-agent", "my-meta/v1");
+
+/// Sets what ConfigMap yurt-hub-cfg says, and waits until that client sees these Services and no others.
+async fn configure(rig: &Rig, data: Value, shown: &[&str]) {
+    rig.fake.put("configmaps", "kube-system", "yurt-hub-cfg", json!({"data": data}));
+    let client = rig.hub.kubelet().await.unwrap();
+    eventually("it holds", SECONDS(10), async || {
+        // Another selector, another collection: nothing that is asked for later is known by this.
+        let path = format!("{SERVICES}?labelSelector=!nothing");
+        Ok(names(&client.request("GET", &path, &[META, ("accept", METADATA_LIST)], "").await?.json()) == shown)
+    })
+    .await
+    .unwrap();
+    // What comes is newer than what the hub itself was told of Services.
+    rig.fake.put("configmaps", "story", "greeting", json!({"data": {"text": "later"}}));
+}
+
+/// Lists, and watches from there.
+async fn informed(rig: &Rig, path: &str, [list, watch]: [&str; 2]) -> Streaming {
+    let client = rig.hub.kubelet().await.unwrap();
+    let version = rig.fake.resource_version();
+    assert_eq!(client.request("GET", path, &[META, ("accept", list)], "").await.unwrap().status, 200);
+    let path = format!("{path}?watch=1&resourceVersion={version}");
+    client.stream("GET", &path, &[META, ("accept", watch)], "").await.unwrap()
+}
+
+/// Nobody on the node has asked for whole Services in its scope and encoding as of its version.
+#[tokio::test]
+async fn an_informer_of_metadata_is_told_nothing_of_what_it_was_never_shown() {
+    for (path, forms, encoding) in [
+        (SERVICES, INFORMER, Encoding::Protobuf),
+        (ONE, INFORMER, Encoding::Protobuf),
+        (ONE, [METADATA_LIST, METADATA], Encoding::Json),
+    ] {
+        let rig = rig().await;
+        configure(&rig, json!({"discardcloudservice": "my-meta"}), &["near", "plain"]).await;
+        let mut open = Metadata::of(informed(&rig, path, forms).await, encoding);
+        service(&rig, "cloud", "LoadBalancer", &json!({"svc.openyurt.io/discard": "true", "mark": "1"}));
+        let version = rig.fake.resource_version() + 1;
+        service(&rig, "plain", "ClusterIP", &json!({"mark": "1"}));
+        assert_eq!(open.next().await, (EventType::Modified, "plain".into(), version), "{path} {forms:?}");
+    }
+}
+
+/// Rules judge metadata by itself.
+#[tokio::test]
+async fn what_a_rule_hides_in_metadata_form_comes_to_light_as_new_and_goes_once() {
+    const RULE: &str = "- {name: hide, match: {components: [my-meta], resources: [services], labelSelector: {matchLabels: {hide: 'yes'}}}, drop: true}";
+    let rig = rig().await;
+    let labelled = |name: &str, labels: Value| {
+        rig.fake.put("services", "story", name, json!({"metadata": {"labels": labels}, "spec": {"ports": [{"port": 80}]}}));
+    };
+    labelled("cloud", json!({"hide": "yes"}));
+    configure(&rig, json!({"rules": RULE}), &["near", "plain"]).await;
+    let mut open = informed(&rig, SERVICES, [METADATA_LIST, METADATA]).await;
+    labelled("cloud", json!({"hide": "yes", "mark": "1"}));
+    labelled("cloud", json!({"mark": "1"}));
+    labelled("plain", json!({"hide": "yes"}));
+    for (kind, name) in [("ADDED", "cloud"), ("DELETED", "plain")] {
+        assert_eq!(next(&mut open).await, pair(kind, name));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::process::Stdio;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use testkit::client::{Client, Streaming};
 use testkit::fake::Fault;
@@ -205,6 +207,73 @@ async fn a_protobuf_watch_that_a_rule_comes_to_serve_loses_nothing() {
     assert!(contains(b"ERROR") && contains(b"Expired") && !contains(b"DELETED"), "{}", String::from_utf8_lossy(&told));
     let status = ask(&rig.hub.kubelet().await.unwrap(), &format!("{SERVICES}/outside/status"), INGRESS, PROTOBUF).await;
     assert_eq!(status.status, 404, "nor by its status: {}", status.text());
+}
+
+/// A ServiceAccount is known by its token's subject, whoever has issued it.
+#[tokio::test]
+async fn a_rule_for_a_user_and_a_namespace_serves_that_user_there_and_nobody_else() {
+    let rig = rig().await;
+    rig.fake.put("services", "other", "elsewhere", json!({"spec": {"ports": [{"port": 80}]}}));
+    let account = async |name: &str| {
+        let user = format!("system:serviceaccount:ingress:{name}");
+        let claims = json!({"iss": "https://kubernetes.default.svc.cluster.local", "sub": user}).to_string();
+        let token = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
+        rig.fake.add_token(&token, &user, &["system:serviceaccounts"]);
+        for verb in ["get", "list"] {
+            rig.fake.allow(&user, verb, "services", "*", "*");
+        }
+        rig.hub.pod(&token, Alpn::H2).await.unwrap()
+    };
+    let (nginx, other) = (account("nginx").await, account("other").await);
+    rules(
+        &rig,
+        "- name: hide\n  match: {users: ['system:serviceaccount:ingress:nginx'], namespaces: [story], resources: [services]}\n  drop: true",
+    );
+    let sees = async |client: &Client, namespace: &str| {
+        names(&client.get(&format!("/api/v1/namespaces/{namespace}/services")).await.unwrap().json())
+    };
+    eventually("the rule applies", SECONDS(10), async || Ok(sees(&nginx, "story").await.is_empty())).await.unwrap();
+    for offline in [false, true] {
+        assert_eq!(sees(&nginx, "story").await, Vec::<String>::new(), "offline: {offline}");
+        assert_eq!(nginx.get(&format!("{SERVICES}/open")).await.unwrap().status, 404, "offline: {offline}");
+        assert_eq!(sees(&nginx, "other").await, ["elsewhere"], "offline: {offline}");
+        assert_eq!(sees(&other, "story").await, ["inside", "open", "outside"], "offline: {offline}");
+        assert_eq!(other.get(&format!("{SERVICES}/open")).await.unwrap().status, 200, "offline: {offline}");
+        if !offline {
+            rig.cut(Fault::Refuse).await;
+        }
+    }
+}
+
+/// It says that it has seen what the node has not: its next list is to be remembered.
+#[tokio::test]
+async fn a_watch_that_a_rule_serves_is_sent_back_to_list_as_any_other() {
+    const KUBELET: (&str, &str) = ("user-agent", "kubelet/v1.34.4");
+    const PODS: &str = "/api/v1/pods?fieldSelector=spec.nodeName%3Dedge-1";
+    let rig = rig().await;
+    rig.fake.put("pods", "story", "p", json!({"spec": {"nodeName": "edge-1", "containers": [{"name": "c", "image": "i"}]}}));
+    rules(&rig, "- {name: note, match: {components: [kubelet], resources: [pods]}, annotate: {example.com/by: holdfast}}");
+    let client = rig.hub.kubelet().await.unwrap();
+    eventually("the rule applies", SECONDS(10), async || {
+        Ok(ask(&client, PODS, KUBELET, PROTOBUF).await.text().contains("example.com/by"))
+    })
+    .await
+    .unwrap();
+    rig.fake.put("configmaps", "story", "greeting", json!({"data": {"text": "later"}}));
+    let beyond = rig.fake.resource_version();
+    let watch = async || {
+        let path = format!("{PODS}&watch=1&timeoutSeconds=1&resourceVersion={beyond}");
+        ask(&client, &path, KUBELET, "application/vnd.kubernetes.protobuf;stream=watch, */*").await
+    };
+    // As long as its list is on its way to the store, nothing is missing.
+    eventually("it is sent back", SECONDS(20), async || {
+        let gone = watch().await;
+        Ok((gone.status.as_u16(), gone.json()["reason"].as_str()) == (410, Some("Expired")))
+    })
+    .await
+    .unwrap();
+    ask(&client, PODS, KUBELET, PROTOBUF).await;
+    assert_eq!(watch().await.status, 200, "and goes on from its list");
 }
 
 /// Where its events end is not known, and so it is ended without a word.

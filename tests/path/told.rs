@@ -244,7 +244,16 @@ async fn a_compressed_answer_is_filtered_too() {
     }
     let one = client.request("GET", "/api/v1/namespaces/story/services/plain", &packed, "").await.unwrap();
     assert_eq!(one.json()["metadata"]["annotations"]["long"].as_str().unwrap().len(), long.len());
+    let protobuf = [packed[0], packed[1], ("accept", "application/vnd.kubernetes.protobuf")];
+    let list = client.request("GET", SERVICES, &protobuf, "").await.unwrap();
+    let has = |text: &[u8]| list.body.windows(text.len()).any(|window| window == text);
+    assert_eq!((list.header("content-type"), list.header("content-encoding")), (protobuf[2].1, ""));
+    assert!(has(b"plain") && has(long.as_bytes()) && !has(b"cloud"), "in protobuf too");
+    let hidden = client.request("GET", "/api/v1/namespaces/story/services/cloud", &protobuf, "").await.unwrap();
+    assert_eq!(hidden.status, 404, "{}", hidden.text());
     let asked = rig.fake.requests().split_off(seen);
+    let in_protobuf = |request: &&testkit::fake::Recorded| request.header("accept") == protobuf[2].1;
+    assert_eq!(asked.iter().filter(in_protobuf).filter(|request| request.header("accept-encoding") == "gzip").count(), 2);
     assert!(asked.iter().any(|request| request.header("accept-encoding") == "gzip"), "it came compressed");
 }
 

@@ -10,6 +10,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 use super::*;
 use crate::state::inputs::Part;
@@ -20,6 +21,9 @@ struct Cloud {
     nodes: Mutex<Vec<&'static str>>,
     /// What the NodePool names, once there is one.
     pool: Mutex<Option<Vec<&'static str>>>,
+    /// Whether the API has NodePools, and lets nobody list Nodes.
+    has_pools: bool,
+    denies: bool,
     lists_of_nodes: AtomicUsize,
     events: broadcast::Sender<Value>,
 }
@@ -27,7 +31,8 @@ struct Cloud {
 impl Default for Cloud {
     fn default() -> Self {
         let (nodes, pool) = (Mutex::new(vec!["n1", "n2"]), Mutex::default());
-        Self { nodes, pool, lists_of_nodes: AtomicUsize::default(), events: broadcast::Sender::new(8) }
+        let (lists_of_nodes, events) = (AtomicUsize::default(), broadcast::Sender::new(8));
+        Self { nodes, pool, has_pools: false, denies: false, lists_of_nodes, events }
     }
 }
 
@@ -58,6 +63,11 @@ impl Cloud {
         let list = |items: Vec<Value>| json!({"metadata": {"resourceVersion": "1"}, "items": items});
         let pool = self.pool.lock().unwrap().clone().map(|nodes| json!({"metadata": {"name": "p"}, "status": {"nodes": nodes}}));
         let said = match (request.uri().path(), pool) {
+            ("/apis", _) => Some(json!({"groups": self.groups()})),
+            ("/apis/apps.openyurt.io/v1beta2", _) => Some(json!({"groupVersion": OPENYURT, "resources": [
+                {"name": "nodepools", "singularName": "nodepool", "namespaced": false, "kind": "NodePool", "verbs": ["get"]},
+            ]})),
+            ("/api/v1/nodes", _) if is_metadata && self.denies => None,
             ("/api/v1/nodes", _) if is_metadata => {
                 self.lists_of_nodes.fetch_add(1, Ordering::Relaxed);
                 Some(list(self.nodes.lock().unwrap().iter().map(|name| node(name, 1)).collect()))
@@ -72,6 +82,11 @@ impl Cloud {
         let code = if said.is_some() { 200 } else { 404 };
         let said = said.unwrap_or_else(none).to_string();
         Response::builder().status(code).body(Full::from(said).boxed_unsync()).unwrap()
+    }
+
+    fn groups(&self) -> Value {
+        let version = json!({"groupVersion": OPENYURT, "version": "v1beta2"});
+        if self.has_pools { json!([{"name": "apps.openyurt.io", "versions": [version]}]) } else { json!([]) }
     }
 
     /// Of the pool's Nodes.
@@ -105,7 +120,11 @@ fn silence() -> impl http_body::Body<Data = Bytes, Error = Infallible> {
 
 /// A cloud of whose pool the members are known.
 async fn followed() -> (Arc<Cloud>, Arc<Inputs>) {
-    let cloud = Arc::new(Cloud::default());
+    followed_in(Cloud::default()).await
+}
+
+async fn followed_in(cloud: Cloud) -> (Arc<Cloud>, Arc<Inputs>) {
+    let cloud = Arc::new(cloud);
     let sources = cloud.sources();
     let inputs = sources.inputs.clone();
     tokio::spawn(sources.follow());
@@ -146,4 +165,19 @@ async fn a_node_pool_that_comes_into_being_counts_for_more_than_labels() {
     let (cloud, inputs) = followed().await;
     *cloud.pool.lock().unwrap() = Some(vec!["n1", "n4"]);
     become_known(&inputs, &["n1", "n4"], AGAIN + RETRY * 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_read_no_members_is_alone_where_there_are_pools_and_goes_by_the_zone_where_there_are_none() {
+    for (has_pools, members) in [(true, &["n1"][..]), (false, &[])] {
+        let (_cloud, inputs) = followed_in(Cloud { has_pools, denies: true, ..Cloud::default() }).await;
+        become_known(&inputs, members, Duration::ZERO).await;
+    }
+}
+
+/// It is in a pool by the hub's configuration.
+#[tokio::test(start_paused = true)]
+async fn a_node_is_in_its_pool_whatever_its_label_says() {
+    let (_cloud, inputs) = followed_in(Cloud { nodes: Mutex::default(), ..Cloud::default() }).await;
+    become_known(&inputs, &["n1"], Duration::ZERO).await;
 }

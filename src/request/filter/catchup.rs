@@ -17,8 +17,9 @@ use super::shown::Shown;
 use crate::kube::list::Encoding;
 use crate::kube::message::Edit;
 use crate::kube::object::{self, TypeMeta};
+use crate::kube::selector::Fields;
 use crate::kube::watch::{self, EventType};
-use crate::store::{Knowledge, ListView, Scope};
+use crate::store::{Header, Knowledge, ListView, Scope};
 
 /// How long the store may take to know what the client knows.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -46,7 +47,7 @@ pub(super) async fn catch_up(old: Arc<Chain>, source: Source, shown: Option<Show
     if chain.wants_json() && source.scope.encoding() != Encoding::Json {
         return None;
     }
-    let view = source.reaching(seen).await?;
+    let view = source.reaching(seen, Source::own).await?;
     let work = move || difference(&old, chain, &source, &view, (shown, seen));
     tokio::task::spawn_blocking(work).await.ok()?
 }
@@ -101,34 +102,59 @@ fn is_of(encoding: Encoding, item: &[u8], seen: u64) -> bool {
 }
 
 impl Source {
-    /// The collection, once it has everything that a client was told.
-    async fn reaching(&self, seen: u64) -> Option<ListView> {
+    /// The collection, once it has everything that a client was told; `None`: that is not so, and nothing is on its way.
+    async fn reaching(&self, seen: u64, known: impl Fn(&Self, u64) -> Option<ListView>) -> Option<ListView> {
+        let mut at_rest = std::pin::pin!(self.knowledge.catch_up());
         let reached = async {
             loop {
                 self.knowledge.flush().await.ok()?;
-                let view = self.knowledge.list(&self.scope).ok()?;
-                if let Some(view) = view.filter(|view| view.header.version_number() >= seen) {
+                if let Some(view) = known(self, seen) {
                     return Some(view);
                 }
-                tokio::time::sleep(LOOK).await;
+                tokio::select! {
+                    rest = &mut at_rest => return rest.ok().and_then(|()| known(self, seen)),
+                    () = tokio::time::sleep(LOOK) => {}
+                }
             }
         };
         tokio::time::timeout(PATIENCE, reached).await.ok()?
     }
 
+    /// The collection itself.
+    fn own(&self, seen: u64) -> Option<ListView> {
+        let view = self.knowledge.list(&self.scope).ok()?;
+        view.filter(|view| view.header.version_number() >= seen)
+    }
+
+    /// The same, or another one that has all of it.
+    fn covering(&self, seen: u64) -> Option<ListView> {
+        let reaches = |header: &Header| header.version_number() >= seen;
+        let wider = || {
+            let Scope { group, version, resource, .. } = &self.scope;
+            let fields = Fields::of(group, version, resource);
+            self.knowledge.covering(&self.scope, &fields, reaches, false).ok()?.filter(|view| reaches(&view.header))
+        };
+        self.own(seen).or_else(wider)
+    }
+
     /// What a client has been shown that was told everything up to a version, as far as the node remembers that.
     pub(in crate::request) async fn shown(self, chain: Chain, seen: u64) -> Shown {
-        let Some(view) = self.reaching(seen).await else { return Shown::default() };
+        let Some(view) = self.reaching(seen, Self::covering).await else { return Shown::default() };
         let known = tokio::task::spawn_blocking(move || self.shown_of(&view, &chain, seen)).await;
         known.unwrap_or_default()
     }
 
     fn shown_of(&self, view: &ListView, chain: &Chain, seen: u64) -> Shown {
-        let (mut shown, encoding) = (Shown::default(), self.scope.encoding());
+        let (mut shown, header) = (Shown::default(), &view.header);
+        let encoding = header.scope.encoding();
+        // Whole objects are whole, whatever their list is called.
+        let shape = if header.scope.form.is_empty() { Shape::Full } else { Shape::Metadata };
+        let kind = header.item_kind().unwrap_or_default().to_owned();
+        let types = TypeMeta { api_version: header.api_version.clone(), kind };
         // What is left out counts as shown.
         let _ = view.visit(&self.knowledge, None, &mut |_, item| {
             if is_of(encoding, &item, seen) {
-                chain.note(&mut shown, encoding, &item);
+                chain.note(&mut shown, &Item { encoding, bytes: &item }, shape, &types);
             }
             true
         });

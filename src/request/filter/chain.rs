@@ -18,6 +18,7 @@ use super::{discardcloudservice, forwardkubesvctraffic, inclusterconfig, masters
 use super::{serviceenvupdater, servicetopology};
 use crate::kube::list::{Encoding, Reserve};
 use crate::kube::message::{self, Edit};
+use crate::kube::metadata;
 use crate::kube::object::TypeMeta;
 use crate::kube::schema::{METADATA, meta, service, table};
 use crate::state::filters::Filter;
@@ -106,7 +107,7 @@ impl Chain {
 
     /// What the filters go by, those that wait for it as well.
     fn needed(&self) -> impl Iterator<Item = Part> {
-        let filters = self.decided.filters().iter().flat_map(|filter| needs(*filter, self.ask.whole));
+        let filters = self.decided.filters().iter().flat_map(|filter| needs(*filter, &self.ask));
         filters.chain(self.decided.rules().iter().flat_map(|rule| user::needs(rule))).copied()
     }
 
@@ -126,15 +127,25 @@ impl Chain {
         !self.decision.rules().is_empty()
     }
 
-    /// Notes whether a whole object is hidden. What a rule makes of it says nothing of its metadata alone.
-    pub(super) fn note(&self, shown: &mut Shown, encoding: Encoding, item: &[u8]) {
-        if !self.ask.whole && !self.decision.rules().is_empty() {
-            return;
-        }
-        let edit = self.shaped(encoding, Shape::Full, item);
-        if let (Ok(edit), Ok(name)) = (edit, name(&Item { encoding, bytes: item })) {
+    /// Notes whether an object is hidden, in the form that the client is shown. Metadata alone does not say what a rule makes
+    /// of the whole.
+    pub(super) fn note(&self, shown: &mut Shown, known: &Item<'_>, shape: Shape, types: &TypeMeta) {
+        let encoding = known.encoding;
+        let edit = match shape {
+            Shape::Metadata if self.shows_whole() => return,
+            Shape::Full if !self.shows_whole() => metadata::of_item(encoding, types, known.bytes)
+                .map_err(FilterError::from)
+                .and_then(|metadata| self.shaped(encoding, Shape::Metadata, &metadata)),
+            shape => self.shaped(encoding, shape, known.bytes),
+        };
+        if let (Ok(edit), Ok(name)) = (edit, name(known)) {
             shown.note(&name, edit == Edit::Remove);
         }
+    }
+
+    /// Whether whole objects are shown, be it in the rows of a Table.
+    fn shows_whole(&self) -> bool {
+        self.ask.whole || self.ask.whole_rows
     }
 
     /// The filter for safety, if there is one, that stands in the way of an answer which no filter can read; it is

@@ -5,7 +5,7 @@
 //!
 //! * `kubernetes.io/hostname`: the endpoints of this node;
 //! * `openyurt.io/nodepool`, `kubernetes.io/zone`: the endpoints whose node is in this node's pool. In a cluster without
-//!   NodePools and NodeBuckets the pool is the zone: the endpoint's own (slices name it) against this node's label
+//!   NodePools the pool is the zone: the endpoint's own (slices name it), or that of its node, against this node's label
 //!   `topology.kubernetes.io/zone`.
 //!
 //! Endpoints without a node are left out then. A Service that is unknown or has no annotation, or another value: nothing
@@ -87,12 +87,13 @@ impl Near<'_> {
             Self::Pool { node_name, .. } if node == *node_name => true,
             Self::Pool { facts, .. } => {
                 let members = facts.pool.as_deref().filter(|members| !members.is_empty());
-                match members {
-                    Some(members) => members.contains(node),
-                    None => {
-                        let own = facts.node.as_ref().and_then(|node| node.zone.as_deref()).filter(|zone| !zone.is_empty());
-                        own.is_some() && own == zone
+                match (members, zone) {
+                    (Some(members), _) => members.contains(node),
+                    (None, Some(zone)) => {
+                        let own = facts.node.as_ref().and_then(|node| node.zone.as_deref());
+                        own.is_some_and(|own| !own.is_empty() && own == zone)
                     }
+                    (None, None) => facts.zone.as_ref().is_some_and(|members| members.contains(node)),
                 }
             }
         }

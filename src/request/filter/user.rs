@@ -24,9 +24,10 @@ pub(super) fn needs(rule: &UserRule) -> &'static [Part] {
     if rule.uses_node() { &[Part::Node, Part::Pool] } else { &[] }
 }
 
-/// `node`: `name`; `pool` and `zone` if it has them; `neighbours`, whose names are its pool's members.
+/// `node`: `name`; `pool` and `zone` if it has them; `neighbours`, whose names are its pool's members, if it is in one.
 pub(super) fn node(name: &str, facts: &Facts) -> Term {
-    let members = facts.pool.iter().flat_map(|members| members.iter());
+    let pool = facts.pool.iter().filter(|_| facts.node.as_ref().is_some_and(|node| node.pool.is_some()));
+    let members = pool.flat_map(|members| members.iter());
     let neighbours: serde_json::Map<String, Value> = members.map(|member| (member.clone(), Value::Bool(true))).collect();
     let mut node = json!({"name": name, "neighbours": neighbours});
     if let Some(known) = &facts.node {

@@ -17,6 +17,7 @@ use super::{Failure, Remote};
 use crate::kube::list::Encoding;
 use crate::kube::media::{self, Form, Media};
 use crate::kube::message::Edit;
+use crate::kube::metadata;
 use crate::request::context::{BodyError, Context, Own, Refusal, Response, full};
 use crate::request::filter::{self, Beginning, By, Chain, Filtered, Passing, Source, Transform};
 use crate::request::names;
@@ -102,21 +103,21 @@ fn edited(context: &Context, chain: &Chain, encoding: Encoding, parts: Parts, ob
 
 fn beginning(remote: &Remote, context: &Context, chain: &Chain, encoding: Encoding) -> Beginning {
     let (info, query) = (&context.info, &context.info.query);
-    let whole = context.accepts.iter().all(|media| media.form == Form::Full) && !query.other;
+    let whole = context.accepts.iter().all(|media| media.form == Form::Full);
     let (goes_on, initial_events) = (query.goes_on(), query.wants_initial_events());
-    // By the store's words for whole objects: a Table of the same collection shows and hides the same.
-    let source = remote.knowledge.clone().map(|knowledge| Source {
+    // Whom nothing is remembered of, nobody waits for.
+    let knowledge = remote.knowledge.clone().filter(|_| remote.rules.current().cache_agents.contains(&context.component));
+    // The rows of a Table are shown and hidden as metadata is.
+    let media = if whole { Media { encoding, form: Form::Full } } else { metadata::media(encoding) };
+    let source = knowledge.map(|knowledge| Source {
         knowledge,
-        scope: names::scope(info, &Media { encoding, form: Form::Full }),
+        scope: names::scope(info, &media),
         bookmarks: query.allow_watch_bookmarks,
     });
-    // Whom nothing is remembered of, nobody waits for.
-    let remembered = remote.rules.current().cache_agents.contains(&context.component);
-    let source = source.filter(|_| remembered);
     let earlier = source.clone().filter(|_| goes_on && chain.hides());
     let seen = query.resource_version.parse().unwrap_or(0);
     let shown = earlier.map(|source| source.shown(chain.clone(), seen).boxed());
     // Where all there is comes first without a sign of its end, it is never known what the client has been told.
-    let source = source.filter(|_| whole && (goes_on || initial_events));
+    let source = source.filter(|_| whole && !query.other && (goes_on || initial_events));
     Beginning { shown, source, resource_version: query.resource_version.clone(), initial_events }
 }

@@ -43,6 +43,14 @@ pub(super) fn accept_json_alone(headers: &mut HeaderMap) -> Result<(), Refusal> 
     Ok(())
 }
 
+/// What serves the request reads JSON and protobuf: where the client takes either, nothing else is asked for.
+pub(super) fn accept_what_is_read(headers: &mut HeaderMap) {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    if let Some(read) = accept.and_then(media::read_alone).and_then(|accept| HeaderValue::try_from(accept).ok()) {
+        headers.insert(ACCEPT, read);
+    }
+}
+
 /// What serves the request judges a row by its object.
 pub(super) fn ask_for_metadata(head: &mut http::request::Parts) -> Result<(), Refusal> {
     let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);

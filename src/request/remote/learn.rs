@@ -9,6 +9,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG};
 use http::response::Parts;
 
 use crate::kube::layout::Layout;
+use crate::kube::list::Encoding;
 use crate::kube::media::{self, Form, Media};
 use crate::kube::metadata;
 use crate::request::context::{Caller, Context, Refusal, Whose};
@@ -45,13 +46,21 @@ pub(super) fn from_head(
 
 /// Refuses a watch that goes on from beyond what the node has kept, with the 410 that makes its client list: then the node
 /// has it all again.
-pub(super) async fn may_go_on(knowledge: &Knowledge, rules: &Rules, context: &Context) -> Result<(), Refusal> {
+pub(super) async fn may_go_on(
+    knowledge: &Knowledge,
+    rules: &Rules,
+    context: &Context,
+    chain: Option<&Chain>,
+) -> Result<(), Refusal> {
     let is_kept = || is_remembered(rules, context) && !context.info.query.other;
     if context.info.verb != "watch" || !resumes(context) || !is_kept() {
         return Ok(());
     }
     let is_kept_so = |media: &&Media| media.form == Form::Full || is_metadata(media);
-    let Some(media) = context.accepts.first().filter(is_kept_so) else { return Ok(()) };
+    // As it will be asked for, and so remembered.
+    let json_alone = chain.is_some_and(Chain::wants_json);
+    let mut asked_for = context.accepts.iter().filter(|media| !json_alone || media.encoding == Encoding::Json);
+    let Some(media) = asked_for.next().filter(is_kept_so) else { return Ok(()) };
     let version = context.info.query.resource_version.parse().unwrap_or(0);
     let is_kubelets = matches!(context.caller, Caller::Node);
     if knowledge.sends_back(&names::scope(&context.info, media), version, is_kubelets).await {

@@ -33,6 +33,11 @@ pub(crate) enum Encoding {
     Proto,
 }
 
+/// What is asked for first.
+fn first(accept: &str) -> &str {
+    accept.split(',').next().unwrap_or_default().trim()
+}
+
 /// How objects are presented. A list in metadata form has another name than its items, which events have as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -91,12 +96,12 @@ impl Media {
 
     /// Of what is read with this `Accept`.
     pub(crate) fn read_type(self, accept: &str) -> &'static str {
-        if accept == CBOR { CBOR } else { self.content_type() }
+        if first(accept) == CBOR { CBOR } else { self.content_type() }
     }
 
     pub(crate) fn watch_type(self, accept: &str) -> &'static str {
         match self.encoding {
-            _ if accept == CBOR_WATCH => CBOR_WATCH,
+            _ if first(accept) == CBOR_WATCH => CBOR_WATCH,
             Encoding::Json => "application/json",
             Encoding::Proto => "application/vnd.kubernetes.protobuf;stream=watch",
         }

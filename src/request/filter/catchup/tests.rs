@@ -1,6 +1,7 @@
 //! The store may be ahead of the client by what other clients of the same collection were told.
 
 use super::*;
+use crate::request::filter::Ask;
 use crate::request::filter::testing::{ask, filters};
 use crate::state::filters::Filter;
 use crate::state::inputs::Node;
@@ -19,6 +20,14 @@ async fn source(items: &[String]) -> Source {
 }
 
 async fn source_of(kind: &str, items: &[String]) -> Source {
+    source_in(services(), kind, items).await
+}
+
+fn services() -> Scope {
+    Scope { version: "v1".into(), resource: "services".into(), ..Scope::default() }
+}
+
+async fn source_in(scope: Scope, kind: &str, items: &[String]) -> Source {
     let parts = Parts {
         store: Arc::new(Memory::default()),
         sealer: Sealer::new(&[1; 32]),
@@ -27,7 +36,6 @@ async fn source_of(kind: &str, items: &[String]) -> Source {
         tasks: tokio::runtime::Handle::current(),
     };
     let knowledge = Knowledge::open(parts).unwrap();
-    let scope = Scope { version: "v1".into(), resource: "services".into(), ..Scope::default() };
     let ask =
         ListAsk { scope: scope.clone(), continue_token: String::new(), quorum: true, reader: Reader::default(), started: 0 };
     let mut recording = knowledge.record(Subject::List(ask), false);
@@ -36,7 +44,7 @@ async fn source_of(kind: &str, items: &[String]) -> Source {
     recording.push(&Bytes::from(body));
     recording.finish();
     let source = Source { knowledge, scope, bookmarks: true };
-    source.reaching(9).await.unwrap();
+    source.reaching(9, Source::own).await.unwrap();
     source
 }
 
@@ -80,16 +88,55 @@ async fn what_the_client_is_yet_to_be_told_of_stays_as_it_was_told() {
     assert_eq!(shown.event(EventType::Modified, &name_of("comes"), false), Some(EventType::Modified));
 }
 
+/// Whom a rule serves that hides all.
+async fn hidden_from(ask: Ask) -> Chain {
+    let mut rules = RuleSet::new(Agents::parse("*"), &[]);
+    rules.user = crate::state::user_rule::parse("- {name: x, match: {resources: [services]}, drop: true}", &[]).unwrap();
+    filters(rules).chain_for(ask).await.unwrap()
+}
+
 /// A custom resource may say that its list is called like that.
 #[tokio::test]
 async fn what_is_remembered_is_whole_whatever_its_list_is_called() {
-    let mut rules = RuleSet::new(Agents::parse("*"), &[]);
-    rules.user = crate::state::user_rule::parse("- {name: x, match: {resources: [services]}, drop: true}", &[]).unwrap();
-    let filters = filters(rules);
-    let chain = filters.chain_for(ask("sample", ("", "services"), "watch")).await.unwrap();
+    let chain = hidden_from(ask("sample", ("", "services"), "watch")).await;
     for kind in ["Table", "PartialObjectMetadataList"] {
         let source = source_of(kind, &[item("one", 5, "p")]).await;
         let mut shown = source.shown(chain.clone(), 7).await;
         assert_eq!(shown.event(EventType::Modified, &name_of("one"), true), None, "{kind}: it is known to be hidden");
+    }
+}
+
+/// Whether it is known that a client which is `ask` was not shown the object of a source.
+async fn was_hidden(source: &Source, ask: Ask) -> bool {
+    let mut shown = source.clone().shown(hidden_from(ask).await, 7).await;
+    shown.event(EventType::Modified, &name_of("one"), true).is_none()
+}
+
+#[tokio::test]
+async fn metadata_is_judged_as_such_of_whatever_collection_it_is() {
+    let of_metadata = Scope { form: "PartialObjectMetadata;meta.k8s.io;v1".into(), ..services() };
+    let metadata = r#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"one","namespace":"a","resourceVersion":"5"}}"#;
+    let own = source_in(of_metadata.clone(), "PartialObjectMetadataList", &[metadata.to_owned()]).await;
+    let wider = Source { scope: Scope { namespace: "a".into(), ..of_metadata.clone() }, ..own.clone() };
+    let whole = Source { scope: of_metadata, ..source(&[item("one", 5, "p")]).await };
+    let asked = || Ask { whole: false, ..ask("sample", ("", "services"), "watch") };
+    for (source, what) in [(&own, "its own"), (&wider, "one of all namespaces"), (&whole, "one of whole objects")] {
+        assert!(was_hidden(source, asked()).await, "{what}");
+    }
+    let rows = || Ask { whole_rows: true, ..asked() };
+    assert!(was_hidden(&whole, rows()).await);
+    assert!(!was_hidden(&own, rows()).await, "metadata does not tell what becomes of the whole");
+}
+
+#[tokio::test]
+async fn what_cannot_come_is_not_waited_for() {
+    let source = source(&[item("one", 5, "p")]).await;
+    let chain = hidden_from(ask("sample", ("", "services"), "watch")).await;
+    let elsewhere = Source { scope: Scope { resource: "other".into(), ..services() }, ..source.clone() };
+    for (source, seen) in [(source, 10), (elsewhere, 7)] {
+        let began = std::time::Instant::now();
+        let mut shown = source.shown(chain.clone(), seen).await;
+        assert_eq!(shown.event(EventType::Modified, &name_of("one"), true), Some(EventType::Deleted), "nothing is known");
+        assert!(began.elapsed() < PATIENCE / 2, "{:?}", began.elapsed());
     }
 }

@@ -83,6 +83,21 @@ fn endpoints_of_core_v1_are_sorted_out_alike_ready_or_not() {
     }
 }
 
+/// They do not name the zones of their endpoints.
+#[test]
+fn endpoints_of_core_v1_go_by_the_nodes_of_the_zone_where_there_is_no_pool() {
+    let names = |names: &[&str]| Some(Arc::new(names.iter().map(|name| (*name).to_owned()).collect()));
+    for (members, zone, stay) in [(&[][..], &["n1", "n3"][..], 2), (&[], &[], 1), (&["n1", "n2", "n3"], &["n1"], 3)] {
+        let facts = Facts { zone: names(zone), ..facts(Some("kubernetes.io/zone"), members, Some("z1")) };
+        for encoding in BOTH {
+            let before = an_endpoints(encoding, &PLACES, &[]);
+            let Edit::Replace(after) = apply(&facts, "n1", false, &before.item()).unwrap() else { panic!("it changes") };
+            let left = message::part(encoding, &after, endpoints::SUBSETS).unwrap().unwrap();
+            assert_eq!(message::parts(encoding, left, endpoints::ADDRESSES).unwrap().len(), stay, "{members:?} {zone:?}");
+        }
+    }
+}
+
 #[test]
 fn a_slice_of_no_service_stays() {
     for encoding in BOTH {
