@@ -42,6 +42,7 @@ pub use grant::{Grant, Known, NODE};
 pub use journal::{Credential, Entry, NotAccepted};
 pub use knowledge::{Knowledge, Limits, Parts};
 pub use local::Local;
+pub use history::{Cluster, Versions};
 pub use memory::Memory;
 pub use object::{Found, ObjectKey, ObjectRecord};
 pub use readers::{Reader, Readers};
