@@ -12,6 +12,7 @@
 pub mod budget;
 mod claim;
 mod collection;
+mod coming;
 mod cover;
 mod disk;
 mod document;

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::claim::{Claim, Claims};
 use super::collection::{Header, ListView, Scope};
+use super::coming::Coming;
 use super::document::Etags;
 use super::grant::now;
 use super::journal::Journal;
@@ -86,6 +87,8 @@ pub struct Knowledge {
     pub(super) lists: Lists,
     pub(super) sent_back: SentBack,
     journal: Mutex<Journal>,
+    pub(super) online: Online,
+    pub(super) coming: Coming,
     /// The node's own Lease, as kubelet last renewed it while the link was down.
     pub(super) lease: Mutex<Option<Arc<Renewed>>>,
     /// Counts the changes of what was written on this node.
@@ -143,6 +146,8 @@ impl Knowledge {
             lists: Lists::default(),
             sent_back: SentBack::default(),
             journal: Mutex::default(),
+            online: Online::default(),
+            coming: Coming::default(),
             lease: Mutex::default(),
             written_here: tokio::sync::watch::Sender::default(),
             used: Mutex::default(),
@@ -345,7 +350,7 @@ impl Knowledge {
         self.metrics.damaged_records.inc();
         self.sent_back.forget(&header.scope);
         let ops = vec![Op::Delete(key), Op::DeletePrefix(keys::items(header.id))];
-        room.apply(Batch { ops, epoch, durable: true, done: None }).await
+        room.apply(Batch { ops, epoch, durable: true, ..Batch::default() }).await
     }
 
     /// Returns when the budget may be exceeded.
