@@ -35,6 +35,7 @@ mod seal;
 mod sweep;
 mod writer;
 
+mod written;
 pub use collection::{Header, ListView, Scope};
 pub use disk::{Aside, Disk, caught, takes_panic};
 pub use document::Document;
@@ -50,6 +51,7 @@ pub use readers::{Reader, Readers};
 pub use record::Recording;
 pub use seal::Sealer;
 
+pub use written::Written;
 /// One change of a row.
 #[derive(Debug, Clone)]
 pub enum Op {

@@ -32,6 +32,8 @@ mod sessions;
 mod start;
 #[path = "path/told.rs"]
 mod told;
+#[path = "path/written.rs"]
+mod written;
 
 use std::time::Duration;
 

@@ -10,8 +10,11 @@ pub const METADATA: Field = Field::new("metadata", 1);
 /// k8s.io/apimachinery/pkg/apis/meta/v1, ObjectMeta.
 pub mod meta {
     use super::Field;
+    pub const DELETION_TIMESTAMP: Field = Field::new("deletionTimestamp", 9);
+    pub const DELETION_GRACE_PERIOD_SECONDS: Field = Field::new("deletionGracePeriodSeconds", 10);
     pub const LABELS: Field = Field::new("labels", 11);
     pub const ANNOTATIONS: Field = Field::new("annotations", 12);
+    pub const FINALIZERS: Field = Field::many("finalizers", 14);
 }
 
 /// k8s.io/api/core/v1, Service and below.

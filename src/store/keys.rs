@@ -17,6 +17,7 @@ pub const TOKEN: u8 = b't';
 pub const ISSUED: u8 = b'k';
 pub const JOURNAL: u8 = b'e';
 pub const AGENT: u8 = b'a';
+pub const WRITTEN: u8 = b'w';
 
 /// A key of the given kind from its parts.
 pub fn key(kind: u8, parts: &[&str]) -> Vec<u8> {

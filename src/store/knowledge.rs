@@ -249,7 +249,7 @@ impl Knowledge {
     pub fn list(&self, scope: &Scope) -> Result<Option<ListView>, StoreError> {
         let snapshot = self.snapshot()?;
         let Some(header) = self.header_in(&*snapshot, scope)? else { return Ok(None) };
-        self.touch(scope);
+        self.touch(scope.key());
         Ok(Some(ListView::of(header, snapshot)))
     }
 
@@ -358,8 +358,14 @@ impl Knowledge {
         self.sweep_wanted.notified().await;
     }
 
-    pub(super) fn touch(&self, scope: &Scope) {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(scope.key(), now());
+    /// Somebody is answered from the collection or the object of this row.
+    pub(super) fn touch(&self, row: Vec<u8>) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        // Swept each minute; beyond this many all are forgotten, for they only put something off.
+        if used.len() >= RECENT {
+            used.clear();
+        }
+        used.insert(row, now());
     }
 
     /// Scopes used since this was last asked, with the unix second of their use.
@@ -419,12 +425,17 @@ impl Knowledge {
             return;
         }
         if !self.writer.try_send(Op::Delete(key.clone())) {
-            let (writer, batch) = (self.writer.clone(), Batch { ops: vec![Op::Delete(key)], ..Batch::default() });
-            self.tasks.spawn(async move { writer.send(batch).await });
+            self.send_later(vec![Op::Delete(key)]);
         }
     }
 }
 
+
+    /// Queues what must not be lost, however long the queue is.
+    pub(super) fn send_later(&self, ops: Vec<Op>) {
+        let (writer, batch) = (self.writer.clone(), Batch { ops, ..Batch::default() });
+        self.tasks.spawn(async move { writer.send(batch).await });
+    }
 fn format_row(sealer: &Sealer) -> Op {
     Op::Put(keys::VERSION.to_vec(), sealer.seal(keys::VERSION, FORMAT))
 }
