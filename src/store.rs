@@ -26,6 +26,7 @@ mod local;
 mod memory;
 mod missed;
 mod object;
+mod online;
 mod page;
 mod pods;
 mod readers;
@@ -34,24 +35,24 @@ mod repeats;
 mod seal;
 mod sweep;
 mod writer;
-
 mod written;
+
 pub use collection::{Header, ListView, Scope};
 pub use disk::{Aside, Disk, caught, takes_panic};
 pub use document::Document;
 pub use garbage::Ages;
 pub use grant::{Grant, Known, NODE};
+pub use history::{Cluster, Versions};
 pub use journal::{Credential, Entry, NotAccepted};
 pub use knowledge::{Knowledge, Limits, Parts};
 pub use local::Local;
-pub use history::{Cluster, Versions};
 pub use memory::Memory;
 pub use object::{Found, ObjectKey, ObjectRecord};
 pub use readers::{Reader, Readers};
 pub use record::Recording;
 pub use seal::Sealer;
-
 pub use written::Written;
+
 /// One change of a row.
 #[derive(Debug, Clone)]
 pub enum Op {

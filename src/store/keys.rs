@@ -76,3 +76,12 @@ pub fn is_protobuf(key: &[u8]) -> bool {
 pub fn printable(key: &[u8]) -> String {
     key.iter().map(|byte| if (32..127).contains(byte) { char::from(*byte) } else { '|' }).collect()
 }
+
+/// What kubelet needs whole, whichever Pods there are.
+pub const KUBELETS: [&str; 3] = ["pods", "nodes", "services"];
+
+/// Whether the key of an object is of such a resource.
+pub fn is_of_many(key: &[u8]) -> bool {
+    let resource = key.split(|byte| *byte == 0).nth(3).unwrap_or_default();
+    KUBELETS.iter().any(|of_many| of_many.as_bytes() == resource)
+}

@@ -20,6 +20,7 @@ use super::grant::now;
 use super::journal::Journal;
 use super::local::Renewed;
 use super::missed::{Lists, SentBack};
+use super::online::Online;
 use super::page::Pages;
 use super::record::Works;
 use super::repeats::Repeats;
@@ -86,9 +87,9 @@ pub struct Knowledge {
     pub(super) etags: Etags,
     pub(super) lists: Lists,
     pub(super) sent_back: SentBack,
-    journal: Mutex<Journal>,
     pub(super) online: Online,
     pub(super) coming: Coming,
+    journal: Mutex<Journal>,
     /// The node's own Lease, as kubelet last renewed it while the link was down.
     pub(super) lease: Mutex<Option<Arc<Renewed>>>,
     /// Counts the changes of what was written on this node.
@@ -145,9 +146,9 @@ impl Knowledge {
             etags: Etags::default(),
             lists: Lists::default(),
             sent_back: SentBack::default(),
-            journal: Mutex::default(),
             online: Online::default(),
             coming: Coming::default(),
+            journal: Mutex::default(),
             lease: Mutex::default(),
             written_here: tokio::sync::watch::Sender::default(),
             used: Mutex::default(),
@@ -186,6 +187,7 @@ impl Knowledge {
         let last = self.item_ids()?.last().copied().unwrap_or(0);
         self.next_id.fetch_max(highest.max(last) + 1, Ordering::Relaxed);
         *self.catalogue.lock().unwrap_or_else(PoisonError::into_inner) = Catalogue { epoch: self.writer.epoch(), headers };
+        self.load_online();
         self.load_journal()
     }
 
@@ -368,7 +370,7 @@ impl Knowledge {
         used.insert(row, now());
     }
 
-    /// Scopes used since this was last asked, with the unix second of their use.
+    /// Collections and objects used since this was last asked, with the unix second of their use.
     pub(super) fn take_used(&self) -> HashMap<Vec<u8>, u64> {
         std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -428,14 +430,14 @@ impl Knowledge {
             self.send_later(vec![Op::Delete(key)]);
         }
     }
-}
-
 
     /// Queues what must not be lost, however long the queue is.
     pub(super) fn send_later(&self, ops: Vec<Op>) {
         let (writer, batch) = (self.writer.clone(), Batch { ops, ..Batch::default() });
         self.tasks.spawn(async move { writer.send(batch).await });
     }
+}
+
 fn format_row(sealer: &Sealer) -> Op {
     Op::Put(keys::VERSION.to_vec(), sealer.seal(keys::VERSION, FORMAT))
 }
