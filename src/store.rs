@@ -12,6 +12,7 @@
 pub mod budget;
 mod claim;
 mod collection;
+mod coming;
 mod cover;
 mod disk;
 mod document;
@@ -25,6 +26,7 @@ mod local;
 mod memory;
 mod missed;
 mod object;
+mod online;
 mod page;
 mod pods;
 mod readers;
@@ -33,12 +35,14 @@ mod repeats;
 mod seal;
 mod sweep;
 mod writer;
+mod written;
 
 pub use collection::{Header, ListView, Scope, version_number};
 pub use disk::{Aside, Disk, caught, takes_panic};
 pub use document::Document;
 pub use garbage::Ages;
 pub use grant::{Grant, Known, NODE};
+pub use history::{Cluster, Versions};
 pub use journal::{Credential, Entry, NotAccepted};
 pub use knowledge::{Knowledge, Limits, Parts};
 pub use local::Local;
@@ -47,6 +51,7 @@ pub use object::{Found, ObjectKey, ObjectRecord};
 pub use readers::{Reader, Readers};
 pub use record::Recording;
 pub use seal::Sealer;
+pub use written::Written;
 
 /// One change of a row.
 #[derive(Debug, Clone)]

@@ -30,16 +30,18 @@ mod rights;
 mod rules;
 #[path = "path/secrecy.rs"]
 mod secrecy;
-#[path = "path/servers.rs"]
-mod servers;
 #[path = "path/served.rs"]
 mod served;
+#[path = "path/servers.rs"]
+mod servers;
 #[path = "path/sessions.rs"]
 mod sessions;
 #[path = "path/start.rs"]
 mod start;
 #[path = "path/told.rs"]
 mod told;
+#[path = "path/written.rs"]
+mod written;
 
 use std::time::Duration;
 

@@ -38,6 +38,7 @@ impl Gc {
                 () = tokio::time::sleep(SWEEP) => {}
             }
             let all_are_back = up.lasts() >= RETURN;
+            self.knowledge.note_online(up.more().as_secs());
             let pinned = self.rules.current();
             let pins = |agent: &str| pinned.cache_agents.names(agent);
             if let Err(error) = self.knowledge.sweep(pins).await {
@@ -65,11 +66,13 @@ impl Gc {
 struct Up {
     link: watch::Receiver<bool>,
     since: Instant,
+    /// Until when it was told.
+    told: Instant,
 }
 
 impl Up {
     fn new(link: &Link) -> Self {
-        Self { link: link.watch(), since: Instant::now() }
+        Self { link: link.watch(), since: Instant::now(), told: Instant::now() }
     }
 
     fn lasts(&mut self) -> Duration {
@@ -78,6 +81,17 @@ impl Up {
             self.since = Instant::now();
         }
         self.since.elapsed()
+    }
+
+    /// For how long of the time since this was last asked, in whole seconds: the rest is told later.
+    fn more(&mut self) -> Duration {
+        if !*self.link.borrow() {
+            self.told = Instant::now();
+            return Duration::ZERO;
+        }
+        let more = Duration::from_secs(self.told.max(self.since).elapsed().as_secs());
+        self.told = self.told.max(self.since) + more;
+        more
     }
 }
 

@@ -1,6 +1,9 @@
 //! What the documents of `/openapi/v3` say of custom resources beyond their schema.
 //!
-//! Pure. Source: `buildSelectableFields` and `buildListSchema` in pkg/controller/openapi/builder of k8s.io/apiextensions-apiserver.
+//! Of the documents only those of CustomResourceDefinitions say by which fields objects are selected, and only these are
+//! asked: what a built-in API or one of another API server does not say, it may do all the same.
+//!
+//! Pure. Source: `buildSelectableFields`, `buildListSchema` and `getOpenAPIConfig` in pkg/controller/openapi/builder of k8s.io/apiextensions-apiserver.
 
 use std::collections::HashMap;
 
@@ -14,11 +17,22 @@ pub struct Selectable {
     pub fields: Vec<String>,
 }
 
+/// How the kube-apiserver calls what it has made of CustomResourceDefinitions.
+const OF_DEFINITIONS: &str = "Kubernetes CRD Swagger";
+
 #[derive(Deserialize)]
 struct Document {
+    #[serde(default)]
+    info: Info,
     paths: HashMap<String, PathItem>,
     #[serde(default)]
     components: Components,
+}
+
+#[derive(Default, Deserialize)]
+struct Info {
+    #[serde(default)]
+    title: String,
 }
 
 #[derive(Deserialize)]
@@ -107,9 +121,12 @@ pub fn kinds(document: &[u8], group: &str, version: &str, resource: &str) -> Opt
     Some(Kinds { list: schema.kinds.first()?.kind.clone(), item: operation.kind.as_ref()?.kind.clone() })
 }
 
-/// Of the resource of that plural name in the document of its group and version; `None`: it does not say.
+/// Of the custom resource of that plural name in the document of its group and version; `None`: it does not say.
 pub fn selectable(document: &[u8], group: &str, version: &str, resource: &str) -> Option<Selectable> {
     let document: Document = serde_json::from_slice(document).ok()?;
+    if document.info.title != OF_DEFINITIONS {
+        return None;
+    }
     let (namespaced, operation) = document.list(group, version, resource)?;
     let kind = operation.kind.as_ref()?;
     let schema = document.components.schemas.values().find(|schema| schema.kinds.contains(kind))?;
@@ -127,6 +144,7 @@ mod tests {
         let kind = |kind: &str| json!({"group": "x.io", "version": "v1", "kind": kind});
         let document = json!({
             "openapi": "3.0.0",
+            "info": {"title": OF_DEFINITIONS, "version": "v0.1.0"},
             "paths": {
                 "/apis/x.io/v1/": {"get": {}},
                 "/apis/x.io/v1/namespaces/{namespace}/shirts": {"get": {"x-kubernetes-group-version-kind": kind("Shirt")}, "parameters": []},
@@ -153,6 +171,8 @@ mod tests {
         let kinds = |resource| kinds(document.as_bytes(), "x.io", "v1", resource);
         assert_eq!(kinds("drawers"), Some(Kinds { list: "Chest".into(), item: "Drawer".into() }));
         assert_eq!((kinds("shirts"), kinds("socks")), (None, None));
+        let others = document.replace(OF_DEFINITIONS, "Kubernetes");
+        assert_eq!(selectable(others.as_bytes(), "x.io", "v1", "shirts"), None, "who says nothing may select by anything");
         assert_eq!(selectable(b"no document", "x.io", "v1", "shirts"), None);
     }
 }

@@ -11,8 +11,11 @@ pub const METADATA: Field = Field::new("metadata", 1);
 pub mod meta {
     use super::Field;
     pub const RESOURCE_VERSION: Field = Field::new("resourceVersion", 6);
+    pub const DELETION_TIMESTAMP: Field = Field::new("deletionTimestamp", 9);
+    pub const DELETION_GRACE_PERIOD_SECONDS: Field = Field::new("deletionGracePeriodSeconds", 10);
     pub const LABELS: Field = Field::new("labels", 11);
     pub const ANNOTATIONS: Field = Field::new("annotations", 12);
+    pub const FINALIZERS: Field = Field::many("finalizers", 14);
 }
 
 /// The same, Status.

@@ -113,6 +113,8 @@ pub struct Refusal {
     pub fault: Whose,
     /// The store refuses by what the cloud has said, at this time in unix milliseconds.
     pub known_at: Option<u64>,
+    /// With which the list goes on all the same; empty: with nothing.
+    pub continue_token: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,7 +213,7 @@ impl std::fmt::Debug for Bearer {
 
 impl Refusal {
     pub fn new(code: StatusCode, reason: &'static str, fault: Whose, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), fault, known_at: None }
+        Self { code, reason, message: message.into(), fault, known_at: None, continue_token: String::new() }
     }
 
     /// The same by what the cloud has said at `at_ms`; where the store does not know it says nothing of its age.

@@ -53,6 +53,11 @@ pub fn discovery(info: &RequestInfo, content_type: &str) -> String {
     format!("{}\0{content_type}", info.path.trim_end_matches('/'))
 }
 
+/// A document of discovery at this path, as JSON.
+pub fn discovery_at(path: &str) -> String {
+    format!("{path}\0application/json")
+}
+
 /// The document of `/openapi/v3` that describes the resource.
 pub fn openapi(info: &RequestInfo) -> String {
     format!("/openapi/v3/apis/{}/{}\0application/json", info.api_group, info.api_version)

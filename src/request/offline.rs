@@ -8,6 +8,7 @@
 mod answer;
 mod authorize;
 mod copies;
+mod described;
 mod document;
 mod fields;
 mod follow;

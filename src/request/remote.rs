@@ -6,6 +6,7 @@ mod forward;
 mod learn;
 mod tee;
 mod upgrade;
+mod wrote;
 
 use std::sync::Arc;
 
@@ -62,7 +63,10 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
     let answer = balance::send(remote, context, &head, body).await.map_err(Failure::Upstream)?;
     let (mut parts, body) = answer.into_parts();
     forward::response_head(&mut parts);
-    let learn = |knowledge| learn::from_head(knowledge, &remote.rules, context, chain.as_ref(), &parts);
+    let learn = |knowledge| {
+        let read = learn::from_head(knowledge, &remote.rules, context, chain.as_ref(), &parts);
+        read.or_else(|| wrote::from_head(knowledge, &remote.rules, context, &parts))
+    };
     let recording = remote.knowledge.as_ref().and_then(learn);
     let body = tee::Tee::new(body, recording);
     if !parts.status.is_success() {

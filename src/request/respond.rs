@@ -21,7 +21,6 @@ use super::accept::Peer;
 use super::context::{Body, Caller, Context, Own, Refusal, Request, Response, Whose, freshness, full};
 use crate::kube::coding::Codings;
 use crate::kube::layout::Layout;
-use crate::kube::list::Encoding;
 use crate::kube::media;
 use crate::kube::request::RequestInfo;
 use crate::kube::watch;
@@ -146,7 +145,7 @@ fn is_compressed(context: &Context, parts: &Parts, body: &Body) -> bool {
 
 /// A `metav1.Status` as the kube-apiserver writes it; one that the store knows to be says how old it is.
 fn status(context: &Context, refusal: &Refusal) -> Response {
-    let body = watch::status_body(Encoding::Json, refusal.code.as_u16(), refusal.reason, &refusal.message);
+    let body = watch::json_status(refusal.code.as_u16(), refusal.reason, &refusal.message, &refusal.continue_token);
     let mut response = Response::new(full(body));
     response.extensions_mut().insert(Own);
     *response.status_mut() = refusal.code;

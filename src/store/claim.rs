@@ -19,6 +19,10 @@ impl Claims {
         Claim { claims: self.clone(), id }
     }
 
+    pub(super) fn has(&self, id: u64) -> bool {
+        self.lock().contains_key(&id)
+    }
+
     /// Every id that is claimed now.
     pub fn all(&self) -> Vec<u64> {
         self.lock().keys().copied().collect()

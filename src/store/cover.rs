@@ -51,6 +51,12 @@ impl Scope {
         self.may_hold(&key.scope) && self.must_hold(&key.scope.namespace, &key.name).is_some()
     }
 
+    /// Whether the object would be in this collection if it were there, in whatever version and encoding.
+    pub(super) fn proves_absence_of(&self, key: &ObjectKey) -> bool {
+        let same = Self { protobuf: key.scope.protobuf, ..self.in_version(&key.scope.version) };
+        same.may_hold(&key.scope) && same.must_hold(&key.scope.namespace, &key.name) == Some(true)
+    }
+
     /// Whether the collection may have this object; `true` if it must, were it there.
     fn must_hold(&self, namespace: &str, name: &str) -> Option<bool> {
         let selection = self.selection()?;
@@ -85,7 +91,7 @@ impl Knowledge {
         for known in found.into_iter().rev() {
             let left = known.scope.left_for(wanted, fields).unwrap_or_default();
             if let Some(mut header) = self.header_in(&*snapshot, &known.scope)? {
-                self.touch(&known.scope);
+                self.touch(known.scope.key());
                 header.missed = header.missed.max(known.missed);
                 return Ok(Some(ListView::of(header, snapshot).narrowed(&wanted.namespace, left, fields.clone())));
             }

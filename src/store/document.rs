@@ -121,6 +121,15 @@ impl Knowledge {
         self.repeats.forget(key);
     }
 
+    /// The object at this path was deleted: what was answered there is so no more.
+    pub fn forget_copies(&self, path: &str) {
+        for name in self.documents_at(path).unwrap_or_default() {
+            let key = keys::key(keys::DOCUMENT, &[&name]);
+            self.forget_document(&key);
+            self.delete(key, true);
+        }
+    }
+
     /// Drops the documents of discovery at paths of which `is_there` says no.
     pub async fn keep_documents(&self, is_there: impl Fn(&str) -> bool) -> Result<(), StoreError> {
         let mut gone = Vec::new();

@@ -8,7 +8,7 @@ use super::budget::{Bounds, Candidate, Why};
 use super::grant::now;
 use super::object::{ObjectRecord, split};
 use super::readers::{Seen, seen_at};
-use super::{Header, Knowledge, Op, Snapshot, StoreError, keys};
+use super::{Header, Knowledge, Op, Scope, Snapshot, StoreError, keys};
 use crate::kube::list::Encoding;
 use crate::kube::object;
 use crate::kube::selector::{Fields, Selection};
@@ -40,7 +40,10 @@ impl Knowledge {
         let bounds = Bounds { now, unseen: ages.unseen, unlisted: ages.unlisted, ..Bounds::NONE };
         let room = self.writer().room(0).await?;
         let seen = self.seen()?;
-        let mut ops = self.garbage_objects(&bounds, &seen, &pins)?;
+        let mut ops = Vec::new();
+        self.note_used(&mut ops);
+        ops.extend(self.garbage_objects(&bounds, &seen, &pins)?);
+        ops.extend(self.idle_marks()?);
         ops.extend(self.sweep_collections(&bounds, &seen, &pins)?);
         ops.extend(self.forgotten_agents(&bounds)?);
         self.drop_rows_in(room, ops);
@@ -55,7 +58,7 @@ impl Knowledge {
             // One that is damaged is found by whoever asks for it.
             let Ok(mut item) = self.sealer().open_row(key, row.to_vec()) else { return true };
             let Ok(record) = split::<ObjectRecord>(key, &mut item) else { return true };
-            let at = record.at / 1000;
+            let at = (record.at / 1000).max(self.singles.used(key));
             let candidate = Candidate {
                 key: (),
                 bytes: row.len() as u64,
@@ -63,6 +66,7 @@ impl Knowledge {
                 used: at,
                 seen: seen.last(&record.readers).max(at),
                 pinned: record.pinned || record.readers.any(pins),
+                idle: self.idle(!keys::is_of_many(key), at, record.readers.any(pins)),
                 single: true,
                 gone: !record.absent && pods.iter().any(|pods| pods.lack(&*snapshot, key, &record, &item)),
             };
@@ -75,6 +79,11 @@ impl Knowledge {
             self.recent.forget(key);
         }
         Ok(gone.into_iter().map(|(key, _)| Op::Delete(key)).collect())
+    }
+
+    /// How long what kubelet has read could have been used since it was; `None`: it stays in any case.
+    pub(super) fn idle(&self, of_one: bool, used: u64, pinned_by_name: bool) -> Option<u64> {
+        (of_one && !pinned_by_name).then(|| self.online.since(used))
     }
 
     /// The collections of Pods that have all their rows.
@@ -101,6 +110,14 @@ impl Knowledge {
             true
         })?;
         Ok(ops)
+    }
+}
+
+impl Scope {
+    /// Whether it is of one object by its name, of a kind of which kubelet reads those that its Pods name.
+    pub(super) fn is_of_one(&self) -> bool {
+        let is_named = self.selection().is_some_and(|selection| selection.fields.exactly("metadata.name").is_some());
+        is_named && !keys::KUBELETS.contains(&&*self.resource)
     }
 }
 

@@ -6,10 +6,15 @@
 //!
 //! Where it stood is written now and then, for it may be restored while the hub does not run.
 //!
+//! A cluster built anew may have come further than the old one in the meantime: it is another one if both what it calls
+//! this node and what it calls its own Service have other uids. (A Node alone may be registered anew.)
+//!
 //! A kube-apiserver may keep any other resource in an etcd of its own (`--etcd-servers-overrides`), and custom groups may
 //! be behind another API server: they prove nothing.
 
 use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::grant::now;
 use super::writer::Batch;
@@ -18,8 +23,32 @@ use super::{Header, Knowledge, Op, StoreError, keys};
 /// Seconds between two writes of where etcd stands.
 const REFRESH: u64 = 600;
 
+/// The uids by which a cluster is known; empty: not known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Of this node's Node.
+    pub node: String,
+    /// Of Service default/kubernetes.
+    pub service: String,
+}
+
+impl Cluster {
+    /// Whether it cannot be the same one.
+    pub fn is_another(&self, than: &Self) -> bool {
+        let differs = |own: &str, other: &str| !own.is_empty() && !other.is_empty() && own != other;
+        differs(&self.node, &than.node) && differs(&self.service, &than.service)
+    }
+}
+
 /// What was known when etcd's version was asked for: collections, by key, at their versions.
 pub struct Versions(HashMap<Vec<u8>, String>);
+
+impl Versions {
+    /// Whether nothing was said of the collection since.
+    fn is_last_of(&self, key: &[u8], header: &Header) -> bool {
+        self.0.get(key) == Some(&header.resource_version)
+    }
+}
 
 impl Knowledge {
     /// Where the Nodes' etcd stood when that was last written; 0: not known.
@@ -38,10 +67,29 @@ impl Knowledge {
     /// The Nodes' etcd stands at `version`, stood at `last` (0: not known), and was asked after `before` was taken. If what
     /// is known is of another history it is given up; says at which version it was.
     pub async fn check_history(&self, version: u64, last: u64, before: &Versions) -> Result<Option<u64>, StoreError> {
-        let Some((beyond, dead)) = self.dead_collections(version, last, before) else {
+        let Some(beyond) = self.beyond(version, last, before) else {
             self.note_version(version);
             return Ok(None);
         };
+        self.give_up(version, before).await?;
+        Ok(Some(beyond))
+    }
+
+    /// The cluster that is known; the last one that was noted.
+    pub fn cluster(&self) -> Cluster {
+        let row = self.snapshot().and_then(|snapshot| snapshot.read(keys::CLUSTER)).ok().flatten();
+        let row = row.and_then(|row| self.sealer().open_row(keys::CLUSTER, row).ok());
+        row.and_then(|row| serde_json::from_slice(&row).ok()).unwrap_or_default()
+    }
+
+    pub fn note_cluster(&self, cluster: &Cluster) {
+        // It is asked for again, should there be no room now.
+        self.put(keys::CLUSTER.to_vec(), &serde_json::to_vec(cluster).expect("a plain struct"));
+    }
+
+    /// Gives up all that was known `before` and was not said since, for another history, which stands at `version`.
+    pub async fn give_up(&self, version: u64, before: &Versions) -> Result<(), StoreError> {
+        let dead = self.dead_collections(before);
         let mut ops: Vec<Op> = dead
             .into_iter()
             .flat_map(|header| [Op::Delete(header.scope.key()), Op::DeletePrefix(keys::items(header.id))])
@@ -54,8 +102,7 @@ impl Knowledge {
         ops.extend(singles.into_iter().map(Op::Delete));
         // With what is given up: else that is done again after a restart.
         ops.push(self.version_row(version));
-        self.writer().apply(Batch { ops, epoch: Some(self.writer().epoch()), durable: true, done: None }).await?;
-        Ok(Some(beyond))
+        self.writer().apply(Batch { ops, epoch: Some(self.writer().epoch()), durable: true, ..Batch::default() }).await
     }
 
     fn note_version(&self, version: u64) {
@@ -68,18 +115,20 @@ impl Knowledge {
         Op::Put(keys::HISTORY.to_vec(), self.sealer().seal(keys::HISTORY, &version.to_be_bytes()))
     }
 
-    /// The highest version beyond etcd's, and all collections that nothing was said of since; they are out of the
-    /// catalogue. `None`: none is beyond.
-    fn dead_collections(&self, version: u64, last: u64, before: &Versions) -> Option<(u64, Vec<Header>)> {
-        let mut catalogue = self.catalogue();
-        let unsaid = |key: &Vec<u8>, header: &Header| before.0.get(key) == Some(&header.resource_version);
+    /// The highest version beyond etcd's; `None`: none is.
+    fn beyond(&self, version: u64, last: u64, before: &Versions) -> Option<u64> {
+        let catalogue = self.catalogue();
         let is_node = |header: &Header| header.scope.group.is_empty() && header.scope.resource == "nodes";
-        let nodes = catalogue.headers.iter().filter(|(key, header)| unsaid(key, header) && is_node(header));
+        let nodes = catalogue.headers.iter().filter(|(key, header)| before.is_last_of(key, header) && is_node(header));
         let known = nodes.map(|(_, header)| header.version_number()).chain([last]);
-        let beyond = known.filter(|known| *known > version).max()?;
-        let dead: Vec<Vec<u8>> =
-            catalogue.headers.iter().filter(|(key, header)| unsaid(key, header)).map(|(key, _)| key.clone()).collect();
-        Some((beyond, dead.iter().filter_map(|key| catalogue.headers.remove(key)).collect()))
+        known.filter(|known| *known > version).max()
+    }
+
+    /// All collections that nothing was said of since; they are out of the catalogue.
+    fn dead_collections(&self, before: &Versions) -> Vec<Header> {
+        let mut catalogue = self.catalogue();
+        let dead = catalogue.headers.extract_if(|key, header| before.is_last_of(key, header));
+        dead.map(|(_, header)| header).collect()
     }
 
     /// Single objects, and what was remembered of others in forms of their own. Those said just now are fetched again.

@@ -6,6 +6,8 @@
 
 pub const VERSION: &[u8] = b"v";
 pub const HISTORY: &[u8] = b"h";
+pub const ONLINE: &[u8] = b"u";
+pub const CLUSTER: &[u8] = b"n";
 pub const COLLECTION: u8 = b'c';
 pub const ITEM: u8 = b'i';
 pub const OBJECT: u8 = b'o';
@@ -15,6 +17,7 @@ pub const TOKEN: u8 = b't';
 pub const ISSUED: u8 = b'k';
 pub const JOURNAL: u8 = b'e';
 pub const AGENT: u8 = b'a';
+pub const WRITTEN: u8 = b'w';
 
 /// A key of the given kind from its parts.
 pub fn key(kind: u8, parts: &[&str]) -> Vec<u8> {
@@ -72,4 +75,13 @@ pub fn is_protobuf(key: &[u8]) -> bool {
 /// A key for logs.
 pub fn printable(key: &[u8]) -> String {
     key.iter().map(|byte| if (32..127).contains(byte) { char::from(*byte) } else { '|' }).collect()
+}
+
+/// What kubelet needs whole, whichever Pods there are.
+pub const KUBELETS: [&str; 3] = ["pods", "nodes", "services"];
+
+/// Whether the key of an object is of such a resource.
+pub fn is_of_many(key: &[u8]) -> bool {
+    let resource = key.split(|byte| *byte == 0).nth(3).unwrap_or_default();
+    KUBELETS.iter().any(|of_many| of_many.as_bytes() == resource)
 }

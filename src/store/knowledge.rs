@@ -14,11 +14,13 @@ use tokio::task::JoinHandle;
 
 use super::claim::{Claim, Claims};
 use super::collection::{Header, ListView, Scope};
+use super::coming::Coming;
 use super::document::Etags;
 use super::grant::now;
 use super::journal::Journal;
 use super::local::Renewed;
 use super::missed::{Lists, SentBack};
+use super::online::Online;
 use super::page::Pages;
 use super::record::Works;
 use super::repeats::Repeats;
@@ -85,6 +87,8 @@ pub struct Knowledge {
     pub(super) etags: Etags,
     pub(super) lists: Lists,
     pub(super) sent_back: SentBack,
+    pub(super) online: Online,
+    pub(super) coming: Coming,
     journal: Mutex<Journal>,
     /// The node's own Lease, as kubelet last renewed it while the link was down.
     pub(super) lease: Mutex<Option<Arc<Renewed>>>,
@@ -142,6 +146,8 @@ impl Knowledge {
             etags: Etags::default(),
             lists: Lists::default(),
             sent_back: SentBack::default(),
+            online: Online::default(),
+            coming: Coming::default(),
             journal: Mutex::default(),
             lease: Mutex::default(),
             written_here: tokio::sync::watch::Sender::default(),
@@ -181,6 +187,7 @@ impl Knowledge {
         let last = self.item_ids()?.last().copied().unwrap_or(0);
         self.next_id.fetch_max(highest.max(last) + 1, Ordering::Relaxed);
         *self.catalogue.lock().unwrap_or_else(PoisonError::into_inner) = Catalogue { epoch: self.writer.epoch(), headers };
+        self.load_online();
         self.load_journal()
     }
 
@@ -244,7 +251,7 @@ impl Knowledge {
     pub fn list(&self, scope: &Scope) -> Result<Option<ListView>, StoreError> {
         let snapshot = self.snapshot()?;
         let Some(header) = self.header_in(&*snapshot, scope)? else { return Ok(None) };
-        self.touch(scope);
+        self.touch(scope.key());
         Ok(Some(ListView::of(header, snapshot)))
     }
 
@@ -345,7 +352,7 @@ impl Knowledge {
         self.metrics.damaged_records.inc();
         self.sent_back.forget(&header.scope);
         let ops = vec![Op::Delete(key), Op::DeletePrefix(keys::items(header.id))];
-        room.apply(Batch { ops, epoch, durable: true, done: None }).await
+        room.apply(Batch { ops, epoch, durable: true, ..Batch::default() }).await
     }
 
     /// Returns when the budget may be exceeded.
@@ -353,11 +360,17 @@ impl Knowledge {
         self.sweep_wanted.notified().await;
     }
 
-    pub(super) fn touch(&self, scope: &Scope) {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(scope.key(), now());
+    /// Somebody is answered from the collection or the object of this row.
+    pub(super) fn touch(&self, row: Vec<u8>) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        // Swept each minute; beyond this many all are forgotten, for they only put something off.
+        if used.len() >= RECENT {
+            used.clear();
+        }
+        used.insert(row, now());
     }
 
-    /// Scopes used since this was last asked, with the unix second of their use.
+    /// Collections and objects used since this was last asked, with the unix second of their use.
     pub(super) fn take_used(&self) -> HashMap<Vec<u8>, u64> {
         std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -414,9 +427,14 @@ impl Knowledge {
             return;
         }
         if !self.writer.try_send(Op::Delete(key.clone())) {
-            let (writer, batch) = (self.writer.clone(), Batch { ops: vec![Op::Delete(key)], ..Batch::default() });
-            self.tasks.spawn(async move { writer.send(batch).await });
+            self.send_later(vec![Op::Delete(key)]);
         }
+    }
+
+    /// Queues what must not be lost, however long the queue is.
+    pub(super) fn send_later(&self, ops: Vec<Op>) {
+        let (writer, batch) = (self.writer.clone(), Batch { ops, ..Batch::default() });
+        self.tasks.spawn(async move { writer.send(batch).await });
     }
 }
 

@@ -134,7 +134,11 @@ fn version_of(encoding: Encoding, item: &[u8]) -> u64 {
 impl Knowledge {
     /// What is known of an object, what was written on this node included.
     pub fn object_here(&self, wanted: &ObjectKey) -> Result<Found, StoreError> {
-        let found = self.object(wanted)?;
+        let (found, from) = self.find_object(wanted)?;
+        // Whoever is answered from it uses it.
+        if !matches!(found, Found::Unknown) {
+            self.touch(from);
+        }
         let Some((local, version)) = self.local_instead(wanted, &found) else { return Ok(found) };
         let item = self.local_item(&*self.snapshot()?, &wanted.scope, &version, &local)?;
         Ok(item.map_or(found, |item| Found::Object { record: record(&wanted.scope, &local, version), item }))

@@ -71,6 +71,11 @@ impl Lists {
         let _ = self.0.subscribe().wait_for(|lists| !lists.contains_key(&key)).await;
     }
 
+    /// Whether there is none.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
     fn has(&self, scope: &Scope) -> bool {
         self.0.borrow().contains_key(&scope.key())
     }

@@ -22,7 +22,7 @@ impl ObjectKey {
 }
 
 /// A GET's answer as it was.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ObjectRecord {
     pub kind: String,
     pub api_version: String,
@@ -75,9 +75,15 @@ pub(super) fn split<H: for<'de> Deserialize<'de>>(key: &[u8], row: &mut Vec<u8>)
 impl Knowledge {
     /// What is known of an object, from its own record and from complete collections.
     pub fn object(&self, wanted: &ObjectKey) -> Result<Found, StoreError> {
+        Ok(self.find_object(wanted)?.0)
+    }
+
+    /// The same, and the row of what it is known from.
+    pub(super) fn find_object(&self, wanted: &ObjectKey) -> Result<(Found, Vec<u8>), StoreError> {
         let snapshot = self.snapshot()?;
         let mut best = Found::Unknown;
         let key = wanted.key();
+        let mut from = key.clone();
         if let Some(row) = snapshot.read(&key)? {
             best = self.open_object(&key, row).unwrap_or_else(|error| {
                 tracing::error!(%error, "a damaged object is taken out of the store");
@@ -97,6 +103,7 @@ impl Knowledge {
             if !newer(&best, &header) || (row.is_none() && !proves_absence) {
                 continue;
             }
+            from = known.scope.key();
             best = match row {
                 None => Found::Lacking(Box::new(ListView::of(header, snapshot))),
                 Some(row) => {
@@ -117,7 +124,7 @@ impl Knowledge {
                 }
             };
         }
-        Ok(best)
+        Ok((best, from))
     }
 
     fn open_object(&self, key: &[u8], row: Vec<u8>) -> Result<Found, StoreError> {

@@ -57,6 +57,11 @@ impl Readers {
 }
 
 impl Seen {
+    /// Whether an agent was seen since then.
+    pub(super) fn was_seen(&self, agent: &str, since: u64) -> bool {
+        self.0.get(agent).is_some_and(|at| *at >= since)
+    }
+
     /// Unix seconds at which the last of the readers was seen.
     pub(super) fn last(&self, readers: &Readers) -> u64 {
         if readers.0.is_empty() || readers.0.contains(EVERYBODY) {

@@ -10,6 +10,7 @@ mod list;
 mod queue;
 mod single;
 mod watch;
+mod written;
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use super::knowledge::now_ms;
 use super::missed::AtWork;
 use super::{Document, Knowledge, ObjectKey, Reader, Scope, keys};
 use crate::runtime::metrics::Why;
@@ -38,12 +40,24 @@ pub enum Subject {
     Watch(WatchAsk),
     Object(ObjectAsk),
     Document { name: String, head: Document },
+    Write(WriteAsk),
 }
 
 /// A GET as it was asked.
 #[derive(Debug, Clone)]
 pub struct ObjectAsk {
     pub key: ObjectKey,
+    pub reader: Reader,
+}
+
+/// A write of one object that the cloud has taken.
+#[derive(Debug, Clone)]
+pub struct WriteAsk {
+    /// Without a name: that stands in the answer alone.
+    pub key: ObjectKey,
+    pub deletes: bool,
+    /// The answer is the object as it would be read, and is worth remembering.
+    pub keeps: bool,
     pub reader: Reader,
 }
 
@@ -90,6 +104,8 @@ struct Parts {
     /// Bytes that the decoder has not seen yet.
     compressed: Bytes,
     ended: bool,
+    /// Unix milliseconds at which it came: not later than its client has all of it, however late it is taken apart.
+    at: u64,
     /// Of a list: until it is known what became of it.
     _at_work: Option<Box<AtWork>>,
 }
@@ -106,7 +122,9 @@ impl Knowledge {
         let way = match subject {
             Subject::List(_) => Way::Streamed(self.begin(subject, gzip, FRAMES)),
             Subject::Watch(_) => Way::Streamed(self.begin(subject, gzip, WATCH_FRAMES)),
-            Subject::Object(_) | Subject::Document { .. } => Way::Gathered(Box::new(Gathered::new(subject, gzip, self.clone()))),
+            Subject::Object(_) | Subject::Document { .. } | Subject::Write(_) => {
+                Way::Gathered(Box::new(Gathered::new(subject, gzip, self.clone())))
+            }
         };
         Recording { way, knowledge: self.clone() }
     }
@@ -116,7 +134,15 @@ impl Knowledge {
         let (sender, queue) = queue::queue(frames, self.works.clone());
         let gzip = gzip.then(|| Box::new(flate2::write::GzDecoder::new(Vec::new())));
         let at_work = if let Subject::List(ask) = &subject { Some(Box::new(self.lists.begin(&ask.scope))) } else { None };
-        let parts = Parts { queue, knowledge: self.clone(), gzip, compressed: Bytes::new(), ended: false, _at_work: at_work };
+        let parts = Parts {
+            queue,
+            knowledge: self.clone(),
+            gzip,
+            compressed: Bytes::new(),
+            ended: false,
+            at: now_ms(),
+            _at_work: at_work,
+        };
         self.tasks.spawn(run(Box::new(subject), parts, self.clone()));
         sender
     }
@@ -130,7 +156,7 @@ impl Subject {
     /// The one row that the answer becomes, if it is one.
     fn row(&self) -> Option<Vec<u8>> {
         match self {
-            Self::List(_) | Self::Watch(_) => None,
+            Self::List(_) | Self::Watch(_) | Self::Write(_) => None,
             Self::Object(ask) => Some(ask.key.key()),
             Self::Document { name, .. } => Some(keys::key(keys::DOCUMENT, &[name])),
         }
@@ -144,6 +170,7 @@ async fn run(subject: Box<Subject>, parts: Parts, knowledge: Arc<Knowledge>) {
         Subject::List(ask) => Box::pin(list::record(&knowledge, ask, parts)).await,
         Subject::Watch(ask) => watch::record(&knowledge, ask, parts).await,
         Subject::Object(ask) => Box::pin(single::object(&knowledge, ask, parts)).await,
+        Subject::Write(ask) => Box::pin(written::record(&knowledge, ask, parts)).await,
         Subject::Document { name, head } => Box::pin(single::document(&knowledge, &name, head, parts)).await,
     };
     if let Err(reason) = result {

@@ -51,6 +51,11 @@ impl Repeats {
         false
     }
 
+    /// Whether an answer of this row was remembered, or is about to be.
+    pub(super) fn has(&self, row: &[u8]) -> bool {
+        self.lock().contains_key(row)
+    }
+
     /// The row has become another, or was not written.
     pub(super) fn forget(&self, row: &[u8]) {
         self.lock().remove(row);

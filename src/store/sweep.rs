@@ -4,8 +4,9 @@
 //! Runs in the background. A sweep that fails changes nothing, and the next one tries
 //! again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::budget::{self, Bounds, Candidate, Why};
@@ -25,17 +26,22 @@ const SINGLES: u64 = 4;
 /// what is known of each is kept in memory, where room is dearer.
 const HEAD_BYTES: u64 = 16 * 1024;
 
-/// Rows that stand for themselves (objects, documents, grants, agents): counted up as they
+/// Rows that stand for themselves (objects, documents, grants, agents, marks of writes): counted up as they
 /// are written, counted anew when that is over the bound.
 pub(super) struct Singles {
     bytes: AtomicU64,
     rows: AtomicU64,
+    /// Unix seconds at which objects were answered from, in this life of the hub.
+    used: Mutex<HashMap<Vec<u8>, u64>>,
 }
+
+/// More objects that were used than these and all are forgotten: they only go sooner.
+const USED: usize = 16 * 1024;
 
 impl Default for Singles {
     /// Not known until they are counted.
     fn default() -> Self {
-        Self { bytes: AtomicU64::new(u64::MAX / 2), rows: AtomicU64::new(u64::MAX / 2) }
+        Self { bytes: AtomicU64::new(u64::MAX / 2), rows: AtomicU64::new(u64::MAX / 2), used: Mutex::default() }
     }
 }
 
@@ -43,6 +49,19 @@ impl Singles {
     pub(super) fn written(&self, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         self.rows.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn note_used(&self, row: Vec<u8>, at: u64) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.len() >= USED {
+            used.clear();
+        }
+        used.insert(row, at);
+    }
+
+    /// Unix seconds; 0: it was not.
+    pub(super) fn used(&self, row: &[u8]) -> u64 {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).get(row).copied().unwrap_or_default()
     }
 
     fn counted(&self) -> (u64, u64) {
@@ -88,10 +107,14 @@ impl Knowledge {
     }
 
     /// When collections were used lately.
-    fn note_used(&self, ops: &mut Vec<Op>) {
+    pub(super) fn note_used(&self, ops: &mut Vec<Op>) {
         let used = self.take_used();
         let mut catalogue = self.catalogue();
         for (key, at) in used {
+            if key.first() == Some(&keys::OBJECT) {
+                self.singles.note_used(key, at);
+                continue;
+            }
             if let Some(header) = catalogue.headers.get_mut(&key).filter(|header| header.used + 60 < at) {
                 header.used = at;
                 ops.push(self.head_row(header));
@@ -119,6 +142,7 @@ impl Knowledge {
                 used: header.used,
                 seen: seen.last(&header.readers).max(header.used),
                 pinned: header.pinned || header.readers.any(pins),
+                idle: self.idle(header.scope.is_of_one(), header.used, header.readers.any(pins)),
                 single: false,
                 gone: false,
             };
@@ -166,7 +190,7 @@ impl Knowledge {
             return Ok(Vec::new());
         }
         let (mut counted, snapshot) = ((0, 0), self.snapshot()?);
-        let kinds = [keys::OBJECT, keys::DOCUMENT, keys::GRANT, keys::AGENT];
+        let kinds = [keys::OBJECT, keys::DOCUMENT, keys::GRANT, keys::AGENT, keys::WRITTEN];
         for kind in kinds {
             snapshot.scan(&[kind], &mut |key, row| {
                 counted = (counted.0 + (key.len() + row.len()) as u64, counted.1 + 1);
@@ -199,7 +223,7 @@ impl Knowledge {
     fn single(&self, key: &[u8], row: &[u8], pins: &impl Fn(&str) -> bool) -> Candidate<Vec<u8>> {
         let bytes = (key.len() + row.len()) as u64;
         let (used, pinned) = self.age(key, row.to_vec(), pins).unwrap_or_default();
-        Candidate { key: key.to_vec(), bytes, objects: 1, used, seen: u64::MAX, pinned, single: false, gone: false }
+        Candidate { key: key.to_vec(), bytes, objects: 1, used, seen: u64::MAX, pinned, idle: None, single: false, gone: false }
     }
 
     /// Unix seconds at which the cloud last said this, and whether it is pinned. A
@@ -209,11 +233,13 @@ impl Knowledge {
         match *key.first()? {
             keys::OBJECT => {
                 let record: ObjectRecord = split(key, &mut row).ok()?;
-                Some((record.at / 1000, record.pinned || record.readers.any(pins)))
+                Some(((record.at / 1000).max(self.singles.used(key)), record.pinned || record.readers.any(pins)))
             }
             // Discovery is read once and wanted by everybody.
             keys::DOCUMENT => split(key, &mut row).ok().map(|document: Document| (document.at / 1000, keys::is_discovery(key))),
             keys::AGENT => seen_at(&row).map(|at| (at, false)),
+            // What is not so any more must not be believed for want of a few bytes.
+            keys::WRITTEN => Some((u64::MAX, false)),
             _ => serde_json::from_slice(&row).ok().map(|grant: GrantRecord| (grant.at, grant.user == NODE)),
         }
     }

@@ -11,6 +11,9 @@ use super::*;
 use crate::kube::list::Encoding;
 use crate::runtime::metrics::Metrics;
 
+mod kubelets;
+mod sizes;
+
 pub(super) fn scope() -> Scope {
     Scope {
         group: String::new(),

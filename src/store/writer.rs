@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use super::coming::OnItsWay;
 use super::{Op, Store, StoreError};
 
 /// Large batches that may wait.
@@ -46,6 +47,8 @@ pub struct Batch {
     pub epoch: Option<u64>,
     pub durable: bool,
     pub done: Option<oneshot::Sender<Result<(), StoreError>>>,
+    /// Until it is written, or will not be.
+    pub on_its_way: Option<OnItsWay>,
 }
 
 /// A batch and the room it takes until it is written.
@@ -188,6 +191,7 @@ impl Thread {
     fn commit(&mut self, group: Vec<Queued>, durable: bool) {
         let epoch = self.epoch.load(Ordering::Acquire);
         let (group, _room): (Vec<Batch>, Vec<_>) = group.into_iter().map(|queued| (queued.batch, queued.room)).unzip();
+        let _on_their_way: Vec<OnItsWay> = group.iter().filter_map(|batch| batch.on_its_way.clone()).collect();
         let (current, stale): (Vec<_>, Vec<_>) = group.into_iter().partition(|batch| batch.epoch.is_none_or(|own| own == epoch));
         let too_late = || Err(StoreError::Backend("an earlier write failed".into()));
         for batch in stale {

@@ -317,3 +317,36 @@ async fn a_history_that_goes_back_while_the_hub_does_not_run_leaves_nothing_of_t
         assert_eq!(answer.status, 503, "{target}: {}", answer.text());
     }
 }
+
+/// What it remembers has come no further than the new one: only who they are tells them apart.
+#[tokio::test]
+async fn a_cluster_built_anew_is_another_one_however_far_it_has_come() {
+    let rig = Rig::start().await;
+    let register = || {
+        for (resource, namespace, name) in [("nodes", "", "edge-1"), ("services", "default", "kubernetes")] {
+            rig.fake.delete(resource, namespace, name);
+            rig.fake.put(resource, namespace, name, json!({}));
+        }
+    };
+    // It looks when the link comes up.
+    let look_again = async || {
+        rig.fake.clear_requests();
+        rig.cut(Fault::Refuse).await;
+        rig.restore().await;
+        eventually("it has looked", SECONDS(20), async || {
+            Ok(rig.fake.requests().iter().any(|request| request.path_and_query.contains("/services/kubernetes")))
+        })
+        .await
+        .unwrap();
+    };
+    register();
+    look_again().await;
+    let client = rig.pod().await;
+    assert_eq!(client.get(CONFIGMAPS).await.unwrap().status, 200);
+    rig.remembered(1.0).await;
+    register();
+    look_again().await;
+    eventually("it is noticed", SECONDS(20), async || Ok(rig.hub.log().contains("this is another cluster"))).await.unwrap();
+    rig.cut(Fault::Refuse).await;
+    assert_eq!(client.get(CONFIGMAPS).await.unwrap().status, 503, "of the old one");
+}

@@ -61,20 +61,7 @@ pub fn error_status(encoding: Encoding, code: u16, reason: &str, message: &str) 
 /// The same Status as the body of an answer; JSON with its newline.
 pub fn status_body(encoding: Encoding, code: u16, reason: &str, message: &str) -> Bytes {
     match encoding {
-        Encoding::Json => {
-            let mut out = b"{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\"".to_vec();
-            for (name, text) in [(",\"message\":", message), (",\"reason\":", reason)] {
-                if !text.is_empty() {
-                    out.extend_from_slice(name.as_bytes());
-                    write_string(&mut out, text);
-                }
-            }
-            if code != 0 {
-                out.extend_from_slice(format!(",\"code\":{code}").as_bytes());
-            }
-            out.extend_from_slice(b"}\n");
-            out.into()
-        }
+        Encoding::Json => json_status(code, reason, message, ""),
         Encoding::Protobuf => {
             let mut list_meta = Vec::with_capacity(6);
             for number in 1..=3 {
@@ -89,6 +76,27 @@ pub fn status_body(encoding: Encoding, code: u16, reason: &str, message: &str) -
             proto::envelop("v1", "Status", &status).into()
         }
     }
+}
+
+/// The same in JSON, with a token to go on with if there is one.
+pub fn json_status(code: u16, reason: &str, message: &str, continue_token: &str) -> Bytes {
+    let mut out = b"{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{".to_vec();
+    if !continue_token.is_empty() {
+        out.extend_from_slice(b"\"continue\":");
+        write_string(&mut out, continue_token);
+    }
+    out.extend_from_slice(b"},\"status\":\"Failure\"");
+    for (name, text) in [(",\"message\":", message), (",\"reason\":", reason)] {
+        if !text.is_empty() {
+            out.extend_from_slice(name.as_bytes());
+            write_string(&mut out, text);
+        }
+    }
+    if code != 0 {
+        out.extend_from_slice(format!(",\"code\":{code}").as_bytes());
+    }
+    out.extend_from_slice(b"}\n");
+    out.into()
 }
 
 /// Whether `object`, the object of a bookmark in full form, ends the initial events of a streaming list.

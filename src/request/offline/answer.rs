@@ -24,7 +24,7 @@ use crate::kube::{metadata, table as tables};
 use crate::request::context::{Body, BodyError, Caller, Context, Refusal, Response, Whose, freshness, full};
 use crate::request::filter::{By, Chain, FilterError};
 use crate::request::names;
-use crate::store::{Found, Header, Knowledge, ListView, ObjectRecord, StoreError};
+use crate::store::{Document, Found, Header, Knowledge, ListView, ObjectRecord, StoreError, Written};
 
 fn unfiltered(error: &FilterError) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, format!("filter: {error}"))
@@ -59,15 +59,52 @@ pub(super) async fn get(offline: &Offline, knowledge: &Arc<Knowledge>, context: 
     let asked = window::version(&info.query)?;
     let chain = offline.filters.chain(context).await?;
     let offered = offered(knowledge, context, chain.as_ref());
-    let Some((shown, found)) = newest(knowledge, info, &offered)? else {
-        let copy = document::serve_filtered(knowledge, context, chain);
-        return copy.map_err(|refusal| refusal.unwrap_or_else(|| unknown(knowledge, context)));
-    };
-    is_as_new(info, asked, &found)?;
-    match found {
-        Found::Object { record, item } => object(context, chain.as_ref(), shown, (record, item)),
-        absent => Err(why_absent(knowledge, info, absent).await?),
+    let (shown, found) = newest(knowledge, info, &offered)?;
+    let written = newest::is_overtaken(knowledge, info, &found)?;
+    if matches!(found, Found::Object { .. }) && written.is_none() {
+        is_as_new(info, asked, &found)?;
     }
+    match (shown, found) {
+        (Some(shown), Found::Object { record, item }) if written.is_none() => {
+            object(context, chain.as_ref(), shown, (record, item))
+        }
+        (_, found) => match copy(knowledge, context, chain.as_ref(), &found)? {
+            Some(copy) => document::serve_filtered(context, copy, chain),
+            None => Err(why_not(knowledge, context, (asked, written), found).await?),
+        },
+    }
+}
+
+/// A copy of what the cloud has said of the object in exactly this form, if nothing else was said since.
+fn copy(knowledge: &Knowledge, context: &Context, chain: Option<&Chain>, found: &Found) -> Result<Option<Document>, StoreError> {
+    let Some(copy) = document::remembered(knowledge, context, chain) else { return Ok(None) };
+    let record = ObjectRecord { at: copy.at, ..ObjectRecord::default() };
+    let as_found = Found::Object { record, item: Vec::new() };
+    let is_last = newest::at(found) <= copy.at && newest::is_overtaken(knowledge, &context.info, &as_found)?.is_none();
+    Ok(Some(copy).filter(|_| is_last))
+}
+
+/// Why there is no object to answer with.
+async fn why_not(
+    knowledge: &Arc<Knowledge>,
+    context: &Context,
+    (asked, written): (u64, Option<Written>),
+    found: Found,
+) -> Result<Refusal, Refusal> {
+    let info = &context.info;
+    if let Some(written) = written {
+        let what = if written.there { "written" } else { "deleted" };
+        return Ok(Refusal::unavailable(format!(
+            "the link to the cloud is down, and {} {} was {what} through this node since it was read: how it is now is not known here",
+            info.resource, info.name
+        )));
+    }
+    // What nobody can be answered in is told first.
+    if matches!(found, Found::Unknown) || context.accepts.is_empty() {
+        return Ok(unknown(knowledge, context));
+    }
+    is_as_new(info, asked, &found)?;
+    Ok(why_absent(knowledge, info, found).await?)
 }
 
 /// Whether what is known of the object is not older than the version that is asked for.
@@ -188,8 +225,8 @@ pub(super) async fn list(offline: &Offline, knowledge: &Arc<Knowledge>, context:
     }
     is_selectable(&fields, &selection)?;
     offline.filters.told(context, chain.as_ref(), By::Cloud);
-    let copy = document::serve_filtered(knowledge, context, chain);
-    let mut copy = copy.map_err(|refusal| refusal.unwrap_or_else(|| unknown(knowledge, context)))?;
+    let copy = document::remembered(knowledge, context, chain.as_ref()).ok_or_else(|| unknown(knowledge, context))?;
+    let mut copy = document::serve_filtered(context, copy, chain)?;
     warn_of_what_is_missing(knowledge, context, &mut copy);
     Ok(copy)
 }

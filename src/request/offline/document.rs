@@ -10,7 +10,7 @@ use http::{HeaderValue, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 
-use super::Asked;
+use super::{Asked, described};
 use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
 use crate::kube::media;
@@ -24,17 +24,16 @@ use crate::store::{Document, Knowledge};
 /// Bytes that are unpacked at a time.
 const UNPACKED: usize = 16 * 1024;
 
-/// A remembered form of a resource (a Table, metadata), filtered like anything else. `Err(None)`: it is not known.
-pub(super) fn serve_filtered(
-    knowledge: &Knowledge,
-    context: &Context,
-    chain: Option<Chain>,
-) -> Result<Response, Option<Refusal>> {
-    let mut document = knowledge.document(&names::document(context, chain.as_ref())).ok().flatten().ok_or(None)?;
+/// A remembered form of a resource (a Table, metadata).
+pub(super) fn remembered(knowledge: &Knowledge, context: &Context, chain: Option<&Chain>) -> Option<Document> {
+    knowledge.document(&names::document(context, chain)).ok().flatten()
+}
+
+/// The same, filtered like anything else.
+pub(super) fn serve_filtered(context: &Context, mut document: Document, chain: Option<Chain>) -> Result<Response, Refusal> {
     if let Some(chain) = chain.filter(|chain| !chain.is_empty()) {
-        let failed = |error: &dyn std::fmt::Display| {
-            Some(Refusal::unavailable(format!("the link to the cloud is down, and filter: {error}")))
-        };
+        let failed =
+            |error: &dyn std::fmt::Display| Refusal::unavailable(format!("the link to the cloud is down, and filter: {error}"));
         let reads = |encoding: &Encoding| !chain.wants_json() || *encoding == Encoding::Json;
         let Some(encoding) = media::encoding_of(&document.content_type).filter(reads) else {
             return Err(failed(&"it is in a representation that no filter reads"));
@@ -45,7 +44,7 @@ pub(super) fn serve_filtered(
             match filter::edit(&chain, encoding, &document.body).map_err(|error| failed(&error))? {
                 Edit::Keep => document.body,
                 Edit::Replace(object) => object,
-                Edit::Remove => return Err(Some(Refusal::no_such(&context.info).known_at(document.at))),
+                Edit::Remove => return Err(Refusal::no_such(&context.info).known_at(document.at)),
             }
         };
         document.etag.clear();
@@ -64,6 +63,11 @@ pub(super) fn serve(knowledge: &Knowledge, context: &Context, asked: &Asked) -> 
     let Some(content_type) = media::negotiated(accept, &there) else {
         if context.accepts.is_empty() && !media::names_openapi(accept) {
             return Err(Refusal::not_acceptable(NOT_ACCEPTABLE));
+        }
+        if there.is_empty()
+            && let Some(at) = described::absent(knowledge, &info.path)
+        {
+            return Err(Refusal::not_found("the server could not find the requested resource").known_at(at));
         }
         let what = if there.is_empty() { String::new() } else { format!(" in this representation, but as {}", there.join(", ")) };
         return Err(Refusal::unavailable(format!("the link to the cloud is down, and this document is not known{what}")));

@@ -9,7 +9,7 @@ use crate::kube::list::Encoding;
 use crate::kube::media::{self, Media};
 use crate::kube::request::RequestInfo;
 use crate::request::names;
-use crate::store::{Found, Knowledge, StoreError};
+use crate::store::{Found, Knowledge, ObjectKey, StoreError, Written};
 
 /// A representation that the client takes, and of what is made of the object for it.
 pub(super) type Shown = (Media, Form);
@@ -47,31 +47,51 @@ pub(super) fn version(found: &Found) -> Option<u64> {
     AsOf::of(found)?.version
 }
 
+/// Unix milliseconds at which it was said; 0: nothing was.
+pub(super) fn at(found: &Found) -> u64 {
+    AsOf::of(found).map_or(0, |as_of| as_of.at)
+}
+
 fn is_newer(found: &Found, than: &Found) -> bool {
     AsOf::of(found).is_some_and(|own| AsOf::of(than).is_none_or(|other| own.is_after(&other)))
 }
 
-/// What was said last of the object in the representations that the client takes; if they are equal in the first of them.
+/// What was said last of the object in the representations that the client takes, if they are equal in the first of them;
+/// or in another one, if that it is not there: then it is there in none.
 pub(super) fn newest<'a>(
     knowledge: &Knowledge,
     info: &RequestInfo,
     offered: &'a [Shown],
-) -> Result<Option<(&'a Shown, Found)>, StoreError> {
-    let mut newest: Option<(&Shown, Found)> = None;
+) -> Result<(Option<&'a Shown>, Found), StoreError> {
+    let mut newest = (None, Found::Unknown);
     for shown in offered {
         let found = knowledge.object_here(&names::object(info, &shown.0))?;
-        if is_newer(&found, newest.as_ref().map_or(&Found::Unknown, |(_, found)| found)) {
-            newest = Some((shown, found));
+        if is_newer(&found, &newest.1) {
+            newest = (Some(shown), found);
+        }
+    }
+    for encoding in [Encoding::Json, Encoding::Protobuf] {
+        let found = knowledge.object(&whole(info, encoding))?;
+        if matches!(found, Found::Absent { .. } | Found::Lacking(_)) && is_newer(&found, &newest.1) {
+            newest = (None, found);
         }
     }
     Ok(newest)
 }
 
+fn whole(info: &RequestInfo, encoding: Encoding) -> ObjectKey {
+    names::object(info, &Media { encoding, form: media::Form::Full })
+}
+
+/// Whether a client of this node has written the object since that was found, so that it is not known any more.
+pub(super) fn is_overtaken(knowledge: &Knowledge, info: &RequestInfo, found: &Found) -> Result<Option<Written>, StoreError> {
+    knowledge.written_since(&whole(info, Encoding::Json), found)
+}
+
 /// An encoding in which the object is known, and from later than it was `absent`.
 pub(super) fn elsewhere(knowledge: &Knowledge, info: &RequestInfo, absent: &Found) -> Result<Option<Encoding>, StoreError> {
     for encoding in [Encoding::Json, Encoding::Protobuf] {
-        let media = Media { encoding, form: media::Form::Full };
-        let found = knowledge.object(&names::object(info, &media))?;
+        let found = knowledge.object(&whole(info, encoding))?;
         if matches!(found, Found::Object { .. }) && is_newer(&found, absent) {
             return Ok(Some(encoding));
         }

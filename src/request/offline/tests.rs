@@ -228,6 +228,7 @@ async fn describe(knowledge: &Arc<Knowledge>) {
     let kind = |kind: &str| serde_json::json!({"group": "x.io", "version": "v1", "kind": kind});
     let content = serde_json::json!({"application/json": {"schema": {"$ref": "#/components/schemas/io.x.v1.FishList"}}});
     let document = serde_json::json!({
+        "info": {"title": "Kubernetes CRD Swagger"},
         "paths": {SHOALS.replace("/a/", "/{namespace}/"): {
             "get": {"x-kubernetes-group-version-kind": kind("Fish"), "responses": {"200": {"content": content}}},
         }},

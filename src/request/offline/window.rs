@@ -13,6 +13,14 @@ use serde::{Deserialize, Serialize};
 use crate::kube::request::{Query, RequestInfo};
 use crate::request::context::{Refusal, Whose};
 
+/// Instead of a version: of whatever is the newest state.
+const OF_NEWEST: i64 = -1;
+/// In the words of the kube-apiserver: it is what people read in kubectl.
+const EXPIRED_PAGE: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new \
+    list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. \
+    Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted \
+    between the time the first chunk was returned and now may show up in the list.";
+
 const TOKEN_VERSION: &str = "meta.k8s.io/v1";
 
 /// What is wanted.
@@ -90,9 +98,10 @@ impl Window {
         let expired = |message: String| Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Cloud, message));
         match self.version {
             Version::Exactly(asked) if asked < known => expired(format!("too old resource version: {asked} ({known})")),
-            Version::Continued(begun) if begun < known => expired(format!(
-                "The provided continue parameter is too old to display a consistent list result: {begun} ({known})"
-            )),
+            Version::Continued(begun) if begun < known => expired(EXPIRED_PAGE.to_owned()).map_err(|refusal| {
+                let start = format!("{}\0", self.after.as_deref().unwrap_or_default());
+                Refusal { continue_token: encode(Token { v: TOKEN_VERSION.to_owned(), rv: OF_NEWEST, start }), ..refusal }
+            }),
             Version::AtLeast(asked) | Version::Exactly(asked) | Version::Continued(asked) => at_least(asked, known),
             Version::Any => Ok(()),
         }
@@ -134,7 +143,10 @@ fn is_in_memory(resource: &str) -> bool {
 pub(super) fn token(resource: &str, version: u64, last: &[u8]) -> String {
     let slash = if is_in_memory(resource) { "/" } else { "" };
     let start = format!("{slash}{}\0", String::from_utf8_lossy(last));
-    let token = Token { v: TOKEN_VERSION.to_owned(), rv: i64::try_from(version).unwrap_or(i64::MAX), start };
+    encode(Token { v: TOKEN_VERSION.to_owned(), rv: i64::try_from(version).unwrap_or(i64::MAX), start })
+}
+
+fn encode(token: Token) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a plain struct"))
 }
 
@@ -246,6 +258,16 @@ mod tests {
         for (known, code) in [(7, Ok(())), (8, Err(410)), (6, Err(503))] {
             assert_eq!(page.allows(known).map_err(|refusal| refusal.code.as_u16()), code);
         }
+    }
+
+    #[test]
+    fn who_needs_no_one_state_goes_on_behind_a_page_that_has_expired() {
+        let page = window(&format!("limit=2&continue={}", token("pods", 7, b"a/p"))).unwrap();
+        let refusal = page.allows(8).unwrap_err();
+        assert_eq!((refusal.code.as_u16(), refusal.reason), (410, "Expired"));
+        let rest = window(&format!("limit=2&continue={}", refusal.continue_token)).unwrap();
+        assert_eq!((rest.after.as_deref(), rest.allows(8).is_ok(), rest.allows(9).is_ok()), (Some("a/p"), true, true));
+        assert_eq!(page.allows(6).unwrap_err().continue_token, "", "the cloud may have the state");
     }
 
     #[test]

@@ -103,14 +103,15 @@ fn subject(knowledge: &Knowledge, context: &Context, chain: Option<&Chain>, part
     if context.method != http::Method::GET {
         return None;
     }
+    note_absence(knowledge, context, parts.status);
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let whole = context.accepts.iter().all(|media| media.form == Form::Full);
     if info.is_read() && whole {
         let encoding = media::encoding_of(content_type)?;
-        return resource_subject(knowledge, context, parts.status, Media { encoding, form: Form::Full });
+        return resource_subject(context, parts.status, Media { encoding, form: Form::Full });
     }
     if let Some(metadata) = metadata_of_many(context, content_type) {
-        return resource_subject(knowledge, context, parts.status, metadata.clone());
+        return resource_subject(context, parts.status, metadata.clone());
     }
     let once = info.is_discovery() || (info.is_read() && info.verb != "watch");
     if parts.status != StatusCode::OK || !once || is_laid_out(context) {
@@ -120,6 +121,16 @@ fn subject(knowledge: &Knowledge, context: &Context, chain: Option<&Chain>, part
     let head = Document { content_type: content_type.to_owned(), etag: etag.to_owned(), ..Document::default() };
     let name = if info.is_discovery() { names::discovery(info, content_type) } else { names::document(context, chain) };
     Some(Subject::Document { name, head })
+}
+
+/// The cloud's own 404: the object is not there in whatever form it was asked for.
+fn note_absence(knowledge: &Knowledge, context: &Context, status: StatusCode) {
+    let info = &context.info;
+    // Who asks for no newest state may be told of an old one.
+    if status == StatusCode::NOT_FOUND && info.is_read() && info.verb == "get" && info.query.resource_version.is_empty() {
+        let encoding = context.accepts.first().map_or(Encoding::Json, |media| media.encoding);
+        knowledge.note_absent(&names::object(info, &Media { encoding, form: Form::Full }));
+    }
 }
 
 fn is_metadata(media: &Media) -> bool {
@@ -137,7 +148,7 @@ fn is_laid_out(context: &Context) -> bool {
     context.info.verb != "watch" && context.layout != Layout::Compact
 }
 
-fn resource_subject(knowledge: &Knowledge, context: &Context, status: StatusCode, media: Media) -> Option<Subject> {
+fn resource_subject(context: &Context, status: StatusCode, media: Media) -> Option<Subject> {
     let info = &context.info;
     if info.query.other || is_laid_out(context) {
         return None;
@@ -147,10 +158,6 @@ fn resource_subject(knowledge: &Knowledge, context: &Context, status: StatusCode
     match info.verb.as_str() {
         "get" => {
             let key = names::object(info, &media);
-            // Who asks for no newest state may be told of an old one.
-            if status == StatusCode::NOT_FOUND && info.query.resource_version.is_empty() {
-                knowledge.note_absent(&key);
-            }
             (status == StatusCode::OK).then_some(Subject::Object(ObjectAsk { key, reader }))
         }
         "list" if status == StatusCode::OK => {

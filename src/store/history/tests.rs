@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::super::tests::{ask, list_body, open, record, scope};
+use super::Cluster;
 use crate::store::{Knowledge, Memory, Scope};
 
 type Lists<'a> = &'a [(&'a str, &'a str, u64)];
@@ -36,6 +37,26 @@ async fn what_is_of_another_history_is_given_up_whole() {
     assert_eq!(left(&lists, &[("", "nodes", 500)], (0, 500)).await.0, None, "it was said anew, and nothing else proves anything");
     let meanwhile = [("apps", "deployments", 480)];
     assert_eq!(left(&lists, &meanwhile, (0, 500)).await, (Some(900), vec!["deployments".into()]), "said since");
+}
+
+/// One that is built anew has overtaken the old one.
+#[tokio::test]
+async fn another_cluster_is_known_by_two_uids() {
+    let cluster = |node: &str, service: &str| Cluster { node: node.into(), service: service.into() };
+    for (now, is_another) in
+        [(cluster("n2", "s2"), true), (cluster("n2", "s1"), false), (cluster("n1", "s2"), false), (cluster("n2", ""), false)]
+    {
+        assert_eq!(now.is_another(&cluster("n1", "s1")), is_another, "{now:?}");
+    }
+    assert!(!cluster("n1", "s1").is_another(&Cluster::default()), "nothing was known");
+
+    let store = Arc::new(Memory::default());
+    let knowledge = open(store.clone());
+    record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+    knowledge.note_cluster(&cluster("n1", "s1"));
+    knowledge.give_up(900, &knowledge.versions()).await.unwrap();
+    assert!(knowledge.list(&scope()).unwrap().is_none());
+    assert_eq!(open(store).cluster(), cluster("n1", "s1"), "in the next life of the hub, too");
 }
 
 /// Each may be in an etcd of its own.

@@ -11,7 +11,6 @@ use crate::kube::list::{Encoding, Envelope, Limits, Piece, Splitter};
 use crate::kube::metadata;
 use crate::kube::object;
 use crate::store::grant::now;
-use crate::store::knowledge::now_ms;
 use crate::store::page::Partial;
 use crate::store::writer::{self, Batch};
 use crate::store::{Header, Knowledge, Op, Readers, Scope, keys};
@@ -63,7 +62,7 @@ async fn take(knowledge: &Knowledge, ask: &ListAsk, mut parts: Parts, mut items:
         tokio::task::yield_now().await;
     }
     let envelope = splitter.finish().map_err(|_| "not a list")?;
-    items.end(ask, envelope).await
+    items.end(ask, envelope, parts.at).await
 }
 
 impl Knowledge {
@@ -129,7 +128,7 @@ impl<'a> Items<'a> {
         self.knowledge.writer().send(batch).await.map_err(|_| "store ended")
     }
 
-    async fn end(mut self, ask: &ListAsk, envelope: Envelope) -> Result<(), Reason> {
+    async fn end(mut self, ask: &ListAsk, envelope: Envelope, at: u64) -> Result<(), Reason> {
         if ask.scope.is_of_metadata() && envelope.kind != metadata::list_types().kind {
             return Err(OTHERWISE);
         }
@@ -150,7 +149,7 @@ impl<'a> Items<'a> {
             api_version: envelope.api_version,
             sorted_keys: envelope.sorted_keys,
             resource_version: envelope.resource_version,
-            updated: now_ms(),
+            updated: at,
             used: now(),
             pinned: ask.reader.node,
             readers: Readers::of(&ask.reader),

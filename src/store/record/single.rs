@@ -11,10 +11,15 @@ use crate::store::{Knowledge, ObjectKey, Readers, keys};
 const ABSENT_AGAIN: u64 = 60_000;
 
 pub(super) async fn object(knowledge: &Knowledge, ask: ObjectAsk, mut parts: Parts) -> Result<(), Reason> {
-    let ObjectAsk { key, reader } = ask;
     let full = parts.whole(knowledge.limits.max_item).await?;
+    keep_object(knowledge, ask, &full, parts.at)
+}
+
+/// Remembers an object as the cloud has said it, at `at`.
+pub(super) fn keep_object(knowledge: &Knowledge, ask: ObjectAsk, full: &[u8], at: u64) -> Result<(), Reason> {
+    let ObjectAsk { key, reader } = ask;
     let encoding = key.scope.encoding();
-    let (types, item) = object::into_item(encoding, &full).map_err(|_| "unreadable item")?;
+    let (types, item) = object::into_item(encoding, full).map_err(|_| "unreadable item")?;
     let meta = object::meta(encoding, &item).map_err(|_| "unreadable item")?;
     if meta.name != key.name {
         return Err("another object than asked for");
@@ -23,7 +28,7 @@ pub(super) async fn object(knowledge: &Knowledge, ask: ObjectAsk, mut parts: Par
         kind: types.kind,
         api_version: types.api_version,
         resource_version: meta.resource_version,
-        at: now_ms(),
+        at,
         absent: false,
         pinned: reader.node,
         readers: Readers::of(&reader),
@@ -39,7 +44,7 @@ pub(super) async fn object(knowledge: &Knowledge, ask: ObjectAsk, mut parts: Par
         record.pinned |= old.pinned;
         record.readers.note_all(&old.readers);
     }
-    knowledge.recent.forget(&row);
+    knowledge.forget_absence(&key);
     knowledge.put(row, &join(&record, &item)).then_some(()).ok_or("store behind")
 }
 
@@ -50,7 +55,7 @@ pub(super) async fn document(knowledge: &Knowledge, name: &str, mut head: Docume
     if head.gzip {
         unpack(&body, limit, |_| {}).map_err(|_| "bad gzip")?;
     }
-    head.at = now_ms();
+    head.at = parts.at;
     let (row, epoch) = (keys::key(keys::DOCUMENT, &[name]), knowledge.writer().epoch());
     if !knowledge.put(row.clone(), &join(&head, &body)) {
         return Err("store behind");
@@ -82,8 +87,18 @@ impl Knowledge {
         }
     }
 
+    /// The object was there since: an absence that is said again is news, in whatever encoding.
+    fn forget_absence(&self, key: &ObjectKey) {
+        for key in key.in_both() {
+            self.recent.forget(&key.key());
+        }
+    }
+
     /// Whether a collection that may have the object may have changed since then, in Unix milliseconds.
     fn has_heard_since(&self, key: &ObjectKey, at: u64) -> bool {
-        self.catalogue().headers.values().any(|header| header.updated >= at && header.scope.may_hold_object(key))
+        self.catalogue()
+            .headers
+            .values()
+            .any(|header| header.updated >= at && key.in_both().iter().any(|key| header.scope.may_hold_object(key)))
     }
 }

@@ -14,10 +14,14 @@ use crate::kube::metadata;
 use crate::kube::object;
 use crate::kube::watch::{self, EventType, Frame, Framer};
 use crate::store::collection::version_number;
+use crate::store::coming::OnItsWay;
 use crate::store::grant::now;
 use crate::store::knowledge::now_ms;
-use crate::store::writer::Batch;
-use crate::store::{Header, Knowledge, Op, Readers, keys};
+use crate::store::writer::{Batch, Room};
+use crate::store::{Header, Knowledge, Op, Readers, Scope, StoreError, keys};
+
+/// Bytes by which an item grows that are worth a look at the budget.
+const LARGE: u64 = 64 * 1024;
 
 struct Follower<'a> {
     knowledge: &'a Arc<Knowledge>,
@@ -106,12 +110,13 @@ impl Follower<'_> {
             self.seen = self.seen.map(|seen| seen.max(version));
             return Ok(());
         }
-        let room = self.knowledge.writer().room(item.len()).await.map_err(|_| "store ended")?;
+        let (room, before) = room(self.knowledge, &self.ask.scope, &meta, item.len()).await?;
         // From here to the queue nothing waits: a list that sees the new head comes behind it.
         let epoch = Some(self.knowledge.writer().epoch());
-        let ops = self.apply(kind, (&types.kind, &meta), &item, version);
+        let batch = OnItsWay::default();
+        let ops = self.apply(&Event { kind, own_kind: &types.kind, meta: &meta, item: &item, version, before }, &batch);
         if !ops.is_empty() {
-            room.send(Batch { ops, epoch, ..Batch::default() });
+            room.send(Batch { ops, epoch, on_its_way: Some(batch), ..Batch::default() });
         }
         Ok(())
     }
@@ -184,7 +189,8 @@ impl Follower<'_> {
     }
 
     /// Changes the catalogue, and returns the rows that say so.
-    fn apply(&mut self, kind: EventType, (own_kind, meta): (&str, &object::Meta), item: &[u8], version: u64) -> Vec<Op> {
+    fn apply(&mut self, event: &Event<'_>, batch: &OnItsWay) -> Vec<Op> {
+        let Event { kind, own_kind, meta, item, version, before } = *event;
         let mut ops = Vec::new();
         let Some(seen) = self.seen else { return ops };
         self.seen = Some(seen.max(version));
@@ -199,19 +205,24 @@ impl Follower<'_> {
             return ops;
         }
         let key = keys::item(header.id, &meta.namespace, &meta.name);
-        let size = (item.len() + key.len()) as u64;
         match kind {
             EventType::Added | EventType::Modified => {
                 if kind == EventType::Added {
                     header.items += 1;
-                    header.bytes += size;
                 }
                 let row = self.knowledge.sealer().seal(&key, item);
+                let size = (row.len() + key.len()) as u64;
+                header.bytes = (header.bytes + size).saturating_sub(before);
+                self.knowledge.note_size(&key, size, batch);
+                if size > before + LARGE {
+                    self.knowledge.sweep_wanted.notify_one();
+                }
                 ops.push(Op::Put(key, row));
             }
             EventType::Deleted => {
                 header.items = header.items.saturating_sub(1);
-                header.bytes = header.bytes.saturating_sub(size);
+                header.bytes = header.bytes.saturating_sub(before);
+                self.knowledge.note_size(&key, 0, batch);
                 ops.push(Op::Delete(key));
             }
             EventType::Bookmark => {}
@@ -232,6 +243,40 @@ impl Follower<'_> {
         ops.push(self.knowledge.set_header(header));
         ops
     }
+}
+
+/// Room for an event, and how large its item was before.
+async fn room<'a>(
+    knowledge: &'a Arc<Knowledge>,
+    scope: &Scope,
+    meta: &object::Meta,
+    bytes: usize,
+) -> Result<(Room<'a>, u64), Reason> {
+    let writer = knowledge.writer();
+    loop {
+        let room = writer.room(bytes).await.map_err(|_| "store ended")?;
+        let Some(header) = knowledge.header(scope) else { return Ok((room, 0)) };
+        if let Some(before) = knowledge.item_size(&keys::item(header.id, &meta.namespace, &meta.name)) {
+            return Ok((room, before));
+        }
+        // A list is only just being written; whoever looks again comes behind it.
+        drop(room);
+        if matches!(writer.flush().await, Err(StoreError::Ended)) {
+            return Err("store ended");
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What has happened to an item.
+struct Event<'a> {
+    kind: EventType,
+    own_kind: &'a str,
+    meta: &'a object::Meta,
+    item: &'a [u8],
+    version: u64,
+    /// Bytes of its row until then.
+    before: u64,
 }
 
 /// What an initial collection's envelope is made of.

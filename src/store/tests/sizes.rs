@@ -1,0 +1,102 @@
+//! What a collection takes of the budget is what its rows take.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Names of items, and of what size each is.
+    List(Vec<(usize, usize)>),
+    Event(&'static str, usize, usize),
+    /// Lets everything become visible.
+    Settle,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let item = || (0..6_usize, 0..400_usize);
+    prop_oneof![
+        1 => proptest::collection::vec(item(), 0..6).prop_map(Step::List),
+        6 => (prop_oneof![Just("ADDED"), Just("MODIFIED"), Just("DELETED")], item())
+            .prop_map(|(kind, (name, size))| Step::Event(kind, name, size)),
+        2 => Just(Step::Settle),
+    ]
+}
+
+fn sized(name: usize, size: usize, version: u64) -> String {
+    format!(
+        r#"{{"metadata":{{"name":"n-{name}","namespace":"a","resourceVersion":"{version}"}},"data":{{"x":"{}"}}}}"#,
+        "x".repeat(size)
+    )
+}
+
+/// The cloud as far as names go: events are of what is there, or not.
+async fn play(steps: Vec<Step>) {
+    let knowledge = open(Arc::new(Memory::default()));
+    record(&knowledge, ask(""), &list_body(1, &[], ""), true).await;
+    let from = WatchAsk { scope: scope(), resource_version: "1".into(), send_initial_events: false, reader: Reader::default() };
+    let mut watch = knowledge.record(Subject::Watch(from), false);
+    let mut there = std::collections::BTreeMap::new();
+    for (version, step) in (2..).zip(steps) {
+        match step {
+            Step::List(items) => {
+                there = items.into_iter().collect();
+                let items: Vec<String> = there.iter().map(|(name, size)| sized(*name, *size, version)).collect();
+                let head = list_body(version, &[], "");
+                let mut list = knowledge.record(Subject::List(ask("")), false);
+                list.push(&Bytes::from(head.replace("[]", &format!("[{}]", items.join(",")))));
+                list.finish();
+                knowledge.works.rest().await;
+            }
+            Step::Event(kind, name, size) => {
+                let kind = match (kind, there.contains_key(&name)) {
+                    ("DELETED", true) => "DELETED",
+                    (_, true) => "MODIFIED",
+                    (_, false) => "ADDED",
+                };
+                if kind == "DELETED" {
+                    there.remove(&name)
+                } else {
+                    there.insert(name, size)
+                };
+                let object = sized(name, size, version).replacen('{', r#"{"kind":"ConfigMap","apiVersion":"v1","#, 1);
+                watch.push(&Bytes::from(format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n")));
+                knowledge.works.rest().await;
+            }
+            Step::Settle => settle(&knowledge).await,
+        }
+    }
+    knowledge.catch_up().await.unwrap();
+    settle(&knowledge).await;
+    let header = knowledge.header(&scope()).unwrap();
+    let (mut rows, mut bytes) = (0, 0);
+    let count = &mut |key: &[u8], row: &[u8]| {
+        (rows, bytes) = (rows + 1, bytes + (key.len() + row.len()) as u64);
+        true
+    };
+    knowledge.snapshot().unwrap().scan(&[keys::ITEM], count).unwrap();
+    assert_eq!((header.items, header.bytes), (rows, bytes));
+    assert_eq!(rows, there.len() as u64);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn a_collection_is_as_large_as_its_rows(steps in proptest::collection::vec(step(), 0..24)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(play(steps));
+    }
+}
+
+/// A list of small objects, which grow while they are watched.
+#[tokio::test]
+async fn what_grows_is_counted() {
+    let knowledge = open_within(Arc::new(Memory::default()), Limits { cache_max_bytes: 100_000, ..Limits::default() });
+    record(&knowledge, ask(""), &list_body(1, &["n-0", "n-1"], ""), true).await;
+    let large = |name: usize| sized(name, 60_000, 2 + name as u64).replacen('{', r#"{"kind":"ConfigMap","apiVersion":"v1","#, 1);
+    let events: String = (0..2).map(|name| format!("{{\"type\":\"MODIFIED\",\"object\":{}}}\n", large(name))).collect();
+    watch(&knowledge, "1", false, &events).await;
+    knowledge.sweep(|_| false).await.unwrap();
+    settle(&knowledge).await;
+    assert_eq!(known(&knowledge), None, "it does not fit any more");
+}
