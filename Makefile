@@ -7,8 +7,9 @@ SHELL := /usr/bin/env bash
 CLOUD ?= small
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # What is released goes by how often a hub at work runs which code (docs/decisions/0016-profile.md).
-PROFILE = $(RUSTFLAGS) -Cprofile-use=$(CURDIR)/packaging/hub.profdata
-build demo bench: export RUSTFLAGS := $(PROFILE)
+PROFILE := $(abspath $(TARGET))/hub.profdata
+build demo bench: export RUSTFLAGS := $(RUSTFLAGS) -Cprofile-use=$(PROFILE)
+build demo bench: $(PROFILE)
 # Sets HOLDFAST_LAB and HOLDFAST_SAMPLE, building them if need be.
 WITH_LAB = lab=$$(scripts/build-lab); export $$lab
 # Sets HOLDFAST_CLIENT_GO and so on, building them if need be.
@@ -23,6 +24,10 @@ help: ## this list
 	@echo "make build             the release binary, $(TARGET)/release/holdfast"
 	@echo "parts of make test:    fmt  lint  unit  path  clients  cluster"
 	@echo "make lab               the real servers for the cluster tests, and the lines that name them"
+
+$(PROFILE): packaging/hub.profdata.gz
+	@mkdir -p $(@D)
+	@gzip -dc $< >$@.new && mv $@.new $@
 
 build:
 	@scripts/need build
