@@ -73,6 +73,8 @@ struct Kept {
     until: Option<Instant>,
     /// How long a watch lasts at least for which no time was said.
     least: Duration,
+    /// When it was last asked for again.
+    asked: Option<Instant>,
     /// All that the client has been shown, as of `seen`, while it may come to a difference.
     shown: Option<Box<Presented>>,
 }
@@ -112,6 +114,7 @@ pub(super) fn hold(path: &Arc<Path>, context: &Context, again: Again, response: 
         began,
         until: seconds.map(|seconds| began + Duration::from_secs(seconds)),
         least: Duration::from_secs(path.offline.min_request_timeout),
+        asked: None,
         shown: None,
     });
     let (kept, waiting) = if query.goes_on() { (Some(kept), None) } else { (None, Some(kept)) };
@@ -133,12 +136,14 @@ fn encoding(response: &Response) -> Option<Encoding> {
 }
 
 impl Kept {
-    /// Whether the client's time is up, or that of the server.
+    /// Whether the client's time is up.
     fn is_over(&self) -> bool {
-        match self.until {
-            Some(until) => Instant::now() + EARLY >= until,
-            None => self.began.elapsed() >= self.least,
-        }
+        self.until.is_some_and(|until| Instant::now() + EARLY >= until)
+    }
+
+    /// Whether an end without a fault may be that of the time for which the server has let it last.
+    fn has_lasted(&self) -> bool {
+        self.until.is_none() && self.began.elapsed() >= self.least
     }
 }
 
@@ -195,8 +200,8 @@ impl Held {
     fn lost(&mut self, error: Option<BodyError>) {
         let may_go_on = matches!(error, None | Some(BodyError::Upstream(_)));
         match self.kept.take().filter(|_| may_go_on) {
-            Some(kept) if !kept.is_over() => self.leave(kept, false),
-            Some(_) => self.state = State::Over(None),
+            Some(kept) if kept.is_over() || error.is_none() && kept.has_lasted() => self.state = State::Over(None),
+            Some(kept) => self.leave(kept, false),
             None => self.state = State::Over(error),
         }
     }

@@ -17,6 +17,8 @@ use crate::runtime::metrics::Why;
 /// Between two tries, at first and at most.
 const SOON: Duration = Duration::from_millis(100);
 const LATE: Duration = Duration::from_secs(5);
+/// Between two times that somebody goes on.
+const HASTY: Duration = Duration::from_millis(250);
 /// Over so much time those that wait for the link ask when it is back, in milliseconds.
 const SPREAD: u64 = 1000;
 /// In the kube-apiserver's words.
@@ -48,6 +50,10 @@ enum Outcome {
 /// `expired`: whoever was asked does not have the version.
 pub(super) async fn go_on(mut kept: Box<Kept>, mut expired: bool) -> (Box<Kept>, Next) {
     let mut pause = SOON;
+    if kept.asked.is_some_and(|asked| asked.elapsed() < HASTY) {
+        // A server that ends each watch at once is not asked without end.
+        sleep(HASTY).await;
+    }
     loop {
         let Some(path) = kept.again.path.upgrade() else { return (kept, Next::Over(None)) };
         if kept.is_over() {
@@ -76,9 +82,13 @@ async fn wait(kept: &Kept, path: &Path, pause: Duration) {
     if path.link.is_up() {
         return sleep(pause).await;
     }
-    let until = kept.until.unwrap_or(kept.began + kept.least).max(Instant::now());
-    if timeout_at(until, path.link.is_back()).await.is_ok() {
+    let back = async {
+        path.link.is_back().await;
         sleep(Duration::from_millis(kept.id * 7919 % SPREAD)).await;
+    };
+    match kept.until {
+        Some(until) => _ = timeout_at(until, back).await,
+        None => back.await,
     }
 }
 
@@ -87,6 +97,7 @@ async fn ask(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
     let Ok(_turn) = path.held.asking.acquire().await else { return Outcome::Next(Next::Over(None)) };
     let left = kept.until.map(|until| until.saturating_duration_since(Instant::now()).as_secs().max(1));
     let Some(request) = kept.again.watch(kept.seen, left) else { return Outcome::Next(Next::Over(None)) };
+    kept.asked = Some(Instant::now());
     let mut context = respond::begin(kept.again.peer.clone(), &request);
     let answer = Box::pin(answer(path, &mut context, request)).await;
     // Before anybody else's list takes its place.
