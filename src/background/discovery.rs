@@ -20,6 +20,7 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
 
+use crate::kube::discovery::{Groups, Versions};
 use crate::state::link::Link;
 use crate::store::Knowledge;
 
@@ -38,30 +39,6 @@ pub struct Discovery {
     pub client: Client,
     pub link: Arc<Link>,
     pub knowledge: Arc<Knowledge>,
-}
-
-/// `/api`
-#[derive(Deserialize)]
-struct Versions {
-    versions: Vec<String>,
-}
-
-/// `/apis`
-#[derive(Deserialize)]
-struct Groups {
-    groups: Vec<Group>,
-}
-
-#[derive(Deserialize)]
-struct Group {
-    name: String,
-    versions: Vec<GroupVersion>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct GroupVersion {
-    group_version: String,
 }
 
 /// `/openapi/v3`

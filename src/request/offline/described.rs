@@ -2,31 +2,9 @@
 
 use serde::Deserialize;
 
+use crate::kube::discovery::{Group, Groups, Versions};
 use crate::request::names;
 use crate::store::Knowledge;
-
-/// `/apis`
-#[derive(Deserialize)]
-struct Groups {
-    groups: Vec<Group>,
-}
-
-#[derive(Deserialize)]
-struct Group {
-    name: String,
-    versions: Vec<Version>,
-}
-
-#[derive(Deserialize)]
-struct Version {
-    version: String,
-}
-
-/// `/api`
-#[derive(Deserialize)]
-struct Versions {
-    versions: Vec<String>,
-}
 
 /// Whether there is no such group or version: as of when, in unix milliseconds. `None`: there is, or nobody knows.
 pub(super) fn absent(knowledge: &Knowledge, path: &str) -> Option<u64> {
@@ -38,7 +16,7 @@ pub(super) fn absent(knowledge: &Knowledge, path: &str) -> Option<u64> {
         ["apis", group, version @ ..] if version.len() <= 1 => {
             let (at, Groups { groups }) = read(knowledge, "/apis")?;
             let has_version =
-                |group: &Group| version.iter().all(|version| group.versions.iter().any(|there| there.version == **version));
+                |group: &Group| version.iter().all(|version| group.versions.iter().any(|there| there.version() == *version));
             (!groups.iter().any(|there| there.name == *group && has_version(there))).then_some(at)
         }
         _ => None,
