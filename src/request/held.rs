@@ -101,8 +101,11 @@ enum State {
 }
 
 /// The answer to a watch as its client gets it.
-pub(super) fn hold(path: &Arc<Path>, context: &Context, again: Again, response: Response) -> Response {
+pub(super) fn hold(path: &Arc<Path>, context: &Context, mut again: Again, response: Response) -> Response {
     let Some(encoding) = encoding(&response).filter(|_| may_go_on(context)) else { return response };
+    if let Caller::Bearer(bearer) = &context.caller {
+        again.bearer = Some(bearer.clone());
+    }
     let query = &context.info.query;
     let seconds = query.timeout_seconds.parse().ok().filter(|seconds| (1..=u64::from(u32::MAX)).contains(seconds));
     let began = Instant::from_std(context.started);

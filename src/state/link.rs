@@ -4,8 +4,12 @@
 //! the path's way of saying that a connection just failed: the prober looks at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+
+/// Watches that wait for the link ask the cloud over this time, in milliseconds, not all at once.
+const SPREAD: u64 = 1000;
 
 pub struct Link {
     servers: Vec<AtomicBool>,
@@ -43,6 +47,12 @@ impl Link {
     /// Returns when the link is up.
     pub async fn is_back(&self) {
         let _ = self.up.subscribe().wait_for(|up| *up).await.map(drop);
+    }
+
+    /// The same for one of many that wait for it, each by the number of its request.
+    pub async fn is_back_in_turn(&self, id: u64) {
+        self.is_back().await;
+        tokio::time::sleep(Duration::from_millis(id.wrapping_mul(7919) % SPREAD)).await;
     }
 
     /// Returns when the link is seen to be up: until a server was asked, that is only hoped.
@@ -83,6 +93,24 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn many_that_wait_for_the_link_are_not_back_at_once_but_within_a_second() {
+        let link = Link::new(1);
+        link.set(0, false);
+        assert!(link.is_back_in_turn(0).now_or_never().is_none());
+        link.set(0, true);
+        let began = tokio::time::Instant::now();
+        let mut turns: Vec<_> = futures_util::future::join_all((0..100).map(async |id| {
+            link.is_back_in_turn(id).await;
+            began.elapsed()
+        }))
+        .await;
+        assert!(turns.iter().all(|turn| *turn < Duration::from_secs(1)));
+        turns.sort();
+        turns.dedup();
+        assert_eq!(turns.len(), 100, "each in a turn of its own");
+    }
 
     #[test]
     fn a_link_is_proven_by_an_answer_until_a_server_is_seen_to_be_down() {

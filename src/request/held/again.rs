@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Empty};
 
 use crate::kube::request::with_query;
 use crate::request::accept::Peer;
-use crate::request::{Path, Request};
+use crate::request::{Bearer, Path, Request};
 
 /// What says where a watch begins and how long it lasts.
 const BEGINNING: [&str; 4] = ["resourceVersion", "resourceVersionMatch", "sendInitialEvents", "timeoutSeconds"];
@@ -23,6 +23,8 @@ pub(in crate::request) struct Again {
     pub(super) peer: Arc<Peer>,
     target: Box<str>,
     headers: Box<[(HeaderName, HeaderValue)]>,
+    /// `None`: a node's own.
+    pub(super) bearer: Option<Arc<Bearer>>,
 }
 
 impl Again {
@@ -38,8 +40,8 @@ impl Again {
             let value = HeaderValue::from_bytes(request.headers().get(&name)?.as_bytes()).ok()?;
             Some((name, value))
         };
-        let headers = [ACCEPT, AUTHORIZATION, USER_AGENT].into_iter().filter_map(copy).collect();
-        Some(Self { path: Arc::downgrade(path), peer: peer.clone(), target: target.as_str().into(), headers })
+        let headers = [ACCEPT, USER_AGENT].into_iter().filter_map(copy).collect();
+        Some(Self { path: Arc::downgrade(path), peer: peer.clone(), target: target.as_str().into(), headers, bearer: None })
     }
 
     /// The same from a version on, for so many seconds if that is said.
@@ -65,6 +67,10 @@ impl Again {
         let mut request = Request::new(Box::pin(Empty::new().map_err(|never| match never {})));
         *request.uri_mut() = target.parse::<Uri>().ok()?;
         request.headers_mut().extend(self.headers.iter().cloned());
+        if let Some(bearer) = &self.bearer {
+            let value = HeaderValue::from_str(&format!("Bearer {}", bearer.token)).ok()?;
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
         Some(request)
     }
 }

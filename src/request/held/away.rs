@@ -19,8 +19,6 @@ const SOON: Duration = Duration::from_millis(100);
 const LATE: Duration = Duration::from_secs(5);
 /// Between two times that somebody goes on.
 const HASTY: Duration = Duration::from_millis(250);
-/// Over so much time those that wait for the link ask when it is back, in milliseconds.
-const SPREAD: u64 = 1000;
 /// In the kube-apiserver's words.
 const EXPIRED: &str = "too old resource version: what has changed since is not known";
 
@@ -82,10 +80,7 @@ async fn wait(kept: &Kept, path: &Path, pause: Duration) {
     if path.link.is_up() {
         return sleep(pause).await;
     }
-    let back = async {
-        path.link.is_back().await;
-        sleep(Duration::from_millis(kept.id * 7919 % SPREAD)).await;
-    };
+    let back = path.link.is_back_in_turn(kept.id);
     match kept.until {
         Some(until) => _ = timeout_at(until, back).await,
         None => back.await,

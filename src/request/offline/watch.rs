@@ -45,8 +45,6 @@ use crate::store::{Knowledge, ListView};
 /// Seconds that a watch may ask for: more than anybody waits, and what a clock can add.
 const LONGEST: u64 = 365 * 24 * 3600;
 const BOOKMARKS: Duration = Duration::from_secs(60);
-/// Watches end over this time after the link's return, not all at once.
-const RETURN: u64 = 1000;
 
 /// One client's open watch.
 struct Watcher {
@@ -62,7 +60,7 @@ struct Watcher {
     initial: Initial,
     bookmarks: bool,
     until: Instant,
-    jitter: Duration,
+    id: u64,
     link: Arc<Link>,
     chain: Option<Chain>,
     ending: Ending,
@@ -194,7 +192,7 @@ fn open(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context, chain:
         bookmarks,
         version,
         until: Instant::now() + lasts(offline, context),
-        jitter: Duration::from_millis(context.id * 7919 % RETURN),
+        id: context.id,
         link: offline.link.clone(),
         note: offline.filters.note(context, chain.as_ref()),
         chain,
@@ -373,6 +371,8 @@ impl Watcher {
                 None => std::future::pending().await,
             }
         });
+        let link = self.link.clone();
+        let mut back = std::pin::pin!(link.is_back_in_turn(self.id));
         let mut bookmark_at = Instant::now() + BOOKMARKS;
         loop {
             tokio::select! {
@@ -394,8 +394,7 @@ impl Watcher {
                         return;
                     }
                 }
-                () = self.link.is_back() => {
-                    tokio::time::sleep(self.jitter).await;
+                () = &mut back => {
                     if self.follow.as_ref().is_some_and(Follow::has_shown) {
                         let _ = self.expired(OVERTAKEN).await;
                     }
