@@ -2,6 +2,7 @@
 //! watches, as bytes. Nothing here knows of connections or of the store.
 
 pub mod coding;
+pub mod discovery;
 pub mod group;
 pub mod json;
 pub mod layout;
