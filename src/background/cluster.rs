@@ -44,7 +44,7 @@ impl Prober {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 // While down, the calm rhythm of probes decides.
-                () = self.link.suspected(), if verdict.is_up() => verdict.suspect(),
+                () = self.link.suspected(self.server.index), if verdict.is_up() => verdict.suspect(),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What is known of the link to the cloud: a verdict for each server.
 //!
 //! Written by background::cluster alone; read by dispatch and balance. `suspect` is
-//! the path's way of saying that a connection just failed: the prober looks at once.
+//! the path's way of saying that a connection just failed: the server's prober looks at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,7 +16,8 @@ pub struct Link {
     up: watch::Sender<bool>,
     /// Whether a server was seen to be up, and none to be down since.
     proven: watch::Sender<bool>,
-    suspicion: Notify,
+    /// One for each server.
+    suspicions: Vec<Notify>,
 }
 
 impl Link {
@@ -26,7 +27,7 @@ impl Link {
             servers: (0..servers).map(|_| AtomicBool::new(true)).collect(),
             up: watch::Sender::new(true),
             proven: watch::Sender::new(false),
-            suspicion: Notify::new(),
+            suspicions: (0..servers).map(|_| Notify::new()).collect(),
         }
     }
 
@@ -78,13 +79,13 @@ impl Link {
         self.up.send_if_modified(|current| std::mem::replace(current, any) != any)
     }
 
-    /// A request saw a connection fail: whoever probes should look now.
-    pub fn suspect(&self) {
-        self.suspicion.notify_waiters();
+    /// A request saw a connection to this server fail: whoever probes it should look now, or again if it is looking.
+    pub fn suspect(&self, index: usize) {
+        self.suspicions[index].notify_one();
     }
 
-    pub async fn suspected(&self) {
-        self.suspicion.notified().await;
+    pub async fn suspected(&self, index: usize) {
+        self.suspicions[index].notified().await;
     }
 }
 
@@ -125,5 +126,14 @@ mod tests {
         assert!(link.is_up() && !is_proven());
         link.prove();
         assert!(is_proven());
+    }
+
+    #[test]
+    fn a_suspicion_waits_for_the_prober_of_its_server() {
+        let link = Link::new(2);
+        link.suspect(1);
+        assert!(link.suspected(0).now_or_never().is_none());
+        assert!(link.suspected(1).now_or_never().is_some(), "although nobody waited when it came");
+        assert!(link.suspected(1).now_or_never().is_none(), "one look for it");
     }
 }

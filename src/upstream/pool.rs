@@ -27,6 +27,8 @@ pub(super) struct Pool {
 
 /// What a pool needs to make a connection.
 pub(super) struct Maker<'a> {
+    /// The server's number.
+    pub(super) index: usize,
     pub(super) address: &'a Address,
     pub(super) config: Arc<rustls::ClientConfig>,
     pub(super) generation: u64,
@@ -51,7 +53,7 @@ impl Maker<'_> {
     /// asked for it.
     async fn make(&self) -> Result<Made, Error> {
         let (address, config, timing, generation) = (self.address.clone(), self.config.clone(), self.timing, self.generation);
-        let link = self.link.clone();
+        let (link, index) = (self.link.clone(), self.index);
         let task = self.runtime.spawn(async move {
             let io = connect::tls(&address, config, timing.connect).await?;
             if io.get_ref().1.alpn_protocol() != Some(b"h2") {
@@ -59,7 +61,7 @@ impl Maker<'_> {
             }
             let died = move |clean: bool| {
                 if !clean {
-                    link.suspect();
+                    link.suspect(index);
                 }
             };
             tokio::time::timeout(timing.connect, Connection::start(io, generation, timing, died))
@@ -86,7 +88,7 @@ impl Pool {
             return Err(error.clone());
         }
         let made = maker.make().await.inspect_err(|error| {
-            maker.link.suspect();
+            maker.link.suspect(maker.index);
             *failed = Some((Instant::now(), error.clone()));
         })?;
         let connection = match made {

@@ -65,6 +65,7 @@ impl Server {
             Identity::Caller => generation.caller.clone(),
         };
         Maker {
+            index: self.index,
             address: &self.address,
             config,
             generation: generation.number,
@@ -137,7 +138,7 @@ impl Server {
         loop {
             tokio::time::sleep(pause).await;
             if let Err(error) = connect::tls(&self.address, self.maker(identity).config, self.timing.connect).await {
-                self.link.suspect();
+                self.link.suspect(self.index);
                 return Error::new(Fault::Link, true, format!("no answer, and then: {error}"));
             }
             pause = self.timing.keepalive;
@@ -147,7 +148,7 @@ impl Server {
     /// Sends a request that wants to leave HTTP behind, on a connection of its own.
     pub async fn upgrade(&self, identity: Identity, request: Request<Option<RequestBody>>) -> Result<Response<Upgraded>, Error> {
         let config = connect::http1_only(&self.maker(identity).config);
-        let io = connect::tls(&self.address, config, self.timing.connect).await.inspect_err(|_| self.link.suspect())?;
+        let io = connect::tls(&self.address, config, self.timing.connect).await.inspect_err(|_| self.link.suspect(self.index))?;
         http1::upgrade(io, self.host_header(), request).await
     }
 

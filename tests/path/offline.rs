@@ -179,6 +179,22 @@ async fn a_read_that_meets_the_cut_is_answered_within_two_seconds() {
 }
 
 #[tokio::test]
+async fn a_list_that_the_cut_meets_in_its_middle_ends_within_two_seconds_and_is_the_stores_then() {
+    let rig = Rig::start().await;
+    let client = see(&rig).await;
+    let whole = client.get(CONFIGMAPS).await.unwrap();
+    rig.fake.fault_next(CONFIGMAPS, Fault::SlowBody(200));
+    let mut list = client.stream("GET", CONFIGMAPS, &[], "").await.unwrap();
+    assert!(list.chunk().await.unwrap().is_some(), "it has begun");
+    rig.fake.fault(Fault::Silence);
+    let started = Instant::now();
+    assert!(list.finish().await.is_err(), "it ends as what it is");
+    assert!(started.elapsed() < SECONDS(2), "{:?}", started.elapsed());
+    let again = client.get(CONFIGMAPS).await.unwrap();
+    assert_eq!((again.status, again.text()), (whole.status, whole.text()));
+}
+
+#[tokio::test]
 async fn a_watch_stays_open_through_the_cut_and_leads_back() {
     let rig = Rig::start().await;
     let client = see(&rig).await;

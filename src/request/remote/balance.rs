@@ -54,7 +54,12 @@ pub(super) async fn send(
 ) -> Result<Response<Body>, Error> {
     let order = order(remote);
     let sending = Sending::new(remote, context, head, body.is_none());
-    if order.len() > 1 && sending.may_be_known() { sending.side_by_side(order).await } else { sending.in_turn(order, body).await }
+    let is_beside = order.len() > 1 && sending.may_be_known();
+    let mut answer = if is_beside { sending.side_by_side(order).await } else { sending.in_turn(order, body).await }?;
+    if !context.info.is_long_running() {
+        answer.body_mut().has_an_end();
+    }
+    Ok(answer)
 }
 
 /// One request on its way to the servers.

@@ -1,0 +1,127 @@
+//! What silence is taken for, on a paused clock.
+
+use http_body_util::BodyExt as _;
+use tokio::io::DuplexStream;
+use tokio::time::Sleep;
+
+use super::*;
+use crate::upstream::Body;
+
+const HOURS: Duration = Duration::from_secs(12 * 3600);
+
+/// What a server does with the first stream.
+type Serve = fn(h2::SendStream<Bytes>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A server that serves one answer, and replies to pings for as long as it is not silent.
+async fn serve(io: DuplexStream, silent_after: Duration, serve: Serve) {
+    let mut server = h2::server::handshake(io).await.unwrap();
+    let (_, mut respond) = server.accept().await.unwrap().unwrap();
+    let body = respond.send_response(http::Response::new(()), false).unwrap();
+    tokio::spawn(serve(body));
+    let _ = tokio::time::timeout(silent_after, async { while server.accept().await.is_some() {} }).await;
+    // It is there, and does nothing.
+    tokio::time::sleep(HOURS).await;
+}
+
+async fn answer_over(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Body {
+    let connection = Connection::start(io, 0, Timing::default(), |_| {}).await.unwrap();
+    let place = connection.take_place().unwrap();
+    let (answer, _) = connection.send(http::Request::get("https://x/").body(()).unwrap(), true).await.unwrap();
+    Body::h2(connection.answer(answer).await.unwrap().into_body(), place)
+}
+
+/// How long the connection is silent before its body fails.
+async fn found_after(silent_after: Duration, has_an_end: bool) -> Duration {
+    let (io, server) = tokio::io::duplex(4096);
+    tokio::spawn(serve(server, silent_after, |mut body| {
+        Box::pin(async move {
+            body.send_data("begun".into(), false).unwrap();
+            tokio::time::sleep(HOURS).await;
+        })
+    }));
+    let mut body = answer_over(io).await;
+    if has_an_end {
+        body.has_an_end();
+    }
+    let began = Instant::now();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "begun");
+    let error = body.frame().await.unwrap().unwrap_err();
+    assert!(error.is_link() && error.to_string().contains("silent"), "{error}");
+    began.elapsed() - silent_after
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_in_the_middle_of_a_list_is_found_within_two_seconds() {
+    for milliseconds in [1, 100, 449, 451, 800, 5000, 61_234] {
+        let after = found_after(Duration::from_millis(milliseconds), true).await;
+        assert!(after < Duration::from_millis(1500), "silent after {milliseconds} ms: {after:?}");
+    }
+}
+
+/// With the probe that follows, six seconds.
+#[tokio::test(start_paused = true)]
+async fn silence_behind_a_watch_is_found_within_four_seconds() {
+    for milliseconds in [1, 100, 2999, 3001, 5000, 61_234] {
+        let after = found_after(Duration::from_millis(milliseconds), false).await;
+        assert!(after < Duration::from_secs(4), "silent after {milliseconds} ms: {after:?}");
+    }
+}
+
+/// A watch that nothing happens to: it is pinged and never cut, while the server replies.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_silent_for_hours_is_not_cut() {
+    let (io, server) = tokio::io::duplex(4096);
+    tokio::spawn(serve(server, 2 * HOURS, |mut body| {
+        Box::pin(async move {
+            tokio::time::sleep(HOURS).await;
+            body.send_data("at last".into(), true).unwrap();
+        })
+    }));
+    assert_eq!(answer_over(io).await.collect().await.unwrap().to_bytes(), "at last");
+}
+
+/// What comes from it comes in pieces, with pauses.
+struct Slow {
+    io: DuplexStream,
+    pause: Pin<Box<Sleep>>,
+}
+
+const PIECE: usize = 2048;
+/// Long enough for a ping, whose reply is then behind all that is under way.
+const PAUSE: Duration = Duration::from_millis(800);
+
+impl AsyncRead for Slow {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        std::task::ready!(self.pause.as_mut().poll(cx));
+        let mut bytes = [0; PIECE];
+        let mut piece = ReadBuf::new(&mut bytes[..PIECE.min(buf.remaining())]);
+        std::task::ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
+        buf.put_slice(piece.filled());
+        self.pause.as_mut().reset(Instant::now() + PAUSE);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Slow {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_is_slow_is_not_silent() {
+    const LENGTH: usize = 48 * 1024;
+    let (io, server) = tokio::io::duplex(2 * LENGTH);
+    tokio::spawn(serve(server, HOURS, |mut body| Box::pin(async move { body.send_data(vec![0; LENGTH].into(), true).unwrap() })));
+    let mut body = answer_over(Slow { io, pause: Box::pin(tokio::time::sleep(PAUSE)) }).await;
+    body.has_an_end();
+    assert_eq!(body.collect().await.unwrap().to_bytes().len(), LENGTH);
+}
