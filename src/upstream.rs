@@ -15,6 +15,7 @@ mod error;
 mod http1;
 mod lane;
 mod pool;
+mod resolver;
 mod server;
 mod timing;
 

@@ -51,7 +51,7 @@ impl Prober {
 
     fn publish(&self, verdict: &Verdict, reason: &'static str) {
         let up = verdict.is_up();
-        let label = ServerLabel { server: self.server.address.to_string() };
+        let label = ServerLabel { server: self.server.address().to_string() };
         self.metrics.healthy.get_or_create(&label).set(i64::from(up));
         if !up {
             self.server.forget_connections();
@@ -59,9 +59,9 @@ impl Prober {
         if self.link.set(self.server.index, up) {
             self.metrics.link_transitions.get_or_create(&Why { reason }).inc();
             if up {
-                tracing::info!(server = %self.server.address, "the link to the cloud is up");
+                tracing::info!(server = %self.server.address(), "the link to the cloud is up");
             } else {
-                tracing::warn!(server = %self.server.address, "the link to the cloud is down: answering from the store");
+                tracing::warn!(server = %self.server.address(), "the link to the cloud is down: answering from the store");
             }
         }
     }

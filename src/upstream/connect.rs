@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
@@ -12,16 +14,34 @@ use tokio_rustls::client::TlsStream;
 
 use super::address::Address;
 use super::error::{Error, Fault};
+use super::resolver::Resolver;
 
 /// A peer that vanished is noticed by the kernel after this long, where HTTP has no ping.
 const VANISHED: Duration = Duration::from_secs(6);
 const PROBES: u32 = 3;
+/// An address that has not answered for this long has the next one asked beside it.
+const STAGGER: Duration = Duration::from_millis(250);
 
-/// Connects and shakes hands within `limit`; TCP addresses are tried in turn.
-pub async fn tls(address: &Address, config: Arc<rustls::ClientConfig>, limit: Duration) -> Result<TlsStream<TcpStream>, Error> {
+/// Where a server is, and what its name means at present.
+pub struct Peer {
+    pub address: Address,
+    resolver: Arc<Resolver>,
+}
+
+impl Peer {
+    pub fn new(address: Address) -> Self {
+        let resolver = Arc::new(Resolver::new(&address));
+        Self { address, resolver }
+    }
+}
+
+/// Connects and shakes hands within `limit`.
+pub async fn tls(peer: &Peer, config: Arc<rustls::ClientConfig>, limit: Duration) -> Result<TlsStream<TcpStream>, Error> {
+    let address = &peer.address;
     let failed = |what: &str, why: &dyn std::fmt::Display| Error::new(Fault::Link, false, format!("{what} {address}: {why}"));
     let connect = async {
-        let tcp = tcp(address).await.map_err(|error| failed("connect to", &error))?;
+        let addresses = peer.resolver.addresses().await.map_err(|error| failed("look up", &error))?;
+        let tcp = tcp(addresses).await.map_err(|error| failed("connect to", &error))?;
         let name = ServerName::try_from(address.host.clone()).map_err(|error| failed("server name of", &error))?;
         TlsConnector::from(config).connect(name, tcp).await.map_err(|error| failed("TLS handshake with", &error))
     };
@@ -50,22 +70,21 @@ pub(super) fn expect_acknowledgement(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_user_timeout(Some(VANISHED));
 }
 
-async fn tcp(address: &Address) -> std::io::Result<TcpStream> {
-    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
-    for candidate in resolve(address).await? {
-        match TcpStream::connect(candidate).await {
-            Ok(stream) => {
+/// The first address that answers. One that is silent is not waited for alone (RFC 8305, 5).
+async fn tcp(addresses: Vec<SocketAddr>) -> std::io::Result<TcpStream> {
+    let mut addresses = addresses.into_iter();
+    let mut asked: FuturesUnordered<_> = addresses.next().map(TcpStream::connect).into_iter().collect();
+    loop {
+        let next = tokio::time::timeout(STAGGER, asked.next()).await;
+        match next {
+            Ok(Some(Ok(stream))) => {
                 stream.set_nodelay(true)?;
                 return Ok(stream);
             }
-            Err(error) => last = error,
+            Ok(Some(Err(error))) if asked.is_empty() && addresses.len() == 0 => return Err(error),
+            _ => asked.extend(addresses.next().map(TcpStream::connect)),
         }
     }
-    Err(last)
-}
-
-async fn resolve(address: &Address) -> std::io::Result<Vec<SocketAddr>> {
-    Ok(tokio::net::lookup_host((address.host.as_str(), address.port)).await?.collect())
 }
 
 #[cfg(test)]
@@ -84,5 +103,22 @@ mod tests {
         assert_eq!(socket.tcp_user_timeout().unwrap(), None);
         expect_acknowledgement(&stream);
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(VANISHED));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_or_is_silent_leaves_the_next_one() {
+        let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = door.local_addr().unwrap();
+        let refuses = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Its queue is full: what more comes gets no answer.
+        let silent = tokio::net::TcpSocket::new_v4().unwrap();
+        silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let silent = silent.listen(0).unwrap();
+        let _full = TcpStream::connect(silent.local_addr().unwrap()).await.unwrap();
+        let silent = silent.local_addr().unwrap();
+        for addresses in [vec![refuses, there], vec![silent, there], vec![silent, refuses, there], vec![there, silent]] {
+            assert_eq!(tcp(addresses).await.unwrap().peer_addr().unwrap(), there);
+        }
+        assert_eq!(tcp(vec![refuses]).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
     }
 }

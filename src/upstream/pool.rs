@@ -9,8 +9,7 @@ use std::time::Instant;
 
 use tokio_rustls::client::TlsStream;
 
-use super::address::Address;
-use super::connect;
+use super::connect::{self, Peer};
 use super::connection::{Connection, Place};
 use super::error::{Error, Fault};
 use super::lane::{Io, Lanes};
@@ -29,7 +28,7 @@ pub(super) struct Pool {
 pub(super) struct Maker<'a> {
     /// The server's number.
     pub(super) index: usize,
-    pub(super) address: &'a Address,
+    pub(super) peer: &'a Arc<Peer>,
     pub(super) config: Arc<rustls::ClientConfig>,
     pub(super) generation: u64,
     pub(super) timing: Timing,
@@ -52,10 +51,10 @@ impl Maker<'_> {
     /// Makes a connection on the path's runtime, where its driver then stays, whoever
     /// asked for it.
     async fn make(&self) -> Result<Made, Error> {
-        let (address, config, timing, generation) = (self.address.clone(), self.config.clone(), self.timing, self.generation);
+        let (peer, config, timing, generation) = (self.peer.clone(), self.config.clone(), self.timing, self.generation);
         let (link, index) = (self.link.clone(), self.index);
         let task = self.runtime.spawn(async move {
-            let io = connect::tls(&address, config, timing.connect).await?;
+            let io = connect::tls(&peer, config, timing.connect).await?;
             if io.get_ref().1.alpn_protocol() != Some(b"h2") {
                 return Ok(Made::H1(Box::new(io)));
             }
@@ -103,11 +102,11 @@ impl Pool {
 
     /// Opens one more lane, while the request at hand goes its way.
     pub(super) fn open_lane(&self, maker: &Maker<'_>) {
-        let (address, timing, generation) = (maker.address.clone(), maker.timing, maker.generation);
+        let (peer, timing, generation) = (maker.peer.clone(), maker.timing, maker.generation);
         let (lanes, config) = (self.lanes.clone(), connect::http1_only(&maker.config));
         maker.runtime.spawn(async move {
             let began = tokio::time::Instant::now();
-            let io = connect::tls(&address, config, timing.connect).await;
+            let io = connect::tls(&peer, config, timing.connect).await;
             lanes.opened(io.ok().map(|io| Box::new(io) as Box<dyn Io>), generation, began);
         });
     }

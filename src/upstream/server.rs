@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::address::Address;
 use super::body::{Body, RequestBody};
-use super::connect;
+use super::connect::{self, Peer};
 use super::connection::{Connection, Opened, Place};
 use super::error::{Error, Fault};
 use super::http1::{self, Upgraded};
@@ -25,7 +25,7 @@ const STALE: usize = 8;
 
 pub struct Server {
     pub index: usize,
-    pub address: Address,
+    peer: Arc<Peer>,
     timing: Timing,
     credentials: Arc<Credentials>,
     link: Arc<Link>,
@@ -48,7 +48,12 @@ pub struct Means {
 impl Server {
     pub fn new(index: usize, address: Address, means: Means) -> Self {
         let Means { timing, credentials, link, runtime } = means;
-        Self { index, address, timing, credentials, link, runtime, node: Pool::default(), caller: Pool::default() }
+        let peer = Arc::new(Peer::new(address));
+        Self { index, peer, timing, credentials, link, runtime, node: Pool::default(), caller: Pool::default() }
+    }
+
+    pub fn address(&self) -> &Address {
+        &self.peer.address
     }
 
     fn pool(&self, identity: Identity) -> &Pool {
@@ -66,7 +71,7 @@ impl Server {
         };
         Maker {
             index: self.index,
-            address: &self.address,
+            peer: &self.peer,
             config,
             generation: generation.number,
             timing: self.timing,
@@ -80,9 +85,9 @@ impl Server {
     pub async fn get(&self, identity: Identity, head: &Parts) -> Result<Response<Body>, Error> {
         let (pool, maker) = (self.pool(identity), self.maker(identity));
         if let Some(lane) = pool.lanes.take(maker.generation) {
-            match lane.get(&pool.lanes, self.address.authority.as_str(), head).await {
+            match lane.get(&pool.lanes, self.peer.address.authority.as_str(), head).await {
                 Ok(answer) => return Ok(answer.map(Body::lane)),
-                Err(error) => tracing::debug!(%error, server = %self.address, "a GET is sent once more, over HTTP/2"),
+                Err(error) => tracing::debug!(%error, server = %self.address(), "a GET is sent once more, over HTTP/2"),
             }
         } else if pool.lanes.wants_one() {
             pool.open_lane(&maker);
@@ -137,7 +142,7 @@ impl Server {
         let mut pause = self.timing.patience / 2;
         loop {
             tokio::time::sleep(pause).await;
-            if let Err(error) = connect::tls(&self.address, self.maker(identity).config, self.timing.connect).await {
+            if let Err(error) = connect::tls(&self.peer, self.maker(identity).config, self.timing.connect).await {
                 self.link.suspect(self.index);
                 return Error::new(Fault::Link, true, format!("no answer, and then: {error}"));
             }
@@ -148,7 +153,7 @@ impl Server {
     /// Sends a request that wants to leave HTTP behind, on a connection of its own.
     pub async fn upgrade(&self, identity: Identity, request: Request<Option<RequestBody>>) -> Result<Response<Upgraded>, Error> {
         let config = connect::http1_only(&self.maker(identity).config);
-        let io = connect::tls(&self.address, config, self.timing.connect).await.inspect_err(|_| self.link.suspect(self.index))?;
+        let io = connect::tls(&self.peer, config, self.timing.connect).await.inspect_err(|_| self.link.suspect(self.index))?;
         http1::upgrade(io, self.host_header(), request).await
     }
 
@@ -164,14 +169,14 @@ impl Server {
     }
 
     fn host_header(&self) -> String {
-        self.address.to_string()
+        self.address().to_string()
     }
 
     fn h2_head(&self, head: &Parts) -> Result<Request<()>, Error> {
         let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let mut parts = http::uri::Parts::default();
         (parts.scheme, parts.authority, parts.path_and_query) =
-            (Some(Scheme::HTTPS), Some(self.address.authority.clone()), Some(path));
+            (Some(Scheme::HTTPS), Some(self.peer.address.authority.clone()), Some(path));
         let mut head = head.clone();
         head.uri = Uri::from_parts(parts).map_err(|error| Error::new(Fault::Client, false, error))?;
         head.version = http::Version::HTTP_2;
