@@ -35,7 +35,7 @@ build:
 
 # The hub is built by itself: together with others it would get their crates' features.
 demo:
-	@scripts/need $(if $(filter real,$(CLOUD)),test,demo)
+	@scripts/need $(if $(filter real,$(CLOUD)),real,demo)
 	@cargo build --release --locked -p holdfast
 	@cargo build --release --locked -p demo
 ifeq ($(CLOUD),real)
