@@ -173,7 +173,7 @@ impl OwnServing<'_> {
     /// addresses at hand. Returns certificate and key file.
     pub fn make(&self) -> Result<(PathBuf, PathBuf), BadFile> {
         let (certificate, key) = (self.folder.join("serving.crt"), self.folder.join("serving.key"));
-        if key.exists() && self.is_for_us(&certificate) {
+        if self.is_for_us(&certificate) && is_pair(&certificate, &key) {
             return Ok((certificate, key));
         }
         let failed = |error: &dyn std::fmt::Display| {
@@ -217,6 +217,13 @@ impl OwnServing<'_> {
     }
 }
 
+/// What was written in part, or beside another, is none.
+fn is_pair(certificate: &Path, key: &Path) -> bool {
+    let read = |path| Pem("root-dir", path);
+    let (Ok(chain), Ok(key)) = (read(certificate).certificates(), read(key).key()) else { return false };
+    ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).is_ok()
+}
+
 fn write_private(path: &Path, text: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -244,6 +251,23 @@ mod tests {
         std::fs::write(folder.path().join("serving.crt"), &other[..100]).unwrap();
         assert_ne!(made("169.254.2.2"), other, "half of a file is none");
     }
+
+    /// The power may go between any two writes.
+    #[test]
+    fn an_own_certificate_without_its_key_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = OwnServing { folder: folder.path(), addresses: Vec::new(), node_name: "n" };
+        let (certificate, key) = own.make().unwrap();
+        let before = [&certificate, &key].map(|path| std::fs::read(path).unwrap());
+        let others = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        for found in [b"".as_slice(), &before[1][..20], others.as_bytes()] {
+            std::fs::write(&key, found).unwrap();
+            own.make().unwrap();
+            assert!(is_pair(&certificate, &key));
+            assert_ne!(std::fs::read(&certificate).unwrap(), before[0]);
+        }
+    }
+
     /// Whenever the loop comes to run for the first time.
     #[tokio::test(start_paused = true)]
     async fn what_changes_between_the_first_reading_and_the_first_look_is_noticed() {
