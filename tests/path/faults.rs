@@ -41,7 +41,29 @@ async fn malformed_requests_end_alone() {
     let mut huge = b"GET /api HTTP/1.1\r\nhost: x\r\nx-huge: ".to_vec();
     huge.resize(1 << 20, b'a');
     let answer = raw(&rig, &[&huge[..], b"\r\n\r\n"].concat()).await;
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    let ask = async |alpn, length: usize| {
+        let client = rig.hub.pod(TOKEN, alpn).await.unwrap();
+        client.request("GET", CONFIGMAPS, &[("x-huge", &"a".repeat(length))], "").await
+    };
+    for (alpn, length) in [(Alpn::H1, 1 << 20), (Alpn::H1, 100_000), (Alpn::H2, 100_000)] {
+        assert_eq!(ask(alpn, length).await.unwrap().status, 431, "{alpn:?} {length}");
+    }
+    // More pieces than anybody sends: it is the connection that ends, and says why.
+    let error = ask(Alpn::H2, 1 << 20).await.unwrap_err();
+    assert!(format!("{error:?}").contains("too_many_continuations"), "{error:?}");
+    alive(&rig).await;
+}
+
+#[tokio::test]
+async fn a_write_that_is_answered_with_garbage_is_a_502() {
+    let rig = Rig::start().await;
+    let client = rig.hub.kubelet().await.unwrap();
+    rig.fake.fault_next(CONFIGMAPS, Fault::Garbage);
+    let body = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "new"}}).to_string();
+    let answer = client.request("POST", CONFIGMAPS, &[("content-type", "application/json")], body).await.unwrap();
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    assert!(answer.json()["message"].as_str().unwrap().contains("not valid HTTP"), "{}", answer.text());
     alive(&rig).await;
 }
 

@@ -7,6 +7,7 @@ mod greeting;
 
 use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -60,7 +61,10 @@ where
 {
     let joined = Joined::default();
     let keep = joined.clone();
+    let io = Greeted::new(io, HEAD_TIMEOUT);
+    let is_served = io.is_served.clone();
     let service = service_fn(move |request| {
+        is_served.store(true, Ordering::Relaxed);
         let (answer, keep) = (service.call(request), keep.clone());
         async move { answer.await.map(|answer| keep.of(answer)) }
     });
@@ -101,15 +105,14 @@ async fn run(mut body: Body) -> Result<(), Failed> {
     Ok(())
 }
 
-async fn http<Io, S>(io: Io, service: S, mut ending: Ending) -> Result<(), Failed>
+async fn http<Io, S>(io: Greeted<Io>, service: S, mut ending: Ending) -> Result<(), Failed>
 where
     Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: Service<http::Request<Incoming>, Response = Response, Error = Infallible>,
     S::Future: Send + 'static,
 {
     let builder = builder();
-    let io = TokioIo::new(Greeted::new(io, HEAD_TIMEOUT));
-    let mut connection = pin!(builder.serve_connection_with_upgrades(io, service));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service));
     let mut told = false;
     loop {
         tokio::select! {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,6 +33,27 @@ pub(crate) fn fake_path(path: &str, bytes: u64) -> Reply {
         }
         _ => reply(404, "text/plain; charset=utf-8", "404 page not found\n"),
     }
+}
+
+/// `/fake/echo`: sends the request's body back as it comes, and then a line for each of its trailers. Is not recorded.
+pub(crate) fn echo_body(mut request: Incoming) -> Reply {
+    let (feed, body) = FakeBody::fed();
+    tokio::spawn(async move {
+        while let Some(Ok(frame)) = request.frame().await {
+            let part = match frame.into_data() {
+                Ok(data) => data,
+                Err(frame) => lines(&frame.into_trailers().unwrap_or_default()).into(),
+            };
+            if !feed.data(part).await {
+                return;
+            }
+        }
+    });
+    typed(200, "application/octet-stream", body)
+}
+
+fn lines(headers: &HeaderMap) -> String {
+    headers.iter().map(|(name, value)| format!("{name}: {}\n", value.to_str().unwrap_or("?"))).collect()
 }
 
 async fn trailers(feed: Feed) {

@@ -225,6 +225,9 @@ impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static> S
 /// One request: recorded, spoiled or answered.
 async fn serve(shared: Arc<Shared>, peer: Arc<Peer>, request: Request<Incoming>) -> Reply {
     let (mut parts, body) = request.into_parts();
+    if parts.uri.path() == "/fake/echo" {
+        return oddities::echo_body(body);
+    }
     let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let body = if parts.headers.contains_key(header::UPGRADE) {
         Bytes::new()

@@ -1,9 +1,14 @@
 //! What a client says first must come in time: hyper waits for it without a limit until it
 //! can tell HTTP/2 from HTTP/1.1. After that this is one look at a flag for each read.
+//!
+//! A client whose first head is no good is told so and reads it, although it is still sending: a connection that is closed
+//! with something unread takes the answer with it (RFC 9112, 9.6).
 
 use std::io::{Error, ErrorKind, Result};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -12,10 +17,23 @@ use tokio::time::Sleep;
 /// How HTTP/2 begins (RFC 9113, 3.4); any other byte is the beginning of HTTP/1.1.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How long, and how much at most, is read from a client that is told that its first head is no good.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_BYTES: usize = 4 << 20;
+
 /// An io whose reads fail if it has not said within a limit which protocol it speaks.
 pub(super) struct Greeted<Io> {
     io: Io,
     waiting: Option<Waiting>,
+    /// Whether there was a request.
+    pub(super) is_served: Arc<AtomicBool>,
+    lingering: Option<Lingering>,
+}
+
+/// The answer is sent.
+struct Lingering {
+    deadline: Pin<Box<Sleep>>,
+    left: usize,
 }
 
 /// The protocol is not known yet.
@@ -27,7 +45,26 @@ struct Waiting {
 
 impl<Io> Greeted<Io> {
     pub(super) fn new(io: Io, limit: Duration) -> Self {
-        Self { io, waiting: Some(Waiting { deadline: Box::pin(tokio::time::sleep(limit)), came: 0 }) }
+        let waiting = Waiting { deadline: Box::pin(tokio::time::sleep(limit)), came: 0 };
+        Self { io, waiting: Some(waiting), is_served: Arc::default(), lingering: None }
+    }
+}
+
+impl<Io: AsyncRead + Unpin> Greeted<Io> {
+    /// Reads away what the client is still sending, until it ends the connection too.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let linger = || Lingering { deadline: Box::pin(tokio::time::sleep(LINGER)), left: LINGER_BYTES };
+        let Lingering { deadline, left } = self.lingering.get_or_insert_with(linger);
+        let mut buf = [0; 8 * 1024];
+        while *left > 0 {
+            let mut buf = ReadBuf::new(&mut buf);
+            match Pin::new(&mut self.io).poll_read(cx, &mut buf) {
+                Poll::Pending => return deadline.as_mut().poll(cx),
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => *left = left.saturating_sub(buf.filled().len()),
+                Poll::Ready(_) => break,
+            }
+        }
+        Poll::Ready(())
     }
 }
 
@@ -56,7 +93,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Greeted<Io> {
     }
 }
 
-impl<Io: AsyncWrite + Unpin> AsyncWrite for Greeted<Io> {
+impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Greeted<Io> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
@@ -74,6 +111,10 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Greeted<Io> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+        if !self.is_served.load(Ordering::Relaxed) {
+            ready!(self.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
     }
 }
