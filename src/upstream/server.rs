@@ -150,11 +150,17 @@ impl Server {
         }
     }
 
-    /// Sends a request that wants to leave HTTP behind, on a connection of its own.
-    pub async fn upgrade(&self, identity: Identity, request: Request<Option<RequestBody>>) -> Result<Response<Upgraded>, Error> {
+    /// Sends a request that wants to leave HTTP behind, on a connection of its own. `body` is left in its place if there
+    /// is none to be had.
+    pub async fn upgrade(
+        &self,
+        identity: Identity,
+        head: &Parts,
+        body: &mut Option<RequestBody>,
+    ) -> Result<Response<Upgraded>, Error> {
         let config = connect::http1_only(&self.maker(identity).config);
         let io = connect::tls(&self.peer, config, self.timing.connect).await.inspect_err(|_| self.link.suspect(self.index))?;
-        http1::upgrade(io, self.host_header(), request).await
+        http1::upgrade(io, self.host_header(), Request::from_parts(head.clone(), body.take())).await
     }
 
     /// A number that changes with whatever comes over HTTP/2, replies to pings too.

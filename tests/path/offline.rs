@@ -270,8 +270,12 @@ async fn the_hub_killed_during_the_cut_answers_again_without_the_cloud() {
     assert_eq!(answer.body, before.body, "{}", answer.text());
     assert!(started.elapsed() < SECONDS(2), "{:?}", started.elapsed());
     assert_eq!(client.get("/api/v1/namespaces/story/secrets/forbidden").await.unwrap().status, 403);
+    assert_not_on_disk(&rig, &["czNjcjN0", "hello", TOKEN]);
+}
+
+fn assert_not_on_disk(rig: &Rig, secrets: &[&str]) {
     let disk = std::fs::read(rig.hub.store_file()).unwrap();
-    for secret in ["czNjcjN0", "hello", TOKEN] {
+    for secret in secrets {
         assert!(!disk.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret} in the clear on disk");
     }
 }
@@ -370,6 +374,8 @@ async fn kubelets_heartbeat_and_tokens_go_on() {
     rig.cut(Fault::Silence).await;
     let again = kubelet.request("POST", tokens, &headers, request).await.unwrap();
     assert_eq!((again.status, &again.body), (issued.status, &issued.body), "the kept one");
+    let token = issued.json()["status"]["token"].as_str().unwrap().to_owned();
+    assert_not_on_disk(&rig, &[&token]);
     let other = kubelet.request("POST", tokens, &headers, request.replace("\"p\"", "\"q\"")).await.unwrap();
     assert_eq!(other.status, 503, "another Pod's was never issued");
     let renew = async |name: &str, client: &Client| {
@@ -379,7 +385,6 @@ async fn kubelets_heartbeat_and_tokens_go_on() {
     assert_eq!(renew("edge-1", &kubelet).await, 200);
     assert_eq!(renew("edge-2", &kubelet).await, 503);
     // The token issued for a Pod is known, although the Pod has not used it yet.
-    let token = issued.json()["status"]["token"].as_str().unwrap().to_owned();
     let pod = rig.hub.pod(&token, Alpn::H2).await.unwrap();
     assert_eq!(pod.get(CONFIGMAPS).await.unwrap().status, 403, "known, but granted nothing yet");
     assert_eq!(renew("edge-1", &pod).await, 403);

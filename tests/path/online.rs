@@ -147,16 +147,38 @@ async fn a_request_whose_client_leaves_ends_in_the_cloud_too() {
 }
 
 #[tokio::test]
-async fn exec_is_passed_through_over_spdy_and_websocket() {
+async fn exec_attach_and_port_forward_are_passed_through_over_spdy_and_websocket() {
     let rig = Rig::start().await;
-    for (method, protocol) in [("POST", "SPDY/3.1"), ("GET", "websocket")] {
-        let client = rig.hub.kubelet().await.unwrap();
-        let mut stream = client.upgrade(method, "/api/v1/namespaces/story/pods/p/exec?command=cat", protocol, &[]).await.unwrap();
-        stream.write_all(b"bytes of any kind \x00\xff").await.unwrap();
-        let mut echo = [0; 20];
-        stream.read_exact(&mut echo).await.unwrap();
-        assert_eq!(&echo, b"bytes of any kind \x00\xff");
+    for what in ["exec?command=cat", "attach?stdin=true", "portforward?ports=80"] {
+        for (method, protocol) in [("POST", "SPDY/3.1"), ("GET", "websocket")] {
+            let client = rig.hub.kubelet().await.unwrap();
+            let path = format!("/api/v1/namespaces/story/pods/p/{what}");
+            let mut stream = client.upgrade(method, &path, protocol, &[]).await.unwrap();
+            stream.write_all(b"bytes of any kind \x00\xff").await.unwrap();
+            let mut echo = [0; 20];
+            stream.read_exact(&mut echo).await.unwrap();
+            assert_eq!(&echo, b"bytes of any kind \x00\xff");
+        }
     }
+}
+
+/// The cloud has its first half before the client sends the second.
+#[tokio::test]
+async fn a_body_goes_to_the_cloud_as_it_comes_and_its_trailers_with_it() {
+    let rig = Rig::start().await;
+    let mut stream = tokio::net::TcpStream::connect(rig.hub.loopback).await.unwrap();
+    let head =
+        "POST /fake/echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\ntrailer: x-digest\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    for (part, comes_back) in [("5\r\nfirst\r\n", "first"), ("6\r\nsecond\r\n0\r\nx-digest: abc\r\n\r\n", "x-digest: abc")] {
+        stream.write_all(part.as_bytes()).await.unwrap();
+        while !String::from_utf8_lossy(&answer).contains(comes_back) {
+            let read = tokio::time::timeout(SECONDS(10), stream.read_buf(&mut answer)).await.expect("it comes back").unwrap();
+            assert_ne!(read, 0, "{}", String::from_utf8_lossy(&answer));
+        }
+    }
+    assert!(String::from_utf8_lossy(&answer).contains("second"));
 }
 
 #[tokio::test]

@@ -22,6 +22,27 @@ async fn what_the_cloud_has_refused_since_is_refused_offline() {
     assert_eq!((answer.status.as_u16(), &answer.json()["reason"]), (403, &json!("Forbidden")), "{}", answer.text());
 }
 
+/// NodeRestriction, a quota, a webhook: of another Pod it may say yes.
+#[tokio::test]
+async fn a_write_that_is_refused_takes_no_right_away() {
+    let rig = Rig::start().await;
+    rig.fake.put("serviceaccounts", "story", "sample", json!({}));
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    let tokens = "/api/v1/namespaces/story/serviceaccounts/sample/token";
+    let ask = async |pod: &str| {
+        let spec = json!({"expirationSeconds": 3600, "boundObjectRef": {"kind": "Pod", "name": pod, "uid": pod}});
+        let request = json!({"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "spec": spec}).to_string();
+        kubelet.request("POST", tokens, &[("content-type", "application/json")], request).await.unwrap()
+    };
+    let issued = ask("p").await;
+    assert_eq!(issued.status, 201, "{}", issued.text());
+    rig.fake.fault_next(tokens, Fault::Status(403));
+    assert_eq!(ask("gone").await.status, 403);
+    rig.cut(Fault::Refuse).await;
+    let again = ask("p").await;
+    assert_eq!((again.status, &again.body), (issued.status, &issued.body), "{}", again.text());
+}
+
 #[tokio::test]
 async fn a_token_that_the_cloud_has_refused_since_is_refused_offline() {
     let rig = Rig::start().await;

@@ -44,18 +44,20 @@ pub async fn identify(callers: &Callers, peer: &Peer, headers: &HeaderMap) -> Re
 }
 
 async fn by_ownership(callers: &Callers, peer: &Peer, ownership: &tokio::sync::OnceCell<Ownership>) -> Result<Caller, Refusal> {
-    let found = ownership
-        .get_or_init(|| async {
-            let (procfs, remote, local) = (callers.procfs.clone(), peer.remote, peer.local);
-            tokio::task::spawn_blocking(move || procfs.owner(remote, local)).await.unwrap_or(Ownership::Unknown)
-        })
-        .await;
-    match found {
-        Ownership::Host => Ok(Caller::Node),
-        Ownership::Pod => {
+    let look = async || {
+        let (procfs, remote, local) = (callers.procfs.clone(), peer.remote, peer.local);
+        match tokio::task::spawn_blocking(move || procfs.owner(remote, local)).await {
+            Ok(Ownership::Unknown) | Err(_) => Err(Ownership::Unknown),
+            Ok(found) => Ok(found),
+        }
+    };
+    // Its holder may just have been a process that has ended since: the next request looks again.
+    match ownership.get_or_try_init(look).await {
+        Ok(Ownership::Host) => Ok(Caller::Node),
+        Ok(Ownership::Pod) => {
             Err(Refusal::unauthorized("no credential: a process of a Pod is never answered as the node, send a bearer token"))
         }
-        Ownership::Unknown => Err(Refusal::unauthorized(
+        Ok(Ownership::Unknown) | Err(_) => Err(Refusal::unauthorized(
             "no credential, and the process behind this connection could not be told from a Pod's: the hub must share the host's process and cgroup namespaces",
         )),
     }

@@ -147,4 +147,22 @@ mod tests {
         names.sort_unstable();
         assert_eq!(names, ["accept", "authorization", "te"]);
     }
+
+    #[test]
+    fn what_the_cloud_says_of_its_own_connection_stays_behind() {
+        let answer = http::Response::builder()
+            .header("connection", "keep-alive, x-its")
+            .header("x-its", "1")
+            .header("keep-alive", "timeout=5")
+            .header("transfer-encoding", "chunked")
+            .header("trailer", "x-digest")
+            .header("audit-id", "1")
+            .body(())
+            .unwrap();
+        let mut head = answer.into_parts().0;
+        response_head(&mut head);
+        let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["audit-id", "trailer"]);
+    }
 }

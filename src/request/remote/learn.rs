@@ -71,7 +71,7 @@ pub(super) async fn may_go_on(
 }
 
 fn is_remembered(rules: &Rules, context: &Context) -> bool {
-    !context.impersonated && rules.current().cache_agents.contains(&context.component)
+    !context.impersonated && context.user().is_some() && rules.current().cache_agents.contains(&context.component)
 }
 
 /// The cloud's yes or no, kept for when it cannot be asked.
@@ -84,6 +84,8 @@ fn rights(knowledge: &Knowledge, context: &Context, status: StatusCode) {
             }
         }
         StatusCode::FORBIDDEN if context.info.is_discovery() => knowledge.deny(&context.grant(user)),
+        // Of a write it may be admission that refuses (NodeRestriction, a quota, a webhook): this object, and no right.
+        StatusCode::FORBIDDEN if !context.method.is_safe() => {}
         // Whoever may do the wider may do this: that it was granted before does not hold any more either.
         StatusCode::FORBIDDEN => context.grants(user).iter().for_each(|grant| knowledge.revoke(grant)),
         // These come after authorization: NotFound and Gone are answers to somebody
