@@ -67,14 +67,15 @@ unit: ## pure functions, stages, the store, its power losses, recorded answers, 
 
 path: ## the real binary against the small API server, faults included, and the story of make demo
 	cargo test --locked --test path --test promises
-	cargo build --locked -p demo
+	cargo test --locked -p demo --test ends
 	$(TARGET)/debug/demo small --hub $(TARGET)/debug/holdfast
 
 clients: ## programs in Go, Python, Node, Java and Rust, cold and offline
 	@$(WITH_LAB); $(WITH_CLIENTS); cargo test --locked --test clients -- --nocapture
 
-cluster: ## the story on a real cluster
-	@$(WITH_LAB); cargo test --locked --test filters --test exact --test cluster -- --nocapture
+cluster: ## the story on a real cluster, and that of make demo CLOUD=real
+	@$(WITH_LAB); cargo test --locked --test filters --test exact --test cluster -- --nocapture && \
+		cargo build --locked -p holdfast -p demo && $(TARGET)/debug/demo real --hub $(TARGET)/debug/holdfast
 
 soak: ## many more random reads, offline against a real kube-apiserver, and all that a power loss can leave
 	HOLDFAST_SOAK=1 cargo test --locked --test crash -- --nocapture

@@ -24,13 +24,15 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
 
 /// The stages of the path, and what each may import of `request` beside `context` and
 /// `names`; the order of the stages is made in `request.rs`.
-const STAGES: [(&str, &[&str]); 7] = [
+const STAGES: [(&str, &[&str]); 8] = [
     // Sockets end in the path: `serve`, the caller's proof, its types.
     ("accept", &["serve", "Path", "Request", "caller"]),
     // What was accepted is what a caller is identified by.
     ("caller", &["accept"]),
     ("dispatch", &[]),
     ("filter", &[]),
+    // A watch that was broken off is asked for again by the whole path, and led on by what the others know of it.
+    ("held", &["Path", "Request", "Bearer", "accept", "answer", "filter", "offline", "respond"]),
     // Both ways to an answer filter it.
     ("remote", &["filter"]),
     ("offline", &["filter"]),

@@ -75,3 +75,26 @@ fn the_metrics() {
     }
     check("metrics.md", &page);
 }
+
+/// As the README says it of `make demo` and `make test`.
+#[test]
+fn what_a_machine_lacks_is_said_with_the_line_that_installs_it() {
+    let bare = tempfile::tempdir().unwrap();
+    let said = |what: &str| {
+        let mut need = std::process::Command::new("/bin/bash");
+        let output = need.args(["scripts/need", what]).env("PATH", bare.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{what}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for (what, lacks) in [
+        ("demo", &["make demo needs", "Rust (cargo)", "sh.rustup.rs", "a C compiler", "apt-get install"][..]),
+        ("real", &["make demo CLOUD=real needs", "Go 1.24", "containerd", "apt-get install"]),
+        ("test", &["make test needs", "Rust (cargo)", "Go 1.24", "containerd", "Node.js", "Maven", "apt-get install"]),
+    ] {
+        let said = said(what);
+        for lack in lacks {
+            assert!(said.contains(lack), "{what}: no {lack:?} in {said}");
+        }
+    }
+    assert!(!said("real").contains("Node.js"), "the demo plays nothing in it");
+}

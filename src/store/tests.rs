@@ -9,7 +9,7 @@ use super::knowledge::now_ms;
 use super::record::{ListAsk, Subject, WatchAsk};
 use super::*;
 use crate::kube::list::Encoding;
-use crate::runtime::metrics::Metrics;
+use crate::runtime::metrics::{Metrics, Why};
 
 mod kubelets;
 mod sizes;
@@ -811,6 +811,8 @@ async fn a_list_that_is_not_kept_is_missed() {
     behind.finish();
     settle(&knowledge).await;
     assert!(is_behind(&knowledge), "the store is behind");
+    let reason = Why { reason: "store behind" };
+    assert_eq!(knowledge.metrics().lists_not_remembered.get_or_create(&reason).get(), 1);
 }
 
 #[tokio::test]
@@ -986,7 +988,7 @@ async fn a_full_journal_keeps_what_it_has_and_refuses_more() {
     }
     assert!(matches!(knowledge.accept(entry("b")).await, Err(NotAccepted::AlreadyExists)));
     assert!(matches!(knowledge.accept(entry("c")).await, Err(NotAccepted::Full(2))));
-    let full = crate::runtime::metrics::Why { reason: "journal full" };
+    let full = Why { reason: "journal full" };
     assert_eq!(knowledge.metrics().events_dropped.get_or_create(&full).get(), 1);
     let (oldest, names) = waiting();
     assert_eq!(names, ["a", "b"]);

@@ -23,6 +23,13 @@ fn node_and_pod(rig: &mut Rig) -> Result<()> {
     rig.say("node", &format!("registered and Ready through the hub after {}", seconds(started.elapsed())));
     let (view, took) = rig.wait_sample("hello", MINUTE)?;
     ensure!(view["host"] == "https://169.254.2.1:10268", "the Pod was told another address: {}", view["host"]);
+    let started = "{.items[?(@.reason==\"Started\")].source.component}";
+    let said_by = eventually("kubelet's Event of the Pod's start", MINUTE, || {
+        let said_by = rig.cluster.kubectl(&["get", "events", "-n", NAMESPACE, "-o", &format!("jsonpath={started}")])?;
+        ensure!(said_by.contains("kubelet"), "Started is said by {said_by:?}");
+        Ok(said_by)
+    })?;
+    rig.say("Events", &format!("the Pod's start is in the cloud, as {said_by} says"));
     rig.say("Pod", &format!("synced {} later with {}; {}", seconds(took), view["host"], brief(&view)));
     Ok(())
 }

@@ -88,3 +88,59 @@ pub(super) fn unique_name() -> String {
 pub(super) fn directory(name: &str) -> PathBuf {
     std::env::temp_dir().join(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cluster::eventually;
+
+    const NAME: &str = "HOLDFAST_TEST_VICTIM";
+
+    fn ip(args: &[&str]) -> String {
+        String::from_utf8(Command::new("ip").args(args).output().unwrap().stdout).unwrap()
+    }
+
+    /// Started by the other test, and killed.
+    #[test]
+    fn victim() {
+        let Ok(name) = std::env::var(NAME) else { return };
+        let _guardian = Guardian::start(&name, &directory(&name)).unwrap();
+        let site = format!("{name}-edge");
+        ip(&["netns", "add", &site]);
+        std::fs::create_dir_all(directory(&name).join("etc")).unwrap();
+        std::fs::create_dir(Path::new("/sys/fs/cgroup").join(&name)).unwrap();
+        Command::new("ip").args(["netns", "exec", &site, "sleep", "600"]).status().unwrap();
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_process_that_is_killed() {
+        let may_make = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+        if !may_make || Command::new("ip").arg("netns").output().is_err() {
+            return crate::skipped("root, and ip");
+        }
+        let name = unique_name();
+        let site = format!("{name}-edge");
+        let mut victim = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "cluster::guardian::tests::victim"])
+            .env(NAME, &name)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lives = || !ip(&["netns", "pids", &site]).is_empty();
+        let group = Path::new("/sys/fs/cgroup").join(&name);
+        let wait = Duration::from_secs(20);
+        eventually("a process in it", wait, || anyhow::Ok(anyhow::ensure!(lives(), "none"))).unwrap();
+        assert!(group.exists() && directory(&name).exists());
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        eventually("everything is removed", wait, || {
+            anyhow::ensure!(!ip(&["netns", "list"]).contains(&site), "{site} is there");
+            anyhow::ensure!(!group.exists() && !directory(&name).exists(), "its files are there");
+            Ok(())
+        })
+        .unwrap();
+    }
+}
