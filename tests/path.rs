@@ -114,6 +114,12 @@ impl Rig {
         .unwrap();
     }
 
+    /// Waits until the hub itself has asked what the API has.
+    async fn described(&self) {
+        let asked = |path: &str| self.fake.requests().iter().any(|request| request.path_and_query == path);
+        eventually("the groups are read", SECONDS(30), async || Ok(asked("/apis/storage.k8s.io/v1"))).await.unwrap();
+    }
+
     /// Waits until this many lists were remembered.
     async fn remembered(&self, lists: f64) {
         eventually("the list is remembered", SECONDS(10), async || {

@@ -103,6 +103,9 @@ pub struct Context {
     pub why: &'static str,
 }
 
+/// Of a watch that goes on from something that the node has missed.
+pub const MISSED: &str = "this node has missed something before that resourceVersion: list again";
+
 /// A refusal: whose fault it is, and what the client sees.
 #[derive(Debug)]
 pub struct Refusal {

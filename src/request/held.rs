@@ -12,6 +12,7 @@
 mod again;
 mod away;
 mod difference;
+mod listing;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -28,7 +29,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep};
 
 pub(super) use again::Again;
-use away::{Joined, Next};
+use away::{Joined, Next, Step};
 
 use super::Path;
 use super::context::{Body, BodyError, Caller, Context, Response};
@@ -187,9 +188,9 @@ impl Held {
 
     /// The stream's last word, unless it is for the hub itself.
     fn error(&mut self, raw: Bytes, status: &[u8]) {
-        let is_joined = matches!(self.state, State::Joined(..));
-        match self.kept.take() {
-            Some(kept) if is_joined && is_expired(kept.encoding, status) => self.leave(kept, true),
+        let joined = if let State::Joined(joined, _) = &self.state { Some(joined.by_cloud) } else { None };
+        match (self.kept.take(), joined) {
+            (Some(kept), Some(by_cloud)) if is_expired(kept.encoding, status) => self.leave(kept, Step::without(by_cloud)),
             _ => self.end(Some(raw)),
         }
     }
@@ -204,14 +205,14 @@ impl Held {
         let may_go_on = matches!(error, None | Some(BodyError::Upstream(_)));
         match self.kept.take().filter(|_| may_go_on) {
             Some(kept) if kept.is_over() || error.is_none() && kept.has_lasted() => self.state = State::Over(None),
-            Some(kept) => self.leave(kept, false),
+            Some(kept) => self.leave(kept, Step::Ask),
             None => self.state = State::Over(error),
         }
     }
 
-    fn leave(&mut self, kept: Box<Kept>, expired: bool) {
+    fn leave(&mut self, kept: Box<Kept>, step: Step) {
         self.framer = Framer::new(kept.encoding, MAX_EVENT);
-        self.state = State::Away(Box::pin(away::go_on(kept, expired)));
+        self.state = State::Away(Box::pin(away::go_on(kept, step)));
     }
 
     fn go_on(&mut self, kept: Box<Kept>, next: Next) {
@@ -224,7 +225,7 @@ impl Held {
             }
             Next::Told(events) => {
                 self.out.extend(events);
-                self.leave(kept, false);
+                self.leave(kept, Step::Ask);
             }
             Next::Over(last) => self.end(last),
         }

@@ -103,8 +103,8 @@ mod tests {
     use super::*;
 
     /// A resolver that answers with what it is given, one answer for each lookup, and counts the lookups.
-    fn resolver() -> (Arc<Resolver>, mpsc::Sender<io::Result<Vec<SocketAddr>>>, Arc<AtomicUsize>) {
-        let (give, answers) = mpsc::channel();
+    fn resolver() -> (Arc<Resolver>, mpsc::SyncSender<io::Result<Vec<SocketAddr>>>, Arc<AtomicUsize>) {
+        let (give, answers) = mpsc::sync_channel(8);
         let (answers, lookups) = (Mutex::new(answers), Arc::new(AtomicUsize::new(0)));
         let count = lookups.clone();
         let lookup = move |host: &str, port| {

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 use testkit::client::{Client, Streaming};
+use testkit::disk::SmallDisk;
 use testkit::fake::{FakeOptions, Fault};
 use testkit::hub::eventually;
 
-use crate::{CONFIGMAPS, Rig, SECONDS, TOKEN};
+use crate::{CONFIGMAPS, Rig, SECONDS, TOKEN, skipped};
 
 /// All that a watch from here on is told of, and where its client stands.
 struct Watching {
@@ -85,6 +86,42 @@ async fn a_watch_goes_on_through_a_cut_from_where_its_client_stands() {
         assert_eq!(watching.next().await, event("ADDED", "after", "4"));
         assert_eq!(asked(&rig, "configmaps?limit"), 0, "nothing is listed again");
     }
+}
+
+/// A disk on which an event had no room.
+#[tokio::test]
+async fn what_the_node_has_missed_it_fetches_before_a_watch_goes_on() {
+    let Some(disk) = SmallDisk::mount(8 << 20) else { return skipped("root, to mount a small disk") };
+    let flag = format!("--disk-cache-path={}", disk.path().display());
+    let rig = Rig::with(FakeOptions::default(), &[&flag]).await;
+    let client = rig.pod().await;
+    assert_eq!(client.get(CONFIGMAPS).await.unwrap().status, 200);
+    rig.described().await;
+    let post = async |name: &str| {
+        let (path, headers) = ("/api/v1/namespaces/story/events", [("content-type", "application/json")]);
+        client.request("POST", path, &headers, crate::event("story", name).to_string()).await.unwrap().status
+    };
+    assert_eq!(post("granted").await, 201);
+    rig.cut(Fault::Refuse).await;
+    assert_eq!(post("promised").await, 201, "all that came before is on the disk with it");
+    rig.restore().await;
+    let mut watching = Watching::begin(&rig, &client, "").await;
+    disk.fill().unwrap();
+    let large = "x".repeat(100_000);
+    put(&rig, "large", &large);
+    assert_eq!(watching.next().await, event("ADDED", "large", &large));
+    let failed = async || Ok(rig.hub.log().contains("a write to the store failed"));
+    eventually("there is no room for it", SECONDS(10), failed).await.unwrap();
+    disk.free().unwrap();
+    rig.fake.fault(Fault::Reset);
+    put(&rig, "after", "1");
+    rig.fake.heal().unwrap();
+    assert_eq!(watching.next().await, event("ADDED", "after", "1"));
+    rig.cut(Fault::Refuse).await;
+    let list = client.get(CONFIGMAPS).await.unwrap();
+    assert_eq!(list.status, 200, "{}", list.text());
+    let names: Vec<_> = list.json()["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].clone()).collect();
+    assert_eq!(names, ["after", "greeting", "large", "zz-last"]);
 }
 
 #[tokio::test]

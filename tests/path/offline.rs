@@ -489,8 +489,7 @@ async fn where_pods_were_missed_kubelet_lists_again_and_is_told_no_shorter_list(
 #[tokio::test]
 async fn the_api_is_described_offline_though_nobody_has_asked_before() {
     let rig = Rig::start().await;
-    let asked = |path: &str| rig.fake.requests().iter().any(|request| request.path_and_query == path);
-    eventually("the groups are read", SECONDS(30), async || Ok(asked("/apis/storage.k8s.io/v1"))).await.unwrap();
+    rig.described().await;
     rig.cut(Fault::Refuse).await;
     let kubelet = rig.hub.kubelet().await.unwrap();
     for path in ["/version", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1"] {
@@ -504,8 +503,7 @@ async fn the_api_is_described_offline_though_nobody_has_asked_before() {
 #[tokio::test]
 async fn what_the_api_has_come_to_have_is_described_offline_and_its_objects_are_listed() {
     let mut rig = Rig::start().await;
-    let asked = |path: &str| rig.fake.requests().iter().any(|request| request.path_and_query == path);
-    eventually("the groups are read", SECONDS(30), async || Ok(asked("/apis/storage.k8s.io/v1"))).await.unwrap();
+    rig.described().await;
     let late = ["/apis/late.example.com/v1", "/apis/metrics.example.io/v1beta1"];
     for group in late {
         rig.fake.put_path(&format!("{group}/namespaces/story/widgets/w"), json!({"spec": {"color": "red"}})).unwrap();

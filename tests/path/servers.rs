@@ -111,3 +111,14 @@ async fn a_write_that_a_silent_server_has_not_seen_goes_to_the_next_one() {
         assert!(healthy.get("configmaps", "story", name).is_some());
     }
 }
+
+#[tokio::test]
+async fn a_server_may_have_a_name() {
+    let fake = Fake::start(FakeOptions::default()).await.unwrap();
+    fake.add_token(TOKEN, "system:admin", &["system:masters"]);
+    let servers = vec![format!("https://localhost:{}", fake.addr().port())];
+    let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: fake.pki(), flags: Vec::new() };
+    let hub = Hub::start(options).await.unwrap();
+    let answer = hub.pod(TOKEN, Alpn::H2).await.unwrap().get(SERVICE).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.header("cache-status")), (200, ""), "{}", answer.text());
+}

@@ -199,6 +199,8 @@ async fn what_is_not_installed_is_not_found() {
     for path in ["/api", "/apis", "/apis/apps", "/apis/apps/v1"] {
         assert_eq!(client.get(path).await.unwrap().status, 200);
     }
+    // What the hub itself has asked for, and got, is for everybody.
+    rig.described().await;
     rig.cut(Fault::Refuse).await;
     for (path, status) in [
         ("/apis/not-installed.io/v1", 404),

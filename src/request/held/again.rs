@@ -6,6 +6,9 @@ use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
 use http::{HeaderName, HeaderValue, Uri};
 use http_body_util::{BodyExt as _, Empty};
 
+use crate::kube::list::Encoding;
+use crate::kube::media::{self, Form, Media};
+use crate::kube::metadata;
 use crate::kube::request::with_query;
 use crate::request::accept::Peer;
 use crate::request::{Bearer, Path, Request};
@@ -61,6 +64,17 @@ impl Again {
         let mut request = self.request(&with_query(&self.target, &without, &more))?;
         request.headers_mut().insert(ACCEPT, HeaderValue::from_str(accept).ok()?);
         Some(request)
+    }
+
+    /// What a list of what it watches is asked for as.
+    pub(super) fn list_media(&self, encoding: Encoding) -> Media {
+        let accept = self.headers.iter().find(|(name, _)| name == ACCEPT).and_then(|(_, value)| value.to_str().ok());
+        let asked = media::accepted(accept).into_iter().find(|media| media.encoding == encoding);
+        let form = match asked.map(|media| media.form) {
+            Some(Form::As(form)) if metadata::form_of_items(&form).is_some() => Form::As(metadata::list_form().to_owned()),
+            _ => Form::Full,
+        };
+        Media { encoding, form }
     }
 
     fn request(&self, target: &str) -> Option<Request> {

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::listing::{Listing, Stop};
 use super::{Kept, difference, encoding};
 use crate::kube::watch;
-use crate::request::context::{Body, Context, Refusal, Response};
+use crate::request::context::{Body, Context, MISSED, Refusal, Response};
 use crate::request::filter::{OUTDATED, OVERTAKEN};
 use crate::request::{Path, answer, offline, respond};
 use crate::runtime::metrics::Why;
@@ -40,13 +41,24 @@ pub(super) enum Next {
 /// What one try has come to.
 enum Outcome {
     Next(Next),
-    /// The cloud does not have the version any more.
-    Expired,
+    Step(Step),
     Later,
 }
 
-/// `expired`: whoever was asked does not have the version.
-pub(super) async fn go_on(mut kept: Box<Kept>, mut expired: bool) -> (Box<Kept>, Next) {
+/// What is to be done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Ask whoever can go on.
+    Ask,
+    /// The store does not have the version: the cloud may.
+    AskCloud,
+    /// The node has missed something that the client has seen.
+    FillGap,
+    /// The cloud does not have the version any more.
+    TellDifference,
+}
+
+pub(super) async fn go_on(mut kept: Box<Kept>, mut step: Step) -> (Box<Kept>, Next) {
     let mut pause = SOON;
     if kept.asked.is_some_and(|asked| asked.elapsed() < HASTY) {
         // A server that ends each watch at once is not asked without end.
@@ -57,16 +69,21 @@ pub(super) async fn go_on(mut kept: Box<Kept>, mut expired: bool) -> (Box<Kept>,
         if kept.is_over() {
             return (kept, Next::Over(None));
         }
-        let outcome = if !expired {
-            ask(&mut kept, &path).await
-        } else if path.link.is_up() {
-            tell_difference(&mut kept, &path).await
-        } else {
-            Outcome::Later
+        let outcome = match step {
+            Step::Ask => ask(&mut kept, &path).await,
+            _ if !path.link.is_up() => Outcome::Later,
+            Step::AskCloud => ask(&mut kept, &path).await,
+            Step::FillGap => fill_gap(&kept, &path).await,
+            Step::TellDifference => tell_difference(&mut kept, &path).await,
         };
         match outcome {
             Outcome::Next(next) => return (kept, next),
-            Outcome::Expired => expired = true,
+            Outcome::Step(next) => {
+                step = next;
+                if step == Step::AskCloud {
+                    wait(&kept, &path, pause).await;
+                }
+            }
             Outcome::Later => {
                 wait(&kept, &path, pause).await;
                 pause = (pause * 2).min(LATE);
@@ -101,16 +118,27 @@ async fn ask(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
     }
     let outcome = match answer {
         Ok(response) => judge(kept, &context, response),
-        Err(refusal) => refused(kept, path, &refusal),
+        Err(refusal) => refused(kept, path, &context, &refusal),
     };
     let reason = match &outcome {
         Outcome::Next(Next::Joined(joined)) if joined.by_cloud => "the cloud goes on",
         Outcome::Next(Next::Joined(_)) => "the store goes on",
         Outcome::Next(_) => "ended",
-        Outcome::Expired | Outcome::Later => return outcome,
+        Outcome::Step(_) | Outcome::Later => return outcome,
     };
     told(kept, path, reason);
     outcome
+}
+
+impl Step {
+    /// For want of the version.
+    pub(super) fn without(by_cloud: bool) -> Self {
+        if by_cloud { Self::TellDifference } else { Self::AskCloud }
+    }
+}
+
+fn is_clouds(context: &Context) -> bool {
+    context.route != "offline"
 }
 
 fn told(kept: &Kept, path: &Path, reason: &'static str) {
@@ -121,11 +149,11 @@ fn told(kept: &Kept, path: &Path, reason: &'static str) {
 fn judge(kept: &Kept, context: &Context, response: Response) -> Outcome {
     let status = response.status();
     if encoding(&response) == Some(kept.encoding) {
-        let by_cloud = context.route != "offline";
+        let by_cloud = is_clouds(context);
         return Outcome::Next(Next::Joined(Joined { body: response.into_body(), by_cloud }));
     }
     match status {
-        StatusCode::GONE => Outcome::Expired,
+        StatusCode::GONE => Outcome::Step(Step::without(is_clouds(context))),
         StatusCode::UNAUTHORIZED => denied(kept, 401, "Unauthorized", "the cloud does not accept the credential any more"),
         StatusCode::FORBIDDEN => denied(kept, 403, "Forbidden", "the cloud does not allow this watch any more"),
         // The client will see for itself.
@@ -135,10 +163,11 @@ fn judge(kept: &Kept, context: &Context, response: Response) -> Outcome {
     }
 }
 
-fn refused(kept: &Kept, path: &Path, refusal: &Refusal) -> Outcome {
+fn refused(kept: &Kept, path: &Path, context: &Context, refusal: &Refusal) -> Outcome {
     match refusal.code {
         StatusCode::GONE if [OUTDATED, OVERTAKEN].contains(&&*refusal.message) => denied(kept, 410, "Expired", &refusal.message),
-        StatusCode::GONE => Outcome::Expired,
+        StatusCode::GONE if refusal.message == MISSED => Outcome::Step(Step::FillGap),
+        StatusCode::GONE => Outcome::Step(Step::without(is_clouds(context))),
         StatusCode::UNAUTHORIZED => denied(kept, 401, "Unauthorized", &refusal.message),
         // What the node does not know to be granted, the cloud may grant.
         _ if refusal.code.is_server_error() || !path.link.is_up() => Outcome::Later,
@@ -149,6 +178,19 @@ fn refused(kept: &Kept, path: &Path, refusal: &Refusal) -> Outcome {
 /// The stream's last word.
 fn denied(kept: &Kept, code: u16, reason: &str, message: &str) -> Outcome {
     Outcome::Next(Next::Over(Some(watch::error_status(kept.encoding, code, reason, message))))
+}
+
+/// Lists, so that the node has what the client has; if that cannot be, the watch goes on all the same.
+async fn fill_gap(kept: &Kept, path: &Arc<Path>) -> Outcome {
+    let Ok(_turn) = path.held.listing.acquire().await else { return Outcome::Next(Next::Over(None)) };
+    let mut listing = Listing::new(&kept.again, path, kept.again.list_media(kept.encoding));
+    loop {
+        match listing.next().await {
+            Ok(Some(_)) => {}
+            Ok(None) | Err(Stop::Inexact(_)) => return Outcome::Step(Step::Ask),
+            Err(Stop::Cloud) => return Outcome::Later,
+        }
+    }
 }
 
 /// The cloud does not know what has happened since, but a list says what has come of it.

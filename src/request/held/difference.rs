@@ -1,5 +1,5 @@
 //! What a watch's client has to be told where nobody knows the events: the difference between what it was shown and a new
-//! list, which takes the way of any list and is remembered like one.
+//! list.
 //!
 //! Both come in the order of the cloud's keys, so that a page of each is in memory at a time, and the events of the difference,
 //! within a bound. They are told in the order of their versions. Of an object that is gone nobody knows since when: its last
@@ -9,24 +9,21 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
-use http_body_util::BodyExt as _;
 
-use super::{Again, encoding};
-use crate::kube::list::{Encoding, Envelope, Limits, Piece, Splitter};
+use super::Again;
+use super::listing::{Item, Listing, Stop};
+use crate::kube::list::{Encoding, Envelope};
 use crate::kube::media::Media;
 use crate::kube::message::{self, Edit, MessageError, Set};
-use crate::kube::object::{self, Meta, TypeMeta};
+use crate::kube::object::{self, TypeMeta};
 use crate::kube::schema::{METADATA, meta::RESOURCE_VERSION};
 use crate::kube::watch::{self, EventType};
-use crate::request::context::Context;
+use crate::request::Path;
 use crate::request::offline::{Presented, Walk};
-use crate::request::{Path, answer, respond};
 use crate::store::version_number;
 
 /// Bytes of changed objects.
 const AT_ONCE: usize = 8 << 20;
-const LIMITS: Limits = Limits { max_item: 8 << 20, max_head: 64 * 1024 };
 
 /// The events, and the version that they lead to.
 pub(super) struct Told {
@@ -39,19 +36,6 @@ pub(super) enum Failed {
     /// The cloud has not answered; what was shown comes back.
     Cloud(Box<Presented>),
     Inexact(&'static str),
-}
-
-/// Why it goes no further.
-enum Stop {
-    Cloud,
-    Inexact(&'static str),
-}
-
-/// An object in item form, and where it stands among others.
-struct Item {
-    place: String,
-    meta: Meta,
-    bytes: Vec<u8>,
 }
 
 struct Change {
@@ -73,98 +57,40 @@ pub(super) async fn tell(again: &Again, path: &Arc<Path>, shown: Presented) -> R
     let types = shown.types();
     let mut changes = Changes { encoding: media.encoding, changes: Vec::new(), bytes: 0 };
     let mut walk = shown.walk(&path.offline);
-    match compare(again, path, &media, &mut walk, &mut changes).await {
-        Ok(list) => changes.told(&types, &list).map_err(|_| Failed::Inexact("an object cannot be read")),
+    let mut listing = Listing::new(again, path, media);
+    match compare(&mut listing, &mut walk, &mut changes).await {
+        Ok(()) => changes.told(&types, listing.envelope()).map_err(|_| Failed::Inexact("an object cannot be read")),
         Err(Stop::Inexact(why)) => Err(Failed::Inexact(why)),
         Err(Stop::Cloud) => Err(walk.again().map_or(Failed::Inexact("the store cannot be read"), Failed::Cloud)),
     }
 }
 
 /// Reads the new list beside the old one.
-async fn compare(
-    again: &Again,
-    path: &Arc<Path>,
-    media: &Media,
-    walk: &mut Walk,
-    changes: &mut Changes,
-) -> Result<Envelope, Stop> {
-    let (mut old, mut last, mut token) = (next(walk, media.encoding).await?, String::new(), None::<String>);
-    loop {
-        let mut splitter = Splitter::new(media.encoding, LIMITS);
-        let mut pieces = Vec::new();
-        let mut body = page(again, path, media, token.as_deref()).await?;
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| Stop::Cloud)?.into_data() else { continue };
-            splitter.feed(data, &mut pieces).map_err(|_| Stop::Cloud)?;
-            for piece in pieces.drain(..) {
-                let Piece::Item(bytes) = piece else { continue };
-                let new = Item::read(media.encoding, bytes.to_vec())?;
-                if new.place <= last && !last.is_empty() {
-                    return Err(Stop::Inexact("a list in no order"));
-                }
-                last.clone_from(&new.place);
-                while let Some(gone) = old.take_if(|old| old.place < new.place) {
-                    changes.gone(gone, None)?;
-                    old = next(walk, media.encoding).await?;
-                }
-                match old.take_if(|old| old.place == new.place) {
-                    Some(before) => {
-                        changes.both(before, new)?;
-                        old = next(walk, media.encoding).await?;
-                    }
-                    None => changes.there(EventType::Added, new)?,
-                }
-            }
+async fn compare(listing: &mut Listing<'_>, walk: &mut Walk, changes: &mut Changes) -> Result<(), Stop> {
+    let mut old = next(walk, changes.encoding).await?;
+    while let Some(new) = listing.next().await? {
+        while let Some(gone) = old.take_if(|old| old.place < new.place) {
+            changes.gone(gone, None)?;
+            old = next(walk, changes.encoding).await?;
         }
-        let envelope = splitter.finish().map_err(|_| Stop::Cloud)?;
-        token = envelope.continue_token.clone().filter(|token| !token.is_empty());
-        if token.is_none() {
-            while let Some(gone) = old {
-                changes.gone(gone, None)?;
-                old = next(walk, media.encoding).await?;
+        match old.take_if(|old| old.place == new.place) {
+            Some(before) => {
+                changes.both(before, new)?;
+                old = next(walk, changes.encoding).await?;
             }
-            return Ok(envelope);
+            None => changes.there(EventType::Added, new)?,
         }
     }
-}
-
-/// The cloud's, or none.
-async fn page(
-    again: &Again,
-    path: &Arc<Path>,
-    media: &Media,
-    token: Option<&str>,
-) -> Result<crate::request::context::Body, Stop> {
-    let request = again.list(&media.accept(), token).ok_or(Stop::Inexact("its request cannot be asked again"))?;
-    let mut context: Context = respond::begin(again.peer.clone(), &request);
-    let answer = Box::pin(answer(path, &mut context, request)).await.map_err(|_| Stop::Cloud)?;
-    if answer.status() == StatusCode::FORBIDDEN {
-        return Err(Stop::Inexact("its client may not list"));
+    while let Some(gone) = old {
+        changes.gone(gone, None)?;
+        old = next(walk, changes.encoding).await?;
     }
-    if context.route == "offline" || answer.status() != StatusCode::OK {
-        return Err(Stop::Cloud);
-    }
-    if encoding(&answer) != Some(media.encoding) {
-        return Err(Stop::Inexact("the list is in another encoding"));
-    }
-    Ok(answer.into_body())
+    Ok(())
 }
 
 async fn next(walk: &mut Walk, encoding: Encoding) -> Result<Option<Item>, Stop> {
     let item = walk.next().await.map_err(|_| Stop::Inexact("the store cannot be read"))?;
     item.map(|bytes| Item::read(encoding, bytes)).transpose()
-}
-
-impl Item {
-    fn read(encoding: Encoding, bytes: Vec<u8>) -> Result<Self, Stop> {
-        let meta = object::meta(encoding, &bytes).map_err(|_| Stop::Inexact("an object cannot be read"))?;
-        let place = if meta.namespace.is_empty() { meta.name.clone() } else { format!("{}/{}", meta.namespace, meta.name) };
-        Ok(Self { place, meta, bytes })
-    }
-
-    fn version(&self) -> u64 {
-        version_number(&self.meta.resource_version)
-    }
 }
 
 impl Changes {

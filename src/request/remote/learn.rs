@@ -12,7 +12,7 @@ use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
 use crate::kube::media::{self, Form, Media};
 use crate::kube::metadata;
-use crate::request::context::{Caller, Context, Refusal, Whose};
+use crate::request::context::{Caller, Context, MISSED, Refusal, Whose};
 use crate::request::filter::{Chain, resumes};
 use crate::request::names;
 use crate::state::rules::Rules;
@@ -64,8 +64,7 @@ pub(super) async fn may_go_on(
     let version = context.info.query.resource_version.parse().unwrap_or(0);
     let is_kubelets = matches!(context.caller, Caller::Node);
     if knowledge.sends_back(&names::scope(&context.info, media), version, is_kubelets).await {
-        let why = "this node has missed something before that resourceVersion: list again";
-        return Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Client, why));
+        return Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Client, MISSED));
     }
     Ok(())
 }

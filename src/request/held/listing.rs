@@ -1,0 +1,139 @@
+//! A list in the name of a watch's client. It takes the way of any list, page by page, and is remembered like one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use http::StatusCode;
+use http_body_util::BodyExt as _;
+
+use super::{Again, encoding};
+use crate::kube::list::{Encoding, Envelope, Limits, Piece, Splitter};
+use crate::kube::media::Media;
+use crate::kube::object::{self, Meta};
+use crate::request::context::{Body, Context};
+use crate::request::{Path, answer, respond};
+use crate::store::version_number;
+
+const LIMITS: Limits = Limits { max_item: 8 << 20, max_head: 64 * 1024 };
+
+/// Why it goes no further.
+pub(super) enum Stop {
+    /// The cloud has not answered.
+    Cloud,
+    Inexact(&'static str),
+}
+
+/// An object in item form, and where it stands among others.
+pub(super) struct Item {
+    pub(super) place: String,
+    pub(super) meta: Meta,
+    pub(super) bytes: Vec<u8>,
+}
+
+pub(super) struct Listing<'a> {
+    again: &'a Again,
+    path: &'a Arc<Path>,
+    media: Media,
+    page: Option<Page>,
+    /// What the last page has said of the list, once that has come.
+    envelope: Envelope,
+    is_whole: bool,
+    last: String,
+}
+
+struct Page {
+    body: Body,
+    splitter: Splitter,
+    items: VecDeque<Piece>,
+}
+
+impl<'a> Listing<'a> {
+    /// `media`: of the watch.
+    pub(super) fn new(again: &'a Again, path: &'a Arc<Path>, media: Media) -> Self {
+        Self { again, path, media, page: None, envelope: Envelope::default(), is_whole: false, last: String::new() }
+    }
+
+    /// The next object, in the order of the cloud's keys; `None`: there is none after the last.
+    pub(super) async fn next(&mut self) -> Result<Option<Item>, Stop> {
+        while !self.is_whole {
+            let Some(page) = &mut self.page else {
+                self.page = Some(self.ask().await?);
+                continue;
+            };
+            match page.next().await? {
+                Some(bytes) => return self.in_order(Item::read(self.media.encoding, bytes)?).map(Some),
+                None => self.turn()?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the list says of itself. To be asked behind its last object.
+    pub(super) fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    fn in_order(&mut self, item: Item) -> Result<Item, Stop> {
+        if item.place <= self.last && !self.last.is_empty() {
+            return Err(Stop::Inexact("a list in no order"));
+        }
+        self.last.clone_from(&item.place);
+        Ok(item)
+    }
+
+    /// The page is read.
+    fn turn(&mut self) -> Result<(), Stop> {
+        let Some(page) = self.page.take() else { return Ok(()) };
+        self.envelope = page.splitter.finish().map_err(|_| Stop::Cloud)?;
+        self.is_whole = self.envelope.continue_token.as_deref().unwrap_or_default().is_empty();
+        Ok(())
+    }
+
+    /// The cloud's next page, or none.
+    async fn ask(&mut self) -> Result<Page, Stop> {
+        let token = self.envelope.continue_token.as_deref();
+        let request = self.again.list(&self.media.accept(), token).ok_or(Stop::Inexact("its request cannot be asked again"))?;
+        let mut context: Context = respond::begin(self.again.peer.clone(), &request);
+        let answer = Box::pin(answer(self.path, &mut context, request)).await.map_err(|_| Stop::Cloud)?;
+        if answer.status() == StatusCode::FORBIDDEN {
+            return Err(Stop::Inexact("its client may not list"));
+        }
+        if context.route == "offline" || answer.status() != StatusCode::OK {
+            return Err(Stop::Cloud);
+        }
+        if encoding(&answer) != Some(self.media.encoding) {
+            return Err(Stop::Inexact("the list is in another encoding"));
+        }
+        let splitter = Splitter::new(self.media.encoding, LIMITS);
+        Ok(Page { body: answer.into_body(), splitter, items: VecDeque::new() })
+    }
+}
+
+impl Page {
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, Stop> {
+        loop {
+            while let Some(piece) = self.items.pop_front() {
+                if let Piece::Item(bytes) = piece {
+                    return Ok(Some(bytes.to_vec()));
+                }
+            }
+            let Some(frame) = self.body.frame().await else { return Ok(None) };
+            let Ok(data) = frame.map_err(|_| Stop::Cloud)?.into_data() else { continue };
+            let mut pieces = Vec::new();
+            self.splitter.feed(data, &mut pieces).map_err(|_| Stop::Cloud)?;
+            self.items.extend(pieces);
+        }
+    }
+}
+
+impl Item {
+    pub(super) fn read(encoding: Encoding, bytes: Vec<u8>) -> Result<Self, Stop> {
+        let meta = object::meta(encoding, &bytes).map_err(|_| Stop::Inexact("an object cannot be read"))?;
+        let place = if meta.namespace.is_empty() { meta.name.clone() } else { format!("{}/{}", meta.namespace, meta.name) };
+        Ok(Self { place, meta, bytes })
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        version_number(&self.meta.resource_version)
+    }
+}
