@@ -12,6 +12,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::response::Parts;
 use http_body_util::{BodyExt as _, Limited};
 
+use super::learn;
 use super::tee::Tee;
 use super::{Failure, Remote};
 use crate::kube::list::Encoding;
@@ -117,7 +118,9 @@ fn beginning(remote: &Remote, context: &Context, chain: &Chain, encoding: Encodi
     let earlier = source.clone().filter(|_| goes_on && chain.hides());
     let seen = query.resource_version.parse().unwrap_or(0);
     let shown = earlier.map(|source| source.shown(chain.clone(), seen).boxed());
-    // Where all there is comes first without a sign of its end, it is never known what the client has been told.
-    let source = source.filter(|_| whole && !query.other && (goes_on || initial_events));
+    // Where all there is comes first without a sign of its end, it is never known what the client has been told. And the
+    // rows of a Table are printed by the cloud, in columns of its own.
+    let is_known_so = whole || learn::metadata_of_many(context, encoding).is_some();
+    let source = source.filter(|_| is_known_so && !query.other && (goes_on || initial_events));
     Beginning { shown, source, resource_version: query.resource_version.clone(), initial_events }
 }

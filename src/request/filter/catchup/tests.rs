@@ -44,7 +44,7 @@ async fn source_in(scope: Scope, kind: &str, items: &[String]) -> Source {
     recording.push(&Bytes::from(body));
     recording.finish();
     let source = Source { knowledge, scope, bookmarks: true };
-    source.reaching(9, Source::own).await.unwrap();
+    source.reaching(9).await.unwrap();
     source
 }
 
