@@ -42,6 +42,8 @@ pub(super) struct CaughtUp {
     pub chain: Chain,
     pub shown: Option<Shown>,
     pub frames: Vec<Bytes>,
+    /// The highest version that they tell the client.
+    pub stands: u64,
 }
 
 pub(super) async fn catch_up(old: Arc<Chain>, source: Source, shown: Option<Shown>, seen: u64) -> Option<CaughtUp> {
@@ -65,12 +67,12 @@ fn difference(
     let (encoding, form) = (source.scope.encoding(), Form::of(&source.scope, &view.header)?);
     // Without one, nothing was hidden.
     let mut shown = shown.or_else(|| chain.hides().then(Shown::default));
-    let (mut frames, mut bytes, mut exact) = (Vec::new(), 0, true);
+    let (mut frames, mut bytes, mut stands, mut exact) = (Vec::new(), 0, 0, true);
     let visited = view.visit(&source.knowledge, None, &mut |_, item| {
-        if !is_of(encoding, &item, seen) {
+        let Some(version) = version(encoding, &item).filter(|version| *version <= seen) else {
             // The stream itself is yet to tell of it, and until then the client knows what it was told before.
             return true;
-        }
+        };
         let Ok(item) = form.item(encoding, item) else {
             exact = false;
             return false;
@@ -81,11 +83,11 @@ fn difference(
             return false;
         };
         if let (Some(shown), Ok(name)) = (&mut shown, name(&Item { encoding, bytes: &item })) {
-            shown.note(&name, now == Edit::Remove);
+            shown.note(chain.key(&name), now == Edit::Remove);
         }
         if let Some((kind, item)) = event(before, now, item) {
             let frame = watch::encode(encoding, kind, &object::from_item(encoding, form.types(), &item));
-            bytes += frame.len();
+            (bytes, stands) = (bytes + frame.len(), stands.max(version));
             frames.push(frame);
         }
         bytes <= AT_ONCE
@@ -95,8 +97,9 @@ fn difference(
     }
     if source.bookmarks && !frames.is_empty() {
         frames.push(watch::bookmark(encoding, form.types(), &seen.to_string(), false));
+        stands = seen;
     }
-    Some(CaughtUp { chain, shown, frames })
+    Some(CaughtUp { chain, shown, frames, stands })
 }
 
 /// What the client is shown of an item.
@@ -124,10 +127,9 @@ impl Form {
     }
 }
 
-/// Whether an item is as it was at that version.
-fn is_of(encoding: Encoding, item: &[u8], seen: u64) -> bool {
-    let version = object::meta(encoding, item).ok().and_then(|meta| meta.resource_version.parse::<u64>().ok());
-    version.is_some_and(|version| version <= seen)
+/// Since when an item is as it is.
+fn version(encoding: Encoding, item: &[u8]) -> Option<u64> {
+    object::meta(encoding, item).ok()?.resource_version.parse().ok()
 }
 
 impl Source {
@@ -159,30 +161,6 @@ impl Source {
             self.knowledge.covering(&self.scope, &fields, reaches, false).ok()?.filter(|view| reaches(&view.header))
         };
         own.or_else(wider)
-    }
-
-    /// What a client has been shown that was told everything up to a version, as far as the node remembers that.
-    pub(in crate::request) async fn shown(self, chain: Chain, seen: u64) -> Shown {
-        let Some(view) = self.reaching(seen).await else { return Shown::default() };
-        let known = tokio::task::spawn_blocking(move || self.shown_of(&view, &chain, seen)).await;
-        known.unwrap_or_default()
-    }
-
-    fn shown_of(&self, view: &ListView, chain: &Chain, seen: u64) -> Shown {
-        let (mut shown, header) = (Shown::default(), &view.header);
-        let encoding = header.scope.encoding();
-        // Whole objects are whole, whatever their list is called.
-        let shape = if header.scope.form.is_empty() { Shape::Full } else { Shape::Metadata };
-        let kind = header.item_kind().unwrap_or_default().to_owned();
-        let types = TypeMeta { api_version: header.api_version.clone(), kind };
-        // What is left out counts as shown.
-        let _ = view.visit(&self.knowledge, None, &mut |_, item| {
-            if is_of(encoding, &item, seen) {
-                chain.note(&mut shown, &Item { encoding, bytes: &item }, shape, &types);
-            }
-            true
-        });
-        shown
     }
 }
 

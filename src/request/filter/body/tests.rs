@@ -1,6 +1,5 @@
 //! Watches in every form, before and after their chain is another one.
 
-use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 
 use super::*;
@@ -47,16 +46,8 @@ async fn chain(filters: &Arc<Filters>, whole: bool) -> Chain {
 
 /// A watch that goes on from a version at which just this much was known of what its client was shown.
 fn watch(chain: Chain, shown: Option<Shown>) -> Transform {
-    let beginning = Beginning {
-        shown: shown.map(|shown| std::future::ready(shown).boxed()),
-        source: None,
-        resource_version: "7".to_owned(),
-        initial_events: false,
-    };
-    let mut watch = Transform::watch(chain, Encoding::Json, false, beginning);
-    let ready = watch.poll_beginning(&mut Context::from_waker(std::task::Waker::noop()));
-    assert!(ready.is_ready());
-    watch
+    let beginning = Beginning { shown, source: None, resource_version: "7".to_owned(), initial_events: false };
+    Transform::watch(chain, Encoding::Json, false, beginning)
 }
 
 /// What comes out.
@@ -77,7 +68,7 @@ fn told(watch: &mut Transform, kind: &str, object: &Value) -> Result<Vec<String>
 async fn emptied() -> (Transform, Arc<Filters>) {
     let filters = discarding();
     let mut shown = Shown::default();
-    shown.note(&("a".to_owned(), "cloud".to_owned()), true);
+    shown.note(filters.hidden.key(&("a".to_owned(), "cloud".to_owned())), true);
     let mut watch = watch(chain(&filters, true).await, Some(shown));
     serve_now(&mut watch, &filters, "other").await;
     (watch, filters)
@@ -88,7 +79,7 @@ async fn serve_now(watch: &mut Transform, filters: &Arc<Filters>, component: &st
     serve(filters, component);
     let Shape::Watch(open) = &mut watch.shape else { unreachable!() };
     let (chain, shown) = (open.chain.renewed().await.unwrap(), open.shown.take());
-    watch.go_on_with(CaughtUp { chain, shown, frames: Vec::new() });
+    watch.go_on_with(CaughtUp { chain, shown, frames: Vec::new(), stands: 0 });
 }
 
 #[tokio::test]
