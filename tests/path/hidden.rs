@@ -129,6 +129,27 @@ async fn a_watch_that_goes_on_is_told_nothing_of_what_has_happened_unseen() {
     }
 }
 
+/// The node knows of more than the client was told, and the cloud goes on from where that stands.
+#[tokio::test]
+async fn a_watch_goes_on_through_a_cut_behind_what_has_happened_unseen() {
+    let rig = rig(&[], "*").await;
+    let lists = rig.hub.metric("holdfast_lists_remembered_total").await.unwrap();
+    let (_, version, _) = page(&rig, "").await;
+    rig.remembered(lists + 1.0).await;
+    let mut open = watch_from(&rig, &version).await;
+    let path = format!("{CONFIGMAPS}?watch=1&resourceVersion={version}");
+    let mut other = rig.pod().await.stream("GET", &path, &[], "").await.unwrap();
+    put(&rig, "greeting", "no", "0");
+    assert_eq!(next(&mut open).await, pair("MODIFIED", "greeting"));
+    put(&rig, "dark", "yes", "unseen");
+    for name in ["greeting", "dark"] {
+        assert_eq!(next(&mut other).await, pair("MODIFIED", name));
+    }
+    rig.cut(Fault::Refuse).await;
+    rig.restore().await;
+    is_told_nothing_of_what_is_hidden(&rig, &mut open, "behind a cut").await;
+}
+
 #[tokio::test]
 async fn who_goes_on_from_where_nobody_has_told_it_what_there_is_lists_again() {
     let rig = rig(&["--working-mode=cloud"], "*").await;

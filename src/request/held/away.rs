@@ -37,6 +37,15 @@ pub(super) enum Next {
     Over(Option<Bytes>),
 }
 
+/// Who does not have the version any more from which it is to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lacking {
+    Nobody,
+    /// It knows of more than its client was told; the cloud may go on from there.
+    Store,
+    Cloud,
+}
+
 /// What one try has come to.
 enum Outcome {
     Next(Next),
@@ -45,8 +54,7 @@ enum Outcome {
     Later,
 }
 
-/// `expired`: whoever was asked does not have the version.
-pub(super) async fn go_on(mut kept: Box<Kept>, mut expired: bool) -> (Box<Kept>, Next) {
+pub(super) async fn go_on(mut kept: Box<Kept>, mut lacking: Lacking) -> (Box<Kept>, Next) {
     let mut pause = SOON;
     if kept.asked.is_some_and(|asked| asked.elapsed() < HASTY) {
         // A server that ends each watch at once is not asked without end.
@@ -57,16 +65,14 @@ pub(super) async fn go_on(mut kept: Box<Kept>, mut expired: bool) -> (Box<Kept>,
         if kept.is_over() {
             return (kept, Next::Over(None));
         }
-        let outcome = if !expired {
-            ask(&mut kept, &path).await
-        } else if path.link.is_up() {
-            tell_difference(&mut kept, &path).await
-        } else {
-            Outcome::Later
+        let outcome = match (lacking, path.link.is_up()) {
+            (Lacking::Nobody, _) | (Lacking::Store, true) => ask(&mut kept, &path).await,
+            (Lacking::Cloud, true) => tell_difference(&mut kept, &path).await,
+            (_, false) => Outcome::Later,
         };
         match outcome {
             Outcome::Next(next) => return (kept, next),
-            Outcome::Expired => expired = true,
+            Outcome::Expired => lacking = Lacking::Cloud,
             Outcome::Later => {
                 wait(&kept, &path, pause).await;
                 pause = (pause * 2).min(LATE);
