@@ -222,6 +222,7 @@ impl Parts {
             inputs: Arc::default(),
             rules: rules.clone(),
             told: Arc::new(self.told_file.read()),
+            hidden: Arc::default(),
             metrics: self.metrics.clone(),
         });
         Arc::new(Path {

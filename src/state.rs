@@ -1,8 +1,9 @@
 //! Snapshots that the loops write and the path reads: the link's verdict, the
-//! credentials for the cloud, the rules, what filters go by, what clients were told by them. Readers never wait.
+//! credentials for the cloud, the rules, what filters go by, what clients were told by them and what not. Readers never wait.
 
 pub mod credentials;
 pub mod filters;
+pub mod hidden;
 pub mod inputs;
 pub mod link;
 pub mod rules;

@@ -88,6 +88,7 @@ impl Case {
             inputs: Arc::new(inputs),
             rules: Arc::new(Rules::new(RuleSet::new(Agents::default(), &[filter]))),
             told: Default::default(),
+            hidden: Default::default(),
             metrics: Arc::new(Metrics::default()),
         });
         let (group, resource) = self.resource();

@@ -84,6 +84,7 @@ fn chain(hub: &str, group: &str, resource: &str) -> Chain {
         inputs: Arc::new(inputs),
         rules: Arc::new(Rules::new(rules)),
         told: Default::default(),
+        hidden: Default::default(),
         metrics: Arc::new(Metrics::default()),
     });
     let ask = Ask {

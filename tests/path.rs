@@ -14,6 +14,8 @@ mod filters;
 mod forms;
 #[path = "path/held.rs"]
 mod held;
+#[path = "path/hidden.rs"]
+mod hidden;
 #[path = "path/lanes.rs"]
 mod lanes;
 #[path = "path/local.rs"]

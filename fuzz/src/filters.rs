@@ -101,6 +101,7 @@ fn chain(case: &Case) -> Chain {
         inputs: Arc::new(inputs),
         rules: Arc::new(Rules::new(rules)),
         told: Default::default(),
+        hidden: Default::default(),
         metrics: Arc::new(Metrics::default()),
     });
     let (group, resource, _) = case.answers;

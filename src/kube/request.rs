@@ -221,6 +221,11 @@ impl Query {
         self.send_initial_events == Some(true)
     }
 
+    /// Whether a watch begins with all there is, be it said or not.
+    pub fn begins_with_all(&self) -> bool {
+        !self.goes_on() && self.send_initial_events != Some(false)
+    }
+
     /// Whether a watch goes on from a version that the client has.
     pub fn goes_on(&self) -> bool {
         !self.wants_initial_events() && !matches!(self.resource_version.as_str(), "" | "0")

@@ -40,6 +40,7 @@ pub(super) use body::OUTDATED;
 pub use body::{Beginning, Filtered, Transform};
 pub use catchup::Source;
 pub use chain::Chain;
+use chain::Unknown;
 pub(super) use passing::{Passing, Served};
 pub use shown::Shown;
 pub(super) use whole::edit;
@@ -51,6 +52,7 @@ use crate::kube::table;
 use crate::request::context::{Caller, Context, Refusal, Whose};
 use crate::runtime::metrics::{FilterLabel, Metrics};
 use crate::state::filters::Filter;
+use crate::state::hidden::Hidden;
 use crate::state::inputs::{Inputs, Part};
 use crate::state::rules::{RuleSet, Rules};
 use crate::state::told::Told;
@@ -93,6 +95,7 @@ pub struct Filters {
     pub inputs: Arc<Inputs>,
     pub rules: Arc<Rules>,
     pub told: Arc<Told>,
+    pub hidden: Arc<Hidden>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -110,8 +113,6 @@ pub struct Ask {
     pub whole: bool,
     /// The rows of a Table are to have no objects.
     pub bare_rows: bool,
-    /// They are to have whole ones.
-    pub whole_rows: bool,
     /// The users' rules leave it alone.
     pub unruled: bool,
     /// Whoever lists and then watches from there, as well as it can be told.
@@ -217,10 +218,10 @@ fn wants_whole(context: &Context) -> bool {
     context.accepts.iter().all(|media| media.form == Form::Full)
 }
 
-/// Whether a Table is what is asked for first.
-fn wants_table(context: &Context) -> bool {
+/// Whether a Table with whole objects in its rows is what is asked for first.
+fn wants_whole_rows(context: &Context) -> bool {
     let is_table = |media: &Media| matches!(&media.form, Form::As(form) if table::is_form(form));
-    context.accepts.first().is_some_and(is_table)
+    context.info.query.include_object == "Object" && context.accepts.first().is_some_and(is_table)
 }
 
 /// Whether a watch goes on from a version.
@@ -254,6 +255,11 @@ fn concerns(filter: Filter, group: &str, resource: &str, verb: &str) -> bool {
         Filter::InClusterConfig => read && (group, resource) == ("", "configmaps"),
         Filter::ServiceEnvUpdater => (group, resource) == ("", "pods"),
     }
+}
+
+/// Its client is to list again.
+fn gone(why: &str) -> Refusal {
+    Refusal::new(StatusCode::GONE, "Expired", Whose::Client, why)
 }
 
 fn under(context: &Context, chain: Option<&Chain>) -> Under {
@@ -352,13 +358,30 @@ impl Filters {
         let was = |under| self.told.was(client, under);
         let may_go_on = was(told.by(By::Cloud)) || was(told.by(by));
         let why = if told.may_be_written_here { OVERTAKEN } else { OUTDATED };
-        if may_go_on { Ok(()) } else { Err(Refusal::new(StatusCode::GONE, "Expired", Whose::Client, why)) }
+        if may_go_on { Ok(()) } else { Err(gone(why)) }
+    }
+
+    /// What the client of a watch has been shown, if anything may be hidden from it. Where nobody knows, the watch is refused
+    /// with the 410 that makes its client list.
+    pub(super) fn shown(context: &Context, chain: &Chain) -> Result<Option<Shown>, Refusal> {
+        let query = &context.info.query;
+        if query.goes_on() {
+            let version = query.resource_version.parse().unwrap_or(0);
+            return chain.shown_at(version).map_err(|Unknown| gone(OUTDATED));
+        }
+        let first = if query.begins_with_all() { Shown::default() } else { Shown::nothing() };
+        Ok(chain.hides().then_some(first))
     }
 
     /// A Pod has an address of its own, and comes by it.
     fn client(&self, context: &Context) -> u64 {
         let (info, query) = (&context.info, &context.info.query);
-        let (address, whole) = (context.peer.remote.ip().to_string(), if wants_whole(context) { "whole" } else { "" });
+        let address = context.peer.remote.ip().to_string();
+        let whole = match (wants_whole(context), wants_whole_rows(context)) {
+            (true, _) => "whole",
+            (_, true) => "whole rows",
+            _ => "",
+        };
         let asker = [&*address, &context.component, &self.user(context)];
         let asked = [&*info.api_group, &info.resource, &info.namespace, &query.label_selector, &query.field_selector, whole];
         // Kept for other versions of the hub to read: std's hashes may be others there.
@@ -390,7 +413,6 @@ impl Filters {
             verb: info.verb.clone(),
             whole: wants_whole(context),
             bare_rows: info.query.include_object == "None",
-            whole_rows: info.query.include_object == "Object" && wants_table(context),
             unruled: !may_be_ruled(context),
             client: self.client(context),
         }

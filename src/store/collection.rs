@@ -161,6 +161,13 @@ impl ListView {
         key.strip_prefix(&*self.prefix).unwrap_or_default()
     }
 
+    /// Namespace and name of the item with this key.
+    pub fn name(&self, key: &[u8]) -> (String, String) {
+        let place = String::from_utf8_lossy(key.strip_prefix(&*keys::items(self.header.id)).unwrap_or_default());
+        let (namespace, name) = place.split_once('/').unwrap_or(("", &place));
+        (namespace.to_owned(), name.to_owned())
+    }
+
     /// The key of such a place.
     pub fn key(&self, place: &[u8]) -> Vec<u8> {
         [&*self.prefix, place].concat()

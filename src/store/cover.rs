@@ -23,7 +23,7 @@ impl Scope {
             && (self.namespace.is_empty() || self.namespace == other.namespace)
     }
 
-    pub(super) fn is_of_metadata(&self) -> bool {
+    pub fn is_of_metadata(&self) -> bool {
         metadata::form_of_items(&self.form).is_some()
     }
 

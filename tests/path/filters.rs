@@ -16,7 +16,7 @@ const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 pub(super) const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
 
 /// Where the hub listens for Pods here.
-const HUB: &str = "127.0.0.1";
+pub(super) const HUB: &str = "127.0.0.1";
 
 pub(super) fn service(rig: &Rig, name: &str, kind: &str, annotations: &Value) {
     let object = json!({"metadata": {"annotations": annotations}, "spec": {"type": kind, "ports": [{"port": 80}]}});

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use testkit::client::Streaming;
 use testkit::fake::Fault;
 
-use super::filters::{PROXY, SERVICES, addresses, names, proxy, rig, service, slices, stays_offline};
+use super::filters::{HUB, PROXY, SERVICES, SLICES, addresses, names, proxy, rig, service, slices, stays_offline};
 use super::*;
 
 const JSON: &str = "application/json";
@@ -84,7 +84,6 @@ async fn in_every_read(rig: &Rig, (all, one): (&str, &str), agent: (&str, &str))
 #[tokio::test]
 async fn kubelet_mounts_a_kube_proxy_config_that_leads_to_the_hub() {
     const MAPS: &str = "/api/v1/namespaces/kube-system/configmaps";
-    const KUBELET: (&str, &str) = ("user-agent", "kubelet/v1.34.4 (linux/amd64)");
     const CONFIG: &str = "clientConnection:\n  kubeconfig: /var/lib/kube-proxy/kubeconfig.conf\nmode: nftables\n";
     let rig = Rig::start().await;
     let put = |namespace: &str, text: &str| {
@@ -112,6 +111,88 @@ async fn kubelet_mounts_a_kube_proxy_config_that_leads_to_the_hub() {
     let mut watch = client.stream("GET", &format!("{MAPS}?watch=1&resourceVersion={version}"), &[], "").await.unwrap();
     put("kube-system", &CONFIG.replace("nftables", "ipvs"));
     assert_eq!(told(&mut watch).await["data"]["config.conf"], changed.replace("nftables", "ipvs"));
+}
+
+const KUBELET: (&str, &str) = ("user-agent", "kubelet/v1.34.4 (linux/amd64)");
+
+/// The same in the three reads of an object, with the link and without.
+async fn in_every_read_alike(
+    rig: &Rig,
+    paths: (&str, &str),
+    agent: (&str, &str),
+    shown: impl Fn(&Value) -> Value,
+    expected: Value,
+) {
+    for offline in [false, true] {
+        for object in in_every_read(rig, paths, agent).await {
+            assert_eq!(shown(&object), expected, "{paths:?}, offline: {offline}");
+        }
+        if !offline {
+            rig.cut(Fault::Refuse).await;
+        }
+    }
+    rig.restore().await;
+}
+
+#[tokio::test]
+async fn the_hub_stands_for_the_kube_apiserver_in_every_read() {
+    let rig = Rig::start().await;
+    let port = rig.hub.secure.port();
+    let slice = json!({
+        "metadata": {"labels": {"kubernetes.io/service-name": "kubernetes"}}, "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": true}}], "ports": [{"name": "https", "port": 6443}],
+    });
+    rig.fake.put("discovery.k8s.io/v1/endpointslices", "default", "kubernetes", slice);
+    let at = |resource: &str| format!("/{resource}/kubernetes").replace("/v1/", "/v1/namespaces/default/");
+    let service = |service: &Value| {
+        json!([service["spec"]["clusterIP"], service["spec"]["clusterIPs"], service["spec"]["ports"][0]["port"]])
+    };
+    let expected = json!([HUB, [HUB], port]);
+    in_every_read_alike(&rig, (SERVICES, &at("api/v1/services")), KUBELET, service, expected).await;
+    let slice = |slice: &Value| json!([slice["endpoints"][0]["addresses"], slice["ports"][0]["port"]]);
+    let one = at("apis/discovery.k8s.io/v1/endpointslices");
+    in_every_read_alike(&rig, (SLICES, &one), PROXY[0], slice, json!([[HUB], port])).await;
+}
+
+#[tokio::test]
+async fn a_pods_own_environment_leads_to_the_hub_in_every_read() {
+    let rig = Rig::start().await;
+    let container = |name: &str| {
+        let env = json!([{"name": "KUBERNETES_SERVICE_HOST", "value": "10.0.0.1"}, {"name": "KUBERNETES_SERVICE_PORT", "value": "6443"}, {"name": "OTHER", "value": "kept"}]);
+        json!([{"name": name, "image": "i", "env": env}])
+    };
+    let lists = ["initContainers", "containers", "ephemeralContainers"];
+    let spec: serde_json::Map<String, Value> = lists.iter().map(|list| ((*list).to_owned(), container(list))).collect();
+    rig.fake.put("pods", "story", "p", json!({"spec": spec}));
+    let values = |pod: &Value| {
+        let of = |list: &&str| pod["spec"][*list][0]["env"].as_array().unwrap().iter().map(|set| set["value"].clone()).collect();
+        lists.iter().map(of).collect::<Vec<Vec<Value>>>().into()
+    };
+    let hubs = json!([HUB, rig.hub.secure.port().to_string(), "kept"]);
+    let paths = ("/api/v1/pods", "/api/v1/namespaces/story/pods/p");
+    in_every_read_alike(&rig, paths, KUBELET, values, json!([hubs, hubs, hubs])).await;
+}
+
+#[tokio::test]
+async fn a_node_port_of_another_pool_is_in_no_read() {
+    let rig = Rig::with(FakeOptions::default(), &["--nodepool-name=p"]).await;
+    rig.fake.put("nodes", "", "edge-1", json!({"metadata": {}}));
+    let client = rig.hub.kubelet().await.unwrap();
+    for (name, listen) in [("elsewhere", "q,-p"), ("everywhere", "*"), ("here", "p")] {
+        service(&rig, name, "NodePort", &json!({"nodeport.openyurt.io/listen": listen}));
+        proxy(&client, &format!("/api/v1/namespaces/story/services/{name}"), JSON).await;
+    }
+    for offline in [false, true] {
+        assert_eq!(names(&proxy(&client, SERVICES, JSON).await.json()), ["everywhere", "here"], "offline: {offline}");
+        let one = proxy(&client, "/api/v1/namespaces/story/services/elsewhere", JSON).await;
+        assert_eq!(one.status, 404, "offline: {offline}");
+        let events = proxy(&client, &format!("{SERVICES}?watch=1&resourceVersion=0&timeoutSeconds=1"), JSON).await.text();
+        let told = ["elsewhere", "everywhere", "here"].map(|name| events.contains(&format!(r#""name":"{name}""#)));
+        assert_eq!(told, [false, true, true], "offline: {offline}: {events}");
+        if !offline {
+            rig.cut(Fault::Refuse).await;
+        }
+    }
 }
 
 const ENDPOINTS: &str = "/api/v1/namespaces/story/endpoints";

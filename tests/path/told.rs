@@ -166,6 +166,21 @@ async fn who_was_led_over_a_change_goes_on_from_there() {
     assert_eq!(watch_from(&rig, SERVICES, &version, &MINE).await.status, 200);
 }
 
+#[tokio::test]
+async fn a_watch_is_led_over_a_change_by_what_somebody_else_has_read_of_more() {
+    let rig = rig().await;
+    let _wider = list_and_watch(&rig, SERVICES, &[("user-agent", "other/v1")]).await;
+    let path = "/api/v1/namespaces/story/services?watch=1&resourceVersion=";
+    let client = rig.hub.kubelet().await.unwrap();
+    let mut open = client.stream("GET", &format!("{path}{}", rig.fake.resource_version()), &MINE, "").await.unwrap();
+    for (data, told) in [(json!({"discardcloudservice": "my-proxy"}), "DELETED"), (json!({}), "ADDED")] {
+        service(&rig, "plain", "ClusterIP", &json!({"before": told}));
+        assert_eq!(next(&mut open).await, pair("MODIFIED", "plain"));
+        rig.fake.put("configmaps", "kube-system", "yurt-hub-cfg", json!({"data": data}));
+        assert_eq!(next(&mut open).await, pair(told, "cloud"));
+    }
+}
+
 /// What the node remembers may be older than what the client has: then it says nothing of what that was shown.
 #[tokio::test]
 async fn what_is_remembered_from_before_is_not_what_the_client_was_shown() {

@@ -4,6 +4,8 @@
 //! between two events ([`catchup`](super::catchup)); where that cannot be said exactly it ends with 410, and the client
 //! lists again.
 
+mod list;
+
 use std::collections::VecDeque;
 use std::io::Write as _;
 use std::pin::Pin;
@@ -11,15 +13,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http_body::{Body as HttpBody, Frame};
 
+use self::list::List;
 use super::FilterError;
 use super::catchup::{CaughtUp, Source, catch_up};
 use super::chain::{Chain, Shape as Presentation};
 use super::shown::Shown;
 use super::whole::{edit_whole, identity, version, without_objects};
-use crate::kube::list::{Encoding, Limits, RewriteError, Rewriter};
+use crate::kube::list::{Encoding, Limits};
 use crate::kube::message::{self, Edit, Set};
 use crate::kube::object::{self, TypeMeta};
 use crate::kube::schema::table;
@@ -34,8 +36,6 @@ const UNPACK: usize = 1024;
 
 /// Why a watch ends early; client-go and every other reflector lists again then.
 pub(in crate::request) const OUTDATED: &str = "The hub's filters have changed: list again.";
-
-type EditItem = Box<dyn FnMut(&str, &[u8]) -> Result<Edit, FilterError> + Send>;
 
 /// How the bytes of one answer change.
 pub struct Transform {
@@ -62,7 +62,7 @@ impl Packed {
 }
 
 enum Shape {
-    List(Option<Box<Rewriter<EditItem>>>),
+    List(Option<List>),
     Watch(Box<Watch>),
 }
 
@@ -70,13 +70,13 @@ struct Watch {
     chain: Arc<Chain>,
     encoding: Encoding,
     framer: Framer,
-    /// To be awaited, for `shown`.
-    earlier: Option<BoxFuture<'static, Shown>>,
     /// What the client has been shown, if a filter may hide anything.
     shown: Option<Shown>,
     source: Option<Source>,
-    /// The version up to which the client has been told.
+    /// The version up to which the client has been told, what is hidden included.
     seen: u64,
+    /// That of the last event that it was shown, from which it would go on.
+    stands: u64,
     /// It is still being told what there is.
     initial: bool,
     /// Of a Table whose first event was hidden: no other brings them.
@@ -85,31 +85,27 @@ struct Watch {
 
 /// How a watch begins.
 pub struct Beginning {
-    /// What the client has been shown before; nothing is read until it is known. `None`: it has been shown nothing.
-    pub shown: Option<BoxFuture<'static, Shown>>,
+    /// What the client has been shown before; `None`: nothing, or nothing was hidden from it.
+    pub shown: Option<Shown>,
     pub source: Option<Source>,
     pub resource_version: String,
-    /// All there is comes first, up to a bookmark.
+    /// Something else comes first than what has happened since that version, up to a bookmark.
     pub initial_events: bool,
 }
 
 impl Transform {
     pub(in crate::request) fn list(chain: Chain, encoding: Encoding, gzip: bool) -> Self {
-        let reserve = chain.reserve();
-        let edit: EditItem = Box::new(move |kind, item| chain.item(encoding, kind, item));
-        Self::new(Shape::List(Some(Box::new(Rewriter::new(encoding, LIMITS, reserve, edit)))), gzip)
+        Self::new(Shape::List(Some(List::new(chain, encoding))), gzip)
     }
 
     /// Of a watch's events, from its beginning on; `gzip`: they come compressed.
     pub fn watch(chain: Chain, encoding: Encoding, gzip: bool, beginning: Beginning) -> Self {
-        let Beginning { shown: earlier, source, resource_version, initial_events: initial } = beginning;
-        let shown = chain.hides().then(Shown::default);
+        let Beginning { shown, source, resource_version, initial_events: initial } = beginning;
+        let shown = shown.or_else(|| chain.hides().then(Shown::default));
         let (chain, framer) = (Arc::new(chain), Framer::new(encoding, LIMITS.max_item));
         let seen = resource_version.parse().unwrap_or(0);
-        Self::new(
-            Shape::Watch(Box::new(Watch { chain, encoding, framer, earlier, shown, source, seen, initial, columns: None })),
-            gzip,
-        )
+        let watch = Watch { chain, encoding, framer, shown, source, seen, stands: seen, initial, columns: None };
+        Self::new(Shape::Watch(Box::new(watch)), gzip)
     }
 
     fn new(shape: Shape, gzip: bool) -> Self {
@@ -150,24 +146,13 @@ impl Transform {
             self.shape.feed(Bytes::from(rest), out)?;
         }
         match &mut self.shape {
-            Shape::List(rewriter) => match rewriter.take() {
-                Some(rewriter) => rewriter.finish().map(drop).map_err(of_list),
+            Shape::List(list) => match list.take() {
+                Some(list) => list.finish(),
                 None => Ok(()),
             },
             // What a cut left of an event is not passed on.
             Shape::Watch(_) => Ok(()),
         }
-    }
-
-    /// Ready once it is known what there was before the answer.
-    fn poll_beginning(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Shape::Watch(watch) = &mut self.shape
-            && let Some(earlier) = &mut watch.earlier
-        {
-            watch.shown = Some(ready!(earlier.as_mut().poll(cx)));
-            watch.earlier = None;
-        }
-        Poll::Ready(())
     }
 
     /// Returns when the answer would be another one now; only a watch ever asks.
@@ -197,6 +182,7 @@ impl Transform {
         if let Shape::Watch(watch) = &mut self.shape {
             (watch.chain, watch.shown) = (Arc::new(caught_up.chain), caught_up.shown);
             watch.chain.is_told();
+            watch.is_shown(caught_up.stands);
         }
         caught_up.frames
     }
@@ -219,7 +205,7 @@ impl Shape {
             return Ok(());
         }
         match self {
-            Self::List(Some(rewriter)) => rewriter.feed(data, out).map_err(of_list),
+            Self::List(Some(list)) => list.feed(data, out),
             Self::List(None) => Ok(()),
             Self::Watch(watch) => watch.feed(data, out),
         }
@@ -238,11 +224,33 @@ impl Watch {
 
     /// The frame for the client, if there is anything for it to see.
     fn event(&mut self, frame: watch::Frame) -> Result<Option<Bytes>, FilterError> {
-        let (kind, object) = (frame.event.kind, &frame.event.object);
-        if self.source.is_some() && kind != EventType::Error {
-            self.seen = self.seen.max(version(self.encoding, object));
-            self.initial &= kind != EventType::Bookmark || !watch::initial_events_end(self.encoding, object);
+        let (kind, version) = (frame.event.kind, self.version(&frame.event));
+        self.seen = self.seen.max(version);
+        // A bookmark says that everything before it has been told.
+        self.initial &= kind != EventType::Bookmark;
+        let shown = self.shown_of(frame)?;
+        if shown.is_some() && kind != EventType::Error {
+            self.is_shown(version);
         }
+        Ok(shown)
+    }
+
+    /// The version of an event's object; 0 where nobody asks for it.
+    fn version(&self, event: &watch::Event) -> u64 {
+        let wanted = (self.source.is_some() || self.shown.is_some()) && event.kind != EventType::Error;
+        if wanted { version(self.encoding, &event.object) } else { 0 }
+    }
+
+    /// The client has been shown an event of this version.
+    fn is_shown(&mut self, version: u64) {
+        if version > self.stands {
+            self.stands = version;
+            self.shown.iter_mut().for_each(Shown::stands);
+        }
+    }
+
+    fn shown_of(&mut self, frame: watch::Frame) -> Result<Option<Bytes>, FilterError> {
+        let (kind, object) = (frame.event.kind, &frame.event.object);
         match kind {
             EventType::Bookmark | EventType::Error => return Ok(Some(frame.raw)),
             // Nobody knows what it would do to its client.
@@ -256,7 +264,7 @@ impl Watch {
         let edit = edit_whole(&self.chain, self.encoding, object)?;
         let seen = match &mut self.shown {
             None => Some(kind),
-            Some(shown) => shown.event(kind, &identity(self.encoding, object)?, edit == Edit::Remove),
+            Some(shown) => shown.event(kind, self.chain.key(&identity(self.encoding, object)?), edit == Edit::Remove),
         };
         let Some(seen) = seen else {
             self.keep_columns(object)?;
@@ -295,15 +303,19 @@ impl Watch {
     }
 }
 
-fn broken(error: &dyn std::fmt::Display) -> FilterError {
-    FilterError::Body(error.to_string())
+/// Its client may go on from where it stands.
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if !self.initial
+            && let Some(hidden) = self.shown.as_ref().and_then(Shown::hidden)
+        {
+            self.chain.hides_at(self.stands, hidden);
+        }
+    }
 }
 
-fn of_list(error: RewriteError<FilterError>) -> FilterError {
-    match error {
-        RewriteError::Item(error) => error,
-        error => broken(&error),
-    }
+fn broken(error: &dyn std::fmt::Display) -> FilterError {
+    FilterError::Body(error.to_string())
 }
 
 /// A teed body with its transformation.
@@ -356,7 +368,6 @@ where
             }
             let this = &mut *self;
             let Some(transform) = &mut this.transform else { return Poll::Ready(None) };
-            ready!(transform.poll_beginning(cx));
             if this.outdated.as_mut().is_some_and(|outdated| outdated.as_mut().poll(cx).is_ready()) {
                 (this.outdated, this.is_outdated) = (None, true);
             }

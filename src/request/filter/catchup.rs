@@ -3,8 +3,9 @@
 //! Receives the chain as it was, what it has shown, the collection as the node remembers it, and the version up to which
 //! the client has been told. Promises just the difference: what came to light as ADDED, what is hidden now as DELETED, what looks
 //! different as MODIFIED, then a bookmark at the client's version if it takes bookmarks, so that it never goes on from
-//! an older one. Where that cannot be said exactly (nothing is remembered, or not yet up to that version, or the
-//! difference is too large), the answer is `None`, and the watch ends with 410.
+//! an older one. Metadata is what it is shown as well, be it made of whole objects. Where that cannot be said exactly
+//! (nothing is remembered, or not yet up to that version, or the difference is too large), the answer is `None`, and the
+//! watch ends with 410.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,8 @@ use super::chain::{Chain, Shape};
 use super::item::{Item, name};
 use super::shown::Shown;
 use crate::kube::list::Encoding;
-use crate::kube::message::Edit;
+use crate::kube::message::{Edit, MessageError};
+use crate::kube::metadata;
 use crate::kube::object::{self, TypeMeta};
 use crate::kube::selector::Fields;
 use crate::kube::watch::{self, EventType};
@@ -40,6 +42,8 @@ pub(super) struct CaughtUp {
     pub chain: Chain,
     pub shown: Option<Shown>,
     pub frames: Vec<Bytes>,
+    /// The highest version that they tell the client.
+    pub stands: u64,
 }
 
 pub(super) async fn catch_up(old: Arc<Chain>, source: Source, shown: Option<Shown>, seen: u64) -> Option<CaughtUp> {
@@ -47,7 +51,7 @@ pub(super) async fn catch_up(old: Arc<Chain>, source: Source, shown: Option<Show
     if chain.wants_json() && source.scope.encoding() != Encoding::Json {
         return None;
     }
-    let view = source.reaching(seen, Source::own).await?;
+    let view = source.reaching(seen).await?;
     let work = move || difference(&old, chain, &source, &view, (shown, seen));
     tokio::task::spawn_blocking(work).await.ok()?
 }
@@ -60,28 +64,30 @@ fn difference(
     (shown, seen): (Option<Shown>, u64),
 ) -> Option<CaughtUp> {
     view.whole().ok()?;
-    let (encoding, header) = (source.scope.encoding(), &view.header);
-    let types = TypeMeta { api_version: header.api_version.clone(), kind: header.item_kind()?.to_owned() };
+    let (encoding, form) = (source.scope.encoding(), Form::of(&source.scope, &view.header)?);
     // Without one, nothing was hidden.
     let mut shown = shown.or_else(|| chain.hides().then(Shown::default));
-    let (mut frames, mut bytes, mut exact) = (Vec::new(), 0, true);
+    let (mut frames, mut bytes, mut stands, mut exact) = (Vec::new(), 0, 0, true);
     let visited = view.visit(&source.knowledge, None, &mut |_, item| {
-        if !is_of(encoding, &item, seen) {
+        let Some(version) = version(encoding, &item).filter(|version| *version <= seen) else {
             // The stream itself is yet to tell of it, and until then the client knows what it was told before.
             return true;
-        }
-        // Whole, whatever their list is called.
-        let judged = |chain: &Chain| chain.shaped(encoding, Shape::Full, &item);
+        };
+        let Ok(item) = form.item(encoding, item) else {
+            exact = false;
+            return false;
+        };
+        let judged = |chain: &Chain| chain.shaped(encoding, form.shape, &item);
         let (Ok(before), Ok(now)) = (judged(old), judged(&chain)) else {
             exact = false;
             return false;
         };
         if let (Some(shown), Ok(name)) = (&mut shown, name(&Item { encoding, bytes: &item })) {
-            shown.note(&name, now == Edit::Remove);
+            shown.note(chain.key(&name), now == Edit::Remove);
         }
         if let Some((kind, item)) = event(before, now, item) {
-            let frame = watch::encode(encoding, kind, &object::from_item(encoding, &types, &item));
-            bytes += frame.len();
+            let frame = watch::encode(encoding, kind, &object::from_item(encoding, form.types(), &item));
+            (bytes, stands) = (bytes + frame.len(), stands.max(version));
             frames.push(frame);
         }
         bytes <= AT_ONCE
@@ -90,29 +96,55 @@ fn difference(
         return None;
     }
     if source.bookmarks && !frames.is_empty() {
-        frames.push(watch::bookmark(encoding, &types, &seen.to_string(), false));
+        frames.push(watch::bookmark(encoding, form.types(), &seen.to_string(), false));
+        stands = seen;
     }
-    Some(CaughtUp { chain, shown, frames })
+    Some(CaughtUp { chain, shown, frames, stands })
 }
 
-/// Whether an item is as it was at that version.
-fn is_of(encoding: Encoding, item: &[u8], seen: u64) -> bool {
-    let version = object::meta(encoding, item).ok().and_then(|meta| meta.resource_version.parse::<u64>().ok());
-    version.is_some_and(|version| version <= seen)
+/// What the client is shown of an item.
+struct Form {
+    /// [`Shape::Full`], whatever the list of whole objects is called, or metadata.
+    shape: Shape,
+    /// What the items are in the store.
+    stored: TypeMeta,
+    metadata: TypeMeta,
+}
+
+impl Form {
+    fn of(scope: &Scope, header: &Header) -> Option<Self> {
+        let stored = TypeMeta { api_version: header.api_version.clone(), kind: header.item_kind()?.to_owned() };
+        let shape = if scope.is_of_metadata() { Shape::Metadata } else { Shape::Full };
+        Some(Self { shape, stored, metadata: metadata::types() })
+    }
+
+    fn item(&self, encoding: Encoding, item: Vec<u8>) -> Result<Vec<u8>, MessageError> {
+        if self.shape == Shape::Metadata { metadata::of_item(encoding, &self.stored, &item) } else { Ok(item) }
+    }
+
+    fn types(&self) -> &TypeMeta {
+        if self.shape == Shape::Metadata { &self.metadata } else { &self.stored }
+    }
+}
+
+/// Since when an item is as it is.
+fn version(encoding: Encoding, item: &[u8]) -> Option<u64> {
+    object::meta(encoding, item).ok()?.resource_version.parse().ok()
 }
 
 impl Source {
-    /// The collection, once it has everything that a client was told; `None`: that is not so, and nothing is on its way.
-    async fn reaching(&self, seen: u64, known: impl Fn(&Self, u64) -> Option<ListView>) -> Option<ListView> {
+    /// The collection, or another one that has all of it, once that has everything that a client was told; `None`: that is
+    /// not so, and nothing is on its way.
+    async fn reaching(&self, seen: u64) -> Option<ListView> {
         let mut at_rest = std::pin::pin!(self.knowledge.catch_up());
         let reached = async {
             loop {
                 self.knowledge.flush().await.ok()?;
-                if let Some(view) = known(self, seen) {
+                if let Some(view) = self.known(seen) {
                     return Some(view);
                 }
                 tokio::select! {
-                    rest = &mut at_rest => return rest.ok().and_then(|()| known(self, seen)),
+                    rest = &mut at_rest => return rest.ok().and_then(|()| self.known(seen)),
                     () = tokio::time::sleep(LOOK) => {}
                 }
             }
@@ -120,45 +152,15 @@ impl Source {
         tokio::time::timeout(PATIENCE, reached).await.ok()?
     }
 
-    /// The collection itself.
-    fn own(&self, seen: u64) -> Option<ListView> {
-        let view = self.knowledge.list(&self.scope).ok()?;
-        view.filter(|view| view.header.version_number() >= seen)
-    }
-
-    /// The same, or another one that has all of it.
-    fn covering(&self, seen: u64) -> Option<ListView> {
+    fn known(&self, seen: u64) -> Option<ListView> {
         let reaches = |header: &Header| header.version_number() >= seen;
+        let own = self.knowledge.list(&self.scope).ok()?.filter(|view| reaches(&view.header));
         let wider = || {
             let Scope { group, version, resource, .. } = &self.scope;
             let fields = Fields::of(group, version, resource);
             self.knowledge.covering(&self.scope, &fields, reaches, false).ok()?.filter(|view| reaches(&view.header))
         };
-        self.own(seen).or_else(wider)
-    }
-
-    /// What a client has been shown that was told everything up to a version, as far as the node remembers that.
-    pub(in crate::request) async fn shown(self, chain: Chain, seen: u64) -> Shown {
-        let Some(view) = self.reaching(seen, Self::covering).await else { return Shown::default() };
-        let known = tokio::task::spawn_blocking(move || self.shown_of(&view, &chain, seen)).await;
-        known.unwrap_or_default()
-    }
-
-    fn shown_of(&self, view: &ListView, chain: &Chain, seen: u64) -> Shown {
-        let (mut shown, header) = (Shown::default(), &view.header);
-        let encoding = header.scope.encoding();
-        // Whole objects are whole, whatever their list is called.
-        let shape = if header.scope.form.is_empty() { Shape::Full } else { Shape::Metadata };
-        let kind = header.item_kind().unwrap_or_default().to_owned();
-        let types = TypeMeta { api_version: header.api_version.clone(), kind };
-        // What is left out counts as shown.
-        let _ = view.visit(&self.knowledge, None, &mut |_, item| {
-            if is_of(encoding, &item, seen) {
-                chain.note(&mut shown, &Item { encoding, bytes: &item }, shape, &types);
-            }
-            true
-        });
-        shown
+        own.or_else(wider)
     }
 }
 

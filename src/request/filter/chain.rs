@@ -18,11 +18,11 @@ use super::{discardcloudservice, forwardkubesvctraffic, inclusterconfig, masters
 use super::{serviceenvupdater, servicetopology};
 use crate::kube::list::{Encoding, Reserve};
 use crate::kube::message::{self, Edit};
-use crate::kube::metadata;
 use crate::kube::object::TypeMeta;
 use crate::kube::schema::{METADATA, meta, service, table};
 use crate::state::filters::Filter;
-use crate::state::inputs::{DISCARD, Facts, LISTEN, Part, Service};
+use crate::state::hidden::Standing;
+use crate::state::inputs::{DISCARD, Facts, LISTEN, Part, Service, ServiceName};
 use crate::state::user_rule::{OnError, Term, UserRule};
 
 /// How the object at hand is presented.
@@ -62,6 +62,10 @@ pub struct Chain {
     /// This node as the users' rules know it.
     node: Option<Term>,
 }
+
+/// Nobody knows what a client was shown.
+#[derive(Debug)]
+pub(in crate::request) struct Unknown;
 
 impl Chain {
     pub(super) fn new(filters: Arc<Filters>, ask: Ask, decided: Decision, ready: Decision) -> Self {
@@ -127,25 +131,28 @@ impl Chain {
         !self.decision.rules().is_empty()
     }
 
-    /// Notes whether an object is hidden, in the form that the client is shown. Metadata alone does not say what a rule makes
-    /// of the whole.
-    pub(super) fn note(&self, shown: &mut Shown, known: &Item<'_>, shape: Shape, types: &TypeMeta) {
-        let encoding = known.encoding;
-        let edit = match shape {
-            Shape::Metadata if self.shows_whole() => return,
-            Shape::Full if !self.shows_whole() => metadata::of_item(encoding, types, known.bytes)
-                .map_err(FilterError::from)
-                .and_then(|metadata| self.shaped(encoding, Shape::Metadata, &metadata)),
-            shape => self.shaped(encoding, shape, known.bytes),
-        };
-        if let (Ok(edit), Ok(name)) = (edit, name(known)) {
-            shown.note(&name, edit == Edit::Remove);
+    /// What an object is known by in what is shown and hidden.
+    pub(in crate::request) fn key(&self, name: &ServiceName) -> u64 {
+        self.filters.hidden.key(name)
+    }
+
+    /// Notes what is hidden from the client of what it was told up to a version.
+    pub(in crate::request) fn hides_at(&self, version: u64, keys: impl IntoIterator<Item = u64>) {
+        self.filters.hidden.note(self.standing(version), keys);
+    }
+
+    /// What a client was shown that goes on from a version, if anything is hidden from it or may be; fails if that is not
+    /// known.
+    pub(in crate::request) fn shown_at(&self, version: u64) -> Result<Option<Shown>, Unknown> {
+        match self.filters.hidden.known(&self.standing(version)) {
+            None if self.hides() => Err(Unknown),
+            Some(hidden) if self.hides() || !hidden.is_empty() => Ok(Some(Shown::all_but(hidden))),
+            _ => Ok(None),
         }
     }
 
-    /// Whether whole objects are shown, be it in the rows of a Table.
-    fn shows_whole(&self) -> bool {
-        self.ask.whole || self.ask.whole_rows
+    fn standing(&self, version: u64) -> Standing {
+        Standing { client: self.ask.client, version, under: self.mark() }
     }
 
     /// The filter for safety, if there is one, that stands in the way of an answer which no filter can read; it is

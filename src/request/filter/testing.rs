@@ -117,6 +117,7 @@ pub fn filters(rules: RuleSet) -> Arc<Filters> {
         inputs: Arc::default(),
         rules: Arc::new(Rules::new(rules)),
         told: Arc::default(),
+        hidden: Arc::default(),
         metrics: Arc::default(),
     })
 }

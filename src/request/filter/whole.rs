@@ -36,7 +36,15 @@ pub(super) fn identity(encoding: Encoding, full: &[u8]) -> Result<(String, Strin
     if Shape::of_object(&object::type_of(encoding, full)?) != Shape::Row {
         return name(&Item { encoding, bytes });
     }
-    let row = message::part(encoding, bytes, table::ROWS)?.unwrap_or_default();
+    name_in_row(encoding, message::part(encoding, bytes, table::ROWS)?.unwrap_or_default())
+}
+
+/// Namespace and name of an item in a list of this kind.
+pub(super) fn name_in_list(encoding: Encoding, kind: &str, item: &[u8]) -> Result<(String, String), FilterError> {
+    if Shape::of(kind) == Shape::Row { name_in_row(encoding, item) } else { name(&Item { encoding, bytes: item }) }
+}
+
+fn name_in_row(encoding: Encoding, row: &[u8]) -> Result<(String, String), FilterError> {
     let object = message::part(encoding, row, table::OBJECT)?.unwrap_or_default();
     name(&Item { encoding, bytes: object })
 }

@@ -11,6 +11,7 @@ use crate::kube::object::TypeMeta;
 use crate::kube::table::Table;
 use crate::kube::{metadata, table};
 use crate::request::filter::{Chain, FilterError};
+use crate::state::hidden::MOST;
 use crate::store::{Knowledge, ListView, StoreError};
 
 /// Bytes read from the store at a time.
@@ -59,6 +60,8 @@ pub(super) struct Page {
     /// The last item's key, hidden or not, and how many there were.
     last: Option<Vec<u8>>,
     judged: u64,
+    /// Keys of the hidden ones.
+    hidden: Vec<u64>,
 }
 
 /// What a list will be, before any of it is said.
@@ -194,11 +197,12 @@ impl Presented {
         let types = self.item_types();
         let Cursor { after, left: before } = from;
         let mut left = before;
-        let (mut items, mut bytes, mut last, mut failed) = (Vec::new(), 0, None, None);
+        let (mut items, mut hidden, mut bytes, mut last, mut failed) = (Vec::new(), Vec::new(), 0, None, None);
         let mut each = |key: &[u8], item: Vec<u8>| {
             (bytes, left, last) = (bytes + item.len(), left - 1, Some(key.to_vec()));
             match self.form.of(self.chain.as_ref(), encoding, &types, item) {
-                Ok(item) => items.extend(item),
+                Ok(Some(item)) => items.push(item),
+                Ok(None) => hidden.extend(self.chain.as_ref().map(|chain| chain.key(&self.view.name(key)))),
                 Err(error) => failed = Some(StoreError::Backend(format!("filter: {error}"))),
             }
             bytes < PAGE && left > 0 && failed.is_none()
@@ -208,10 +212,10 @@ impl Presented {
             return Err(error);
         }
         let next = (bytes >= PAGE && left > 0).then(|| Cursor { after: last.clone(), left });
-        Ok(Page { shown: self, items, next, last, judged: before - left })
+        Ok(Page { shown: self, items, next, last, judged: before - left, hidden })
     }
 
-    /// Reads everything once, before any of it is said. A damaged collection is taken out.
+    /// Reads everything once, before any of it is said, and notes what of it is hidden. A damaged collection is taken out.
     pub(super) async fn measure(self, knowledge: &Arc<Knowledge>, from: Cursor) -> Result<Measured, StoreError> {
         let header = self.view.header.clone();
         let view = checked(knowledge, self.view).await?;
@@ -224,16 +228,22 @@ impl Presented {
 
     async fn sum(self, knowledge: &Arc<Knowledge>, from: Cursor) -> Result<Measured, StoreError> {
         let (mut shown, mut cursor, mut bytes, mut items, mut last) = (self, from, 0, 0, None);
+        let mut hidden = Vec::new();
         loop {
             let page = shown.page(knowledge, cursor).await?;
             let framed = |item: &Vec<u8>| (list::proto_item_frame(item.len()).len() + item.len()) as u64;
             bytes += page.items.iter().map(framed).sum::<u64>();
             (shown, last) = (page.shown, page.last.or(last));
             items += page.judged;
+            hidden.extend(page.hidden.into_iter().take(MOST - hidden.len()));
             match page.next {
                 Some(next) => cursor = next,
-                None => return Ok(Measured { shown, bytes, items, last }),
+                None => break,
             }
         }
+        if let Some(chain) = shown.chain.as_ref().filter(|chain| chain.hides()) {
+            chain.hides_at(shown.view.header.version_number(), hidden);
+        }
+        Ok(Measured { shown, bytes, items, last })
     }
 }

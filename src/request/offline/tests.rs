@@ -52,6 +52,7 @@ fn offline(store: Arc<dyn Store>) -> Offline {
         inputs: Arc::new(Inputs::default()),
         rules: Arc::new(Rules::new(RuleSet::new(Agents::parse("*"), &[]))),
         told: Default::default(),
+        hidden: Default::default(),
         metrics,
     };
     Offline {

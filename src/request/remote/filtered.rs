@@ -7,19 +7,18 @@
 use std::io::Read as _;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::response::Parts;
 use http_body_util::{BodyExt as _, Limited};
 
+use super::learn;
 use super::tee::Tee;
 use super::{Failure, Remote};
 use crate::kube::list::Encoding;
 use crate::kube::media::{self, Form, Media};
 use crate::kube::message::Edit;
-use crate::kube::metadata;
 use crate::request::context::{BodyError, Context, Own, Refusal, Response, full};
-use crate::request::filter::{self, Beginning, By, Chain, Filtered, Passing, Source, Transform};
+use crate::request::filter::{self, Beginning, By, Chain, Filtered, Filters, Passing, Source, Transform};
 use crate::request::names;
 use crate::upstream::Error;
 
@@ -60,7 +59,7 @@ pub(super) async fn answer(
     let transform = match verb {
         "list" => Transform::list(chain, encoding, gzip),
         "watch" => {
-            let beginning = beginning(remote, context, &chain, encoding);
+            let beginning = beginning(remote, context, &chain, encoding).map_err(Failure::Refusal)?;
             Transform::watch(chain, encoding, gzip, beginning)
         }
         _ => {
@@ -101,23 +100,19 @@ fn edited(context: &Context, chain: &Chain, encoding: Encoding, parts: Parts, ob
     }
 }
 
-fn beginning(remote: &Remote, context: &Context, chain: &Chain, encoding: Encoding) -> Beginning {
-    let (info, query) = (&context.info, &context.info.query);
+fn beginning(remote: &Remote, context: &Context, chain: &Chain, encoding: Encoding) -> Result<Beginning, Refusal> {
+    let query = &context.info.query;
+    let shown = Filters::shown(context, chain)?;
     let whole = context.accepts.iter().all(|media| media.form == Form::Full);
-    let (goes_on, initial_events) = (query.goes_on(), query.wants_initial_events());
-    // Whom nothing is remembered of, nobody waits for.
-    let knowledge = remote.knowledge.clone().filter(|_| remote.rules.current().cache_agents.contains(&context.component));
-    // The rows of a Table are shown and hidden as metadata is.
-    let media = if whole { Media { encoding, form: Form::Full } } else { metadata::media(encoding) };
-    let source = knowledge.map(|knowledge| Source {
+    let media =
+        if whole { Some(Media { encoding, form: Form::Full }) } else { learn::metadata_of_many(context, encoding).cloned() };
+    // The rows of a Table are printed by the cloud, in columns of its own. And of what begins in the middle nobody knows what
+    // it goes on from.
+    let is_known = !query.other && (query.goes_on() || query.begins_with_all());
+    let source = media.zip(remote.knowledge.clone()).filter(|_| is_known).map(|(media, knowledge)| Source {
         knowledge,
-        scope: names::scope(info, &media),
+        scope: names::scope(&context.info, &media),
         bookmarks: query.allow_watch_bookmarks,
     });
-    let earlier = source.clone().filter(|_| goes_on && chain.hides());
-    let seen = query.resource_version.parse().unwrap_or(0);
-    let shown = earlier.map(|source| source.shown(chain.clone(), seen).boxed());
-    // Where all there is comes first without a sign of its end, it is never known what the client has been told.
-    let source = source.filter(|_| whole && !query.other && (goes_on || initial_events));
-    Beginning { shown, source, resource_version: query.resource_version.clone(), initial_events }
+    Ok(Beginning { shown, source, resource_version: query.resource_version.clone(), initial_events: !query.goes_on() })
 }

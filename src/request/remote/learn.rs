@@ -111,7 +111,7 @@ fn subject(knowledge: &Knowledge, context: &Context, chain: Option<&Chain>, part
         let encoding = media::encoding_of(content_type)?;
         return resource_subject(context, parts.status, Media { encoding, form: Form::Full });
     }
-    if let Some(metadata) = metadata_of_many(context, content_type) {
+    if let Some(metadata) = media::encoding_of(content_type).and_then(|encoding| metadata_of_many(context, encoding)) {
         return resource_subject(context, parts.status, metadata.clone());
     }
     let once = info.is_discovery() || (info.is_read() && info.verb != "watch");
@@ -138,10 +138,11 @@ fn is_metadata(media: &Media) -> bool {
     matches!(&media.form, Form::As(form) if metadata::form_of_items(form).is_some())
 }
 
-/// What a list or a watch is answered in, if that is metadata: what it is asked for in first with this content type.
-fn metadata_of_many<'a>(context: &'a Context, content_type: &str) -> Option<&'a Media> {
-    let encoding = media::encoding_of(content_type).filter(|_| matches!(context.info.verb.as_str(), "list" | "watch"))?;
-    context.accepts.iter().find(|media| media.encoding == encoding).filter(|media| is_metadata(media))
+/// What a list or a watch is answered in, if that is metadata: what it is asked for in first in this encoding.
+pub(super) fn metadata_of_many(context: &Context, encoding: Encoding) -> Option<&Media> {
+    let is_of_many = matches!(context.info.verb.as_str(), "list" | "watch");
+    let first = context.accepts.iter().find(|media| media.encoding == encoding);
+    first.filter(|media| is_of_many && is_metadata(media))
 }
 
 /// Whether the text is laid out for people: it is remembered as programs are told it.

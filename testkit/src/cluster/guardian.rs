@@ -132,7 +132,11 @@ mod tests {
         let lives = || !ip(&["netns", "pids", &site]).is_empty();
         let group = Path::new("/sys/fs/cgroup").join(&name);
         let wait = Duration::from_secs(20);
-        eventually("a process in it", wait, || anyhow::Ok(anyhow::ensure!(lives(), "none"))).unwrap();
+        eventually("a process in it", wait, || {
+            anyhow::ensure!(lives(), "none");
+            Ok(())
+        })
+        .unwrap();
         assert!(group.exists() && directory(&name).exists());
         victim.kill().unwrap();
         victim.wait().unwrap();

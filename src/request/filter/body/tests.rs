@@ -1,6 +1,5 @@
 //! Watches in every form, before and after their chain is another one.
 
-use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 
 use super::*;
@@ -45,18 +44,14 @@ async fn chain(filters: &Arc<Filters>, whole: bool) -> Chain {
     filters.chain_for(ask).await.unwrap()
 }
 
-/// A watch that goes on from a version at which just this much was known of what its client was shown.
+/// A watch that goes on from a version up to which its client was shown this.
+fn watch_from(version: u64, chain: Chain, shown: Option<Shown>) -> Transform {
+    let beginning = Beginning { shown, source: None, resource_version: version.to_string(), initial_events: false };
+    Transform::watch(chain, Encoding::Json, false, beginning)
+}
+
 fn watch(chain: Chain, shown: Option<Shown>) -> Transform {
-    let beginning = Beginning {
-        shown: shown.map(|shown| std::future::ready(shown).boxed()),
-        source: None,
-        resource_version: "7".to_owned(),
-        initial_events: false,
-    };
-    let mut watch = Transform::watch(chain, Encoding::Json, false, beginning);
-    let ready = watch.poll_beginning(&mut Context::from_waker(std::task::Waker::noop()));
-    assert!(ready.is_ready());
-    watch
+    watch_from(7, chain, shown)
 }
 
 /// What comes out.
@@ -77,7 +72,7 @@ fn told(watch: &mut Transform, kind: &str, object: &Value) -> Result<Vec<String>
 async fn emptied() -> (Transform, Arc<Filters>) {
     let filters = discarding();
     let mut shown = Shown::default();
-    shown.note(&("a".to_owned(), "cloud".to_owned()), true);
+    shown.note(filters.hidden.key(&("a".to_owned(), "cloud".to_owned())), true);
     let mut watch = watch(chain(&filters, true).await, Some(shown));
     serve_now(&mut watch, &filters, "other").await;
     (watch, filters)
@@ -88,7 +83,7 @@ async fn serve_now(watch: &mut Transform, filters: &Arc<Filters>, component: &st
     serve(filters, component);
     let Shape::Watch(open) = &mut watch.shape else { unreachable!() };
     let (chain, shown) = (open.chain.renewed().await.unwrap(), open.shown.take());
-    watch.go_on_with(CaughtUp { chain, shown, frames: Vec::new() });
+    watch.go_on_with(CaughtUp { chain, shown, frames: Vec::new(), stands: 0 });
 }
 
 #[tokio::test]
@@ -116,14 +111,21 @@ async fn an_event_that_nobody_knows_stops_a_filter_for_safety() {
     assert_eq!(told(&mut emptied, "RENAMED", &service(&plain())).unwrap(), ["RENAMED"]);
 }
 
+fn partial(metadata: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+}
+
+fn row(metadata: &Value) -> Value {
+    json!({"cells": ["x"], "object": partial(metadata)})
+}
+
+fn table(metadata: &Value) -> Value {
+    let metadata_of_table = json!({"resourceVersion": metadata["resourceVersion"]});
+    json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata_of_table, "columnDefinitions": null, "rows": [row(metadata)]})
+}
+
 #[tokio::test]
 async fn a_watch_of_tables_and_one_of_metadata_are_filtered() {
-    let partial =
-        |metadata: &Value| json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata});
-    let table = |metadata: &Value| {
-        let rows = json!([{"cells": ["x"], "object": partial(metadata)}]);
-        json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": null, "rows": rows})
-    };
     for form in [&partial as &dyn Fn(&Value) -> Value, &table] {
         let mut watch = watch(chain(&discarding(), false).await, None);
         let seen = cloud();
@@ -137,6 +139,36 @@ async fn a_watch_of_tables_and_one_of_metadata_are_filtered() {
         assert!(told(&mut watch, "DELETED", &form(&seen)).unwrap().is_empty());
         let bookmark = form(&json!({"resourceVersion": "10"}));
         assert_eq!(told(&mut watch, "BOOKMARK", &bookmark).unwrap(), ["BOOKMARK"]);
+    }
+}
+
+/// A list in each form, and a watch from there, and another from where that has ended.
+#[tokio::test]
+async fn what_was_hidden_is_known_wherever_a_watch_goes_on() {
+    type Form = fn(&Value) -> Value;
+    let list = |kind: &str, items: &str, item: Form| json!({"kind": kind, "apiVersion": "v1", "metadata": {"resourceVersion": "9"}, items: [item(&cloud()), item(&plain())]});
+    for (listed, whole, event) in [
+        (list("ServiceList", "items", service), true, service as Form),
+        (list("PartialObjectMetadataList", "items", partial), false, partial),
+        (list("Table", "rows", row), false, table),
+    ] {
+        let filters = discarding();
+        assert!(chain(&filters, whole).await.shown_at(9).is_err(), "nobody has listed");
+        let list = Transform::list(chain(&filters, whole).await, Encoding::Json, false);
+        list.all(listed.to_string().into()).unwrap();
+        let mut version = 9;
+        for now in [10, 12] {
+            let chain = chain(&filters, whole).await;
+            let shown = chain.shown_at(version).unwrap();
+            let mut watch = watch_from(version, chain, shown);
+            let at = |mut metadata: Value, version: u64| {
+                metadata["resourceVersion"] = version.to_string().into();
+                event(&metadata)
+            };
+            assert!(told(&mut watch, "MODIFIED", &at(cloud(), now - 1)).unwrap().is_empty(), "{listed}");
+            assert_eq!(told(&mut watch, "MODIFIED", &at(plain(), now)).unwrap(), ["MODIFIED"], "{listed}");
+            version = now;
+        }
     }
 }
 

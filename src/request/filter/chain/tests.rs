@@ -199,10 +199,11 @@ fn a_protobuf_list_has_room_for_whatever_becomes_of_its_items() {
         let slices: Vec<Made> = (0..6000).map(|number| slice(number).text(Field::new("addressType", 4), family)).collect();
         let chain = |group: &str, resource: &str| {
             let mut chain = chain(group, resource, true);
-            let Filters { inputs, rules, told, metrics, .. } = &*chain.filters;
-            let (inputs, rules, told, metrics) = (inputs.clone(), rules.clone(), told.clone(), metrics.clone());
+            let Filters { inputs, rules, told, hidden, metrics, .. } = &*chain.filters;
+            let (inputs, rules, told) = (inputs.clone(), rules.clone(), told.clone());
+            let (hidden, metrics) = (hidden.clone(), metrics.clone());
             let hub = crate::request::filter::testing::hub(hub);
-            chain.filters = Arc::new(Filters { hub, node_name: "n1".into(), inputs, rules, told, metrics });
+            chain.filters = Arc::new(Filters { hub, node_name: "n1".into(), inputs, rules, told, hidden, metrics });
             chain
         };
         fits(&chain("", "pods"), "PodList", &pods);
