@@ -1,9 +1,9 @@
 //! Offline, a read is answered as the kube-apiserver would answer it, or honestly refused.
 //!
 //! A real kube-apiserver answers random requests over random objects; then it is gone, and the hub, which has read each
-//! resource once and whole, answers the same requests from the same state: items byte for byte and in order, and what
-//! the list says of itself field for field. The seed is printed; `HOLDFAST_SEED` plays it again, `HOLDFAST_REQUESTS`
-//! sets how many there are.
+//! resource once and whole, answers the same requests from the same state: items byte for byte and in order, what the list
+//! says of itself field for field, and a refusal whole. The seed is printed; `HOLDFAST_SEED` plays it again,
+//! `HOLDFAST_REQUESTS` sets how many there are.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 #[path = "exact/compare.rs"]

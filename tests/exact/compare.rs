@@ -37,10 +37,6 @@ impl Answer {
         let text = String::from_utf8_lossy(&self.body);
         text.chars().take(400).collect()
     }
-
-    fn message(&self) -> String {
-        value(&self.body)["message"].as_str().unwrap_or_default().to_owned()
-    }
 }
 
 /// Of JSON or YAML.
@@ -101,22 +97,19 @@ fn told_in_bookmarks(content_type: &str, body: &[u8]) -> Vec<u8> {
     told.collect::<Vec<_>>().concat()
 }
 
-/// Says how they differ, if they do. A list is compared whole: its items and what it says of itself.
+/// Says how they differ, if they do. A list is compared whole: its items and what it says of itself; so is a refusal: its
+/// code, reason, message and details, in the client's representation.
 pub fn difference(asked: &Asked, online: &Answer, offline: &Answer) -> Option<String> {
     let told = |what: String| Some(format!("{} {}: {what}", asked.target, asked.accept));
     if online.status != offline.status {
         return told(format!("{} online, {} offline:\n  {}\n  {}", online.status, offline.status, online.text(), offline.text()));
-    }
-    if online.status != 200 {
-        // Selectors are refused in the same words; elsewhere the code and the reason are what programs read.
-        let same = online.message() == offline.message() || !online.message().contains("field");
-        return if same { None } else { told(format!("{:?} online, {:?} offline", online.message(), offline.message())) };
     }
     if online.content_type != offline.content_type {
         return told(format!("{:?} online, {:?} offline", online.content_type, offline.content_type));
     }
     let is_table = asked.accept == TABLE;
     let as_compared = |body: &[u8]| match () {
+        () if online.status != 200 => body.to_vec(),
         () if is_table => without_ages(body),
         () if asked.target.contains("watch=") => told_in_bookmarks(&online.content_type, body),
         () => body.to_vec(),
