@@ -28,7 +28,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep};
 
 pub(super) use again::Again;
-use away::{Joined, Next};
+use away::{Joined, Lost, Next};
 
 use super::Path;
 use super::context::{Body, BodyError, Caller, Context, Response};
@@ -191,9 +191,13 @@ impl Held {
 
     /// The stream's last word, unless it is for the hub itself.
     fn error(&mut self, raw: Bytes, status: &[u8]) {
-        let is_joined = matches!(self.state, State::Joined(..));
-        match self.kept.take() {
-            Some(kept) if is_joined && is_expired(kept.encoding, status) => self.leave(kept, true),
+        let lost = match &self.state {
+            State::Joined(Joined { by_cloud: true, .. }, _) => Some(Lost::Expired),
+            State::Joined(..) => Some(Lost::Overtaken),
+            _ => None,
+        };
+        match (self.kept.take(), lost) {
+            (Some(kept), Some(lost)) if is_expired(kept.encoding, status) => self.leave(kept, lost),
             _ => self.end(Some(raw)),
         }
     }
@@ -208,14 +212,14 @@ impl Held {
         let may_go_on = matches!(error, None | Some(BodyError::Upstream(_)));
         match self.kept.take().filter(|_| may_go_on) {
             Some(kept) if kept.is_over() || error.is_none() && kept.has_lasted() => self.state = State::Over(None),
-            Some(kept) => self.leave(kept, false),
+            Some(kept) => self.leave(kept, Lost::Broken),
             None => self.state = State::Over(error),
         }
     }
 
-    fn leave(&mut self, kept: Box<Kept>, expired: bool) {
+    fn leave(&mut self, kept: Box<Kept>, lost: Lost) {
         self.framer = Framer::new(kept.encoding, MAX_EVENT);
-        self.state = State::Away(Box::pin(away::go_on(kept, expired)));
+        self.state = State::Away(Box::pin(away::go_on(kept, lost)));
     }
 
     fn go_on(&mut self, kept: Box<Kept>, next: Next) {
@@ -228,7 +232,7 @@ impl Held {
             }
             Next::Told(events) => {
                 self.out.extend(events);
-                self.leave(kept, false);
+                self.leave(kept, Lost::Broken);
             }
             Next::Over(last) => self.end(last),
         }

@@ -6,7 +6,7 @@ use testkit::client::Response;
 
 use crate::requests::{Asked, TABLE, YAML};
 
-const INITIAL_EVENTS_END: &[u8] = b"k8s.io/initial-events-end";
+pub const INITIAL_EVENTS_END: &[u8] = b"k8s.io/initial-events-end";
 
 /// What counts of an answer.
 pub struct Answer {

@@ -262,7 +262,7 @@ pub async fn create(cloud: &Client, random: &mut Random) {
     post(cloud, "/api/v1/namespaces/b/configmaps", &large).await;
 }
 
-fn labels(random: &mut Random) -> Value {
+pub fn labels(random: &mut Random) -> Value {
     let mut labels = json!({});
     for (key, values) in [("app", ["web", "db", "web"]), ("tier", ["1", "2", "30"]), ("example.com/owner", ["x", "", "y"])] {
         if !random.one_in(3) {
@@ -272,7 +272,7 @@ fn labels(random: &mut Random) -> Value {
     labels
 }
 
-fn object(resource: &Resource, random: &mut Random, number: usize) -> Value {
+pub fn object(resource: &Resource, random: &mut Random, number: usize) -> Value {
     let text = random.of(&["plain", "\u{e9}\u{1F980}", "<&>\u{2028}\"\\", ""]);
     let containers = json!([{"name": "c", "image": format!("image-{number}")}, {"name": "d", "image": "<d>"}]);
     let template =
@@ -571,7 +571,7 @@ async fn post(cloud: &Client, path: &str, object: &Value) -> Value {
     send(cloud, "POST", path, object, 201).await
 }
 
-async fn send(cloud: &Client, method: &str, path: &str, object: &Value, status: u16) -> Value {
+pub async fn send(cloud: &Client, method: &str, path: &str, object: &Value, status: u16) -> Value {
     let headers = [("content-type", JSON), ("accept", JSON)];
     let answer = cloud.request(method, path, &headers, object.to_string()).await.unwrap();
     assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());

@@ -30,6 +30,8 @@ const LABELS: [&str; 14] = [
     "-app%3Dweb",
 ];
 
+const WITH_INITIAL_EVENTS: &str = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+
 const METADATA: [&str; 2] = [
     "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
@@ -225,7 +227,11 @@ fn of_objects(random: &mut Random, version: u64, last: Option<(&Asked, &Answer)>
 pub fn watch(random: &mut Random, version: u64) -> Asked {
     let resource = &RESOURCES[random.below(RESOURCES.len())];
     let accept = resource.accepts()[random.below(resource.accepts().len())];
-    let accept = if random.one_in(4) { METADATA[usize::from(accept == JSON)] } else { accept };
+    let accept = match random.below(8) {
+        0 | 1 => METADATA[usize::from(accept == JSON)],
+        2 if resource.has_table() => TABLE,
+        _ => accept,
+    };
     let namespace = if resource.namespaced && random.one_in(2) { random.of(&["a", "b", "nowhere"]) } else { "" };
     let mut query = vec!["watch=1".to_owned(), "timeoutSeconds=1".to_owned()];
     if random.one_in(2) {
@@ -234,17 +240,32 @@ pub fn watch(random: &mut Random, version: u64) -> Asked {
     if random.one_in(2) {
         query.push(format!("fieldSelector={}", field_selector(resource, random)));
     }
-    let with_initial_events = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
     let mode = match random.below(6) {
         0 => String::new(),
         1 | 2 => "resourceVersion=0".to_owned(),
         3 => format!("resourceVersion={version}"),
-        4 => format!("{with_initial_events}&resourceVersion={}", random.of(&["0", "1"])),
-        _ => with_initial_events.to_owned(),
+        4 => format!("{WITH_INITIAL_EVENTS}&resourceVersion={}", random.of(&["0", "1"])),
+        _ => WITH_INITIAL_EVENTS.to_owned(),
     };
     query.extend(Some(mode).filter(|mode| !mode.is_empty()));
     query.extend(random.one_in(2).then(|| "allowWatchBookmarks=true".to_owned()));
     Asked { target: format!("{}?{}", resource.path(namespace, ""), query.join("&")), accept }
+}
+
+/// A watch of ten minutes, from now on, or of what is there as well with a word on where that ends: only then it is known
+/// where its client stands.
+pub fn long_watch(random: &mut Random, resource: &Resource, version: u64) -> Asked {
+    let accept = resource.accepts()[random.below(resource.accepts().len())];
+    let accept = if random.one_in(4) { METADATA[usize::from(accept == JSON)] } else { accept };
+    let namespace = if resource.namespaced && random.one_in(2) { "a" } else { "" };
+    let selector = random.of(&["", "&labelSelector=app%3Dweb", "&labelSelector=tier+in+(1%2C2)%2Capp!%3Ddb"]);
+    let from = match random.below(3) {
+        0 => format!("{WITH_INITIAL_EVENTS}&allowWatchBookmarks=true"),
+        1 => format!("resourceVersion={version}&allowWatchBookmarks=true"),
+        _ => format!("resourceVersion={version}"),
+    };
+    let query = format!("watch=1&timeoutSeconds=600&{from}{selector}");
+    Asked { target: format!("{}?{query}", resource.path(namespace, "")), accept }
 }
 
 fn field_selector(resource: &Resource, random: &mut Random) -> String {

@@ -37,6 +37,16 @@ pub(super) enum Next {
     Over(Option<Bytes>),
 }
 
+/// Why nobody brings the events any more.
+pub(super) enum Lost {
+    /// What brought them has ended.
+    Broken,
+    /// The cloud does not have the version any more.
+    Expired,
+    /// The store knows a later state alone; the cloud may have the version.
+    Overtaken,
+}
+
 /// What one try has come to.
 enum Outcome {
     Next(Next),
@@ -45,19 +55,21 @@ enum Outcome {
     Later,
 }
 
-/// `expired`: whoever was asked does not have the version.
-pub(super) async fn go_on(mut kept: Box<Kept>, mut expired: bool) -> (Box<Kept>, Next) {
-    let mut pause = SOON;
+pub(super) async fn go_on(mut kept: Box<Kept>, lost: Lost) -> (Box<Kept>, Next) {
+    let (mut pause, mut expired) = (SOON, matches!(lost, Lost::Expired));
     if kept.asked.is_some_and(|asked| asked.elapsed() < HASTY) {
         // A server that ends each watch at once is not asked without end.
         sleep(HASTY).await;
     }
+    let mut first = matches!(lost, Lost::Overtaken).then_some(Outcome::Later);
     loop {
         let Some(path) = kept.again.path.upgrade() else { return (kept, Next::Over(None)) };
         if kept.is_over() {
             return (kept, Next::Over(None));
         }
-        let outcome = if !expired {
+        let outcome = if let Some(first) = first.take() {
+            first
+        } else if !expired {
             ask(&mut kept, &path).await
         } else if path.link.is_up() {
             tell_difference(&mut kept, &path).await
@@ -119,12 +131,13 @@ fn told(kept: &Kept, path: &Path, reason: &'static str) {
 }
 
 fn judge(kept: &Kept, context: &Context, response: Response) -> Outcome {
-    let status = response.status();
+    let (status, by_cloud) = (response.status(), context.route != "offline");
     if encoding(&response) == Some(kept.encoding) {
-        let by_cloud = context.route != "offline";
         return Outcome::Next(Next::Joined(Joined { body: response.into_body(), by_cloud }));
     }
     match status {
+        // The store knows what the client does not read in this stream.
+        _ if !by_cloud => Outcome::Later,
         StatusCode::GONE => Outcome::Expired,
         StatusCode::UNAUTHORIZED => denied(kept, 401, "Unauthorized", "the cloud does not accept the credential any more"),
         StatusCode::FORBIDDEN => denied(kept, 403, "Forbidden", "the cloud does not allow this watch any more"),
