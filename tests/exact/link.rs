@@ -1,7 +1,9 @@
 //! A link to the kube-apiserver that can be cut while the server goes on.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use testkit::hub::{Hub, eventually};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -24,8 +26,15 @@ impl Link {
         Self { url, up: sender }
     }
 
-    pub fn is_up(&self, up: bool) {
+    /// Makes or cuts it, and waits until the hub has noticed.
+    pub async fn is_up(&self, up: bool, hub: &Hub) {
         self.up.send_replace(up);
+        let value = if up { 1.0 } else { 0.0 };
+        eventually("the verdict changes", Duration::from_secs(60), async || {
+            Ok(hub.metric("node_yurthub_server_healthy_status").await? == value)
+        })
+        .await
+        .unwrap();
     }
 }
 

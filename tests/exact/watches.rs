@@ -10,7 +10,6 @@ use holdfast::kube::watch::{EventType, Framer};
 use serde_json::{Value, json};
 use testkit::apiserver::{Apiserver, TOKEN};
 use testkit::client::{Alpn, Client, Streaming};
-use testkit::hub::{Hub, eventually};
 use testkit::lab;
 
 use crate::compare::INITIAL_EVENTS_END;
@@ -52,9 +51,9 @@ async fn a_watch_through_the_hub_brings_what_the_kube_apiserver_does() {
     let (direct, through) = (readers(direct), readers(through));
 
     change(&cloud, &mut random).await;
-    link_is(&link, &hub, false).await;
+    link.is_up(false, &hub).await;
     change(&cloud, &mut random).await;
-    link_is(&link, &hub, true).await;
+    link.is_up(true, &hub).await;
     change(&cloud, &mut random).await;
     for resource in watched() {
         let mut object = objects::object(resource, &mut random, 0);
@@ -112,16 +111,6 @@ async fn told(mut stream: Streaming) -> Vec<Bytes> {
             }
         }
     }
-}
-
-async fn link_is(link: &Link, hub: &Hub, up: bool) {
-    link.is_up(up);
-    let value = if up { 1.0 } else { 0.0 };
-    eventually("the verdict changes", Duration::from_secs(60), async || {
-        Ok(hub.metric("node_yurthub_server_healthy_status").await? == value)
-    })
-    .await
-    .unwrap();
 }
 
 /// Objects come, change and go, as far as they are there.
