@@ -20,6 +20,8 @@ mod objects;
 mod random;
 #[path = "exact/requests.rs"]
 mod requests;
+#[path = "exact/status.rs"]
+mod status;
 #[path = "exact/watches.rs"]
 mod watches;
 

@@ -1,4 +1,7 @@
 //! Two answers to one request.
+//!
+//! What may differ: ages in Tables; the keys' order and the quotes in YAML; of a bookmark, what a Go type says of fields that
+//! are empty. Of refusals nothing; a 503, a 403 or a 410 by what this node knows has no counterpart, and is no answer here.
 
 use holdfast::kube::watch::{EventType, Framer};
 use holdfast::kube::{media, object};

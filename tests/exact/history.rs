@@ -83,8 +83,8 @@ impl Known {
     }
 
     /// The link is back, and nothing that was known is any more.
-    async fn is_noticed(self, now: &[&str]) {
-        let Self { link, hub, client, .. } = &self;
+    async fn is_noticed(&self, now: &[&str]) {
+        let Self { link, hub, client, .. } = self;
         link.is_up(true, hub).await;
         eventually("it is noticed", SOON, async || Ok(hub.log().contains("the cluster's history went back"))).await.unwrap();
         // From memory, as an informer reads: this version alone would not replace a later one.
