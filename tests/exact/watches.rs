@@ -65,22 +65,18 @@ async fn a_watch_through_the_hub_brings_what_the_kube_apiserver_does() {
     for ((asked, direct), through) in asked.iter().zip(direct).zip(through) {
         let (direct, through) = (direct.await.unwrap(), through.await.unwrap());
         count += direct.len();
-        if direct != through {
-            let at = direct.iter().zip(&through).take_while(|(one, other)| one == other).count();
-            let text = |events: &[Bytes]| {
-                events.get(at).map(|event| String::from_utf8_lossy(&event[..event.len().min(300)]).into_owned())
-            };
-            different.push(format!(
-                "{} {}: event {at}:\n  {:?}\n  {:?}",
-                asked.target,
-                asked.accept,
-                text(&direct),
-                text(&through)
-            ));
-        }
+        different.extend(difference(asked, &direct, &through));
     }
     println!("{count} events of {WATCHES} watches");
     assert!(different.is_empty(), "{} of {WATCHES} differ:\n{}", different.len(), different.join("\n"));
+}
+
+/// Which event is the first that is not the same.
+fn difference(Asked { target, accept }: &Asked, direct: &[Bytes], through: &[Bytes]) -> Option<String> {
+    let at = direct.iter().zip(through).take_while(|(one, other)| one == other).count();
+    let text =
+        |events: &[Bytes]| events.get(at).map(|event| String::from_utf8_lossy(&event[..event.len().min(300)]).into_owned());
+    (direct != through).then(|| format!("{target} {accept}: event {at}:\n  {:?}\n  {:?}", text(direct), text(through)))
 }
 
 async fn open(client: &Client, asked: &Asked) -> Streaming {

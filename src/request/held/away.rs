@@ -55,6 +55,7 @@ enum Outcome {
     Later,
 }
 
+/// Asks until somebody goes on, or nobody will.
 pub(super) async fn go_on(mut kept: Box<Kept>, lost: Lost) -> (Box<Kept>, Next) {
     let (mut pause, mut expired) = (SOON, matches!(lost, Lost::Expired));
     if kept.asked.is_some_and(|asked| asked.elapsed() < HASTY) {
