@@ -70,7 +70,7 @@ path: ## the real binary against the small API server, faults included, and the 
 	cargo test --locked -p demo --test ends
 	$(TARGET)/debug/demo small --hub $(TARGET)/debug/holdfast
 
-clients: ## programs in Go, Python, Node, Java and Rust, cold and offline
+clients: ## programs in Go, Python, Node, Java and Rust, and helm, cold and offline
 	@$(WITH_LAB); $(WITH_CLIENTS); cargo test --locked --test clients -- --nocapture
 
 cluster: ## the story on a real cluster, and that of make demo CLOUD=real

@@ -18,6 +18,7 @@ pub mod proto;
 pub mod request;
 pub mod schema;
 pub mod selector;
+pub mod status;
 pub mod table;
 pub mod token;
 pub mod typed;

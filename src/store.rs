@@ -42,7 +42,7 @@ pub use disk::{Aside, Disk, caught, takes_panic};
 pub use document::Document;
 pub use garbage::Ages;
 pub use grant::{Grant, Known, NODE};
-pub use history::{Cluster, Versions};
+pub use history::{Cluster, Node, Stood, Versions};
 pub use journal::{Credential, Entry, NotAccepted};
 pub use knowledge::{Knowledge, Limits, Parts};
 pub use local::Local;

@@ -1,9 +1,9 @@
 //! Offline, a read is answered as the kube-apiserver would answer it, or honestly refused.
 //!
 //! A real kube-apiserver answers random requests over random objects; then it is gone, and the hub, which has read each
-//! resource once and whole, answers the same requests from the same state: items byte for byte and in order, and what
-//! the list says of itself field for field. The seed is printed; `HOLDFAST_SEED` plays it again, `HOLDFAST_REQUESTS`
-//! sets how many there are.
+//! resource once and whole, answers the same requests from the same state: items byte for byte and in order, what the list
+//! says of itself field for field, and a refusal whole. The seed is printed; `HOLDFAST_SEED` plays it again,
+//! `HOLDFAST_REQUESTS` sets how many there are.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 #[path = "exact/compare.rs"]
@@ -12,12 +12,18 @@ mod compare;
 mod discovery;
 #[path = "exact/history.rs"]
 mod history;
+#[path = "exact/link.rs"]
+mod link;
 #[path = "exact/objects.rs"]
 mod objects;
 #[path = "exact/random.rs"]
 mod random;
 #[path = "exact/requests.rs"]
 mod requests;
+#[path = "exact/status.rs"]
+mod status;
+#[path = "exact/watches.rs"]
+mod watches;
 
 use std::time::Duration;
 
@@ -39,11 +45,9 @@ const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 #[tokio::test]
 async fn offline_a_read_is_answered_as_the_kube_apiserver_would() {
     let Some(lab) = lab() else { return };
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let seed = number("HOLDFAST_SEED").unwrap_or_else(random::seed);
     let count = number("HOLDFAST_REQUESTS").map_or(REQUESTS, |count| usize::try_from(count).unwrap());
-    println!("HOLDFAST_SEED={seed} HOLDFAST_REQUESTS={count}");
-    let mut random = Random::new(seed);
+    println!("HOLDFAST_REQUESTS={count}");
+    let mut random = Random::new(seed("reads"));
 
     let mut server = Apiserver::start(&lab).await.unwrap();
     let cloud = server.client().await.unwrap();
@@ -71,8 +75,24 @@ async fn offline_a_read_is_answered_as_the_kube_apiserver_would() {
     assert!(same * 10 > count * 9, "only {same} of {count} are answered offline as online");
 }
 
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// With which a test is random.
+fn seed(test: &str) -> u64 {
+    let seed = number("HOLDFAST_SEED").unwrap_or_else(random::seed);
+    println!("{test}: HOLDFAST_SEED={seed}");
+    seed
+}
+
 async fn hub(server: &Apiserver) -> Hub {
-    let servers = vec![server.url()];
+    hub_over(server, server.url()).await
+}
+
+/// A hub to which the server has this address.
+async fn hub_over(server: &Apiserver, url: String) -> Hub {
+    let servers = vec![url];
     let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: &server.pki, flags: Vec::new() };
     Hub::start(options).await.unwrap()
 }

@@ -15,7 +15,7 @@ use http_body_util::BodyExt as _;
 use serde::Deserialize;
 
 use crate::state::link::Link;
-use crate::store::{Cluster, Knowledge, Versions};
+use crate::store::{Cluster, Knowledge, Node, Stood, Versions};
 
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -44,14 +44,19 @@ pub struct History {
     pub knowledge: Arc<Knowledge>,
 }
 
+/// Of a resourceVersion.
+fn number(version: Option<String>) -> Option<u64> {
+    version?.parse().ok()
+}
+
 impl History {
     /// Looks for ever.
     pub async fn watch(self) {
-        let (mut link, mut last) = (self.link.watch(), self.knowledge.last_version());
+        let (mut link, mut last) = (self.link.watch(), Stood { version: self.knowledge.last_version(), node: None });
         loop {
             self.link.is_back().await;
-            match self.look(last).await {
-                Ok(version) => last = version,
+            match self.look(&last).await {
+                Ok(now) => last = now,
                 Err(error) => tracing::debug!(error = format!("{error:#}"), "etcd's version is not known"),
             }
             // Over a restored etcd the link is down for a while.
@@ -61,25 +66,27 @@ impl History {
     }
 
     /// Where etcd stands; `last`: where it stood.
-    async fn look(&self, last: u64) -> anyhow::Result<u64> {
+    async fn look(&self, last: &Stood) -> anyhow::Result<Stood> {
         let before = self.knowledge.versions();
         let target = format!("/api/v1/nodes?fieldSelector=metadata.name%3D{}&limit=1", self.node_name);
         let list: List = self.get(&target, METADATA).await?;
-        let version = list.metadata.resource_version;
-        let version = version.and_then(|version| version.parse().ok());
+        let version = number(list.metadata.resource_version);
         let version = version.ok_or_else(|| anyhow::anyhow!("a list of Nodes without a version"))?;
-        if let Some(known) = self.knowledge.check_history(version, last, &before).await? {
+        let metadata = list.items.unwrap_or_default().pop().map(|node| node.metadata);
+        let node = metadata.and_then(|own| Some(Node { uid: own.uid?, version: number(own.resource_version)? }));
+        let now = Stood { version, node };
+        if let Some(known) = self.knowledge.check_history(&now, last, &before).await? {
             tracing::error!(
                 version,
                 known,
                 "the cluster's history went back (etcd restored, or a cluster built anew): what was remembered is given up, and remembered anew"
             );
         }
-        let node = list.items.unwrap_or_default().pop().and_then(|node| node.metadata.uid).unwrap_or_default();
-        if let Err(error) = self.look_who(node, version, &before).await {
+        let uid = now.node.as_ref().map(|node| node.uid.clone()).unwrap_or_default();
+        if let Err(error) = self.look_who(uid, version, &before).await {
             tracing::debug!(error = format!("{error:#}"), "which cluster it is is not known");
         }
-        Ok(version)
+        Ok(now)
     }
 
     /// Whether it is still the same cluster, in which this node's Node has the uid `node`.

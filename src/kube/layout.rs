@@ -43,6 +43,14 @@ impl Layout {
         if is_pretty { Self::Indented } else { Self::Compact }
     }
 
+    /// A whole text of JSON, laid out.
+    pub fn lay_out(self, text: &[u8]) -> Vec<u8> {
+        let Some(mut relayout) = Relayout::new(self) else { return text.to_owned() };
+        let mut out = Vec::with_capacity(text.len() * 2);
+        relayout.feed(text, &mut out);
+        out
+    }
+
     pub fn content_type(self) -> &'static str {
         if self == Self::Yaml { "application/yaml" } else { "application/json" }
     }

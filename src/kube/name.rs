@@ -28,6 +28,72 @@ pub fn is_path_segment(text: &str) -> bool {
     !matches!(text, "." | "..") && !text.contains(['/', '%'])
 }
 
+const WORD: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
+const OF_WORD: &str =
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
+const PART: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
+
+/// Why it is not [qualified](is_qualified), in Kubernetes' words.
+pub fn faults_of_qualified(text: &str) -> Vec<String> {
+    let words = |what: &str| of_pattern(&format!("{what} {OF_WORD}"), WORD, "'MyName',  or 'my.name',  or '123-abc'");
+    let (prefix, name) = match text.split('/').collect::<Vec<_>>().as_slice() {
+        [name] => (None, *name),
+        [prefix, name] => (Some(*prefix), *name),
+        _ => {
+            let example = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
+            return vec![format!("{} {example}", words("a qualified name"))];
+        }
+    };
+    let prefix_faults = prefix.map(faults_of_subdomain).unwrap_or_default();
+    let mut faults: Vec<String> = prefix_faults.into_iter().map(|fault| format!("prefix part {fault}")).collect();
+    match name.len() {
+        0 => faults.push("name part must be non-empty".to_owned()),
+        64.. => faults.push(format!("name part {}", too_long(63))),
+        _ => {}
+    }
+    if !has_shape_of_word(name) {
+        faults.push(words("name part"));
+    }
+    faults
+}
+
+/// Why it is no [label's value](is_label_value), in Kubernetes' words.
+pub fn faults_of_label_value(text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    if text.len() > 63 {
+        faults.push(too_long(63));
+    }
+    if !text.is_empty() && !has_shape_of_word(text) {
+        let what = format!("a valid label must be an empty string or{}", OF_WORD.trim_start_matches("must"));
+        faults.push(of_pattern(&what, &format!("({WORD})?"), "'MyValue',  or 'my_value',  or '12345'"));
+    }
+    faults
+}
+
+fn faults_of_subdomain(text: &str) -> Vec<String> {
+    if text.is_empty() {
+        return vec!["must be non-empty".to_owned()];
+    }
+    let mut faults = Vec::new();
+    if text.len() > 253 {
+        faults.push(too_long(253));
+    }
+    if !text.split('.').all(is_part) {
+        let what = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must \
+                    start and end with an alphanumeric character";
+        faults.push(of_pattern(what, &format!(r"{PART}(\.{PART})*"), "'example.com'"));
+    }
+    faults
+}
+
+fn of_pattern(what: &str, pattern: &str, examples: &str) -> String {
+    format!("{what} (e.g. {examples}, regex used for validation is '{pattern}')")
+}
+
+fn too_long(limit: usize) -> String {
+    format!("must be no more than {limit} characters")
+}
+
 fn is_part(text: &str) -> bool {
     let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     text.bytes().all(inside) && has_no_sign_at_its_ends(text)
@@ -35,8 +101,12 @@ fn is_part(text: &str) -> bool {
 
 /// Letters, digits, `-`, `_` and `.`, the first and the last no sign.
 fn is_word(text: &str) -> bool {
+    text.len() <= 63 && has_shape_of_word(text)
+}
+
+fn has_shape_of_word(text: &str) -> bool {
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    text.len() <= 63 && text.bytes().all(inside) && has_no_sign_at_its_ends(text)
+    text.bytes().all(inside) && has_no_sign_at_its_ends(text)
 }
 
 fn has_no_sign_at_its_ends(text: &str) -> bool {

@@ -42,12 +42,13 @@ pub struct Query {
     pub field_selector: String,
     pub resource_version: String,
     pub resource_version_match: String,
-    pub limit: String,
+    /// Empty is said, too: it is no number.
+    pub limit: Option<String>,
     pub continue_token: String,
     pub allow_watch_bookmarks: bool,
     /// `None`: the client has not said it.
     pub send_initial_events: Option<bool>,
-    pub timeout_seconds: String,
+    pub timeout_seconds: Option<String>,
     pub follow: bool,
     /// Whether the answer is to be indented; `None`: that is not said.
     pub pretty: Option<bool>,
@@ -199,11 +200,11 @@ impl Query {
             "fieldSelector" => self.field_selector = value,
             "resourceVersion" => self.resource_version = value,
             "resourceVersionMatch" => self.resource_version_match = value,
-            "limit" => self.limit = value,
+            "limit" => self.limit = Some(value),
             "continue" => self.continue_token = value,
             "allowWatchBookmarks" => self.allow_watch_bookmarks = truthy(&value),
             "sendInitialEvents" => self.send_initial_events = Some(truthy(&value)),
-            "timeoutSeconds" => self.timeout_seconds = value,
+            "timeoutSeconds" => self.timeout_seconds = Some(value),
             "follow" => self.follow = truthy(&value),
             // As Go reads it (strconv.ParseBool).
             "pretty" => self.pretty = Some(matches!(&*value, "1" | "t" | "T" | "TRUE" | "true" | "True")),

@@ -18,6 +18,12 @@ pub mod meta {
     pub const FINALIZERS: Field = Field::many("finalizers", 14);
 }
 
+/// The same, DeleteOptions.
+pub mod delete_options {
+    use super::Field;
+    pub const DRY_RUN: Field = Field::many("dryRun", 5);
+}
+
 /// The same, Status.
 pub mod status {
     use super::Field;

@@ -13,6 +13,7 @@ use crate::kube::coding::Codings;
 use crate::kube::layout::Layout;
 use crate::kube::media::Media;
 use crate::kube::request::RequestInfo;
+use crate::kube::status::{Cause, Details};
 use crate::kube::token::{self, TokenDigest};
 use crate::store::{Grant, NODE};
 use crate::upstream::{Fault, RequestBody};
@@ -118,6 +119,8 @@ pub struct Refusal {
     pub known_at: Option<u64>,
     /// With which the list goes on all the same; empty: with nothing.
     pub continue_token: String,
+    /// What it is about, where the kube-apiserver says so.
+    pub details: Option<Box<Details>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,7 +219,7 @@ impl std::fmt::Debug for Bearer {
 
 impl Refusal {
     pub fn new(code: StatusCode, reason: &'static str, fault: Whose, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), fault, known_at: None, continue_token: String::new() }
+        Self { code, reason, message: message.into(), fault, known_at: None, continue_token: String::new(), details: None }
     }
 
     /// The same by what the cloud has said at `at_ms`; where the store does not know it says nothing of its age.
@@ -238,10 +241,17 @@ impl Refusal {
     }
 
     /// An object that breaks its type's rules, in the kube-apiserver's words.
-    pub fn invalid(kind: &str, name: &str, faults: &[String]) -> Self {
-        let faults = if let [fault] = faults { fault.clone() } else { format!("[{}]", faults.join(", ")) };
-        let message = format!("{kind} {name:?} is invalid: {faults}");
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", Whose::Client, message)
+    pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Self {
+        let faults = causes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let faults = if causes.len() == 1 { faults } else { format!("[{faults}]") };
+        let message = format!("{} {name:?} is invalid: {faults}", of_group(kind, group));
+        let details = Details { name: name.to_owned(), group: group.to_owned(), kind: kind.to_owned(), causes };
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", Whose::Client, message).with(details)
+    }
+
+    fn with(mut self, details: Details) -> Self {
+        self.details = Some(Box::new(details));
+        self
     }
 
     pub fn not_found(message: impl Into<String>) -> Self {
@@ -254,8 +264,14 @@ impl Refusal {
 
     /// The object that was asked for is not there, in the kube-apiserver's words.
     pub fn no_such(info: &RequestInfo) -> Self {
-        let group = if info.api_group.is_empty() { String::new() } else { format!(".{}", info.api_group) };
-        Self::not_found(format!("{}{group} {:?} not found", info.resource, info.name))
+        let what = of_group(&info.resource, &info.api_group);
+        Self::not_found(format!("{what} {:?} not found", info.name)).about(info, &info.name)
+    }
+
+    /// About one object of this request's resource.
+    pub fn about(self, info: &RequestInfo, name: &str) -> Self {
+        let (group, kind) = (info.api_group.clone(), info.resource.clone());
+        self.with(Details { name: name.to_owned(), group, kind, causes: Vec::new() })
     }
 
     /// The link is down and the store does not know. Never with Retry-After: client-go
@@ -271,6 +287,11 @@ impl Refusal {
     pub fn timeout(message: impl Into<String>) -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", Whose::Cloud, message)
     }
+}
+
+/// `pods`, `deployments.apps`
+fn of_group(what: &str, group: &str) -> String {
+    if group.is_empty() { what.to_owned() } else { format!("{what}.{group}") }
 }
 
 impl From<crate::store::StoreError> for Refusal {

@@ -108,7 +108,11 @@ pub(super) fn hold(path: &Arc<Path>, context: &Context, mut again: Again, respon
         again.bearer = Some(bearer.clone());
     }
     let query = &context.info.query;
-    let seconds = query.timeout_seconds.parse().ok().filter(|seconds| (1..=u64::from(u32::MAX)).contains(seconds));
+    let seconds = query
+        .timeout_seconds
+        .as_deref()
+        .and_then(|seconds| seconds.parse().ok())
+        .filter(|seconds| (1..=u64::from(u32::MAX)).contains(seconds));
     let began = Instant::from_std(context.started);
     let kept = Box::new(Kept {
         again,

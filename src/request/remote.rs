@@ -1,6 +1,7 @@
 //! The cloud answers: balance -> forward -> filter -> tee.
 
 mod balance;
+mod deletion;
 mod filtered;
 mod forward;
 mod learn;
@@ -14,6 +15,7 @@ use http::Method;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body_util::BodyExt as _;
 
+use deletion::Options;
 pub use forward::{check_connection, leaves_http};
 
 use super::context::{BodyError, Context, Refusal, Request, Response, Whose};
@@ -23,7 +25,7 @@ use crate::runtime::metrics::Metrics;
 use crate::state::link::Link;
 use crate::state::rules::Rules;
 use crate::store::Knowledge;
-use crate::upstream::{Error, Fault, Server};
+use crate::upstream::{Error, Fault, RequestBody, Server};
 
 /// What the cloud is reached and remembered with.
 pub struct Remote {
@@ -56,6 +58,7 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
     }
     let (parts, body) = request.into_parts();
     let body = (!body.is_end_stream()).then_some(body);
+    let (options, body) = options(context, &parts.headers, body);
     let mut head = forward::request_head(parts);
     if let Some(chain) = &chain {
         ask_for_what_it_reads(context, chain, &mut head).map_err(Failure::Refusal)?;
@@ -65,7 +68,8 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
     forward::response_head(&mut parts);
     let learn = |knowledge| {
         let read = learn::from_head(knowledge, &remote.rules, context, chain.as_ref(), &parts);
-        read.or_else(|| wrote::from_head(knowledge, &remote.rules, context, &parts))
+        let dry_run = options.as_ref().and_then(Options::is_dry_run).unwrap_or(context.info.query.dry_run);
+        if dry_run { read } else { read.or_else(|| wrote::from_head(knowledge, &remote.rules, context, &parts)) }
     };
     let recording = remote.knowledge.as_ref().and_then(learn);
     let body = tee::Tee::new(body, recording);
@@ -77,6 +81,17 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
         return Ok(passed_on(remote, context, parts, body));
     };
     Box::pin(filtered::answer(remote, context, chain, parts, body)).await
+}
+
+/// The options of a deletion, and its body again.
+fn options(context: &Context, headers: &http::HeaderMap, body: Option<RequestBody>) -> (Option<Options>, Option<RequestBody>) {
+    match body {
+        Some(body) if matches!(context.info.verb.as_str(), "delete" | "deletecollection") => {
+            let (options, body) = Options::of(headers, body);
+            (Some(options), Some(body))
+        }
+        other => (None, other),
+    }
 }
 
 fn ask_for_what_it_reads(context: &Context, chain: &Chain, head: &mut http::request::Parts) -> Result<(), Refusal> {

@@ -21,9 +21,11 @@ use super::accept::Peer;
 use super::context::{Body, Caller, Context, Own, Refusal, Request, Response, Whose, freshness, full};
 use crate::kube::coding::Codings;
 use crate::kube::layout::Layout;
+use crate::kube::list::Encoding;
 use crate::kube::media;
+use crate::kube::media::Form;
 use crate::kube::request::RequestInfo;
-use crate::kube::watch;
+use crate::kube::status::Status;
 use access::Observed;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -145,11 +147,11 @@ fn is_compressed(context: &Context, parts: &Parts, body: &Body) -> bool {
 
 /// A `metav1.Status` as the kube-apiserver writes it; one that the store knows to be says how old it is.
 fn status(context: &Context, refusal: &Refusal) -> Response {
-    let body = watch::json_status(refusal.code.as_u16(), refusal.reason, &refusal.message, &refusal.continue_token);
+    let (body, content_type) = body(context, refusal);
     let mut response = Response::new(full(body));
     response.extensions_mut().insert(Own);
     *response.status_mut() = refusal.code;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     if let Some(at) = refusal.known_at {
         freshness(&mut response, context, at);
     }
@@ -157,6 +159,26 @@ fn status(context: &Context, refusal: &Refusal) -> Response {
         response.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
+}
+
+/// A Status in the representation that the client likes best; JSON for people where it takes none without `as=`.
+/// Source: `WriteObjectNegotiated` of k8s.io/apiserver/pkg/endpoints/handlers/responsewriters.
+fn body(context: &Context, refusal: &Refusal) -> (Bytes, &'static str) {
+    let status = Status {
+        code: refusal.code.as_u16(),
+        reason: refusal.reason,
+        message: &refusal.message,
+        details: refusal.details.as_deref(),
+        continue_token: &refusal.continue_token,
+    };
+    match context.accepts.iter().find(|media| media.form == Form::Full).map(|media| media.encoding) {
+        Some(Encoding::Protobuf) => (status.body(Encoding::Protobuf), "application/vnd.kubernetes.protobuf"),
+        Some(Encoding::Json) => {
+            let text = context.layout.lay_out(&status.body(Encoding::Json));
+            (text.into(), context.layout.content_type())
+        }
+        None => (Layout::Indented.lay_out(&status.body(Encoding::Json)).into(), Layout::Indented.content_type()),
+    }
 }
 
 #[cfg(test)]
@@ -174,6 +196,29 @@ mod tests {
         ] {
             assert_eq!(component(agent), name, "{agent}");
         }
+    }
+
+    #[test]
+    fn a_refusal_comes_in_what_the_client_reads_and_says_what_it_is_about() {
+        let about = r#""reason":"NotFound","details":{"name":"p","kind":"pods"},"code":404}"#;
+        let pretty = format!("{{\n  {}", r#""kind": "Status""#);
+        for (accept, layout, content_type, begins, ends) in [
+            ("application/json", Layout::Compact, "application/json", r#"{"kind":"Status""#, format!("{about}\n")),
+            ("application/json;as=Table;v=v1;g=meta.k8s.io", Layout::Compact, "application/json", &*pretty, "404\n}".to_owned()),
+            ("application/json", Layout::Indented, "application/json", &*pretty, "404\n}".to_owned()),
+            ("application/yaml", Layout::Yaml, "application/yaml", "kind: Status\n", "code: 404\n".to_owned()),
+        ] {
+            let context =
+                Context { accepts: media::accepted(Some(accept)), layout, ..Context::of_node("/api/v1/namespaces/a/pods/p") };
+            let (body, of) = body(&context, &Refusal::no_such(&context.info));
+            let text = String::from_utf8_lossy(&body);
+            assert_eq!(of, content_type, "{accept}");
+            assert!(text.starts_with(begins) && text.ends_with(&ends), "{accept}: {text}");
+        }
+        let accepts = media::accepted(Some("application/vnd.kubernetes.protobuf,application/json"));
+        let context = Context { accepts, ..Context::of_node("/api/v1/namespaces/a/pods/p") };
+        let (body, of) = body(&context, &Refusal::no_such(&context.info));
+        assert_eq!((of, body.starts_with(b"k8s\0")), ("application/vnd.kubernetes.protobuf", true));
     }
 
     #[test]

@@ -6,6 +6,11 @@
 //!
 //! Where it stood is written now and then, for it may be restored while the hub does not run.
 //!
+//! While the link is down a restored etcd may come further than it stood. It gives itself away where this node's Node is
+//! of a version that was passed already, and was not the Node's then. Where the Node was written since, or not at all
+//! between the snapshot and the cut, nothing tells the histories apart: each collection is of the new one with its next
+//! list.
+//!
 //! A cluster built anew may have come further than the old one in the meantime: it is another one if both what it calls
 //! this node and what it calls its own Service have other uids. (A Node alone may be registered anew.)
 //!
@@ -40,6 +45,32 @@ impl Cluster {
     }
 }
 
+/// Where the Nodes' etcd stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stood {
+    /// 0: not known.
+    pub version: u64,
+    /// This node's Node at that version; `None`: not known.
+    pub node: Option<Node>,
+}
+
+/// Which state of a Node it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    pub uid: String,
+    pub version: u64,
+}
+
+impl Stood {
+    /// Whether etcd can have come from here to `now`: what was not so at this version was written after it.
+    fn may_become(&self, now: &Self) -> bool {
+        match (&self.node, &now.node) {
+            (Some(before), Some(after)) => before == after || after.version > self.version,
+            _ => true,
+        }
+    }
+}
+
 /// What was known when etcd's version was asked for: collections, by key, at their versions.
 pub struct Versions(HashMap<Vec<u8>, String>);
 
@@ -64,15 +95,16 @@ impl Knowledge {
         Versions(catalogue.headers.iter().map(|(key, header)| (key.clone(), header.resource_version.clone())).collect())
     }
 
-    /// The Nodes' etcd stands at `version`, stood at `last` (0: not known), and was asked after `before` was taken. If what
-    /// is known is of another history it is given up; says at which version it was.
-    pub async fn check_history(&self, version: u64, last: u64, before: &Versions) -> Result<Option<u64>, StoreError> {
-        let Some(beyond) = self.beyond(version, last, before) else {
-            self.note_version(version);
+    /// Where the Nodes' etcd stands and last stood; it was asked after `before` was taken. If what is known is of another
+    /// history it is given up; says at which version it was.
+    pub async fn check_history(&self, now: &Stood, last: &Stood, before: &Versions) -> Result<Option<u64>, StoreError> {
+        let beyond = self.beyond(now.version, last.version, before);
+        let Some(other) = beyond.or_else(|| (!last.may_become(now)).then_some(last.version)) else {
+            self.note_version(now.version);
             return Ok(None);
         };
-        self.give_up(version, before).await?;
-        Ok(Some(beyond))
+        self.give_up(now.version, before).await?;
+        Ok(Some(other))
     }
 
     /// The cluster that is known; the last one that was noted.

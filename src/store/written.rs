@@ -5,8 +5,8 @@
 //! state, and stay what they are: they say how old they are.
 //!
 //! A mark is one small row, and is written only where something that is known could say otherwise. It goes when nothing
-//! does any more. That an object was deleted is no proof that it is gone: `dryRun` may stand in the request's body, which
-//! nobody here reads.
+//! does any more. That an object was deleted is no proof that it is gone: finalizers may hold it, and options in the
+//! request's body that cannot be read here (`remote/deletion.rs`) may have asked for a trial.
 
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::apiserver::Apiserver;
+use testkit::apiserver::{Apiserver, TOKEN};
 use testkit::client::Client;
 use testkit::hub::{Hub, HubOptions, eventually};
 
@@ -66,7 +66,7 @@ impl Rig {
                 self.create(&path, &object).await;
             }
         }
-        let resources = ["configmaps", "services", "widgets"];
+        let resources = ["configmaps", "secrets", "services", "widgets"];
         let rules = json!([{"apiGroups": ["", GROUP], "resources": resources, "verbs": ["get", "list", "watch"]}]);
         let role = json!({"metadata": {"name": "reader"}, "rules": rules});
         self.create(&format!("{RBAC}/namespaces/{name}/roles"), &role).await;
@@ -113,6 +113,12 @@ impl Rig {
     /// Runs kubectl in a Pod, without any memory of its own.
     pub fn kubectl(&self, pod: &Pod, arguments: &str) -> Result<String, String> {
         pod.output(&self.lab, &format!("kubectl {arguments}"))
+    }
+
+    /// With which helm asks the cloud itself, as somebody who may do everything.
+    pub fn direct(&self) -> String {
+        let ca = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
+        format!("--kube-apiserver={} --kube-token={TOKEN} --kube-ca-file={ca}", self.server.url())
     }
 
     /// Waits until this many watches of a resource are open, the hub's own left out.

@@ -7,6 +7,7 @@ use testkit::client::Client;
 use testkit::hub::eventually;
 
 use crate::random::Random;
+use crate::status;
 use crate::{JSON, PROTOBUF};
 
 pub struct Resource {
@@ -15,7 +16,7 @@ pub struct Resource {
     pub name: &'static str,
     pub namespaced: bool,
     /// The kind, and how many of it there are.
-    kind: &'static str,
+    pub kind: &'static str,
     pub count: usize,
     /// Fields by which it may be asked for, right and wrong ones.
     pub fields: &'static [&'static str],
@@ -247,7 +248,7 @@ pub async fn create(cloud: &Client, random: &mut Random) {
             }
             let made = post(cloud, &resource.path(&namespace, ""), &object).await;
             let path = resource.path(&namespace, &name);
-            if let Some(status) = status(resource, random, &made) {
+            if let Some(status) = status::of(resource, random, &made) {
                 let mut object = made;
                 object["status"] = status;
                 send(cloud, "PUT", &format!("{path}/status"), &object, 200).await;
@@ -262,7 +263,7 @@ pub async fn create(cloud: &Client, random: &mut Random) {
     post(cloud, "/api/v1/namespaces/b/configmaps", &large).await;
 }
 
-fn labels(random: &mut Random) -> Value {
+pub fn labels(random: &mut Random) -> Value {
     let mut labels = json!({});
     for (key, values) in [("app", ["web", "db", "web"]), ("tier", ["1", "2", "30"]), ("example.com/owner", ["x", "", "y"])] {
         if !random.one_in(3) {
@@ -272,7 +273,7 @@ fn labels(random: &mut Random) -> Value {
     labels
 }
 
-fn object(resource: &Resource, random: &mut Random, number: usize) -> Value {
+pub fn object(resource: &Resource, random: &mut Random, number: usize) -> Value {
     let text = random.of(&["plain", "\u{e9}\u{1F980}", "<&>\u{2028}\"\\", ""]);
     let containers = json!([{"name": "c", "image": format!("image-{number}")}, {"name": "d", "image": "<d>"}]);
     let template =
@@ -453,78 +454,6 @@ fn event(resource: &Resource, random: &mut Random, number: usize, text: &str) ->
     event
 }
 
-/// What a container may say of itself.
-fn container_status(name: &str, random: &mut Random) -> Value {
-    let ended = json!({"exitCode": random.below(3), "signal": random.below(2), "reason": random.of(&["", "Completed", "Error"]),
-        "startedAt": "2026-01-01T00:00:00Z", "finishedAt": random.of(&["2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z"])});
-    let states = [
-        json!({}),
-        json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}),
-        json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}),
-        json!({"waiting": {"reason": random.of(&["CrashLoopBackOff", "PodInitializing", ""])}}),
-        json!({"terminated": ended}),
-    ];
-    json!({
-        "name": name, "image": "i", "imageID": "i", "ready": random.one_in(2), "started": random.one_in(2),
-        "restartCount": random.below(3),
-        "state": states[random.below(5)],
-        "lastState": if random.one_in(2) { json!({"terminated": ended}) } else { json!({}) },
-    })
-}
-
-fn conditions(random: &mut Random, kinds: &[&str]) -> Value {
-    let some = kinds.iter().filter_map(|kind| {
-        let status = random.of(&["True", "False", "Unknown"]);
-        random.one_in(2).then(|| json!({"type": kind, "status": status, "reason": "R"}))
-    });
-    some.collect()
-}
-
-/// What has come of an object.
-fn status(resource: &Resource, random: &mut Random, made: &Value) -> Option<Value> {
-    match resource.kind {
-        "Node" => Some(json!({
-            "conditions": conditions(random, &["Ready", "DiskPressure"]),
-            "addresses": [{"type": random.of(&["InternalIP", "ExternalIP"]), "address": "192.0.2.9"}],
-            "nodeInfo": {"machineID": "", "systemUUID": "", "bootID": "", "kernelVersion": "", "osImage": "<os>",
-                "containerRuntimeVersion": "c://1", "kubeletVersion": "v1.34.4", "kubeProxyVersion": "", "operatingSystem": "linux", "architecture": "amd64"},
-        })),
-        "Deployment" => Some(
-            json!({"replicas": 3, "updatedReplicas": random.below(3), "readyReplicas": 2, "availableReplicas": random.below(3)}),
-        ),
-        "DaemonSet" => Some(json!({"desiredNumberScheduled": 5, "currentNumberScheduled": random.below(3), "numberReady": 3,
-            "updatedNumberScheduled": random.below(3), "numberAvailable": 1, "numberMisscheduled": 0})),
-        "StatefulSet" => Some(json!({"replicas": 1, "readyReplicas": random.below(2)})),
-        "CronJob" if random.one_in(2) => {
-            Some(json!({"lastScheduleTime": "2026-01-01T00:00:00Z", "active": [{"kind": "Job", "name": "j"}]}))
-        }
-        "Service" if made["spec"]["type"] != "LoadBalancer" => None,
-        "Ingress" | "Service" if random.one_in(2) => {
-            let points = json!([{"ip": "192.0.2.7"}, {"hostname": "balancer.example.com"}, {"ip": "192.0.2.10"}]);
-            Some(json!({"loadBalancer": {"ingress": points}}))
-        }
-        "PersistentVolumeClaim" if random.one_in(2) => {
-            Some(json!({"phase": "Bound", "accessModes": ["ReadWriteOnce", "ReadWriteMany"], "capacity": {"storage": "2048Mi"}}))
-        }
-        "Pod" => {
-            let ip = random.of(&["10.1.0.1", "10.1.0.2"]);
-            let mut status =
-                json!({"phase": random.of(&["Running", "Pending", "Failed", "Succeeded"]), "podIP": ip, "podIPs": [{"ip": ip}]});
-            if random.one_in(2) {
-                status["containerStatuses"] = json!([container_status("c", random), container_status("d", random)]);
-                status["initContainerStatuses"] = json!([container_status("i", random), container_status("s", random)]);
-                status["conditions"] = conditions(random, &["Ready", "Initialized", "example.com/a", "example.com/b"]);
-                status["reason"] = random.of(&["", "", "Evicted", "NodeLost"]).into();
-            }
-            Some(status)
-        }
-        "Job" => Some(json!({"startTime": "2026-01-01T00:00:00Z", "succeeded": random.below(2)})),
-        "ReplicaSet" => Some(json!({"replicas": random.below(2)})),
-        "ReplicationController" => Some(json!({"replicas": random.below(3)})),
-        _ => None,
-    }
-}
-
 /// Widgets are selected by fields of their own, Gadgets are in no namespace.
 async fn define_custom_resources(cloud: &Client) {
     let properties = json!({"color": {"type": "string"}, "text": {"type": "string"}, "count": {"type": "integer"}, "on": {"type": "boolean"},
@@ -571,7 +500,7 @@ async fn post(cloud: &Client, path: &str, object: &Value) -> Value {
     send(cloud, "POST", path, object, 201).await
 }
 
-async fn send(cloud: &Client, method: &str, path: &str, object: &Value, status: u16) -> Value {
+pub async fn send(cloud: &Client, method: &str, path: &str, object: &Value, status: u16) -> Value {
     let headers = [("content-type", JSON), ("accept", JSON)];
     let answer = cloud.request(method, path, &headers, object.to_string()).await.unwrap();
     assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());

@@ -30,6 +30,8 @@ const LABELS: [&str; 14] = [
     "-app%3Dweb",
 ];
 
+const WITH_INITIAL_EVENTS: &str = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+
 const METADATA: [&str; 2] = [
     "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
@@ -44,7 +46,53 @@ pub const TABLE: &str =
     "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
 
 /// What was answered otherwise once: always asked.
-pub const FOUND: [&str; 50] = [
+pub const FOUND: [&str; 94] = [
+    // What is no selector, in the same words.
+    "/api/v1/namespaces/a/configmaps?labelSelector=app%3Db%2C",
+    "/api/v1/namespaces/a/configmaps?labelSelector=app%3Db%2C%3Dc",
+    "/api/v1/namespaces/a/configmaps?labelSelector=%3Da",
+    "/api/v1/namespaces/a/configmaps?labelSelector=!",
+    "/api/v1/namespaces/a/configmaps?labelSelector=!app%3Db",
+    "/api/v1/namespaces/a/configmaps?labelSelector=app+b",
+    "/api/v1/namespaces/a/configmaps?labelSelector=app%3Db+c",
+    "/api/v1/namespaces/a/configmaps?labelSelector=app+in+b",
+    "/api/v1/namespaces/a/configmaps?labelSelector=app+in+(b",
+    "/api/v1/namespaces/a/configmaps?labelSelector=app+in",
+    "/api/v1/namespaces/a/configmaps?labelSelector=app+in+(",
+    "/api/v1/namespaces/a/configmaps?labelSelector=app+in+(%3D)",
+    "/api/v1/namespaces/a/configmaps?labelSelector=app+in+(a%2C%2C)",
+    "/api/v1/namespaces/a/configmaps?labelSelector=app+in+(%2C%2Ca)",
+    "/api/v1/namespaces/a/configmaps?labelSelector=app+in+(a+b)",
+    "/api/v1/namespaces/a/configmaps?labelSelector=app+in+(-a%2Cb%2Cc-)",
+    "/api/v1/namespaces/a/configmaps?labelSelector=app%3Ex",
+    "/api/v1/namespaces/a/configmaps?labelSelector=app%3E-",
+    "/api/v1/namespaces/a/configmaps?labelSelector=app%3D-",
+    "/api/v1/namespaces/a/configmaps?labelSelector=app%3D(",
+    "/api/v1/namespaces/a/configmaps?labelSelector=a%2Fb%2Fc",
+    "/api/v1/namespaces/a/configmaps?labelSelector=%2Fb",
+    "/api/v1/namespaces/a/configmaps?labelSelector=B%2F",
+    "/api/v1/namespaces/a/configmaps?labelSelector=X.y%2F-",
+    "/api/v1/namespaces/a/configmaps?labelSelector=appxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    "/api/v1/namespaces/a/configmaps?labelSelector=app%3Dxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    "/api/v1/namespaces/a/configmaps?labelSelector=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx%2Fa",
+    "/api/v1/namespaces/a/configmaps?labelSelector=app%3D%22",
+    "/api/v1/namespaces/a/configmaps?labelSelector=app%3C1%2C2",
+    // Nor a token to go on with, a number or a version.
+    "/api/v1/namespaces/a/configmaps?continue=x",
+    "/api/v1/namespaces/a/configmaps?continue=%25",
+    "/api/v1/namespaces/a/configmaps?continue=eyJ2IjoieCJ9",
+    "/api/v1/namespaces/a/configmaps?continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MH0",
+    "/api/v1/namespaces/a/configmaps?continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MSwic3RhcnQiOiIifQ",
+    "/api/v1/namespaces/a/configmaps?continue=x&resourceVersion=7",
+    "/api/v1/namespaces/a/configmaps?limit=99999999999999999999",
+    "/api/v1/namespaces/a/configmaps?limit=",
+    "/api/v1/namespaces/a/configmaps?resourceVersion=99999999999999999999",
+    "/api/v1/namespaces/a/configmaps?resourceVersion=1_0",
+    "/api/v1/namespaces/a/configmaps?resourceVersion=x&limit=3",
+    "/api/v1/namespaces/a/events?resourceVersion=x",
+    "/api/v1/namespaces/a/events?resourceVersion=x&limit=1",
+    "/api/v1/namespaces/a/configmaps?watch=1&resourceVersion=x&timeoutSeconds=1",
+    "/api/v1/namespaces/a/secrets?fieldSelector=x",
     // The limit was not reached, and a token came all the same.
     "/api/v1/services?fieldSelector=spec.clusterIP%3DNone&limit=500",
     // From a collection that is selected already nobody sees what lies behind the last one.
@@ -179,7 +227,11 @@ fn of_objects(random: &mut Random, version: u64, last: Option<(&Asked, &Answer)>
 pub fn watch(random: &mut Random, version: u64) -> Asked {
     let resource = &RESOURCES[random.below(RESOURCES.len())];
     let accept = resource.accepts()[random.below(resource.accepts().len())];
-    let accept = if random.one_in(4) { METADATA[usize::from(accept == JSON)] } else { accept };
+    let accept = match random.below(8) {
+        0 | 1 => METADATA[usize::from(accept == JSON)],
+        2 if resource.has_table() => TABLE,
+        _ => accept,
+    };
     let namespace = if resource.namespaced && random.one_in(2) { random.of(&["a", "b", "nowhere"]) } else { "" };
     let mut query = vec!["watch=1".to_owned(), "timeoutSeconds=1".to_owned()];
     if random.one_in(2) {
@@ -188,17 +240,32 @@ pub fn watch(random: &mut Random, version: u64) -> Asked {
     if random.one_in(2) {
         query.push(format!("fieldSelector={}", field_selector(resource, random)));
     }
-    let with_initial_events = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
     let mode = match random.below(6) {
         0 => String::new(),
         1 | 2 => "resourceVersion=0".to_owned(),
         3 => format!("resourceVersion={version}"),
-        4 => format!("{with_initial_events}&resourceVersion={}", random.of(&["0", "1"])),
-        _ => with_initial_events.to_owned(),
+        4 => format!("{WITH_INITIAL_EVENTS}&resourceVersion={}", random.of(&["0", "1"])),
+        _ => WITH_INITIAL_EVENTS.to_owned(),
     };
     query.extend(Some(mode).filter(|mode| !mode.is_empty()));
     query.extend(random.one_in(2).then(|| "allowWatchBookmarks=true".to_owned()));
     Asked { target: format!("{}?{}", resource.path(namespace, ""), query.join("&")), accept }
+}
+
+/// A watch of ten minutes, from now on, or of what is there as well with a word on where that ends: only then it is known
+/// where its client stands.
+pub fn long_watch(random: &mut Random, resource: &Resource, version: u64) -> Asked {
+    let accept = resource.accepts()[random.below(resource.accepts().len())];
+    let accept = if random.one_in(4) { METADATA[usize::from(accept == JSON)] } else { accept };
+    let namespace = if resource.namespaced && random.one_in(2) { "a" } else { "" };
+    let selector = random.of(&["", "&labelSelector=app%3Dweb", "&labelSelector=tier+in+(1%2C2)%2Capp!%3Ddb"]);
+    let from = match random.below(3) {
+        0 => format!("{WITH_INITIAL_EVENTS}&allowWatchBookmarks=true"),
+        1 => format!("resourceVersion={version}&allowWatchBookmarks=true"),
+        _ => format!("resourceVersion={version}"),
+    };
+    let query = format!("watch=1&timeoutSeconds=600&{from}{selector}");
+    Asked { target: format!("{}?{query}", resource.path(namespace, "")), accept }
 }
 
 fn field_selector(resource: &Resource, random: &mut Random) -> String {

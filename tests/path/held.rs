@@ -19,9 +19,11 @@ struct Watching {
 impl Watching {
     /// Lists, and watches from there.
     async fn begin(rig: &Rig, client: &Client, query: &str) -> Self {
-        let list = client.get(&format!("{CONFIGMAPS}?{query}")).await.unwrap().json();
-        rig.remembered(1.0).await;
-        let version: u64 = list["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+        let version = listed(rig, client, query).await;
+        Self::from(client, version, query).await
+    }
+
+    async fn from(client: &Client, version: u64, query: &str) -> Self {
         let path = format!("{CONFIGMAPS}?watch=true&timeoutSeconds=600&resourceVersion={version}&{query}");
         let stream = client.stream("GET", &path, &[], "").await.unwrap();
         assert_eq!(stream.status, 200);
@@ -46,6 +48,13 @@ impl Watching {
             self.version = version;
         }
     }
+}
+
+/// The version of a list that the node remembers.
+async fn listed(rig: &Rig, client: &Client, query: &str) -> u64 {
+    let list = client.get(&format!("{CONFIGMAPS}?{query}")).await.unwrap().json();
+    rig.remembered(1.0).await;
+    list["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
 }
 
 fn event(kind: &str, name: &str, text: &str) -> (String, String, String) {
@@ -122,6 +131,41 @@ async fn what_the_node_has_missed_it_fetches_before_a_watch_goes_on() {
     assert_eq!(list.status, 200, "{}", list.text());
     let names: Vec<_> = list.json()["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].clone()).collect();
     assert_eq!(names, ["after", "greeting", "large", "zz-last"]);
+}
+
+#[tokio::test]
+async fn what_the_store_is_ahead_of_the_cloud_may_still_tell() {
+    let rig = Rig::start().await;
+    let client = rig.pod().await;
+    let version = listed(&rig, &client, "").await;
+    let mut watching = Watching::from(&client, version, "labelSelector=is%3Dselected").await;
+    // Another list is newer than what this client was told.
+    put(&rig, "other", "not-selected");
+    listed(&rig, &client, "").await;
+    rig.remembered(2.0).await;
+    rig.cut(Fault::Refuse).await;
+    put(&rig, "meanwhile", "selected");
+    rig.restore().await;
+    assert_eq!(watching.next().await, event("ADDED", "meanwhile", "selected"));
+    assert_eq!(asked(&rig, "configmaps?limit"), 0, "nothing is listed again");
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_in_its_own_representation_alone() {
+    let rig = Rig::start().await;
+    let client = rig.pod().await;
+    // Of all that this client takes the node has JSON.
+    let version = listed(&rig, &client, "").await;
+    let path = format!("{CONFIGMAPS}?watch=true&resourceVersion={version}");
+    let accept = ("accept", "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json");
+    let mut stream = client.stream("GET", &path, &[accept], "").await.unwrap();
+    assert_eq!(stream.headers["content-type"], "application/vnd.kubernetes.protobuf;stream=watch");
+    rig.cut(Fault::Refuse).await;
+    put(&rig, "meanwhile", "1");
+    rig.restore().await;
+    let chunk = tokio::time::timeout(SECONDS(20), stream.chunk()).await.expect("an event").unwrap().expect("no end");
+    let text = String::from_utf8_lossy(&chunk);
+    assert!(text.contains("k8s\0") && text.contains("PartialObjectMetadata") && text.contains("meanwhile"), "{text}");
 }
 
 #[tokio::test]

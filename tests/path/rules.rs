@@ -68,7 +68,7 @@ async fn rules_hide_and_change_for_whom_they_name_and_hold_offline() {
     let others = client.get(SERVICES).await.unwrap();
     assert_eq!(names(&others.json()), ["inside", "open", "outside"], "nobody else is served");
     let hidden = ask(&client, &format!("{SERVICES}/inside"), INGRESS, PROTOBUF).await;
-    assert_eq!((hidden.status.as_u16(), hidden.json()["reason"].as_str()), (404, Some("NotFound")));
+    assert_eq!((hidden.status.as_u16(), hidden.text().contains("NotFound")), (404, true));
     let changed = ask(&client, &format!("{SERVICES}/outside"), INGRESS, PROTOBUF).await.json();
     assert_eq!(changed["spec"]["externalTrafficPolicy"], "Local");
     assert_eq!(changed["metadata"]["annotations"]["example.com/by"], "holdfast");
@@ -181,7 +181,7 @@ async fn a_watch_that_goes_on_from_before_the_rules_lists_again() {
     // The hub starts anew: who knows what its clients were told?
     rig.restart().await;
     let gone = resume(&rig, &before).await;
-    assert_eq!((gone.status.as_u16(), gone.json()["reason"].as_str()), (410, Some("Expired")), "{}", gone.text());
+    assert_eq!((gone.status.as_u16(), gone.text().contains("Expired")), (410, true), "{}", gone.text());
     let (content_type, now) = list(&rig).await;
     assert_eq!(content_type, "application/json", "the rules hold from the first answer on");
     assert_eq!(resume(&rig, &now).await.status, 200);
@@ -268,7 +268,7 @@ async fn a_watch_that_a_rule_serves_is_sent_back_to_list_as_any_other() {
     // As long as its list is on its way to the store, nothing is missing.
     eventually("it is sent back", SECONDS(20), async || {
         let gone = watch().await;
-        Ok((gone.status.as_u16(), gone.json()["reason"].as_str()) == (410, Some("Expired")))
+        Ok(gone.status == 410 && gone.text().contains("Expired"))
     })
     .await
     .unwrap();

@@ -1,5 +1,6 @@
 //! What clients have written through the hub is so when the link is down, or it is said that nobody knows.
 
+use holdfast::kube::proto;
 use serde_json::{Value, json};
 use testkit::client::{Client, Response};
 use testkit::fake::Fault;
@@ -101,11 +102,13 @@ async fn a_list_from_before_does_not_make_what_was_created_since_absent() {
 #[tokio::test]
 async fn what_a_client_has_deleted_is_not_there_as_if_nothing_had_happened() {
     let rig = Rig::start().await;
-    for name in ["finished", "read-by-name", "kept", "dry"] {
+    let dry = ["dry", "dry-in-json", "dry-in-protobuf"];
+    let names = ["finished", "read-by-name", "kept", "not-dry"].into_iter().chain(dry);
+    for name in names {
         rig.fake.put("configmaps", "story", name, json!({"data": {"text": name}}));
     }
     let client = writer(&rig).await;
-    for name in ["read-by-name", "kept", "dry"] {
+    for name in ["read-by-name", "kept", "not-dry"].into_iter().chain(dry) {
         for accept in [JSON, PROTOBUF, METADATA] {
             assert_eq!(read(&client, name, accept).await.status, 200);
         }
@@ -116,7 +119,18 @@ async fn what_a_client_has_deleted_is_not_there_as_if_nothing_had_happened() {
     for name in ["finished", "read-by-name"] {
         assert_eq!(send(&client, "DELETE", &format!("{CONFIGMAPS}/{name}"), Value::Null).await.status, 200);
     }
-    assert_eq!(send(&client, "DELETE", &format!("{CONFIGMAPS}/dry?dryRun=All"), Value::Null).await.status, 200);
+    let trial = proto::envelop("v1", "DeleteOptions", b"\x2a\x03All");
+    for (target, content_type, options) in [
+        ("dry?dryRun=All", JSON, Vec::new()),
+        ("dry-in-json", JSON, br#"{"kind":"DeleteOptions","apiVersion":"v1","dryRun":["All"]}"#.to_vec()),
+        ("dry-in-protobuf", PROTOBUF, trial),
+        // The kube-apiserver takes no options of the query where there are some in the body.
+        ("not-dry?dryRun=All", JSON, br#"{"gracePeriodSeconds":0}"#.to_vec()),
+    ] {
+        let path = format!("{CONFIGMAPS}/{target}");
+        let answer = client.request("DELETE", &path, &[("content-type", content_type), ("accept", JSON)], options).await.unwrap();
+        assert_eq!(answer.status, 200, "{target}: {}", answer.text());
+    }
     rig.cut(Fault::Refuse).await;
     for accept in [JSON, PROTOBUF, METADATA] {
         let answer = read(&client, "read-by-name", accept).await;
@@ -126,7 +140,10 @@ async fn what_a_client_has_deleted_is_not_there_as_if_nothing_had_happened() {
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert!(answer.text().contains("deleted through this node"), "{}", answer.text());
     assert_eq!(read(&client, "kept", JSON).await.status, 200);
-    assert_eq!(read(&client, "dry", JSON).await.status, 200, "nothing has happened to it");
+    assert_eq!(read(&client, "not-dry", JSON).await.status, 503);
+    for name in dry {
+        assert_eq!(read(&client, name, JSON).await.status, 200, "{name}: nothing has happened to it");
+    }
 }
 
 #[tokio::test]

@@ -34,13 +34,18 @@ impl LabelSelector {
     pub fn parse(text: &str) -> Result<Self, BadSelector> {
         let mut parser = Parser { tokens: tokens(text)?, at: 0 };
         let mut terms = Vec::new();
-        while parser.peek().is_some() {
-            terms.push(parser.term()?);
-            match parser.next() {
+        loop {
+            match parser.peek() {
+                Some(Token::Word(_) | Token::Sign("!")) => {}
+                None => break,
+                found => return Err(expected(found, "!, identifier, or 'end of string'")),
+            }
+            terms.push(parser.term().map_err(|why| BadSelector(format!("unable to parse requirement: {why}")))?);
+            match parser.next().as_ref() {
                 None => break,
                 Some(Token::Sign(",")) if matches!(parser.peek(), Some(Token::Word(_) | Token::Sign("!"))) => {}
-                Some(Token::Sign(",")) => return Err(parser.found("identifier after ','")),
-                Some(_) => return Err(parser.found("',' or 'end of string'")),
+                Some(Token::Sign(",")) => return Err(expected(parser.peek(), "identifier after ','")),
+                found => return Err(expected(found, "',' or 'end of string'")),
             }
         }
         terms.sort();
@@ -147,45 +152,36 @@ impl Parser {
         token
     }
 
-    /// An error at the token before.
-    fn found(&self, expected: &str) -> BadSelector {
-        let found = match self.at.checked_sub(1).and_then(|at| self.tokens.get(at)) {
-            Some(Token::Sign(sign)) => sign,
-            Some(Token::Word(word)) => word.as_str(),
-            None => "",
-        };
-        BadSelector(format!("unable to parse requirement: found '{found}', expected: {expected}"))
-    }
-
     fn term(&mut self) -> Result<Term, BadSelector> {
         let absent = self.peek() == Some(&Token::Sign("!"));
         if absent {
             self.at += 1;
         }
-        let Some(Token::Word(key)) = self.next() else { return Err(self.found("!, identifier, or 'end of string'")) };
-        valid_key(&key)?;
+        let key = match self.next() {
+            Some(Token::Word(key)) => key,
+            found => return Err(expected(found.as_ref(), "identifier")),
+        };
+        if !name::is_qualified(&key) {
+            return Err(BadSelector(invalid("<nil>", &key, &name::faults_of_qualified(&key))));
+        }
         let test = match self.peek() {
             _ if absent => Test::Absent,
             None | Some(Token::Sign(",")) => Test::Exists,
-            Some(_) => self.test()?,
+            Some(_) => self.test(&key)?,
         };
         Ok(Term { key, test })
     }
 
-    fn test(&mut self) -> Result<Test, BadSelector> {
-        let operator = match self.next() {
-            Some(Token::Sign(sign)) => sign.to_owned(),
-            Some(Token::Word(word)) => word,
-            None => String::new(),
-        };
-        Ok(match operator.as_str() {
-            "in" => Test::In(self.values()?),
-            "notin" => Test::NotIn(self.values()?),
-            "=" | "==" => Test::In(vec![self.value()?]),
-            "!=" => Test::NotIn(vec![self.value()?]),
-            ">" => Test::Above(self.number()?),
-            "<" => Test::Below(self.number()?),
-            _ => return Err(self.found("in, notin, =, ==, !=, gt, lt")),
+    fn test(&mut self, key: &str) -> Result<Test, BadSelector> {
+        let found = self.next();
+        Ok(match literal(found.as_ref()) {
+            "in" => Test::In(valid(key, self.values()?)?),
+            "notin" => Test::NotIn(valid(key, self.values()?)?),
+            "=" | "==" => Test::In(valid(key, vec![self.value()?])?),
+            "!=" => Test::NotIn(valid(key, vec![self.value()?])?),
+            ">" => Test::Above(number(key, self.value()?)?),
+            "<" => Test::Below(number(key, self.value()?)?),
+            _ => return Err(expected(found.as_ref(), "in, notin, =, ==, !=, gt, lt")),
         })
     }
 
@@ -193,55 +189,109 @@ impl Parser {
         match self.peek() {
             None | Some(Token::Sign(",")) => Ok(String::new()),
             Some(_) => match self.next() {
-                Some(Token::Word(value)) => valid_value(value),
-                _ => Err(self.found("identifier")),
+                Some(Token::Word(value)) => Ok(value),
+                found => Err(expected(found.as_ref(), "identifier")),
             },
         }
     }
 
-    fn number(&mut self) -> Result<i64, BadSelector> {
-        let value = self.value()?;
-        value.parse().map_err(|_| BadSelector(format!("{value:?}: for 'Gt', 'Lt' operators, the value must be an integer")))
-    }
-
     /// `(a,b)`, in order; nothing between two commas is the empty value.
     fn values(&mut self) -> Result<Vec<String>, BadSelector> {
-        if self.next() != Some(Token::Sign("(")) {
-            return Err(self.found("'('"));
+        match self.next() {
+            Some(Token::Sign("(")) => {}
+            found => return Err(BadSelector(format!("found '{}' expected: '('", literal(found.as_ref())))),
         }
-        let mut values = Vec::new();
-        loop {
-            let value = match self.peek() {
-                Some(Token::Word(word)) => {
-                    let word = word.clone();
-                    self.at += 1;
-                    word
-                }
-                _ => String::new(),
-            };
-            values.push(valid_value(value)?);
-            match self.next() {
-                Some(Token::Sign(",")) => {}
-                Some(Token::Sign(")")) => break,
-                _ => return Err(self.found("',' or ')'")),
+        match self.peek() {
+            Some(Token::Word(_) | Token::Sign(",")) => {}
+            Some(Token::Sign(")")) => {
+                self.at += 1;
+                return Ok(vec![String::new()]);
             }
+            found => return Err(expected(found, "',', ')' or identifier")),
         }
+        let mut values = self.listed()?;
         values.sort();
         values.dedup();
         Ok(values)
     }
+
+    /// What stands before `)`, and that. As Go reads it: one comma may come last, two may not.
+    fn listed(&mut self) -> Result<Vec<String>, BadSelector> {
+        let mut values = Vec::new();
+        loop {
+            match self.next() {
+                Some(Token::Word(value)) => {
+                    values.push(value);
+                    match self.peek() {
+                        Some(Token::Sign(",")) => {}
+                        Some(Token::Sign(")")) => break,
+                        found => return Err(expected(found, "',' or ')'")),
+                    }
+                }
+                Some(Token::Sign(",")) => {
+                    if values.is_empty() {
+                        values.push(String::new());
+                    }
+                    match self.peek() {
+                        Some(Token::Sign(")")) => {
+                            values.push(String::new());
+                            break;
+                        }
+                        Some(Token::Sign(",")) => {
+                            values.push(String::new());
+                            self.at += 1;
+                        }
+                        _ => {}
+                    }
+                }
+                found => return Err(expected(found.as_ref(), "',', or identifier")),
+            }
+        }
+        self.at += 1;
+        Ok(values)
+    }
 }
 
-fn valid_key(key: &str) -> Result<(), BadSelector> {
-    if name::is_qualified(key) {
-        return Ok(());
+fn literal(token: Option<&Token>) -> &str {
+    match token {
+        Some(Token::Sign(sign)) => sign,
+        Some(Token::Word(word)) => word,
+        None => "",
     }
-    Err(BadSelector(format!("unable to parse requirement: <nil>: Invalid value: {key:?}: not a label's name")))
 }
 
-fn valid_value(value: String) -> Result<String, BadSelector> {
-    if name::is_label_value(&value) {
-        return Ok(value);
+fn expected(found: Option<&Token>, what: &str) -> BadSelector {
+    BadSelector(format!("found '{}', expected: {what}", literal(found)))
+}
+
+/// What the labels `key` may be compared with.
+fn valid(key: &str, values: Vec<String>) -> Result<Vec<String>, BadSelector> {
+    let faults = values.iter().enumerate().filter_map(|(index, value)| fault_of_value(key, index, value));
+    all_well(faults.collect())?;
+    Ok(values)
+}
+
+fn number(key: &str, value: String) -> Result<i64, BadSelector> {
+    let number = value.parse();
+    let why = ["for 'Gt', 'Lt' operators, the value must be an integer".to_owned()];
+    let fault = number.is_err().then(|| invalid("values[0]", &value, &why));
+    all_well(fault.into_iter().chain(fault_of_value(key, 0, &value)).collect())?;
+    Ok(number.unwrap_or_default())
+}
+
+fn fault_of_value(key: &str, index: usize, value: &str) -> Option<String> {
+    let fault = || invalid(&format!("values[{index}][{key}]"), value, &name::faults_of_label_value(value));
+    (!name::is_label_value(value)).then(fault)
+}
+
+fn invalid(place: &str, value: &str, why: &[String]) -> String {
+    format!("{place}: Invalid value: {value:?}: {}", why.join("; "))
+}
+
+fn all_well(faults: Vec<String>) -> Result<(), BadSelector> {
+    match faults.as_slice() {
+        [] => Ok(()),
+        [one] => Err(BadSelector(one.clone())),
+        several => Err(BadSelector(format!("[{}]", several.join(", ")))),
     }
-    Err(BadSelector(format!("unable to parse requirement: Invalid value: {value:?}: not a label's value")))
 }

@@ -27,12 +27,43 @@ fn a_selector_is_written_in_one_way() {
 #[test]
 fn what_is_no_selector_is_refused() {
     for text in [
-        "=a", "a,", "a=b c", "a in b", "a in (b", "a b", "a,,b", "a=b=c", "!", "!a=b", "a>x", "-a=b", "a/b/c", "A.b/c=d", "a=-",
+        "=a",
+        "a,",
+        "a=b c",
+        "a in b",
+        "a in (b",
+        "a b",
+        "a,,b",
+        "a=b=c",
+        "!",
+        "!a=b",
+        "a>x",
+        "-a=b",
+        "a/b/c",
+        "A.b/c=d",
+        "a=-",
         "a&b",
+        "a in (b,,)",
     ] {
         assert!(LabelSelector::parse(text).is_err(), "{text}");
     }
     assert!(LabelSelector::parse(&format!("a={}", "v".repeat(64))).is_err());
+    for (text, why) in [
+        ("a,", "found '', expected: identifier after ','"),
+        ("a in b", "unable to parse requirement: found 'b' expected: '('"),
+        (
+            "a>x",
+            "unable to parse requirement: values[0]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the value must be an integer",
+        ),
+        ("/a/b", "unable to parse requirement: <nil>: Invalid value: \"/a/b\": a qualified name must consist of"),
+        (
+            "a in (b,-)",
+            "unable to parse requirement: values[0][a]: Invalid value: \"-\": a valid label must be an empty string or",
+        ),
+    ] {
+        let error = LabelSelector::parse(text).unwrap_err().to_string();
+        assert!(error.starts_with(why), "{text}: {error}");
+    }
     for text in ["a", "a=b=c", "spec.nodeName"] {
         assert!(FieldSelector::parse(text).is_err(), "{text}");
     }

@@ -83,7 +83,8 @@ pub(super) const LEASES: BuiltIn = BuiltIn::new(
 /// Source: `NewDefaultTableConvertor` of k8s.io/apiserver/pkg/registry/rest.
 pub(super) const DEFAULT: BuiltIn =
     BuiltIn::new(&[NAME, Column { kind: "date", ..text("Created At", CREATED_IS) }], |object, _| {
-        vec![name(object), text_at(object, "metadata.creationTimestamp").into()]
+        // Of a bookmark, Go's time that is not set.
+        vec![name(object), text_or(at(object, "metadata"), "creationTimestamp", "0001-01-01T00:00:00Z").into()]
     })
     .default();
 

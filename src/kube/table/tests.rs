@@ -25,6 +25,13 @@ fn cells(group: &str, resource: &str, object: Value) -> Value {
 }
 
 #[test]
+fn what_was_never_created_was_so_in_the_year_1() {
+    let roles = table(Printer::built_in("rbac.authorization.k8s.io", "v1", "roles").unwrap(), Include::Nothing);
+    let row = String::from_utf8(roles.row(&TypeMeta::default(), br#"{"metadata":{"resourceVersion":"7"}}"#).unwrap()).unwrap();
+    assert!(row.contains(r#""cells":["","0001-01-01T00:00:00Z"]"#), "{row}");
+}
+
+#[test]
 fn pods() {
     let pod = |status: Value| {
         let containers = json!([{"name": "a"}, {"name": "b"}]);

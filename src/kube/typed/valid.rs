@@ -5,6 +5,7 @@
 
 use super::{Record, SECOND, Typed, Value};
 use crate::kube::name;
+use crate::kube::status::Cause;
 
 /// Bytes.
 const WORD: usize = 128;
@@ -19,10 +20,10 @@ const QUALIFIED: &str = "name part must consist of alphanumeric characters, '-',
 
 impl Typed {
     /// What is wrong with it as a new Event in `namespace`; `strictly`, as events.k8s.io/v1 looks at it.
-    pub fn faults_of_event(&self, namespace: &str, strictly: bool) -> Vec<String> {
+    pub fn faults_of_event(&self, namespace: &str, strictly: bool) -> Vec<Cause> {
         let event = Event { record: &self.0, namespace };
         let mut faults = if event.has_time("eventTime") { event.faults_of_new() } else { event.faults_of_old() };
-        faults.extend(unless(name::is_subdomain(namespace), || invalid("namespace", namespace, SUBDOMAIN)));
+        faults.extend(unless(name::is_subdomain(namespace), || Cause::invalid("namespace", namespace, SUBDOMAIN)));
         if strictly {
             faults.extend(event.faults_of_name(true));
             faults.extend(event.faults_of_v1());
@@ -50,23 +51,24 @@ impl Event<'_> {
     }
 
     /// One with a time of its own, as events.k8s.io has them.
-    fn faults_of_new(&self) -> Vec<String> {
+    fn faults_of_new(&self) -> Vec<Cause> {
         let homeless = self.about().is_empty() && !matches!(self.namespace, "default" | "kube-system");
         let controller = self.text("reportingComponent");
-        let mut faults: Vec<String> = unless(!homeless, || self.is_elsewhere()).into_iter().collect();
+        let mut faults: Vec<Cause> = unless(!homeless, || self.is_elsewhere()).into_iter().collect();
         match controller {
-            "" => faults.push(required("reportingController")),
-            _ => faults.extend(unless(name::is_qualified(controller), || invalid("reportingController", controller, QUALIFIED))),
+            "" => faults.push(Cause::required("reportingController")),
+            _ => faults
+                .extend(unless(name::is_qualified(controller), || Cause::invalid("reportingController", controller, QUALIFIED))),
         }
         for key in ["reportingInstance", "action", "reason"] {
-            faults.extend(unless(!self.text(key).is_empty(), || required(key)));
+            faults.extend(unless(!self.text(key).is_empty(), || Cause::required(key)));
             faults.extend(self.too_long(key, WORD));
         }
         faults.extend(self.too_long("message", NOTE));
         faults
     }
 
-    fn faults_of_old(&self) -> Vec<String> {
+    fn faults_of_old(&self) -> Vec<Cause> {
         let is_here = match self.about() {
             "" => self.namespace == "default",
             about => about == self.namespace,
@@ -79,20 +81,20 @@ impl Event<'_> {
         text(inner(self.record, "involvedObject"), "namespace")
     }
 
-    fn is_elsewhere(&self) -> String {
-        invalid("involvedObject.namespace", self.about(), "does not match event.namespace")
+    fn is_elsewhere(&self) -> Cause {
+        Cause::invalid("involvedObject.namespace", self.about(), "does not match event.namespace")
     }
 
-    fn too_long(&self, key: &str, limit: usize) -> Option<String> {
-        unless(self.text(key).len() <= limit, || invalid(key, "", &format!("can have at most {limit} characters")))
+    fn too_long(&self, key: &str, limit: usize) -> Option<Cause> {
+        unless(self.text(key).len() <= limit, || Cause::invalid(key, "", &format!("can have at most {limit} characters")))
     }
 
-    fn faults_of_v1(&self) -> Vec<String> {
+    fn faults_of_v1(&self) -> Vec<Cause> {
         let mut faults = self.faults_of_series();
-        faults.extend(unless(self.has_time("eventTime"), || required("eventTime")));
+        faults.extend(unless(self.has_time("eventTime"), || Cause::required("eventTime")));
         let kind = self.text("type");
         let is_known = matches!(kind, "Normal" | "Warning");
-        faults.extend(unless(is_known, || invalid("type", "", &format!("has invalid value: {kind}"))));
+        faults.extend(unless(is_known, || Cause::invalid("type", "", &format!("has invalid value: {kind}"))));
         let source = inner(self.record, "source");
         let of_old = [
             ("firstTimestamp", self.has_time("firstTimestamp")),
@@ -100,49 +102,42 @@ impl Event<'_> {
             ("count", number(self.record, "count") != 0),
             ("source", ["component", "host"].iter().any(|key| !text(source, key).is_empty())),
         ];
-        faults.extend(of_old.iter().filter(|(_, is_set)| *is_set).map(|(key, _)| invalid(key, "", "needs to be unset")));
+        faults.extend(of_old.iter().filter(|(_, is_set)| *is_set).map(|(key, _)| Cause::invalid(key, "", "needs to be unset")));
         faults
     }
 
-    fn faults_of_series(&self) -> Vec<String> {
+    fn faults_of_series(&self) -> Vec<Cause> {
         let Some(series) = inner(self.record, "series") else { return Vec::new() };
-        let counted = unless(number(series, "count") >= 2, || invalid("series.count", "", "should be at least 2"));
-        let timed = unless(has_time(series, "lastObservedTime"), || required("series.lastObservedTime"));
+        let counted = unless(number(series, "count") >= 2, || Cause::invalid("series.count", "", "should be at least 2"));
+        let timed = unless(has_time(series, "lastObservedTime"), || Cause::required("series.lastObservedTime"));
         counted.into_iter().chain(timed).collect()
     }
 
     /// Of its metadata, as of any object's; strictly the name is a DNS subdomain.
-    fn faults_of_name(&self, strictly: bool) -> Vec<String> {
+    fn faults_of_name(&self, strictly: bool) -> Vec<Cause> {
         let metadata = inner(self.record, "metadata");
         let name = text(metadata, "name");
         let (is_name, why) = match strictly {
             true => (name::is_subdomain(name), SUBDOMAIN),
             false => (name::is_path_segment(name), "may not be '.' or '..', nor contain '/' or '%'"),
         };
-        let mut faults: Vec<String> = unless(is_name, || invalid("metadata.name", name, why)).into_iter().collect();
+        let mut faults: Vec<Cause> = unless(is_name, || Cause::invalid("metadata.name", name, why)).into_iter().collect();
         let pairs = |key: &str| metadata.and_then(|metadata| metadata.get(key)).into_iter().flat_map(pairs);
         for (key, value) in pairs("labels") {
-            faults.extend(unless(name::is_qualified(key), || invalid("metadata.labels", key, QUALIFIED)));
-            faults.extend(unless(name::is_label_value(value), || invalid("metadata.labels", value, "is no label's value")));
+            faults.extend(unless(name::is_qualified(key), || Cause::invalid("metadata.labels", key, QUALIFIED)));
+            faults
+                .extend(unless(name::is_label_value(value), || Cause::invalid("metadata.labels", value, "is no label's value")));
         }
         for (key, _) in pairs("annotations") {
             let is_key = name::is_qualified(&key.to_lowercase());
-            faults.extend(unless(is_key, || invalid("metadata.annotations", key, QUALIFIED)));
+            faults.extend(unless(is_key, || Cause::invalid("metadata.annotations", key, QUALIFIED)));
         }
         faults
     }
 }
 
-fn unless(holds: bool, fault: impl FnOnce() -> String) -> Option<String> {
+fn unless(holds: bool, fault: impl FnOnce() -> Cause) -> Option<Cause> {
     (!holds).then(fault)
-}
-
-fn invalid(field: &str, value: &str, why: &str) -> String {
-    format!("{field}: Invalid value: {value:?}: {why}")
-}
-
-fn required(field: &str) -> String {
-    format!("{field}: Required value")
 }
 
 fn text<'a>(record: Option<&'a Record>, key: &str) -> &'a str {
@@ -194,7 +189,7 @@ mod tests {
         let protobuf = Typed::read(of, Encoding::Protobuf, &read.write(of, Encoding::Protobuf)).unwrap();
         let faults = read.faults_of_event("n", !group.is_empty());
         assert_eq!(protobuf.faults_of_event("n", !group.is_empty()), faults, "{event}");
-        faults
+        faults.iter().map(ToString::to_string).collect()
     }
 
     #[test]

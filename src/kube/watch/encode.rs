@@ -1,6 +1,6 @@
 //! Events written the way the API server does.
 //!
-//! Receives an object in full form, or what a Status or bookmark has to say. Promises the bytes of the frame or body.
+//! Receives an object in full form, or what a Status or bookmark has to say. Promises the bytes of the frame.
 //! Nothing here fails.
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use crate::kube::json::{self, write_string};
 use crate::kube::list::Encoding;
 use crate::kube::object::{TypeMeta, open_envelope};
 use crate::kube::proto::{self, write_bytes, write_number};
+use crate::kube::status::Status;
 
 /// The annotation of the bookmark that ends the initial events of a streaming list (KEP-3157).
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
@@ -55,48 +56,7 @@ pub fn bookmark_object(encoding: Encoding, type_meta: &TypeMeta, resource_versio
 
 /// An ERROR frame with a Status of failure.
 pub fn error_status(encoding: Encoding, code: u16, reason: &str, message: &str) -> Bytes {
-    encode(encoding, EventType::Error, &status_body(encoding, code, reason, message))
-}
-
-/// The same Status as the body of an answer; JSON with its newline.
-pub fn status_body(encoding: Encoding, code: u16, reason: &str, message: &str) -> Bytes {
-    match encoding {
-        Encoding::Json => json_status(code, reason, message, ""),
-        Encoding::Protobuf => {
-            let mut list_meta = Vec::with_capacity(6);
-            for number in 1..=3 {
-                write_bytes(&mut list_meta, number, b"");
-            }
-            let mut status = Vec::with_capacity(message.len() + reason.len() + 32);
-            write_bytes(&mut status, 1, &list_meta);
-            write_bytes(&mut status, 2, b"Failure");
-            write_bytes(&mut status, 3, message.as_bytes());
-            write_bytes(&mut status, 4, reason.as_bytes());
-            write_number(&mut status, 6, code.into());
-            proto::envelop("v1", "Status", &status).into()
-        }
-    }
-}
-
-/// The same in JSON, with a token to go on with if there is one.
-pub fn json_status(code: u16, reason: &str, message: &str, continue_token: &str) -> Bytes {
-    let mut out = b"{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{".to_vec();
-    if !continue_token.is_empty() {
-        out.extend_from_slice(b"\"continue\":");
-        write_string(&mut out, continue_token);
-    }
-    out.extend_from_slice(b"},\"status\":\"Failure\"");
-    for (name, text) in [(",\"message\":", message), (",\"reason\":", reason)] {
-        if !text.is_empty() {
-            out.extend_from_slice(name.as_bytes());
-            write_string(&mut out, text);
-        }
-    }
-    if code != 0 {
-        out.extend_from_slice(format!(",\"code\":{code}").as_bytes());
-    }
-    out.extend_from_slice(b"}\n");
-    out.into()
+    encode(encoding, EventType::Error, &Status { code, reason, message, ..Status::default() }.body(encoding))
 }
 
 /// Whether `object`, the object of a bookmark in full form, ends the initial events of a streaming list.

@@ -46,7 +46,7 @@ enum Outcome {
 }
 
 /// What is to be done.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) enum Step {
     /// Ask whoever can go on.
     Ask,
@@ -58,6 +58,7 @@ pub(super) enum Step {
     TellDifference,
 }
 
+/// Tries until somebody goes on, or nobody will.
 pub(super) async fn go_on(mut kept: Box<Kept>, mut step: Step) -> (Box<Kept>, Next) {
     let mut pause = SOON;
     if kept.asked.is_some_and(|asked| asked.elapsed() < HASTY) {
@@ -78,12 +79,11 @@ pub(super) async fn go_on(mut kept: Box<Kept>, mut step: Step) -> (Box<Kept>, Ne
         };
         match outcome {
             Outcome::Next(next) => return (kept, next),
-            Outcome::Step(next) => {
-                step = next;
-                if step == Step::AskCloud {
-                    wait(&kept, &path, pause).await;
-                }
+            Outcome::Step(Step::AskCloud) => {
+                step = Step::AskCloud;
+                wait(&kept, &path, pause).await;
             }
+            Outcome::Step(next) => step = next,
             Outcome::Later => {
                 wait(&kept, &path, pause).await;
                 pause = (pause * 2).min(LATE);
@@ -147,13 +147,14 @@ fn told(kept: &Kept, path: &Path, reason: &'static str) {
 }
 
 fn judge(kept: &Kept, context: &Context, response: Response) -> Outcome {
-    let status = response.status();
+    let (status, by_cloud) = (response.status(), is_clouds(context));
     if encoding(&response) == Some(kept.encoding) {
-        let by_cloud = is_clouds(context);
         return Outcome::Next(Next::Joined(Joined { body: response.into_body(), by_cloud }));
     }
     match status {
-        StatusCode::GONE => Outcome::Step(Step::without(is_clouds(context))),
+        // The store knows what the client does not read in this stream.
+        _ if !by_cloud => Outcome::Later,
+        StatusCode::GONE => Outcome::Step(Step::TellDifference),
         StatusCode::UNAUTHORIZED => denied(kept, 401, "Unauthorized", "the cloud does not accept the credential any more"),
         StatusCode::FORBIDDEN => denied(kept, 403, "Forbidden", "the cloud does not allow this watch any more"),
         // The client will see for itself.

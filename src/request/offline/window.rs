@@ -5,12 +5,13 @@
 //!
 //! Source: `ValidateListOptions` and `storage/continue.go` of k8s.io/apimachinery and k8s.io/apiserver.
 
-use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use base64::{DecodeError, Engine as _};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::kube::request::{Query, RequestInfo};
+use crate::kube::status::Cause;
 use crate::request::context::{Refusal, Whose};
 
 /// Instead of a version: of whatever is the newest state.
@@ -45,7 +46,9 @@ enum Version {
 #[derive(Serialize, Deserialize)]
 struct Token {
     v: String,
+    #[serde(default)]
     rv: i64,
+    #[serde(default)]
     start: String,
 }
 
@@ -54,7 +57,7 @@ impl Window {
     pub(super) fn of(info: &RequestInfo) -> Result<Self, Refusal> {
         let query = &info.query;
         // Below zero there is none.
-        let limit = query.limit.parse().ok().filter(|limit| *limit > 0);
+        let limit = query.limit.as_deref().and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0);
         if !query.continue_token.is_empty() {
             return Self::continued(query, limit);
         }
@@ -63,7 +66,8 @@ impl Window {
             "0" if is_in_memory(&info.resource) => return Ok(Self { version: Version::Any, after: None, limit: None }),
             "" | "0" => Version::Any,
             asked => {
-                let version = number(asked).ok_or_else(|| Refusal::bad_request(invalid("resourceVersion", asked)))?;
+                let version = number(asked)
+                    .ok_or_else(|| Refusal::bad_request(format!("invalid resource version: {}", no_version(asked))))?;
                 let exactly =
                     query.resource_version_match == "Exact" || (query.resource_version_match.is_empty() && limit.is_some());
                 if exactly { Version::Exactly(version) } else { Version::AtLeast(version) }
@@ -73,15 +77,13 @@ impl Window {
     }
 
     fn continued(query: &Query, limit: Option<u64>) -> Result<Self, Refusal> {
+        let invalid = |why: String| Refusal::bad_request(format!("invalid continue token: continue key is not valid{why}"));
+        let token = decode(&query.continue_token).map_err(invalid)?;
         if !matches!(query.resource_version.as_str(), "" | "0") {
             return Err(Refusal::bad_request("specifying resource version is not allowed when using continue"));
         }
-        let token = BASE64_URL_SAFE_NO_PAD.decode(&query.continue_token).ok();
-        let token: Option<Token> = token.and_then(|token| serde_json::from_slice(&token).ok());
-        let token = token.filter(|token| token.v == TOKEN_VERSION && token.rv != 0);
-        let token = token.ok_or_else(|| Refusal::bad_request("continue key is not valid"))?;
         // The least key behind the last one: that one and a NUL.
-        let after = token.start.strip_suffix('\0').ok_or_else(|| Refusal::bad_request("continue key is not valid"))?;
+        let after = token.start.strip_suffix('\0').ok_or_else(|| invalid(format!(": {}", token.start)))?;
         let after = after.strip_prefix('/').unwrap_or(after).to_owned();
         // Below zero: of whatever is the newest state.
         let version = u64::try_from(token.rv).map_or(Version::Any, Version::Continued);
@@ -124,7 +126,7 @@ pub(super) fn version(query: &Query) -> Result<u64, Refusal> {
     if asked.is_empty() {
         return Ok(0);
     }
-    let refusal = || Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "", Whose::Client, invalid("resourceVersion", asked));
+    let refusal = || Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "", Whose::Client, no_version(asked));
     number(asked).ok_or_else(refusal)
 }
 
@@ -146,35 +148,56 @@ pub(super) fn token(resource: &str, version: u64, last: &[u8]) -> String {
     encode(Token { v: TOKEN_VERSION.to_owned(), rv: i64::try_from(version).unwrap_or(i64::MAX), start })
 }
 
+/// What is wrong is told as `DecodeContinue` does, but for JSON that is none, of which Go has more to say.
+fn decode(text: &str) -> Result<Token, String> {
+    let json = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|error| match error {
+        DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => no_base64(at),
+        DecodeError::InvalidLength(length) => no_base64(length - length % 4),
+        DecodeError::InvalidPadding => no_base64(text.len()),
+    })?;
+    let token: Token = serde_json::from_slice(&json).map_err(|_| String::new())?;
+    match &token {
+        Token { v, .. } if v != TOKEN_VERSION => Err(format!(": server does not recognize this encoded version {v}")),
+        Token { rv: 0, .. } => Err(format!(": incorrect encoded start resourceVersion (version {TOKEN_VERSION})")),
+        Token { start, .. } if start.is_empty() => Err(format!(": encoded start key empty (version {TOKEN_VERSION})")),
+        _ => Ok(token),
+    }
+}
+
+fn no_base64(at: usize) -> String {
+    format!(": illegal base64 data at input byte {at}")
+}
+
 fn encode(token: Token) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a plain struct"))
 }
 
-fn invalid(field: &str, value: &str) -> String {
-    format!("{field}: Invalid value: {value:?}")
+fn no_version(text: &str) -> String {
+    format!("resourceVersion: Invalid value: {text:?}: {}", unreadable("ParseUint", text))
+}
+
+/// What Go says of what is no number, or none that it can hold.
+fn unreadable(function: &str, text: &str) -> String {
+    let digits = if function == "ParseInt" { text.strip_prefix(['+', '-']).unwrap_or(text) } else { text };
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    format!("strconv.{function}: parsing {text:?}: {}", if is_number { "value out of range" } else { "invalid syntax" })
 }
 
 /// Refuses options that cannot be read, and combinations of them, as the kube-apiserver does: of combinations all that is
 /// wrong at once.
 pub(super) fn is_allowed(query: &Query) -> Result<(), Refusal> {
-    for (field, text) in [("limit", &query.limit), ("timeoutSeconds", &query.timeout_seconds)] {
-        if !text.is_empty() && text.parse::<i64>().is_err() {
-            return Err(Refusal::bad_request(invalid(field, text)));
+    for text in [&query.limit, &query.timeout_seconds].into_iter().flatten() {
+        if text.parse::<i64>().is_err() {
+            return Err(Refusal::bad_request(unreadable("ParseInt", text)));
         }
     }
     let wrong = if query.watch { wrong_for_watch(query) } else { wrong_for_list(query) };
-    let wrong: Vec<String> = wrong.into_iter().filter_map(|(is_so, what)| is_so.then_some(what)).collect();
-    let wrong = match wrong.as_slice() {
-        [] => return Ok(()),
-        [one] => one.clone(),
-        several => format!("[{}]", several.join(", ")),
-    };
-    let message = format!("ListOptions.meta.k8s.io \"\" is invalid: {wrong}");
-    Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", Whose::Client, message))
+    let wrong: Vec<Cause> = wrong.into_iter().filter_map(|(is_so, what)| is_so.then_some(what)).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(Refusal::invalid("meta.k8s.io", "ListOptions", "", wrong)) }
 }
 
 /// Whether each of the faults is there.
-type Faults = Vec<(bool, String)>;
+type Faults = Vec<(bool, Cause)>;
 
 fn wrong_for_list(query: &Query) -> Faults {
     let wanted = query.resource_version_match.as_str();
@@ -184,28 +207,28 @@ fn wrong_for_list(query: &Query) -> Faults {
         (given && !query.continue_token.is_empty(), of_match("is forbidden when continue is provided")),
         (given && !exact && wanted != "NotOlderThan", unsupported(wanted, r#""Exact", "NotOlderThan", """#)),
         (exact && query.resource_version == "0", of_match(r#""exact" is forbidden for resourceVersion "0""#)),
-        (query.send_initial_events.is_some(), "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list".to_owned()),
+        (query.send_initial_events.is_some(), Cause::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")),
     ]
 }
 
 fn wrong_for_watch(query: &Query) -> Faults {
     let wanted = query.resource_version_match.as_str();
     let (given, initial) = (!wanted.is_empty(), query.send_initial_events.is_some());
-    let requires = "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+    let requires = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
     vec![
-        (initial && wanted != "NotOlderThan", requires.to_owned()),
+        (initial && wanted != "NotOlderThan", Cause::forbidden("resourceVersionMatch", requires)),
         (given && !initial, of_match("is forbidden for watch unless sendInitialEvents is provided")),
         (given && wanted != "NotOlderThan", unsupported(wanted, r#""NotOlderThan""#)),
         (given && !query.continue_token.is_empty(), of_match("is forbidden when continue is provided")),
     ]
 }
 
-fn of_match(what: &str) -> String {
-    format!("resourceVersionMatch: Forbidden: resourceVersionMatch {what}")
+fn of_match(what: &str) -> Cause {
+    Cause::forbidden("resourceVersionMatch", &format!("resourceVersionMatch {what}"))
 }
 
-fn unsupported(wanted: &str, supported: &str) -> String {
-    format!("resourceVersionMatch: Unsupported value: {wanted:?}: supported values: {supported}")
+fn unsupported(wanted: &str, supported: &str) -> Cause {
+    Cause::not_supported("resourceVersionMatch", wanted, supported)
 }
 
 #[cfg(test)]

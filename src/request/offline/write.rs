@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::{Asked, Offline};
 use crate::kube::list::Encoding;
+use crate::kube::request::RequestInfo;
 use crate::kube::typed::{self, Typed};
 use crate::kube::{media, object};
 use crate::request::context::{Caller, Context, Refusal, Response, Whose, full};
@@ -40,16 +41,17 @@ pub(super) async fn event(knowledge: &Knowledge, context: &Context, asked: &Aske
     // Who gets 201 here must not get a refusal from the cloud, where nobody hears it.
     let faults = event.faults_of_event(&context.info.namespace, context.info.group_version() == "events.k8s.io/v1");
     if !faults.is_empty() {
-        return Err(Refusal::invalid("Event", &meta.name, &faults));
+        return Err(Refusal::invalid("", "Event", &meta.name, faults));
     }
-    knowledge.accept(entry).await.map_err(|error| refused(&error, &meta.name))?;
+    knowledge.accept(entry).await.map_err(|error| refused(&error, &context.info, &meta.name))?;
     Ok(echo(asked, body, StatusCode::CREATED))
 }
 
-fn refused(error: &NotAccepted, name: &str) -> Refusal {
+fn refused(error: &NotAccepted, info: &RequestInfo, name: &str) -> Refusal {
     match error {
         NotAccepted::AlreadyExists => {
-            Refusal::new(StatusCode::CONFLICT, "AlreadyExists", Whose::Client, format!("events {name:?} already exists"))
+            let message = format!("events {name:?} already exists");
+            Refusal::new(StatusCode::CONFLICT, "AlreadyExists", Whose::Client, message).about(info, name)
         }
         // Without Retry-After, and with a Status: client-go's recorder does not try this one again.
         NotAccepted::TooLarge(_) | NotAccepted::Full(_) => {

@@ -1,4 +1,4 @@
-//! What a write that the cloud has taken teaches: of its object the node knows the past.
+//! What a write that the cloud has taken, and has not only tried, teaches: of its object the node knows the past.
 //!
 //! Whoever has written it, and with whatever credential: the object has changed for everybody.
 
@@ -22,7 +22,7 @@ pub(super) fn from_head(knowledge: &Arc<Knowledge>, rules: &Rules, context: &Con
     let deletes = matches!(info.verb.as_str(), "delete" | "deletecollection");
     let writes = deletes || matches!(info.verb.as_str(), "create" | "update" | "patch");
     // Nothing has happened, or nothing that could make the object come or go.
-    if !writes || !info.is_resource || !info.subresource.is_empty() || !parts.status.is_success() || info.query.dry_run {
+    if !writes || !info.is_resource || !info.subresource.is_empty() || !parts.status.is_success() {
         return None;
     }
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -1,10 +1,14 @@
 use std::sync::Arc;
 
 use super::super::tests::{ask, list_body, open, record, scope};
-use super::Cluster;
+use super::{Cluster, Node, Stood};
 use crate::store::{Knowledge, Memory, Scope};
 
 type Lists<'a> = &'a [(&'a str, &'a str, u64)];
+
+fn stood(version: u64) -> Stood {
+    Stood { version, node: None }
+}
 
 /// Lists of several resources at these versions, others meanwhile, then where etcd stood and stands; what is left.
 async fn left(lists: Lists<'_>, meanwhile: Lists<'_>, (last, now): (u64, u64)) -> (Option<u64>, Vec<String>) {
@@ -20,7 +24,7 @@ async fn left(lists: Lists<'_>, meanwhile: Lists<'_>, (last, now): (u64, u64)) -
     remember(lists).await;
     let before = knowledge.versions();
     remember(meanwhile).await;
-    let given_up = knowledge.check_history(now, last, &before).await.unwrap();
+    let given_up = knowledge.check_history(&stood(now), &stood(last), &before).await.unwrap();
     let is_known = |(group, resource, _): &&(&str, &str, u64)| {
         let scope = Scope { group: (*group).into(), resource: (*resource).into(), ..scope() };
         knowledge.list(&scope).unwrap().is_some()
@@ -70,16 +74,39 @@ async fn other_resources_prove_nothing() {
 async fn where_etcd_stood_is_known_after_a_restart() {
     let store = Arc::new(Memory::default());
     let knowledge = open(store.clone());
-    let stood = |knowledge: &Knowledge| (knowledge.last_version(), open(store.clone()).last_version());
-    assert_eq!(stood(&knowledge), (0, 0));
+    let both = |knowledge: &Knowledge| (knowledge.last_version(), open(store.clone()).last_version());
+    assert_eq!(both(&knowledge), (0, 0));
     let check = async |version, last| {
-        knowledge.check_history(version, last, &knowledge.versions()).await.unwrap();
+        knowledge.check_history(&stood(version), &stood(last), &knowledge.versions()).await.unwrap();
         knowledge.flush().await.unwrap();
     };
     check(500, 0).await;
-    assert_eq!(stood(&knowledge), (500, 500));
+    assert_eq!(both(&knowledge), (500, 500));
     check(501, 500).await;
-    assert_eq!(stood(&knowledge), (500, 500), "written seldom");
+    assert_eq!(both(&knowledge), (500, 500), "written seldom");
     check(400, 501).await;
-    assert_eq!(stood(&knowledge), (400, 400), "and at once where it goes back");
+    assert_eq!(both(&knowledge), (400, 400), "and at once where it goes back");
+}
+
+/// What was written at a version that was passed, and was not there then, is of another history.
+#[tokio::test]
+async fn a_history_that_has_overtaken_the_known_one_gives_itself_away() {
+    let at = |version: u64, uid: &str, node: u64| Stood { version, node: Some(Node { uid: uid.into(), version: node }) };
+    let last = at(500, "n", 450);
+    for (now, is_another) in [
+        (at(900, "n", 450), false),
+        (at(900, "n", 501), false),
+        (at(900, "m", 700), false),
+        (at(900, "n", 400), true),
+        (at(900, "n", 500), true),
+        (at(900, "m", 480), true),
+        (stood(900), false),
+    ] {
+        let knowledge = open(Arc::new(Memory::default()));
+        record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+        let given_up = knowledge.check_history(&now, &last, &knowledge.versions()).await.unwrap();
+        assert_eq!(given_up, is_another.then_some(500), "{now:?}");
+        assert_eq!(knowledge.list(&scope()).unwrap().is_none(), is_another, "{now:?}");
+        assert_eq!(knowledge.check_history(&now, &stood(500), &knowledge.versions()).await.unwrap(), None, "no Node was known");
+    }
 }

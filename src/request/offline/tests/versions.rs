@@ -163,7 +163,7 @@ async fn a_watch_of_no_seconds_lasts_as_long_as_one_that_names_none() {
     offline.min_request_timeout = 1800;
     let began = tokio::time::Instant::now();
     said(&offline, "resourceVersion=200&timeoutSeconds=0").await;
-    assert!(began.elapsed() >= Duration::from_secs(1800));
+    assert!((1800..=3600).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
