@@ -76,6 +76,7 @@ impl Prober {
                 result => result,
             }
         };
+        let before = self.server.delivered();
         match timeout(self.probing.timeout, ask).await {
             Ok(Ok(answer)) => {
                 let status = answer.status();
@@ -84,6 +85,8 @@ impl Prober {
                 if status.is_server_error() { Seen::Unready } else { Seen::Good }
             }
             Ok(Err(_)) => Seen::Unreachable,
+            // Its answer may be behind a large one on a slow link.
+            Err(_) if self.server.delivered() > before => Seen::Busy,
             Err(_) => Seen::Silent,
         }
     }

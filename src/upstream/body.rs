@@ -105,6 +105,7 @@ impl H2 {
             Some(Ok(data)) => {
                 // Hands the window back as the client takes the data: a slow client slows
                 // its own stream and holds at most one stream window of memory.
+                self.place.shared().has_delivered();
                 let _ = self.stream.flow_control().release_capacity(data.len());
                 self.ended = self.stream.is_end_stream();
                 Poll::Ready(Some(Ok(Frame::data(data))))

@@ -41,6 +41,8 @@ pub(super) struct Shared {
     /// Nobody waited when silence was last looked for: the next request to do so says it.
     resting: AtomicBool,
     expecting: Notify,
+    /// The server's: parts of answers that have come over any connection.
+    delivered: Arc<AtomicU64>,
 }
 
 /// A stream's place on a connection; given back when dropped.
@@ -59,7 +61,7 @@ pub(super) struct Connection {
 }
 
 impl Shared {
-    fn new() -> Self {
+    fn new(delivered: Arc<AtomicU64>) -> Self {
         Self {
             in_flight: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -69,7 +71,13 @@ impl Shared {
             silent: AtomicBool::new(false),
             resting: AtomicBool::new(false),
             expecting: Notify::new(),
+            delivered,
         }
+    }
+
+    /// A part of an answer has come. (A reply to a ping is none.)
+    pub(super) fn has_delivered(&self) {
+        self.delivered.fetch_add(1, Ordering::Relaxed);
     }
 
     fn has_come(&self) {
@@ -150,12 +158,13 @@ impl Connection {
         io: Io,
         generation: u64,
         timing: Timing,
+        delivered: Arc<AtomicU64>,
         died: impl FnOnce(bool) + Send + 'static,
     ) -> Result<Self, Error>
     where
         Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let shared = Arc::new(Shared::new());
+        let shared = Arc::new(Shared::new(delivered));
         let io = Noted { io, shared: shared.clone() };
         let handshake = h2::client::Builder::new()
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -219,7 +228,7 @@ impl Connection {
     /// would wake the runtime each time.
     pub(super) async fn answer(&self, future: h2::client::ResponseFuture) -> Result<http::Response<h2::RecvStream>, Error> {
         let _expecting = Expecting::new(&self.shared);
-        future.await.map_err(|error| {
+        future.await.inspect(|_| self.shared.has_delivered()).map_err(|error| {
             // It takes no more streams, although it may finish those it has.
             if error.is_go_away() || error.is_io() {
                 self.shared.dead.store(true, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! One kube-apiserver: its address, its pools, and sending a request to it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -33,6 +34,7 @@ pub struct Server {
     runtime: tokio::runtime::Handle,
     node: Pool,
     caller: Pool,
+    delivered: Arc<AtomicU64>,
 }
 
 /// What a server is reached with.
@@ -49,7 +51,17 @@ impl Server {
     pub fn new(index: usize, address: Address, means: Means) -> Self {
         let Means { timing, credentials, link, runtime } = means;
         let peer = Arc::new(Peer::new(address));
-        Self { index, peer, timing, credentials, link, runtime, node: Pool::default(), caller: Pool::default() }
+        Self {
+            index,
+            peer,
+            timing,
+            credentials,
+            link,
+            runtime,
+            node: Pool::default(),
+            caller: Pool::default(),
+            delivered: Arc::default(),
+        }
     }
 
     pub fn address(&self) -> &Address {
@@ -77,6 +89,7 @@ impl Server {
             timing: self.timing,
             link: &self.link,
             runtime: &self.runtime,
+            delivered: &self.delivered,
         }
     }
 
@@ -166,6 +179,11 @@ impl Server {
     /// A number that changes with whatever comes over HTTP/2, replies to pings too.
     pub fn heard(&self, identity: Identity) -> u64 {
         self.pool(identity).heard()
+    }
+
+    /// A number that grows with each part of an answer that comes over HTTP/2.
+    pub fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
     }
 
     /// Forgets pooled connections after the server was declared down.

@@ -161,6 +161,22 @@ async fn a_server_that_says_it_is_not_ready_is_a_server_that_is_down() {
     }
 }
 
+/// A probe's answer may be behind a large list on a slow link.
+#[tokio::test]
+async fn a_server_that_is_answering_is_up_however_long_its_probe_waits() {
+    let flags = ["--heartbeat-interval-seconds=1", "--heartbeat-timeout-seconds=1", "--heartbeat-failed-retry=1"];
+    let rig = Rig::with(testkit::fake::FakeOptions::default(), &flags).await;
+    let client = rig.pod().await;
+    rig.fake.put("configmaps", "story", "large", json!({"data": {"text": "x".repeat(20_000)}}));
+    let whole = client.get(CONFIGMAPS).await.unwrap();
+    rig.fake.fault_at("/readyz", Fault::StallHeaders);
+    rig.fake.fault_next(CONFIGMAPS, Fault::SlowBody(4000));
+    let slow = client.get(CONFIGMAPS).await.unwrap();
+    assert_eq!((slow.status, slow.body), (whole.status, whole.body));
+    assert_eq!(rig.hub.metric("node_yurthub_server_healthy_status").await.unwrap(), 1.0);
+    rig.link_is(0.0).await;
+}
+
 #[tokio::test]
 async fn ordinary_errors_of_a_healthy_server_are_passed_on() {
     let rig = Rig::start().await;

@@ -14,6 +14,8 @@ pub enum Seen {
     Unready,
     /// No connection, or one that broke.
     Unreachable,
+    /// No answer in time, but meanwhile parts of others.
+    Busy,
     /// No answer in time.
     Silent,
 }
@@ -57,7 +59,8 @@ impl Verdict {
     /// Takes a probe's result in; true if the verdict changed.
     pub fn note(&mut self, seen: Seen, probing: Probing) -> bool {
         let suspected = std::mem::take(&mut self.suspected);
-        if (seen == Seen::Good) == self.up {
+        let is_alive = seen == Seen::Good || seen == Seen::Busy && self.up;
+        if is_alive == self.up {
             self.against = 0;
             return false;
         }
@@ -93,7 +96,7 @@ impl Default for Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Seen::{Good, Silent, Unreachable, Unready};
+    use Seen::{Busy, Good, Silent, Unreachable, Unready};
 
     fn settled() -> Verdict {
         let mut verdict = Verdict::new();
@@ -126,6 +129,15 @@ mod tests {
             verdict.suspect();
             assert_eq!(after(&mut verdict, &[seen]), [up], "{seen:?}");
         }
+    }
+
+    #[test]
+    fn a_server_that_is_answering_others_is_up_but_does_not_come_up_by_it() {
+        assert_eq!(after(&mut settled(), &[Silent, Silent, Busy, Silent, Silent]), [true; 5]);
+        let mut verdict = settled();
+        verdict.suspect();
+        assert_eq!(after(&mut verdict, &[Busy, Silent, Silent, Silent]), [true, true, true, false]);
+        assert_eq!(after(&mut verdict, &[Good, Busy, Good, Good]), [false, false, false, true]);
     }
 
     #[test]

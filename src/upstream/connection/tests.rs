@@ -24,7 +24,7 @@ async fn serve(io: DuplexStream, silent_after: Duration, serve: Serve) {
 }
 
 async fn answer_over(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Body {
-    let connection = Connection::start(io, 0, Timing::default(), |_| {}).await.unwrap();
+    let connection = Connection::start(io, 0, Timing::default(), Arc::default(), |_| {}).await.unwrap();
     let place = connection.take_place().unwrap();
     let (answer, _) = connection.send(http::Request::get("https://x/").body(()).unwrap(), true).await.unwrap();
     Body::h2(connection.answer(answer).await.unwrap().into_body(), place)
