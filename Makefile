@@ -8,7 +8,7 @@ CLOUD ?= small
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # What is released goes by how often a hub at work runs which code (docs/decisions/0016-profile.md).
 PROFILE := $(abspath $(TARGET))/hub.profdata
-build demo bench: export RUSTFLAGS := $(RUSTFLAGS) -Cprofile-use=$(PROFILE) -Cllvm-args=-no-pgo-warn-mismatch -Cllvm-args=-enable-split-machine-functions
+build demo bench: export RUSTFLAGS := $(RUSTFLAGS) -Cprofile-use=$(PROFILE) -Cllvm-args=-no-pgo-warn-mismatch
 build demo bench: $(PROFILE)
 # Sets HOLDFAST_LAB and HOLDFAST_SAMPLE, building them if need be.
 WITH_LAB = lab=$$(scripts/build-lab); export $$lab
