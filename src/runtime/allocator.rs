@@ -11,7 +11,8 @@ use std::path::Path;
 use std::process::Command;
 
 const TUNABLES: &str = "GLIBC_TUNABLES";
-const KEEP_LITTLE: &str = "glibc.malloc.mmap_threshold=131072:glibc.malloc.trim_threshold=131072";
+/// What is freed goes back beyond these sizes; and each arena keeps holes of its own.
+const KEEP_LITTLE: &str = "glibc.malloc.mmap_threshold=131072:glibc.malloc.trim_threshold=131072:glibc.malloc.arena_max=2";
 
 /// Begins the program once more, unless somebody has named such things already. Where that cannot be, it goes on.
 pub fn keep_little() {

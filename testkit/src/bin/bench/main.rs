@@ -20,8 +20,10 @@ mod start;
 mod table;
 mod way;
 
+use std::ffi::OsStr;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
@@ -47,10 +49,24 @@ pub(crate) struct Arguments {
     quick: bool,
 }
 
+/// A node reads its hub from the disk. One that has just been written lies in the page cache in large folios, which a
+/// kernel maps whole (docs/decisions/0013).
+fn drop_from_cache(file: &Path) -> anyhow::Result<()> {
+    let of = format!("if={}", file.display());
+    for (program, arguments) in
+        [("sync", [file.as_os_str()].to_vec()), ("dd", ["iflag=nocache", "count=0", "status=none", &of].map(OsStr::new).to_vec())]
+    {
+        let status = Command::new(program).args(arguments).status()?;
+        anyhow::ensure!(status.success(), "{program}, of {}: {status}", file.display());
+    }
+    Ok(())
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments = arguments(std::env::args().skip(1))?;
     rivals::check_installed()?;
+    drop_from_cache(&arguments.hub)?;
     let mut report = Report::default();
     let mut rig = Rig::start(&arguments).await?;
     report.text(&rig.describe()?);
