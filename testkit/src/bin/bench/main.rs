@@ -20,7 +20,6 @@ mod start;
 mod table;
 mod way;
 
-use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,16 +48,12 @@ pub(crate) struct Arguments {
     quick: bool,
 }
 
-/// A node reads its hub from the disk. One that has just been written lies in the page cache in large folios, which a
-/// kernel maps whole (docs/decisions/0013).
+/// A node reads its hub from the disk: how it came into the page cache shows in its memory (docs/decisions/0013).
 fn drop_from_cache(file: &Path) -> anyhow::Result<()> {
-    let of = format!("if={}", file.display());
-    for (program, arguments) in
-        [("sync", [file.as_os_str()].to_vec()), ("dd", ["iflag=nocache", "count=0", "status=none", &of].map(OsStr::new).to_vec())]
-    {
-        let status = Command::new(program).args(arguments).status()?;
-        anyhow::ensure!(status.success(), "{program}, of {}: {status}", file.display());
-    }
+    let is_written = Command::new("sync").arg(file).status()?.success();
+    let (input, nothing) = (format!("if={}", file.display()), ["iflag=nocache", "count=0", "status=none"]);
+    let is_dropped = is_written && Command::new("dd").arg(input).args(nothing).status()?.success();
+    anyhow::ensure!(is_dropped, "{} cannot be dropped from the page cache", file.display());
     Ok(())
 }
 
