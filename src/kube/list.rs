@@ -44,6 +44,11 @@ pub struct Limits {
     pub max_head: usize,
 }
 
+impl Limits {
+    /// Of answers that pass through: an item is longer by far than any that etcd takes.
+    pub const ANSWER: Self = Self { max_item: 8 << 20, max_head: 64 * 1024 };
+}
+
 /// A part of a list body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {

@@ -72,6 +72,15 @@ pub fn sent_meta(encoding: Encoding, sent: &[u8]) -> Result<Meta, ObjectError> {
     }
 }
 
+/// The resourceVersion of an object in full form, that of a watch event for instance; `None`: it has none that is a number.
+pub fn version(encoding: Encoding, full: &[u8]) -> Option<u64> {
+    let item = match encoding {
+        Encoding::Json => full,
+        Encoding::Protobuf => sent_item(encoding, full).ok()?,
+    };
+    meta(encoding, item).ok()?.resource_version.parse().ok()
+}
+
 /// What an object as a client sends it says of its type; empty where that is left to the path.
 pub fn sent_type(encoding: Encoding, sent: &[u8]) -> Result<TypeMeta, ObjectError> {
     if encoding == Encoding::Protobuf {

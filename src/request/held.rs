@@ -35,15 +35,13 @@ use super::Path;
 use super::context::{Body, BodyError, Caller, Context, Response};
 use super::filter::{OUTDATED, OVERTAKEN};
 use super::offline::Presented;
-use crate::kube::list::Encoding;
+use crate::kube::list::{Encoding, Limits};
 use crate::kube::media;
 use crate::kube::message;
 use crate::kube::object;
 use crate::kube::schema::status::{CODE, MESSAGE};
 use crate::kube::watch::{self, EventType, Framer};
 
-/// The longest event, in bytes.
-const MAX_EVENT: usize = 8 << 20;
 /// How long a cloud that goes on with a watch may take to say that it cannot: it says so at once.
 const TRIAL: Duration = Duration::from_secs(10);
 /// Before this the server's own end of a client's time may have come.
@@ -126,7 +124,7 @@ pub(super) fn hold(path: &Arc<Path>, context: &Context, mut again: Again, respon
         shown: None,
     });
     let (kept, waiting) = if query.goes_on() { (Some(kept), None) } else { (None, Some(kept)) };
-    let framer = Framer::new(encoding, MAX_EVENT);
+    let framer = Framer::new(encoding, Limits::ANSWER.max_item);
     response.map(|body| Held { state: State::First(body), framer, out: VecDeque::new(), kept, waiting }.boxed_unsync())
 }
 
@@ -184,7 +182,7 @@ impl Held {
             },
             None => return,
         };
-        match version(kept.encoding, object) {
+        match object::version(kept.encoding, object) {
             Some(version) => kept.seen = kept.seen.max(version),
             None => self.kept = None,
         }
@@ -192,9 +190,13 @@ impl Held {
 
     /// The stream's last word, unless it is for the hub itself.
     fn error(&mut self, raw: Bytes, status: &[u8]) {
-        let joined = if let State::Joined(joined, _) = &self.state { Some(joined.by_cloud) } else { None };
-        match (self.kept.take(), joined) {
-            (Some(kept), Some(by_cloud)) if is_expired(kept.encoding, status) => self.leave(kept, Step::without(by_cloud)),
+        let step = match &self.state {
+            State::Joined(joined, _) if joined.by_cloud => Some(Step::TellDifference),
+            State::Joined(..) => Some(Step::AskCloud),
+            _ => None,
+        };
+        match (self.kept.take(), step) {
+            (Some(kept), Some(step)) if is_expired(kept.encoding, status) => self.leave(kept, step),
             _ => self.end(Some(raw)),
         }
     }
@@ -215,7 +217,7 @@ impl Held {
     }
 
     fn leave(&mut self, kept: Box<Kept>, step: Step) {
-        self.framer = Framer::new(kept.encoding, MAX_EVENT);
+        self.framer = Framer::new(kept.encoding, Limits::ANSWER.max_item);
         self.state = State::Away(Box::pin(away::go_on(kept, step)));
     }
 
@@ -276,12 +278,6 @@ impl HttpBody for Held {
             }
         }
     }
-}
-
-/// The resourceVersion of an event's object.
-fn version(encoding: Encoding, object: &[u8]) -> Option<u64> {
-    let (_, item) = object::whole_into_item(encoding, object).ok()?;
-    object::meta(encoding, &item).ok()?.resource_version.parse().ok()
 }
 
 /// Whether a Status says that the version is too old, and not that the client has to list for another reason.

@@ -46,10 +46,7 @@ pub async fn identify(callers: &Callers, peer: &Peer, headers: &HeaderMap) -> Re
 async fn by_ownership(callers: &Callers, peer: &Peer, ownership: &tokio::sync::OnceCell<Ownership>) -> Result<Caller, Refusal> {
     let look = async || {
         let (procfs, remote, local) = (callers.procfs.clone(), peer.remote, peer.local);
-        match tokio::task::spawn_blocking(move || procfs.owner(remote, local)).await {
-            Ok(Ownership::Unknown) | Err(_) => Err(Ownership::Unknown),
-            Ok(found) => Ok(found),
-        }
+        tokio::task::spawn_blocking(move || procfs.owner(remote, local)).await.ok().flatten().ok_or(())
     };
     // Its holder may just have been a process that has ended since: the next request looks again.
     match ownership.get_or_try_init(look).await {
@@ -57,7 +54,7 @@ async fn by_ownership(callers: &Callers, peer: &Peer, ownership: &tokio::sync::O
         Ok(Ownership::Pod) => {
             Err(Refusal::unauthorized("no credential: a process of a Pod is never answered as the node, send a bearer token"))
         }
-        Ok(Ownership::Unknown) | Err(_) => Err(Refusal::unauthorized(
+        Err(()) => Err(Refusal::unauthorized(
             "no credential, and the process behind this connection could not be told from a Pod's: the hub must share the host's process and cgroup namespaces",
         )),
     }

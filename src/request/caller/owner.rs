@@ -15,8 +15,6 @@ pub enum Ownership {
     Host,
     /// A Pod's process holds it.
     Pod,
-    /// Nobody was found.
-    Unknown,
 }
 
 /// A /proc to look things up in.
@@ -31,21 +29,21 @@ impl Default for Procfs {
 }
 
 impl Procfs {
-    /// Who holds the socket whose local end is `client` and whose peer is `server`.
-    pub fn owner(&self, client: SocketAddr, server: SocketAddr) -> Ownership {
-        let Some(inode) = self.inode(client, server) else { return Ownership::Unknown };
+    /// Who holds the socket whose local end is `client` and whose peer is `server`; `None`: nobody was found, or one who
+    /// could be anybody.
+    pub fn owner(&self, client: SocketAddr, server: SocketAddr) -> Option<Ownership> {
+        let inode = self.inode(client, server)?;
         let wanted = format!("socket:[{inode}]");
-        let Ok(processes) = std::fs::read_dir(&self.root) else { return Ownership::Unknown };
-        let mut found = Ownership::Unknown;
+        let processes = std::fs::read_dir(&self.root).ok()?;
+        let mut found = None;
         for process in processes.flatten() {
             let is_process = process.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit);
             if !is_process || !holds(&process.path(), &wanted) {
                 continue;
             }
-            match in_pod(&process.path()) {
-                Some(false) => found = Ownership::Host,
-                Some(true) => return Ownership::Pod,
-                None => return Ownership::Unknown,
+            match in_pod(&process.path())? {
+                false => found = Some(Ownership::Host),
+                true => return Some(Ownership::Pod),
             }
         }
         found
@@ -136,10 +134,10 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let found = Procfs::default().owner(client.local_addr().unwrap(), client.peer_addr().unwrap());
-        assert_eq!(found, Ownership::Host);
+        assert_eq!(found, Some(Ownership::Host));
         let (local, peer) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
         drop((client, listener));
-        assert_eq!(Procfs::default().owner(local, peer), Ownership::Unknown, "nobody holds it any more");
+        assert_eq!(Procfs::default().owner(local, peer), None, "nobody holds it any more");
     }
 
     #[test]
@@ -159,10 +157,10 @@ mod tests {
         }
         let procfs = Procfs { root: root.path().to_owned() };
         let owner = || procfs.owner("127.0.0.1:4096".parse().unwrap(), "127.0.0.1:10261".parse().unwrap());
-        assert_eq!(owner(), Ownership::Unknown);
+        assert_eq!(owner(), None);
         std::os::unix::fs::symlink("socket:[77]", root.path().join("10/fd/3")).unwrap();
-        assert_eq!(owner(), Ownership::Host);
+        assert_eq!(owner(), Some(Ownership::Host));
         std::os::unix::fs::symlink("socket:[77]", root.path().join("11/fd/3")).unwrap();
-        assert_eq!(owner(), Ownership::Pod, "a socket shared with a Pod is the Pod's");
+        assert_eq!(owner(), Some(Ownership::Pod), "a socket shared with a Pod is the Pod's");
     }
 }

@@ -20,7 +20,7 @@ use super::FilterError;
 use super::catchup::{CaughtUp, Source, catch_up};
 use super::chain::{Chain, Shape as Presentation};
 use super::shown::Shown;
-use super::whole::{edit_whole, identity, version, without_objects};
+use super::whole::{edit_whole, identity, without_objects};
 use crate::kube::list::{Encoding, Limits};
 use crate::kube::message::{self, Edit, Set};
 use crate::kube::object::{self, TypeMeta};
@@ -28,8 +28,6 @@ use crate::kube::schema::table;
 use crate::kube::watch::{self, EventType, Framer};
 use crate::request::context::BodyError;
 use crate::runtime::metrics::{FilterLabel, Metrics};
-
-const LIMITS: Limits = Limits { max_item: 8 << 20, max_head: 64 * 1024 };
 
 /// Compressed bytes that are unpacked at once.
 const UNPACK: usize = 1024;
@@ -102,7 +100,7 @@ impl Transform {
     pub fn watch(chain: Chain, encoding: Encoding, gzip: bool, beginning: Beginning) -> Self {
         let Beginning { shown, source, resource_version, initial_events: initial } = beginning;
         let shown = shown.or_else(|| chain.hides().then(Shown::default));
-        let (chain, framer) = (Arc::new(chain), Framer::new(encoding, LIMITS.max_item));
+        let (chain, framer) = (Arc::new(chain), Framer::new(encoding, Limits::ANSWER.max_item));
         let seen = resource_version.parse().unwrap_or(0);
         let watch = Watch { chain, encoding, framer, shown, source, seen, stands: seen, initial, columns: None };
         Self::new(Shape::Watch(Box::new(watch)), gzip)
@@ -238,7 +236,7 @@ impl Watch {
     /// The version of an event's object; 0 where nobody asks for it.
     fn version(&self, event: &watch::Event) -> u64 {
         let wanted = (self.source.is_some() || self.shown.is_some()) && event.kind != EventType::Error;
-        if wanted { version(self.encoding, &event.object) } else { 0 }
+        if wanted { object::version(self.encoding, &event.object).unwrap_or(0) } else { 0 }
     }
 
     /// The client has been shown an event of this version.

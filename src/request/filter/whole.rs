@@ -21,15 +21,6 @@ pub(super) fn without_objects(encoding: Encoding, full: &[u8]) -> Result<Vec<u8>
     Ok(bare.map_or_else(|| full.to_vec(), |item| object::back_to_full(encoding, &types, item, full)))
 }
 
-/// The version of an object in full form; what has none counts as 0.
-pub(super) fn version(encoding: Encoding, full: &[u8]) -> u64 {
-    let meta = match encoding {
-        Encoding::Json => object::meta(encoding, full),
-        Encoding::Protobuf => object::sent_meta(encoding, full),
-    };
-    meta.ok().and_then(|meta| meta.resource_version.parse().ok()).unwrap_or(0)
-}
-
 /// Namespace and name of an object in full form; of a Table those of its first row.
 pub(super) fn identity(encoding: Encoding, full: &[u8]) -> Result<(String, String), FilterError> {
     let bytes = object::sent_item(encoding, full)?;

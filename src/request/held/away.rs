@@ -79,10 +79,6 @@ pub(super) async fn go_on(mut kept: Box<Kept>, mut step: Step) -> (Box<Kept>, Ne
         };
         match outcome {
             Outcome::Next(next) => return (kept, next),
-            Outcome::Step(Step::AskCloud) => {
-                step = Step::AskCloud;
-                wait(&kept, &path, pause).await;
-            }
             Outcome::Step(next) => step = next,
             Outcome::Later => {
                 wait(&kept, &path, pause).await;
@@ -130,13 +126,6 @@ async fn ask(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
     outcome
 }
 
-impl Step {
-    /// For want of the version.
-    pub(super) fn without(by_cloud: bool) -> Self {
-        if by_cloud { Self::TellDifference } else { Self::AskCloud }
-    }
-}
-
 fn is_clouds(context: &Context) -> bool {
     context.route != "offline"
 }
@@ -168,7 +157,9 @@ fn refused(kept: &Kept, path: &Path, context: &Context, refusal: &Refusal) -> Ou
     match refusal.code {
         StatusCode::GONE if [OUTDATED, OVERTAKEN].contains(&&*refusal.message) => denied(kept, 410, "Expired", &refusal.message),
         StatusCode::GONE if refusal.message == MISSED => Outcome::Step(Step::FillGap),
-        StatusCode::GONE => Outcome::Step(Step::without(is_clouds(context))),
+        StatusCode::GONE if is_clouds(context) => Outcome::Step(Step::TellDifference),
+        // The store does not have the version: the cloud may.
+        StatusCode::GONE => Outcome::Later,
         StatusCode::UNAUTHORIZED => denied(kept, 401, "Unauthorized", &refusal.message),
         // What the node does not know to be granted, the cloud may grant.
         _ if refusal.code.is_server_error() || !path.link.is_up() => Outcome::Later,

@@ -14,8 +14,6 @@ use crate::request::context::{Body, Context};
 use crate::request::{Path, answer, respond};
 use crate::store::version_number;
 
-const LIMITS: Limits = Limits { max_item: 8 << 20, max_head: 64 * 1024 };
-
 /// Why it goes no further.
 pub(super) enum Stop {
     /// The cloud has not answered.
@@ -104,7 +102,7 @@ impl<'a> Listing<'a> {
         if encoding(&answer) != Some(self.media.encoding) {
             return Err(Stop::Inexact("the list is in another encoding"));
         }
-        let splitter = Splitter::new(self.media.encoding, LIMITS);
+        let splitter = Splitter::new(self.media.encoding, Limits::ANSWER);
         Ok(Page { body: answer.into_body(), splitter, items: VecDeque::new() })
     }
 }

@@ -9,7 +9,7 @@ fn a_410_counts_as_expired_unless_its_client_is_to_list_for_another_reason() {
         let status = |code, message| {
             let mut frames = Vec::new();
             let raw = watch::error_status(encoding, code, "Expired", message);
-            Framer::new(encoding, MAX_EVENT).feed(raw, &mut frames).unwrap();
+            Framer::new(encoding, Limits::ANSWER.max_item).feed(raw, &mut frames).unwrap();
             frames.remove(0).event.object
         };
         for (code, message, expired) in [
@@ -29,7 +29,7 @@ fn where_a_client_stands_is_the_version_of_its_last_event() {
     let types = TypeMeta { api_version: "v1".into(), kind: "Pod".into() };
     for encoding in [Encoding::Json, Encoding::Protobuf] {
         let object = watch::bookmark_object(encoding, &types, "77", false);
-        assert_eq!(version(encoding, &Bytes::from(object)), Some(77));
+        assert_eq!(object::version(encoding, &Bytes::from(object)), Some(77));
     }
-    assert_eq!(version(Encoding::Json, br#"{"kind":"Pod","metadata":{"name":"a"}}"#), None);
+    assert_eq!(object::version(Encoding::Json, br#"{"kind":"Pod","metadata":{"name":"a"}}"#), None);
 }

@@ -14,8 +14,6 @@ use crate::kube::table;
 use crate::request::names;
 use crate::store::{Document, Knowledge, Scope, StoreError};
 
-const LIMITS: Limits = Limits { max_item: 8 << 20, max_head: 64 * 1024 };
-
 /// One of them.
 pub(super) struct Copied {
     pub version: u64,
@@ -53,7 +51,7 @@ fn collection(info: &RequestInfo) -> Scope {
 
 /// `None`: no Table, or of no version.
 fn version(document: &Document) -> Option<u64> {
-    let mut splitter = Splitter::new(media::encoding_of(&document.content_type)?, LIMITS).with_tables();
+    let mut splitter = Splitter::new(media::encoding_of(&document.content_type)?, Limits::ANSWER).with_tables();
     splitter.feed(Bytes::copy_from_slice(&document.body), &mut Vec::new()).ok()?;
     let envelope = splitter.finish().ok()?;
     let is_table = envelope.kind == table::types().kind;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::{LIMITS, broken};
-use crate::kube::list::{Encoding, RewriteError, Rewriter};
+use super::broken;
+use crate::kube::list::{Encoding, Limits, RewriteError, Rewriter};
 use crate::kube::message::Edit;
 use crate::request::filter::FilterError;
 use crate::request::filter::chain::Chain;
@@ -32,7 +32,7 @@ impl List {
     pub(super) fn new(chain: Chain, encoding: Encoding) -> Self {
         let (chain, hidden) = (Arc::new(chain), Keys::default());
         let edit = edit(chain.clone(), encoding, hidden.clone());
-        Self { rewriter: Box::new(Rewriter::new(encoding, LIMITS, chain.reserve(), edit)), chain, hidden }
+        Self { rewriter: Box::new(Rewriter::new(encoding, Limits::ANSWER, chain.reserve(), edit)), chain, hidden }
     }
 
     pub(super) fn feed(&mut self, data: Bytes, out: &mut Vec<Bytes>) -> Result<(), FilterError> {
