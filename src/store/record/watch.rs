@@ -127,9 +127,9 @@ impl Follower<'_> {
         self.seen.zip(known).is_some_and(|(seen, known)| seen.max(version) > known)
     }
 
-    /// Whether the watch has seen more than there is in the collection.
+    /// Whether the watch has seen more than there is in the collection, if there is one yet.
     fn is_ahead(&self) -> bool {
-        self.seen.is_some_and(|seen| self.knowledge.version(&self.ask.scope).is_some_and(|version| seen > version))
+        self.seen.is_some_and(|seen| self.knowledge.version(&self.ask.scope).is_none_or(|version| seen > version))
     }
 
     /// Its client has been told of more than there is.
