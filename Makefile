@@ -20,7 +20,7 @@ help: ## this list
 	@echo "make demo CLOUD=real   the same with a real control plane, kubelet and containerd (root, Go)"
 	@echo "make test              everything that must hold before a change lands (root, Go, registries)"
 	@echo "make bench             the figures, beside nginx and haproxy in the same run"
-	@echo "make soak              many more random reads, compared with a real kube-apiserver, and power losses (Go)"
+	@echo "make soak              many more random reads and cuts, beside a real kube-apiserver, and power losses (Go)"
 	@echo "make build             the release binary, $(TARGET)/release/holdfast"
 	@echo "parts of make test:    fmt  lint  unit  path  clients  cluster"
 	@echo "make lab               the real servers for the cluster tests, and the lines that name them"
@@ -77,9 +77,10 @@ cluster: ## the story on a real cluster, and that of make demo CLOUD=real
 	@$(WITH_LAB); cargo test --locked --test filters --test exact --test cluster -- --nocapture && \
 		cargo build --locked -p holdfast -p demo && $(TARGET)/debug/demo real --hub $(TARGET)/debug/holdfast
 
-soak: ## many more random reads, offline against a real kube-apiserver, and all that a power loss can leave
+soak: ## many more random reads and cuts, beside a real kube-apiserver, and all that a power loss can leave
 	HOLDFAST_SOAK=1 cargo test --locked --test crash -- --nocapture
-	@$(WITH_LAB); HOLDFAST_REQUESTS=$${HOLDFAST_REQUESTS:-50000} cargo test --locked --test exact -- --nocapture
+	@$(WITH_LAB); HOLDFAST_REQUESTS=$${HOLDFAST_REQUESTS:-50000} HOLDFAST_CUTS=$${HOLDFAST_CUTS:-1000} \
+		cargo test --locked --test exact -- --nocapture
 
 # The kube-apiserver's and client-go's figures come from the lab; without Go there it says so.
 bench:

@@ -21,6 +21,7 @@ use context::{Context, Refusal};
 use dispatch::Route;
 use futures_util::FutureExt as _;
 use http::header::{ACCEPT, USER_AGENT};
+use http::{HeaderMap, Uri};
 
 use crate::kube;
 use crate::kube::layout::Layout;
@@ -55,12 +56,17 @@ pub async fn serve(path: Arc<Path>, peer: Arc<accept::Peer>, request: Request) -
     begun.finish(result)
 }
 
+/// What is asked, and who asks.
+async fn read(path: &Path, context: &mut Context, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    context.info = kube::request::parse(&context.method, uri).map_err(|error| Refusal::bad_request(error.to_string()))?;
+    remote::check_connection(headers)?;
+    context.layout = layout(headers, context.info.query.pretty);
+    context.caller = caller::identify(&path.callers, &context.peer, headers).await?;
+    Ok(())
+}
+
 async fn answer(path: &Arc<Path>, context: &mut Context, request: Request) -> Result<Response, Refusal> {
-    context.info =
-        kube::request::parse(request.method(), request.uri()).map_err(|error| Refusal::bad_request(error.to_string()))?;
-    remote::check_connection(request.headers())?;
-    context.layout = layout(request.headers(), context.info.query.pretty);
-    context.caller = caller::identify(&path.callers, &context.peer, request.headers()).await?;
+    read(path, context, request.uri(), request.headers()).await?;
     let decision = dispatch::route(&dispatch::Facts {
         info: &context.info,
         caller: &context.caller,
@@ -80,7 +86,7 @@ async fn answer(path: &Arc<Path>, context: &mut Context, request: Request) -> Re
     }
 }
 
-fn layout(headers: &http::HeaderMap, pretty: Option<bool>) -> Layout {
+fn layout(headers: &HeaderMap, pretty: Option<bool>) -> Layout {
     let field = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     Layout::wanted(field(ACCEPT), pretty, field(USER_AGENT))
 }

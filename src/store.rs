@@ -34,6 +34,7 @@ pub mod record;
 mod repeats;
 mod seal;
 mod sweep;
+mod trail;
 mod writer;
 mod written;
 
@@ -51,6 +52,7 @@ pub use object::{Found, ObjectKey, ObjectRecord};
 pub use readers::{Reader, Readers};
 pub use record::Recording;
 pub use seal::Sealer;
+pub use trail::Happened;
 pub use written::Written;
 
 /// One change of a row.

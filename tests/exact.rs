@@ -8,8 +8,12 @@
 
 #[path = "exact/compare.rs"]
 mod compare;
+#[path = "exact/cuts.rs"]
+mod cuts;
 #[path = "exact/discovery.rs"]
 mod discovery;
+#[path = "exact/follower.rs"]
+mod follower;
 #[path = "exact/history.rs"]
 mod history;
 #[path = "exact/link.rs"]

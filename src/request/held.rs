@@ -34,7 +34,7 @@ use away::{Joined, Next, Step};
 use super::Path;
 use super::context::{Body, BodyError, Caller, Context, Response};
 use super::filter::{OUTDATED, OVERTAKEN};
-use super::offline::Presented;
+use super::offline::Stand;
 use crate::kube::list::{Encoding, Limits};
 use crate::kube::media;
 use crate::kube::message;
@@ -74,8 +74,8 @@ struct Kept {
     least: Duration,
     /// When it was last asked for again.
     asked: Option<Instant>,
-    /// All that the client has been shown, as of `seen`, while it may come to a difference.
-    shown: Option<Box<Presented>>,
+    /// Where the client stood when it was lost, if that is known, and it has been told nothing since.
+    stand: Option<Box<Stand>>,
 }
 
 /// One client's watch.
@@ -121,7 +121,7 @@ pub(super) fn hold(path: &Arc<Path>, context: &Context, mut again: Again, respon
         until: seconds.map(|seconds| began + Duration::from_secs(seconds)),
         least: Duration::from_secs(path.offline.min_request_timeout),
         asked: None,
-        shown: None,
+        stand: None,
     });
     let (kept, waiting) = if query.goes_on() { (Some(kept), None) } else { (None, Some(kept)) };
     let framer = Framer::new(encoding, Limits::ANSWER.max_item);
@@ -142,6 +142,14 @@ fn encoding(response: &Response) -> Option<Encoding> {
 }
 
 impl Kept {
+    /// The client has been told an event.
+    fn told(&mut self, kind: EventType, version: u64) {
+        self.seen = self.seen.max(version);
+        if kind != EventType::Bookmark {
+            self.stand = None;
+        }
+    }
+
     /// Whether the client's time is up.
     fn is_over(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() + EARLY >= until)
@@ -183,7 +191,7 @@ impl Held {
             None => return,
         };
         match object::version(kept.encoding, object) {
-            Some(version) => kept.seen = kept.seen.max(version),
+            Some(version) => kept.told(kind, version),
             None => self.kept = None,
         }
     }
@@ -242,7 +250,7 @@ impl Held {
         let State::Joined(_, trial) = &mut self.state else { return };
         if trial.as_mut().is_some_and(|trial| trial.as_mut().poll(cx).is_ready()) {
             *trial = None;
-            self.kept.iter_mut().for_each(|kept| kept.shown = None);
+            self.kept.iter_mut().for_each(|kept| kept.stand = None);
         }
     }
 }

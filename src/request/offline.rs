@@ -40,7 +40,7 @@ use crate::state::link::Link;
 use crate::store::Knowledge;
 use crate::upstream::RequestBody;
 pub use presented::Presented;
-pub use shown::{Walk, shown};
+pub use shown::{Stand, Walk, stand};
 
 /// What the store is answered from, and by which rules.
 pub struct Offline {

@@ -80,9 +80,12 @@ pub struct Header {
 impl Header {
     /// Whether it is what there was at this version: later there has been no news but bookmarks.
     pub fn is_as_of(&self, version: u64) -> bool {
-        let known = self.version_number();
-        let changed = if self.changed == 0 { known } else { self.changed };
-        (changed..=known).contains(&version)
+        (self.changed_at()..=self.version_number()).contains(&version)
+    }
+
+    /// The version since which it is as it is.
+    pub(super) fn changed_at(&self) -> u64 {
+        if self.changed == 0 { self.version_number() } else { self.changed }
     }
 
     pub fn envelope(&self) -> Envelope {

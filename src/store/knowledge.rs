@@ -25,6 +25,7 @@ use super::page::Pages;
 use super::record::Works;
 use super::repeats::Repeats;
 use super::sweep::Singles;
+use super::trail::Trail;
 use super::writer::{Batch, Writer};
 use super::{Op, Sealer, Snapshot, Store, StoreError, keys};
 use crate::runtime::metrics::Metrics;
@@ -82,6 +83,7 @@ pub struct Knowledge {
     /// Answers that are being taken apart.
     pub(super) works: Works,
     pub(super) recent: Recent,
+    pub(super) trail: Trail,
     pub(super) repeats: Repeats,
     pub(super) pages: Pages,
     pub(super) etags: Etags,
@@ -141,6 +143,7 @@ impl Knowledge {
             queued: AtomicUsize::new(0),
             works: Works::default(),
             recent: Recent::default(),
+            trail: Trail::default(),
             repeats: Repeats::default(),
             pages: Pages::default(),
             etags: Etags::default(),

@@ -8,45 +8,64 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Up,
+    /// Connections are cut, and new ones at once.
+    Cut,
+    /// Nothing comes through.
+    Silent,
+}
+
 pub struct Link {
     pub url: String,
-    up: watch::Sender<bool>,
+    state: watch::Sender<State>,
 }
 
 impl Link {
     pub async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
-        let (sender, up) = watch::channel(true);
+        let (sender, state) = watch::channel(State::Up);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, server, up.clone()));
+                tokio::spawn(carry(client, server, state.clone()));
             }
         });
-        Self { url, up: sender }
+        Self { url, state: sender }
+    }
+
+    pub fn set(&self, state: State) {
+        self.state.send_replace(state);
     }
 
     /// Makes or cuts it, and waits until the hub has noticed.
     pub async fn is_up(&self, up: bool, hub: &Hub) {
-        self.up.send_replace(up);
-        let value = if up { 1.0 } else { 0.0 };
-        eventually("the verdict changes", Duration::from_secs(60), async || {
-            Ok(hub.metric("node_yurthub_server_healthy_status").await? == value)
-        })
-        .await
-        .unwrap();
+        self.set(if up { State::Up } else { State::Cut });
+        verdict(up, hub).await;
     }
 }
 
-/// Until one of both ends it, or the link is cut.
-async fn carry(mut client: TcpStream, server: SocketAddr, mut up: watch::Receiver<bool>) {
+/// Waits until the hub has it.
+pub async fn verdict(up: bool, hub: &Hub) {
+    let value = if up { 1.0 } else { 0.0 };
+    eventually("the verdict changes", Duration::from_secs(60), async || {
+        Ok(hub.metric("node_yurthub_server_healthy_status").await? == value)
+    })
+    .await
+    .unwrap();
+}
+
+/// Until one of both ends it, or the link is cut. What was silent is cut when the silence is over.
+async fn carry(mut client: TcpStream, server: SocketAddr, mut link: watch::Receiver<State>) {
     let carried = async {
         let mut server = TcpStream::connect(server).await?;
         copy_bidirectional(&mut client, &mut server).await
     };
     tokio::select! {
         biased;
-        _ = up.wait_for(|up| !*up) => {}
-        _ = carried => {}
+        _ = link.wait_for(|state| *state != State::Up) => {}
+        _ = carried => return,
     }
+    let _ = link.wait_for(|state| *state != State::Silent).await;
 }

@@ -30,13 +30,14 @@ const LABELS: [&str; 14] = [
     "-app%3Dweb",
 ];
 
-const WITH_INITIAL_EVENTS: &str = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+pub const WITH_INITIAL_EVENTS: &str = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
 
-const METADATA: [&str; 2] = [
+/// Of protobuf and of JSON.
+pub const METADATA: [&str; 2] = [
     "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
 ];
-const METADATA_LIST: [&str; 2] = [
+pub const METADATA_LIST: [&str; 2] = [
     "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
 ];

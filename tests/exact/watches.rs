@@ -17,7 +17,7 @@ use crate::link::Link;
 use crate::objects::{self, Resource};
 use crate::random::Random;
 use crate::requests::{self, Asked};
-use crate::{JSON, hub_over, seed, version};
+use crate::{JSON, hub, hub_over, seed, version};
 
 const WATCHES: usize = 60;
 /// In each of the times before, while and after the link is cut.
@@ -27,7 +27,7 @@ const LAST: &str = "the-last-one";
 /// What is watched.
 const NAMES: [&str; 5] = ["configmaps", "secrets", "pods", "nodes", "widgets"];
 
-fn watched() -> impl Iterator<Item = &'static Resource> {
+pub fn watched() -> impl Iterator<Item = &'static Resource> {
     objects::RESOURCES.iter().filter(|resource| NAMES.contains(&resource.name))
 }
 
@@ -50,11 +50,11 @@ async fn a_watch_through_the_hub_brings_what_the_kube_apiserver_does() {
     let readers = |streams: Vec<Streaming>| streams.into_iter().map(|stream| tokio::spawn(told(stream))).collect::<Vec<_>>();
     let (direct, through) = (readers(direct), readers(through));
 
-    change(&cloud, &mut random).await;
+    change(&cloud, &mut random, CHANGES).await;
     link.is_up(false, &hub).await;
-    change(&cloud, &mut random).await;
+    change(&cloud, &mut random, CHANGES).await;
     link.is_up(true, &hub).await;
-    change(&cloud, &mut random).await;
+    change(&cloud, &mut random, CHANGES).await;
     for resource in watched() {
         let mut object = objects::object(resource, &mut random, 0);
         object["metadata"] = json!({"name": LAST, "labels": {"app": "web", "tier": "2"}});
@@ -110,9 +110,9 @@ async fn told(mut stream: Streaming) -> Vec<Bytes> {
 }
 
 /// Objects come, change and go, as far as they are there.
-async fn change(cloud: &Client, random: &mut Random) {
+pub async fn change(cloud: &Client, random: &mut Random, times: usize) {
     let resources: Vec<_> = watched().collect();
-    for _ in 0..CHANGES {
+    for _ in 0..times {
         let resource = resources[random.below(resources.len())];
         let number = random.below(resource.count);
         let (namespace, name) = resource.place(number);
@@ -131,4 +131,54 @@ async fn change(cloud: &Client, random: &mut Random) {
         let answer = cloud.request(method, &path, &[("content-type", content_type)], body.to_string()).await.unwrap();
         assert!(matches!(answer.status.as_u16(), 200 | 201 | 404 | 409), "{method} {path}: {}", answer.text());
     }
+}
+
+/// The rows of a Table were printed by the cloud: no event of them can be made here.
+#[tokio::test]
+async fn a_watch_of_tables_that_a_rule_comes_to_serve_ends_and_the_list_follows_the_rule() {
+    const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+    const RULE: &str = "- {name: r, match: {resources: [configmaps], labelSelector: {matchLabels: {app: dark}}}, drop: true}";
+    let Some(lab) = lab() else { return };
+    let server = Apiserver::start(&lab).await.unwrap();
+    let cloud = server.client().await.unwrap();
+    let map = |name: &str| json!({"metadata": {"name": name, "labels": {"app": name}}});
+    for name in ["dark", "light"] {
+        objects::send(&cloud, "POST", MAPS, &map(name), 201).await;
+    }
+    let hub = hub(&server).await;
+    let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
+    let listed = async || {
+        let table = client.request("GET", MAPS, &[("accept", requests::TABLE)], "").await.unwrap().json();
+        let rows = table["rows"].as_array().unwrap().iter().map(|row| row["cells"][0].as_str().unwrap().to_owned());
+        (rows.filter(|name| name != "kube-root-ca.crt").collect::<Vec<_>>(), table["metadata"]["resourceVersion"].clone())
+    };
+    let watch = async |version: &Value| {
+        let target = format!("{MAPS}?watch=1&resourceVersion={}", version.as_str().unwrap());
+        open(&client, &Asked { target, accept: requests::TABLE }).await
+    };
+    let next = async |stream: &mut Streaming| {
+        tokio::time::timeout(Duration::from_secs(20), stream.event()).await.expect("an event").unwrap().unwrap()
+    };
+    let (names, version) = listed().await;
+    assert_eq!(names, ["dark", "light"]);
+    let mut table = watch(&version).await;
+    let rules = json!({"metadata": {"name": "yurt-hub-cfg"}, "data": {"rules": RULE}});
+    objects::send(&cloud, "POST", "/api/v1/namespaces/kube-system/configmaps", &rules, 201).await;
+    let last = next(&mut table).await;
+    assert_eq!((&last["type"], &last["object"]["code"]), (&json!("ERROR"), &json!(410)), "{last}");
+    let (names, version) = listed().await;
+    assert_eq!(names, ["light"]);
+    let mut table = watch(&version).await;
+    for name in ["dark", "light"] {
+        objects::send(
+            &cloud,
+            "PUT",
+            &format!("{MAPS}/{name}"),
+            &json!({"metadata": map(name)["metadata"], "data": {"x": "y"}}),
+            200,
+        )
+        .await;
+    }
+    let event = next(&mut table).await;
+    assert_eq!((&event["type"], &event["object"]["rows"][0]["cells"][0]), (&json!("MODIFIED"), &json!("light")), "{event}");
 }

@@ -222,6 +222,23 @@ async fn what_the_cloud_has_forgotten_is_told_as_the_difference() {
     assert_eq!(counted(&rig, "the difference was told").await, 2.0);
 }
 
+/// The store knows what the client was shown before the first cut, and what it was told since.
+#[tokio::test]
+async fn what_was_told_between_two_cuts_is_no_part_of_the_difference() {
+    let rig = Rig::start().await;
+    let mut watching = Watching::begin(&rig, &rig.pod().await, "").await;
+    rig.cut(Fault::Refuse).await;
+    put(&rig, "meanwhile", "1");
+    rig.restore().await;
+    assert_eq!(watching.next().await, event("ADDED", "meanwhile", "1"));
+    rig.cut(Fault::Refuse).await;
+    put(&rig, "last", "1");
+    rig.fake.compact();
+    rig.restore().await;
+    assert_eq!(watching.next().await, event("ADDED", "last", "1"));
+    assert_eq!(counted(&rig, "the difference was told").await, 1.0);
+}
+
 #[tokio::test]
 async fn two_that_stand_at_different_versions_are_each_told_their_own_difference() {
     let rig =

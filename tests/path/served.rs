@@ -136,22 +136,31 @@ async fn in_every_read_alike(
 
 #[tokio::test]
 async fn the_hub_stands_for_the_kube_apiserver_in_every_read() {
-    let rig = Rig::start().await;
-    let port = rig.hub.secure.port();
-    let slice = json!({
-        "metadata": {"labels": {"kubernetes.io/service-name": "kubernetes"}}, "addressType": "IPv4",
-        "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": true}}], "ports": [{"name": "https", "port": 6443}],
-    });
-    rig.fake.put("discovery.k8s.io/v1/endpointslices", "default", "kubernetes", slice);
-    let at = |resource: &str| format!("/{resource}/kubernetes").replace("/v1/", "/v1/namespaces/default/");
-    let service = |service: &Value| {
-        json!([service["spec"]["clusterIP"], service["spec"]["clusterIPs"], service["spec"]["ports"][0]["port"]])
-    };
-    let expected = json!([HUB, [HUB], port]);
-    in_every_read_alike(&rig, (SERVICES, &at("api/v1/services")), KUBELET, service, expected).await;
-    let slice = |slice: &Value| json!([slice["endpoints"][0]["addresses"], slice["ports"][0]["port"]]);
-    let one = at("apis/discovery.k8s.io/v1/endpointslices");
-    in_every_read_alike(&rig, (SLICES, &one), PROXY[0], slice, json!([[HUB], port])).await;
+    for (hub, family) in [(HUB, "IPv4"), ("::1", "IPv6")] {
+        let mut rig = Rig::start().await;
+        if hub != HUB {
+            rig.hub.remove_flag("--dummy-if-ip");
+            rig.hub.add_flag(&format!("--dummy-if-ip={hub}"));
+            rig.restart().await;
+            rig.hub.secure.set_ip(hub.parse().unwrap());
+            assert_eq!(rig.pod().await.get(CONFIGMAPS).await.unwrap().status, 200, "a Pod's door at {hub}");
+        }
+        let port = rig.hub.secure.port();
+        let slice = json!({
+            "metadata": {"labels": {"kubernetes.io/service-name": "kubernetes"}}, "addressType": family,
+            "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": true}}], "ports": [{"name": "https", "port": 6443}],
+        });
+        rig.fake.put("discovery.k8s.io/v1/endpointslices", "default", "kubernetes", slice);
+        let at = |resource: &str| format!("/{resource}/kubernetes").replace("/v1/", "/v1/namespaces/default/");
+        let service = |service: &Value| {
+            json!([service["spec"]["clusterIP"], service["spec"]["clusterIPs"], service["spec"]["ports"][0]["port"]])
+        };
+        let expected = json!([hub, [hub], port]);
+        in_every_read_alike(&rig, (SERVICES, &at("api/v1/services")), KUBELET, service, expected).await;
+        let slice = |slice: &Value| json!([slice["endpoints"][0]["addresses"], slice["ports"][0]["port"]]);
+        let one = at("apis/discovery.k8s.io/v1/endpointslices");
+        in_every_read_alike(&rig, (SLICES, &one), PROXY[0], slice, json!([[hub], port])).await;
+    }
 }
 
 #[tokio::test]

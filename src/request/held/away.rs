@@ -12,7 +12,7 @@ use super::{Kept, difference, encoding};
 use crate::kube::watch;
 use crate::request::context::{Body, Context, MISSED, Refusal, Response};
 use crate::request::filter::{OUTDATED, OVERTAKEN};
-use crate::request::{Path, answer, offline, respond};
+use crate::request::{Path, answer, offline, read, respond};
 use crate::runtime::metrics::Why;
 
 /// Between two tries, at first and at most.
@@ -61,6 +61,7 @@ pub(super) enum Step {
 /// Tries until somebody goes on, or nobody will.
 pub(super) async fn go_on(mut kept: Box<Kept>, mut step: Step) -> (Box<Kept>, Next) {
     let mut pause = SOON;
+    look_back(&mut kept).await;
     if kept.asked.is_some_and(|asked| asked.elapsed() < HASTY) {
         // A server that ends each watch at once is not asked without end.
         sleep(HASTY).await;
@@ -88,6 +89,17 @@ pub(super) async fn go_on(mut kept: Box<Kept>, mut step: Step) -> (Box<Kept>, Ne
     }
 }
 
+/// Where its client stands, before anybody else's list takes its place.
+async fn look_back(kept: &mut Kept) {
+    let (Some(path), None) = (kept.again.path.upgrade(), &kept.stand) else { return };
+    let Some(request) = kept.again.watch(kept.seen, None) else { return };
+    let mut context = respond::begin(kept.again.peer.clone(), &request);
+    let (head, _) = request.into_parts();
+    if read(&path, &mut context, &head.uri, &head.headers).await.is_ok() {
+        kept.stand = offline::stand(&path.offline, &context, kept.encoding, kept.seen).await.map(Box::new);
+    }
+}
+
 /// Until it is worth another try. Without the link nobody knows more than a moment ago.
 async fn wait(kept: &Kept, path: &Path, pause: Duration) {
     if path.link.is_up() {
@@ -108,10 +120,6 @@ async fn ask(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
     kept.asked = Some(Instant::now());
     let mut context = respond::begin(kept.again.peer.clone(), &request);
     let answer = Box::pin(answer(path, &mut context, request)).await;
-    // Before anybody else's list takes its place.
-    if kept.shown.is_none() {
-        kept.shown = offline::shown(&path.offline, &context, kept.encoding, kept.seen).await.map(Box::new);
-    }
     let outcome = match answer {
         Ok(response) => judge(kept, &context, response),
         Err(refusal) => refused(kept, path, &context, &refusal),
@@ -188,15 +196,15 @@ async fn fill_gap(kept: &Kept, path: &Arc<Path>) -> Outcome {
 /// The cloud does not know what has happened since, but a list says what has come of it.
 async fn tell_difference(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
     let Ok(_turn) = path.held.listing.acquire().await else { return Outcome::Next(Next::Over(None)) };
-    let Some(shown) = kept.shown.take() else { return expired(kept, path) };
-    match difference::tell(&kept.again, path, *shown).await {
+    let Some(stand) = kept.stand.take() else { return expired(kept, path) };
+    match difference::tell(&kept.again, path, *stand).await {
         Ok(told_now) => {
             kept.seen = told_now.version;
             told(kept, path, "the difference was told");
             Outcome::Next(Next::Told(told_now.events))
         }
-        Err(difference::Failed::Cloud(shown)) => {
-            kept.shown = Some(shown);
+        Err(difference::Failed::Cloud(stand)) => {
+            kept.stand = Some(stand);
             Outcome::Later
         }
         Err(difference::Failed::Inexact(why)) => {

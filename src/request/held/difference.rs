@@ -1,5 +1,5 @@
 //! What a watch's client has to be told where nobody knows the events: the difference between what it was shown and a new
-//! list.
+//! list, behind the events that it lacks of what the node was told itself.
 //!
 //! Both come in the order of the cloud's keys, so that a page of each is in memory at a time, and the events of the difference,
 //! within a bound. They are told in the order of their versions. Of an object that is gone nobody knows since when: its last
@@ -19,7 +19,7 @@ use crate::kube::object::{self, TypeMeta};
 use crate::kube::schema::{METADATA, meta::RESOURCE_VERSION};
 use crate::kube::watch::{self, EventType};
 use crate::request::Path;
-use crate::request::offline::{Presented, Walk};
+use crate::request::offline::{Stand, Walk};
 use crate::store::version_number;
 
 /// Bytes of changed objects.
@@ -33,8 +33,8 @@ pub(super) struct Told {
 
 /// Why there are none.
 pub(super) enum Failed {
-    /// The cloud has not answered; what was shown comes back.
-    Cloud(Box<Presented>),
+    /// The cloud has not answered; where the client stands comes back.
+    Cloud(Box<Stand>),
     Inexact(&'static str),
 }
 
@@ -52,16 +52,24 @@ struct Changes {
     bytes: usize,
 }
 
-pub(super) async fn tell(again: &Again, path: &Arc<Path>, shown: Presented) -> Result<Told, Failed> {
+pub(super) async fn tell(again: &Again, path: &Arc<Path>, stand: Stand) -> Result<Told, Failed> {
+    let Stand { shown, mut lacks } = stand;
     let media = Media { encoding: shown.encoding(), form: shown.media_form() };
     let types = shown.types();
     let mut changes = Changes { encoding: media.encoding, changes: Vec::new(), bytes: 0 };
     let mut walk = shown.walk(&path.offline);
     let mut listing = Listing::new(again, path, media);
     match compare(&mut listing, &mut walk, &mut changes).await {
-        Ok(()) => changes.told(&types, listing.envelope()).map_err(|_| Failed::Inexact("an object cannot be read")),
+        Ok(()) => {
+            let told = changes.told(&types, listing.envelope()).map_err(|_| Failed::Inexact("an object cannot be read"))?;
+            lacks.extend(told.events);
+            Ok(Told { events: lacks, ..told })
+        }
         Err(Stop::Inexact(why)) => Err(Failed::Inexact(why)),
-        Err(Stop::Cloud) => Err(walk.again().map_or(Failed::Inexact("the store cannot be read"), Failed::Cloud)),
+        Err(Stop::Cloud) => match walk.again() {
+            Some(shown) => Err(Failed::Cloud(Box::new(Stand { shown, lacks }))),
+            None => Err(Failed::Inexact("the store cannot be read")),
+        },
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::answer::{offered, selection};
@@ -11,13 +12,22 @@ use super::{FLUSH_OR_REFUSE, Offline};
 use crate::kube::list::Encoding;
 use crate::kube::media;
 use crate::kube::metadata;
-use crate::kube::object::TypeMeta;
+use crate::kube::object::{self, TypeMeta};
+use crate::kube::watch;
 use crate::request::context::Context;
+use crate::request::filter::Chain;
 use crate::request::names;
-use crate::store::{Header, Knowledge, StoreError};
+use crate::store::{Happened, Header, Knowledge, StoreError};
+
+/// What a client was shown, and what has happened since.
+pub struct Stand {
+    pub shown: Presented,
+    /// Events that lead the client to what is shown there, in order.
+    pub lacks: Vec<Bytes>,
+}
 
 /// `None`: that is not known exactly, for a client that was told everything up to this version.
-pub async fn shown(offline: &Offline, context: &Context, encoding: Encoding, seen: u64) -> Option<Presented> {
+pub async fn stand(offline: &Offline, context: &Context, encoding: Encoding, seen: u64) -> Option<Stand> {
     let knowledge = offline.knowledge.as_ref()?;
     let _ = timeout(FLUSH_OR_REFUSE, knowledge.catch_up()).await;
     let chain = offline.filters.chain(context).await.ok()?;
@@ -26,9 +36,18 @@ pub async fn shown(offline: &Offline, context: &Context, encoding: Encoding, see
     let mut offered = offered(knowledge, context, chain.as_ref()).into_iter();
     let (media, form) = offered.find(|(media, form)| media.encoding == encoding && is_exact(form))?;
     let scope = names::scope(&context.info, &media);
-    let is_as_seen = |header: &Header| header.is_as_of(seen);
-    let view = knowledge.covering(&scope, &fields, is_as_seen, false).ok()??;
-    is_as_seen(&view.header).then_some(Presented { view, chain, form })
+    // Of a wider collection it is not said here what its events mean to who sees a part of it.
+    let leads_on = |header: &Header| header.scope == scope && knowledge.since(header, seen).is_some();
+    let is_known = |header: &Header| header.is_as_of(seen) || leads_on(header);
+    let view = knowledge.covering(&scope, &fields, is_known, false).ok()??;
+    let shown = Presented { view, chain, form };
+    let happened = match &shown.view.header {
+        header if header.is_as_of(seen) => Vec::new(),
+        header if header.scope == scope => knowledge.since(header, seen)?,
+        _ => return None,
+    };
+    let lacks = happened.into_iter().map(|happened| shown.event(happened)).collect::<Option<_>>()?;
+    Some(Stand { shown, lacks })
 }
 
 /// What was shown, item by item.
@@ -59,6 +78,16 @@ impl Presented {
         self.form.types(self.item_types())
     }
 
+    /// As the client would have been told it; `None`: that is for its filters to say, by what they have hidden from it.
+    fn event(&self, Happened { kind, item }: Happened) -> Option<Bytes> {
+        let (encoding, chain) = (self.encoding(), self.chain.as_ref());
+        if chain.is_some_and(Chain::hides) {
+            return None;
+        }
+        let item = self.form.of(chain, encoding, &self.item_types(), item).ok()??;
+        Some(watch::encode(encoding, kind, &object::from_item(encoding, &self.types(), &item)))
+    }
+
     pub fn walk(self, offline: &Offline) -> Walk {
         let knowledge = offline.knowledge.clone().expect("what is shown is of the store");
         Walk { knowledge, shown: Some(self), cursor: Some(Cursor::ALL), page: Vec::new().into_iter() }
@@ -79,7 +108,7 @@ impl Walk {
     }
 
     /// From the beginning.
-    pub fn again(self) -> Option<Box<Presented>> {
-        self.shown.map(Box::new)
+    pub fn again(self) -> Option<Presented> {
+        self.shown
     }
 }

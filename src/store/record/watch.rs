@@ -228,6 +228,9 @@ impl Follower<'_> {
             EventType::Bookmark => {}
             EventType::Error | EventType::Other => return ops,
         }
+        if kind != EventType::Bookmark {
+            self.knowledge.trail.note(&header, version, kind, item);
+        }
         header.changed = match kind {
             EventType::Bookmark if header.changed == 0 => header.version_number(),
             EventType::Bookmark => header.changed,

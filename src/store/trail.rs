@@ -1,0 +1,139 @@
+//! The last events of all collections, in memory: who stands a little behind one is led up to where it is.
+//!
+//! Several clients watch the same, each from where it stands; what one of them has been told is in the collection, and the
+//! others may lose their connection just before. An event says which state it has changed, so that a list, an event that was
+//! not kept or one that did not come to the disk breaks the trail, and whoever asks is told that it is not known.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use super::{Header, Knowledge};
+use crate::kube::watch::EventType;
+
+/// Bytes of all of them.
+const MOST: usize = 256 * 1024;
+/// Bytes of one.
+const LARGEST: usize = MOST / 4;
+
+/// What has happened to an item of a collection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happened {
+    pub kind: EventType,
+    /// In item form.
+    pub item: Vec<u8>,
+}
+
+#[derive(Default)]
+pub(super) struct Trail(Mutex<Events>);
+
+#[derive(Default)]
+struct Events {
+    events: VecDeque<Event>,
+    bytes: usize,
+}
+
+struct Event {
+    /// The collection's id.
+    of: u64,
+    /// The versions before and after.
+    from: u64,
+    to: u64,
+    happened: Happened,
+}
+
+impl Trail {
+    /// An event is about to change the collection with this head.
+    pub(super) fn note(&self, before: &Header, version: u64, kind: EventType, item: &[u8]) {
+        if item.len() > LARGEST {
+            return;
+        }
+        let happened = Happened { kind, item: item.to_vec() };
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.bytes += item.len();
+        known.events.push_back(Event { of: before.id, from: before.changed_at(), to: version, happened });
+        while known.bytes > MOST
+            && let Some(oldest) = known.events.pop_front()
+        {
+            known.bytes -= oldest.happened.item.len();
+        }
+    }
+
+    fn since(&self, header: &Header, version: u64) -> Option<Vec<Happened>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut at, mut back) = (header.changed_at(), Vec::new());
+        for event in known.events.iter().rev().filter(|event| event.of == header.id && event.to <= header.changed_at()) {
+            if at <= version || event.to != at {
+                break;
+            }
+            at = event.from;
+            back.push(event.happened.clone());
+        }
+        back.reverse();
+        (at..=header.version_number()).contains(&version).then_some(back)
+    }
+}
+
+impl Knowledge {
+    /// What has happened to a collection since it was of this version, in order; `None`: that is not known.
+    pub fn since(&self, header: &Header, version: u64) -> Option<Vec<Happened>> {
+        self.trail.since(header, version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::Memory;
+    use super::super::tests::{ask, event, list_body, open, record, scope, watch};
+    use super::*;
+
+    /// What leads up to what there is.
+    fn since(knowledge: &Knowledge, version: u64) -> Option<Vec<String>> {
+        let header = knowledge.list(&scope()).unwrap().unwrap().header;
+        let text = |happened: &Happened| {
+            let item: serde_json::Value = serde_json::from_slice(&happened.item).unwrap();
+            let metadata = &item["metadata"];
+            let text = |name: &str| metadata[name].as_str().unwrap().to_owned();
+            format!("{} {}@{}", happened.kind.as_str(), text("name"), text("resourceVersion"))
+        };
+        knowledge.since(&header, version).map(|events| events.iter().map(text).collect())
+    }
+
+    #[tokio::test]
+    async fn whoever_stands_behind_is_led_on_as_far_as_events_are_known() {
+        let knowledge = open(Arc::new(Memory::default()));
+        record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+        assert_eq!(since(&knowledge, 10), Some(Vec::new()));
+        let events = [event("ADDED", "y", 12), event("BOOKMARK", "", 15), event("MODIFIED", "x", 17), event("DELETED", "y", 19)];
+        watch(&knowledge, "10", false, &events.concat()).await;
+        let all = ["ADDED y@12", "MODIFIED x@17", "DELETED y@19"].map(str::to_owned);
+        assert_eq!((since(&knowledge, 9), since(&knowledge, 20)), (None, None), "nobody knows, and not yet");
+        for (version, told) in [(10, 0), (11, 0), (12, 1), (15, 1), (16, 1), (17, 2), (19, 3)] {
+            assert_eq!(since(&knowledge, version).as_deref(), Some(&all[told..]), "{version}");
+        }
+        // What comes now has not seen what was before it.
+        watch(&knowledge, "30", false, &event("ADDED", "z", 31)).await;
+        assert_eq!(since(&knowledge, 10).as_deref(), Some(&all[..]));
+        record(&knowledge, ask(""), &list_body(40, &["x"], ""), true).await;
+        assert_eq!(since(&knowledge, 19), None, "a list says nothing of what was before it");
+        watch(&knowledge, "40", false, &event("MODIFIED", "x", 41)).await;
+        assert_eq!(since(&knowledge, 40), Some(vec!["MODIFIED x@41".to_owned()]));
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_of_them_is_bounded() {
+        let knowledge = open(Arc::new(Memory::default()));
+        record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+        let text = "x".repeat(MOST / 16);
+        let large = |version| event("MODIFIED", "x", version).replace(r#""metadata""#, &format!(r#""text":"{text}","metadata""#));
+        for version in 11..60 {
+            watch(&knowledge, &(version - 1).to_string(), false, &large(version)).await;
+        }
+        assert!(knowledge.trail.0.lock().unwrap().bytes <= MOST);
+        assert_eq!((since(&knowledge, 10), since(&knowledge, 50).map(|events| events.len())), (None, Some(9)));
+        let larger = large(60).replace(&text, &text.repeat(5));
+        watch(&knowledge, "59", false, &(larger + &event("MODIFIED", "x", 61))).await;
+        assert_eq!((since(&knowledge, 59), since(&knowledge, 60).map(|events| events.len())), (None, Some(1)));
+    }
+}

@@ -1,0 +1,153 @@
+//! Whatever becomes of the link, a client that has listed once never lists again: its watch leads it to the cloud's state.
+//!
+//! Several writers change what is watched while the link is cut, falls silent and comes back, and the kube-apiserver begins
+//! anew without its past. `HOLDFAST_CUTS` sets how often.
+
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use holdfast::kube::watch::Framer;
+use testkit::apiserver::{Apiserver, TOKEN};
+use testkit::client::{Alpn, Client, Streaming};
+use testkit::hub::{Hub, eventually};
+use testkit::lab;
+
+use crate::follower::{Follower, Scope};
+use crate::link::{Link, State, verdict};
+use crate::random::Random;
+use crate::watches::{change, watched};
+use crate::{hub_over, number, objects, seed};
+
+const CUTS: u64 = 100;
+const CLIENTS: usize = 30;
+const WRITERS: usize = 3;
+
+/// A client at work, and what is wrong with what it was told, once something is.
+struct Following {
+    follower: Arc<Mutex<Follower>>,
+    wrong: Arc<OnceLock<String>>,
+}
+
+struct World {
+    server: Apiserver,
+    link: Link,
+    hub: Hub,
+    writers: Vec<(Client, Random)>,
+    clients: Vec<Following>,
+}
+
+#[tokio::test]
+async fn through_a_hundred_cuts_no_client_lists_again() {
+    let Some(lab) = lab() else { return };
+    let cuts = number("HOLDFAST_CUTS").unwrap_or(CUTS);
+    let mut random = Random::new(seed("cuts"));
+    let mut world = World::begin(&lab, &mut random).await;
+    for cut in 0..cuts {
+        world.write(&mut random).await;
+        match random.below(20) {
+            0 | 1 => world.server_begins_anew(&mut random).await,
+            2 => {
+                world.link.set(State::Silent);
+                world.write(&mut random).await;
+                verdict(false, &world.hub).await;
+            }
+            3..6 => world.link.is_up(false, &world.hub).await,
+            // It may be back before anybody else has noticed.
+            _ => world.link.set(State::Cut),
+        }
+        world.write(&mut random).await;
+        world.link.set(State::Up);
+        if random.one_in(3) || cut + 1 == cuts {
+            world.is_known_everywhere(cut).await;
+        }
+    }
+    let events: usize = world.clients.iter().map(|client| client.follower.lock().unwrap().events).sum();
+    let told = world.hub.metric("holdfast_watches_held_total{reason=\"the difference was told\"}").await.unwrap();
+    assert!(cuts < CUTS || told > 0.0, "no difference was ever told");
+    println!("{cuts} cuts, {events} events to {CLIENTS} clients, {told} differences");
+}
+
+impl World {
+    async fn begin(lab: &std::path::Path, random: &mut Random) -> Self {
+        let server = Apiserver::start(lab).await.unwrap();
+        let cloud = server.client().await.unwrap();
+        objects::create(&cloud, random).await;
+        let link = Link::to(server.address).await;
+        let hub = hub_over(&server, link.url.clone()).await;
+        let resources: Vec<_> = watched().collect();
+        let mut clients = Vec::new();
+        for number in 0..CLIENTS {
+            let alpn = if random.one_in(3) { Alpn::H1 } else { Alpn::H2 };
+            let client = hub.pod(TOKEN, alpn).await.unwrap();
+            let scope = Scope::random(random, resources[number % resources.len()]);
+            clients.push(Following::begin(&client, scope).await);
+        }
+        let mut world = Self { server, link, hub, writers: Vec::new(), clients };
+        world.meet(random).await;
+        world
+    }
+
+    /// Writers come to the server.
+    async fn meet(&mut self, random: &mut Random) {
+        self.writers.clear();
+        for _ in 0..WRITERS {
+            let seed = u64::try_from(random.below(1 << 30)).unwrap();
+            self.writers.push((self.server.client().await.unwrap(), Random::new(seed)));
+        }
+    }
+
+    async fn write(&mut self, random: &mut Random) {
+        let times = random.below(12);
+        join_all(self.writers.iter_mut().map(|(client, random)| change(client, random, times))).await;
+    }
+
+    /// It does not know any more what has happened before.
+    async fn server_begins_anew(&mut self, random: &mut Random) {
+        self.link.set(State::Cut);
+        self.write(random).await;
+        self.server.kill();
+        self.server.run().await.unwrap();
+        self.meet(random).await;
+    }
+
+    /// Waits until each client has what there is.
+    async fn is_known_everywhere(&self, cut: u64) {
+        let cloud = self.server.client().await.unwrap();
+        for Following { follower, wrong } in &self.clients {
+            let scope = follower.lock().unwrap().scope.clone();
+            let (list, _) = scope.list(&cloud).await;
+            let known = eventually("its client knows what there is", Duration::from_secs(40), async || {
+                Ok(wrong.get().is_some() || follower.lock().unwrap().objects == list)
+            });
+            let known = known.await.err().map(|error| format!("{error}: {}", follower.lock().unwrap().lacks(&list)));
+            let wrong = wrong.get().cloned().or(known);
+            assert!(wrong.is_none(), "{} in cut {cut}: {}", scope.name(), wrong.unwrap_or_default());
+        }
+    }
+}
+
+impl Following {
+    async fn begin(client: &Client, scope: Scope) -> Self {
+        let (follower, stream) = Follower::begin(client, scope).await;
+        let framer = follower.framer();
+        let (follower, wrong) = (Arc::new(Mutex::new(follower)), Arc::new(OnceLock::new()));
+        let (takes, ended) = (follower.clone(), wrong.clone());
+        tokio::spawn(async move {
+            let why = follow(&takes, framer, stream).await.err().unwrap_or_else(|| "its watch has ended".to_owned());
+            let _ = ended.set(why);
+        });
+        Self { follower, wrong }
+    }
+}
+
+/// Until the stream ends.
+async fn follow(follower: &Mutex<Follower>, mut framer: Framer, mut stream: Streaming) -> Result<(), String> {
+    while let Some(chunk) = stream.chunk().await.map_err(|error| error.to_string())? {
+        let mut frames = Vec::new();
+        framer.feed(chunk, &mut frames).map_err(|error| error.to_string())?;
+        let mut follower = follower.lock().unwrap();
+        frames.iter().try_for_each(|frame| follower.take(frame))?;
+    }
+    Ok(())
+}

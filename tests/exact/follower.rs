@@ -1,0 +1,161 @@
+//! A client that lists once and watches from there, and takes no event that does not follow from what it was told before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use holdfast::kube::list::{Encoding, Limits, Piece, Splitter};
+use holdfast::kube::object::{self, Meta};
+use holdfast::kube::watch::{EventType, Frame, Framer};
+use testkit::client::{Client, Streaming};
+
+use crate::JSON;
+use crate::compare::INITIAL_EVENTS_END;
+use crate::objects::Resource;
+use crate::random::Random;
+use crate::requests::{METADATA, METADATA_LIST, WITH_INITIAL_EVENTS};
+
+/// What it wants to know of.
+#[derive(Clone)]
+pub struct Scope {
+    path: String,
+    selector: &'static str,
+    encoding: Encoding,
+    metadata: bool,
+    /// It asks for what there is in its watch.
+    streams: bool,
+}
+
+/// By namespace and name: what the object is, and its bytes in item form where it is whole.
+pub type Objects = BTreeMap<(String, String), (Meta, Bytes)>;
+
+pub struct Follower {
+    pub scope: Scope,
+    pub objects: Objects,
+    /// What there is has been told.
+    is_complete: bool,
+    version: u64,
+    pub events: usize,
+}
+
+impl Scope {
+    pub fn random(random: &mut Random, resource: &Resource) -> Self {
+        let accepts = resource.accepts();
+        let accept = accepts[random.below(accepts.len())];
+        let namespace = if resource.namespaced && random.one_in(2) { "a" } else { "" };
+        Self {
+            path: resource.path(namespace, ""),
+            selector: random.of(&["", "labelSelector=app%3Dweb", "labelSelector=tier+in+(1%2C2)%2Capp!%3Ddb"]),
+            encoding: if accept == JSON { Encoding::Json } else { Encoding::Protobuf },
+            metadata: random.one_in(4),
+            streams: random.one_in(2),
+        }
+    }
+
+    pub fn name(&self) -> String {
+        let Self { path, selector, encoding, metadata, streams } = self;
+        format!("{path}?{selector} {encoding:?} metadata: {metadata} streams: {streams}")
+    }
+
+    fn accept(&self, metadata: [&'static str; 2]) -> &'static str {
+        match (self.metadata, self.encoding) {
+            (true, encoding) => metadata[usize::from(encoding == Encoding::Json)],
+            (false, Encoding::Json) => JSON,
+            (false, Encoding::Protobuf) => crate::PROTOBUF,
+        }
+    }
+
+    fn item(&self, bytes: Bytes) -> ((String, String), (Meta, Bytes)) {
+        let meta = object::meta(self.encoding, &bytes).unwrap();
+        // A list of metadata says of each item what it is, an event does not.
+        let bytes = if self.metadata { Bytes::new() } else { bytes };
+        ((meta.namespace.clone(), meta.name.clone()), (meta, bytes))
+    }
+
+    /// What there is, and its version.
+    pub async fn list(&self, client: &Client) -> (Objects, u64) {
+        let target = format!("{}?{}", self.path, self.selector);
+        let headers = [("accept", self.accept(METADATA_LIST))];
+        let ask = || client.request("GET", &target, &headers, "");
+        let mut answer = ask().await.unwrap();
+        // The kube-apiserver has just begun.
+        while answer.status == 429 {
+            tokio::time::sleep(Duration::from_secs(answer.header("retry-after").parse().unwrap())).await;
+            answer = ask().await.unwrap();
+        }
+        assert_eq!(answer.status, 200, "{target}: {}", answer.text());
+        let (mut splitter, mut pieces) = (Splitter::new(self.encoding, Limits::ANSWER), Vec::new());
+        splitter.feed(answer.body, &mut pieces).unwrap();
+        let version = splitter.finish().unwrap().resource_version.parse().unwrap();
+        let items = pieces.into_iter().filter_map(|piece| if let Piece::Item(bytes) = piece { Some(bytes) } else { None });
+        (items.map(|bytes| self.item(bytes)).collect(), version)
+    }
+}
+
+impl Follower {
+    /// Lists, if its watch does not, and watches for hours.
+    pub async fn begin(client: &Client, scope: Scope) -> (Self, Streaming) {
+        let (objects, version) = if scope.streams { Default::default() } else { scope.list(client).await };
+        let from = if scope.streams { WITH_INITIAL_EVENTS.to_owned() } else { format!("resourceVersion={version}") };
+        let Scope { path, selector, .. } = &scope;
+        let target = format!("{path}?watch=1&timeoutSeconds=36000&allowWatchBookmarks=true&{from}&{selector}");
+        let stream = client.stream("GET", &target, &[("accept", scope.accept(METADATA))], "").await.unwrap();
+        assert_eq!(stream.status, 200, "{target}");
+        let is_complete = !scope.streams;
+        (Self { scope, objects, is_complete, version, events: 0 }, stream)
+    }
+
+    /// What it has otherwise: the place, its version here and in the list.
+    pub fn lacks(&self, list: &Objects) -> String {
+        let version = |objects: &Objects, place| objects.get(place).map(|(meta, _)| meta.resource_version.clone());
+        let places: BTreeSet<_> = self.objects.keys().chain(list.keys()).collect();
+        let pairs = places.into_iter().map(|place| (place, version(&self.objects, place), version(list, place)));
+        let different: Vec<_> = pairs.filter(|(_, own, listed)| own != listed).collect();
+        format!("told up to {}, {different:?}", self.version)
+    }
+
+    pub fn framer(&self) -> Framer {
+        Framer::new(self.scope.encoding, Limits::ANSWER.max_item)
+    }
+
+    /// # Errors
+    /// What is wrong with it.
+    pub fn take(&mut self, frame: &Frame) -> Result<(), String> {
+        let (kind, full) = (frame.event.kind, &frame.event.object);
+        let wrong = |why: &str| {
+            Err(format!(
+                "{why}: {kind:?} of {:?}: {}",
+                object::version(self.scope.encoding, full),
+                String::from_utf8_lossy(&frame.raw[..frame.raw.len().min(300)])
+            ))
+        };
+        if kind == EventType::Error {
+            return wrong("an error");
+        }
+        let version = object::version(self.scope.encoding, full).unwrap_or_default();
+        if kind == EventType::Bookmark {
+            self.is_complete |= full.windows(INITIAL_EVENTS_END.len()).any(|bytes| bytes == INITIAL_EVENTS_END);
+        }
+        if self.is_complete && version < self.version {
+            return wrong(&format!("an earlier version than {}", self.version));
+        }
+        if self.is_complete {
+            self.version = version;
+        }
+        self.events += 1;
+        if kind == EventType::Bookmark {
+            return Ok(());
+        }
+        let (_, item) = object::into_item(self.scope.encoding, full).map_err(|error| error.to_string())?;
+        let (place, object) = self.scope.item(item);
+        let before = self.objects.get(&place).map(|(meta, _)| meta.clone());
+        let is_news = |before: &Meta| before.resource_version.parse::<u64>().unwrap() < version && before.uid == object.0.uid;
+        match (kind, before) {
+            (EventType::Added, None) => self.objects.insert(place, object),
+            (EventType::Modified, Some(before)) if is_news(&before) => self.objects.insert(place, object),
+            (EventType::Deleted, Some(before)) if is_news(&before) => self.objects.remove(&place),
+            (_, before) => return wrong(&format!("after {before:?}")),
+        };
+        Ok(())
+    }
+}
