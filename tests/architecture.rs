@@ -32,7 +32,7 @@ const STAGES: [(&str, &[&str]); 8] = [
     ("dispatch", &[]),
     ("filter", &[]),
     // A watch that was broken off is asked for again by the whole path, and led on by what the others know of it.
-    ("held", &["Path", "Request", "Bearer", "accept", "answer", "filter", "offline", "respond"]),
+    ("held", &["Path", "Request", "Bearer", "accept", "answer", "read", "filter", "offline", "respond"]),
     // Both ways to an answer filter it.
     ("remote", &["filter"]),
     ("offline", &["filter"]),
