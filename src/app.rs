@@ -229,6 +229,7 @@ impl Parts {
             callers: caller::Callers { node_name: settings.node_name.clone(), procfs: Arc::default() },
             remote: remote::Remote {
                 servers,
+                balancing: settings.balancing,
                 link: link.clone(),
                 rules: rules.clone(),
                 filters: filters.clone(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub use verdict::{Probing, Seen, Verdict};
 
@@ -76,13 +76,17 @@ impl Prober {
                 result => result,
             }
         };
-        let before = self.server.delivered();
+        let (before, began) = (self.server.delivered(), Instant::now());
         match timeout(self.probing.timeout, ask).await {
             Ok(Ok(answer)) => {
                 let status = answer.status();
                 // Anything but an error of the server itself is a sign of life: 401 and
                 // 403 are the node's trouble, not the link's.
-                if status.is_server_error() { Seen::Unready } else { Seen::Good }
+                if status.is_server_error() {
+                    return Seen::Unready;
+                }
+                self.link.took(self.server.index, began.elapsed());
+                Seen::Good
             }
             Ok(Err(_)) => Seen::Unreachable,
             // Its answer may be behind a large one on a slow link.

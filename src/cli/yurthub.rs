@@ -14,10 +14,9 @@ pub(super) struct Arguments {
 }
 
 /// yurthub's flags without a meaning here.
-const IGNORED: [&str; 19] = [
+const IGNORED: [&str; 18] = [
     "multiplexer-port",
     "node-ip",
-    "lb-mode",
     "kubelet-health-grace-period",
     "bootstrap-mode",
     "join-token",

@@ -9,6 +9,7 @@ use super::{Raw, Whole};
 use crate::kube::name;
 use crate::state::filters::Filter;
 use crate::state::inputs::Membership;
+use crate::state::link::Balancing;
 use crate::state::rules::Agents;
 use crate::state::user_rule::{self, UserRule};
 use crate::upstream::Address;
@@ -43,6 +44,7 @@ pub struct ClientFiles {
 pub struct Settings {
     pub node_name: String,
     pub servers: Vec<Address>,
+    pub balancing: Balancing,
     pub admin: SocketAddr,
     pub loopback: SocketAddr,
     pub secure: SocketAddr,
@@ -132,6 +134,7 @@ pub fn check(raw: Raw) -> Result<Settings, BadSetting> {
     Ok(Settings {
         node_name: node_name(raw.node_name.clone())?,
         servers: servers(raw.server_addr.as_deref().unwrap_or_default())?,
+        balancing: balancing(raw.lb_mode.as_deref().unwrap_or("rr"))?,
         admin,
         loopback,
         secure,
@@ -258,6 +261,11 @@ fn serving(raw: &Raw) -> Result<Option<(PathBuf, PathBuf)>, BadSetting> {
         (Some(certificate), None) => Err(bad("tls-cert-file", certificate.display(), "together with --tls-private-key-file")),
         (None, Some(key)) => Err(bad("tls-private-key-file", key.display(), "together with --tls-cert-file")),
     }
+}
+
+fn balancing(mode: &str) -> Result<Balancing, BadSetting> {
+    let names = Balancing::ALL.map(Balancing::name).join(", ");
+    Balancing::from_name(mode).ok_or_else(|| bad("lb-mode", mode, format!("one of {names}")))
 }
 
 fn working_mode(mode: &str) -> Result<WorkingMode, BadSetting> {

@@ -42,6 +42,7 @@ raw! {
     #[arg(value_delimiter = ',')]
     #[serde(deserialize_with = "list")]
     server_addr: Vec<String> = "URLs of the kube-apiservers, https [required]",
+    lb_mode: String = "How the servers that are up share the requests: rr (in turn), priority (the first of them), consistent-hashing (one for each component and path) or lowest-latency [rr]",
     bind_address: String = "Address of the admin listener [127.0.0.1]",
     serve_port: Whole = "Port of the admin listener [10267]",
     bind_proxy_address: String = "Loopback address of the plain HTTP listener for kubelet [127.0.0.1]",

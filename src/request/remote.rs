@@ -22,7 +22,7 @@ use super::context::{BodyError, Context, Refusal, Request, Response, Whose};
 use super::filter::{By, Chain, Filters, Passing};
 use crate::kube::media;
 use crate::runtime::metrics::Metrics;
-use crate::state::link::Link;
+use crate::state::link::{Balancing, Link};
 use crate::state::rules::Rules;
 use crate::store::Knowledge;
 use crate::upstream::{Error, Fault, RequestBody, Server};
@@ -30,6 +30,7 @@ use crate::upstream::{Error, Fault, RequestBody, Server};
 /// What the cloud is reached and remembered with.
 pub struct Remote {
     pub servers: Vec<Arc<Server>>,
+    pub balancing: Balancing,
     pub link: Arc<Link>,
     pub rules: Arc<Rules>,
     pub filters: Arc<Filters>,

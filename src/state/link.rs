@@ -3,7 +3,7 @@
 //! Written by background::cluster alone; read by dispatch and balance. `suspect` is
 //! the path's way of saying that a connection just failed: the server's prober looks at once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -11,8 +11,40 @@ use tokio::sync::{Notify, watch};
 /// Watches that wait for the link ask the cloud over this time, in milliseconds, not all at once.
 const SPREAD: u64 = 1000;
 
+/// How the servers that are up share the requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balancing {
+    RoundRobin,
+    /// The first that is named, as long as it is up.
+    Priority,
+    /// One server for each component and path.
+    ConsistentHashing,
+    /// The one that answers fastest.
+    LowestLatency,
+}
+
+impl Balancing {
+    pub const ALL: [Self; 4] = [Self::RoundRobin, Self::Priority, Self::ConsistentHashing, Self::LowestLatency];
+
+    /// The name in `--lb-mode`; the first two are yurthub's.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "rr",
+            Self::Priority => "priority",
+            Self::ConsistentHashing => "consistent-hashing",
+            Self::LowestLatency => "lowest-latency",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
+    }
+}
+
 pub struct Link {
     servers: Vec<AtomicBool>,
+    /// How long the servers take to answer, in microseconds; 0: not known.
+    latencies: Vec<AtomicU64>,
     up: watch::Sender<bool>,
     /// Whether a server was seen to be up, and none to be down since.
     proven: watch::Sender<bool>,
@@ -25,6 +57,7 @@ impl Link {
     pub fn new(servers: usize) -> Self {
         Self {
             servers: (0..servers).map(|_| AtomicBool::new(true)).collect(),
+            latencies: (0..servers).map(|_| AtomicU64::new(0)).collect(),
             up: watch::Sender::new(true),
             proven: watch::Sender::new(false),
             suspicions: (0..servers).map(|_| Notify::new()).collect(),
@@ -38,6 +71,18 @@ impl Link {
 
     pub fn server_is_up(&self, index: usize) -> bool {
         self.servers[index].load(Ordering::Relaxed)
+    }
+
+    /// A server has answered a probe after this long.
+    pub fn took(&self, index: usize, time: Duration) {
+        let (known, now) = (&self.latencies[index], u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1));
+        let smooth = |before: u64| if before == 0 { now } else { before - before / 4 + now / 4 };
+        known.store(smooth(known.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+
+    /// How long a server takes to answer, of late.
+    pub fn latency(&self, index: usize) -> Option<Duration> {
+        Some(self.latencies[index].load(Ordering::Relaxed)).filter(|known| *known > 0).map(Duration::from_micros)
     }
 
     /// Follows the verdict over all servers.
@@ -126,6 +171,17 @@ mod tests {
         assert!(link.is_up() && !is_proven());
         link.prove();
         assert!(is_proven());
+    }
+
+    #[test]
+    fn a_servers_latency_follows_its_answers_smoothly() {
+        let link = Link::new(2);
+        assert_eq!(link.latency(0), None);
+        for (took, known) in [(40, 40), (80, 50), (80, 57), (10, 45)] {
+            link.took(0, Duration::from_millis(took));
+            assert_eq!(link.latency(0).unwrap().as_millis(), known, "after {took} ms");
+        }
+        assert_eq!(link.latency(1), None);
     }
 
     #[test]

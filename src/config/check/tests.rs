@@ -60,6 +60,7 @@ fn each_bad_value_names_its_field_and_what_is_allowed() {
         ("certificate-authority", Box::new(|raw| raw.certificate_authority = None)),
         ("tls-cert-file", Box::new(|raw| raw.tls_cert_file = Some("/x".into()))),
         ("working-mode", Box::new(|raw| raw.working_mode = Some("sea".into()))),
+        ("lb-mode", Box::new(|raw| raw.lb_mode = Some("random".into()))),
         ("disabled-resource-filters", Box::new(|raw| raw.disabled_resource_filters = Some(vec!["masterservce".into()]))),
         ("min-request-timeout", Box::new(|raw| raw.min_request_timeout = Some("soon".into()))),
         ("min-request-timeout", Box::new(|raw| raw.min_request_timeout = Some("30".into()))),

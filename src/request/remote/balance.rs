@@ -1,5 +1,7 @@
-//! Which server: in turn among those that are up. A request that nothing was sent
-//! of, or that may be repeated, goes to the next one.
+//! Which server: the best of those that are up ([`order`]). A request that nothing was sent of, or that may be repeated, goes
+//! to the next one.
+
+mod order;
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,6 +12,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use http::Response;
 use http::header::TE;
 
+use self::order::{Asked, Candidate};
 use super::Remote;
 use crate::request::context::{Caller, Context};
 use crate::state::credentials::Identity;
@@ -36,13 +39,19 @@ pub(super) fn identity(caller: &Caller) -> Identity {
 }
 
 /// Server indices to try, the best first.
-pub(super) fn order(remote: &Remote) -> Vec<usize> {
-    let count = remote.servers.len();
+pub(super) fn order(remote: &Remote, context: &Context, head: &http::request::Parts) -> Vec<usize> {
+    if remote.servers.len() == 1 {
+        return vec![0];
+    }
+    let candidates = remote.servers.iter().map(|server| Candidate {
+        name: server.address().authority.as_str(),
+        is_up: remote.link.server_is_up(server.index),
+        latency: remote.link.latency(server.index),
+    });
+    let candidates: Vec<_> = candidates.collect();
     let turn = TURN.fetch_add(1, Ordering::Relaxed);
-    let all = (0..count).map(|step| (turn + step) % count);
-    let (mut up, down): (Vec<_>, Vec<_>) = all.partition(|index| remote.link.server_is_up(*index));
-    up.extend(down);
-    up
+    let asked = Asked { turn, component: &context.component, path: head.uri.path() };
+    order::order(remote.balancing, &candidates, &asked)
 }
 
 /// Sends to one server after the other until one answers; a read does not wait for one that is silent.
@@ -52,7 +61,7 @@ pub(super) async fn send(
     head: &http::request::Parts,
     body: Option<RequestBody>,
 ) -> Result<Response<Body>, Error> {
-    let order = order(remote);
+    let order = order(remote, context, head);
     let sending = Sending::new(remote, context, head, body.is_none());
     let is_beside = order.len() > 1 && sending.may_be_known();
     let mut answer = if is_beside { sending.side_by_side(order).await } else { sending.in_turn(order, body).await }?;

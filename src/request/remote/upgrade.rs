@@ -45,7 +45,7 @@ pub(super) async fn serve(
     }
     let mut body = (!body.is_end_stream()).then_some(body);
     let mut last = Error::new(Fault::Link, false, "there is no server");
-    for index in balance::order(remote) {
+    for index in balance::order(remote, context, &head) {
         match remote.servers[index].upgrade(balance::identity(&context.caller), &head, &mut body).await {
             Ok(answer) => return Ok(answered(answer, client, served)),
             Err(error) => last = error,
