@@ -97,7 +97,9 @@ async fn hub(server: &Apiserver) -> Hub {
 /// A hub to which the server has this address.
 async fn hub_over(server: &Apiserver, url: String) -> Hub {
     let servers = vec![url];
-    let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: &server.pki, flags: Vec::new() };
+    // What it does is told where a test fails.
+    let flags = vec!["--v=4".to_owned()];
+    let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: &server.pki, flags };
     Hub::start(options).await.unwrap()
 }
 

@@ -25,7 +25,7 @@ use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, Sleep};
 
 pub(super) use again::Again;
@@ -51,11 +51,13 @@ const EARLY: Duration = Duration::from_secs(1);
 pub struct Turns {
     asking: Semaphore,
     listing: Semaphore,
+    /// Those of the same are told one after the other: what one of them has listed is there for the next.
+    alike: [Mutex<()>; 16],
 }
 
 impl Default for Turns {
     fn default() -> Self {
-        Self { asking: Semaphore::new(32), listing: Semaphore::new(2) }
+        Self { asking: Semaphore::new(32), listing: Semaphore::new(2), alike: Default::default() }
     }
 }
 

@@ -121,6 +121,7 @@ impl Knowledge {
 
     /// Gives up all that was known `before` and was not said since, for another history, which stands at `version`.
     pub async fn give_up(&self, version: u64, before: &Versions) -> Result<(), StoreError> {
+        self.trail.forget();
         let dead = self.dead_collections(before);
         let mut ops: Vec<Op> = dead
             .into_iter()

@@ -180,6 +180,7 @@ impl Knowledge {
     pub fn begin_anew(&self) {
         self.writer.turn();
         self.sent_back.forget_all();
+        self.trail.forget();
     }
 
     /// Reads catalogue and journal from disk.

@@ -1,17 +1,18 @@
 //! The last events of all collections, in memory: who stands a little behind one is led up to where it is.
 //!
 //! Several clients watch the same, each from where it stands; what one of them has been told is in the collection, and the
-//! others may lose their connection just before. An event says which state it has changed, so that a list, an event that was
-//! not kept or one that did not come to the disk breaks the trail, and whoever asks is told that it is not known.
+//! others may lose their connection just before. Where a list was compared with what was known before, their difference is such
+//! an event. Each says which state it has changed, so that another list, an event that was not kept or one that did not come to
+//! the disk breaks the trail, and whoever asks is told that it is not known.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Header, Knowledge};
 use crate::kube::watch::EventType;
 
 /// Bytes of all of them.
-const MOST: usize = 256 * 1024;
+const MOST: usize = 128 * 1024;
 /// Bytes of one.
 const LARGEST: usize = MOST / 4;
 
@@ -33,40 +34,61 @@ struct Events {
 }
 
 struct Event {
-    /// The collection's id.
-    of: u64,
+    /// The collection's key.
+    of: Vec<u8>,
     /// The versions before and after.
     from: u64,
     to: u64,
-    happened: Happened,
+    happened: Vec<Happened>,
+}
+
+impl Event {
+    fn bytes(&self) -> usize {
+        self.of.len() + self.happened.iter().map(|happened| happened.item.len()).sum::<usize>()
+    }
 }
 
 impl Trail {
     /// An event is about to change the collection with this head.
     pub(super) fn note(&self, before: &Header, version: u64, kind: EventType, item: &[u8]) {
-        if item.len() > LARGEST {
-            return;
-        }
-        let happened = Happened { kind, item: item.to_vec() };
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.bytes += item.len();
-        known.events.push_back(Event { of: before.id, from: before.changed_at(), to: version, happened });
-        while known.bytes > MOST
-            && let Some(oldest) = known.events.pop_front()
-        {
-            known.bytes -= oldest.happened.item.len();
+        if item.len() <= LARGEST {
+            self.note_all(before, version, vec![Happened { kind, item: item.to_vec() }]);
         }
     }
 
+    fn note_all(&self, before: &Header, version: u64, happened: Vec<Happened>) {
+        let event = Event { of: before.scope.key(), from: before.changed_at(), to: version, happened };
+        if event.bytes() > MOST / 2 {
+            return;
+        }
+        let mut known = self.lock();
+        known.bytes += event.bytes();
+        known.events.push_back(event);
+        while known.bytes > MOST
+            && let Some(oldest) = known.events.pop_front()
+        {
+            known.bytes -= oldest.bytes();
+        }
+    }
+
+    /// The cluster's history is another one: its versions say nothing any more.
+    pub(super) fn forget(&self) {
+        *self.lock() = Events::default();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Events> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn since(&self, header: &Header, version: u64) -> Option<Vec<Happened>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, key) = (self.lock(), header.scope.key());
         let (mut at, mut back) = (header.changed_at(), Vec::new());
-        for event in known.events.iter().rev().filter(|event| event.of == header.id && event.to <= header.changed_at()) {
+        for event in known.events.iter().rev().filter(|event| event.to <= header.changed_at() && event.of == key) {
             if at <= version || event.to != at {
                 break;
             }
             at = event.from;
-            back.push(event.happened.clone());
+            back.extend(event.happened.iter().rev().cloned());
         }
         back.reverse();
         (at..=header.version_number()).contains(&version).then_some(back)
@@ -78,6 +100,11 @@ impl Knowledge {
     pub fn since(&self, header: &Header, version: u64) -> Option<Vec<Happened>> {
         self.trail.since(header, version)
     }
+
+    /// A list of this version shows what has happened to a collection since it had this head.
+    pub fn note_difference(&self, before: &Header, version: u64, happened: Vec<Happened>) {
+        self.trail.note_all(before, version, happened);
+    }
 }
 
 #[cfg(test)]
@@ -85,7 +112,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::Memory;
-    use super::super::tests::{ask, event, list_body, open, record, scope, watch};
+    use super::super::tests::{ask, event, item, list_body, open, record, scope, watch};
     use super::*;
 
     /// What leads up to what there is.
@@ -119,6 +146,15 @@ mod tests {
         assert_eq!(since(&knowledge, 19), None, "a list says nothing of what was before it");
         watch(&knowledge, "40", false, &event("MODIFIED", "x", 41)).await;
         assert_eq!(since(&knowledge, 40), Some(vec!["MODIFIED x@41".to_owned()]));
+        // Somebody compares the next list with this state.
+        let before = knowledge.list(&scope()).unwrap().unwrap().header;
+        record(&knowledge, ask(""), &list_body(50, &["x", "z"], ""), true).await;
+        let happened = ["x", "z"].map(|name| Happened { kind: EventType::Modified, item: item(name, 50).into() });
+        knowledge.note_difference(&before, 50, happened.into());
+        assert_eq!(since(&knowledge, 40).unwrap(), ["MODIFIED x@41", "MODIFIED x@50", "MODIFIED z@50"]);
+        assert_eq!(since(&knowledge, 41).unwrap(), ["MODIFIED x@50", "MODIFIED z@50"]);
+        knowledge.trail.forget();
+        assert_eq!(since(&knowledge, 41), None);
     }
 
     #[tokio::test]

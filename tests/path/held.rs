@@ -261,6 +261,7 @@ async fn two_that_stand_at_different_versions_are_each_told_their_own_difference
         assert_eq!(watching.next().await, event("ADDED", "new", "1"));
         assert_eq!(watching.next().await.1, "greeting");
     }
+    assert_eq!(asked(&rig, "limit="), 1, "what one of them has listed serves the other");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use testkit::client::{Alpn, Client};
+use testkit::client::{Alpn, Client, Streaming};
 use testkit::fake::Fault;
 
 use super::*;
@@ -233,6 +233,38 @@ async fn a_watch_stays_open_through_the_cut_and_leads_back() {
     rig.restore().await;
     for watch in [&mut online, &mut offline] {
         assert_eq!(watch.event().await.unwrap().unwrap()["object"]["metadata"]["name"], "made-meanwhile");
+    }
+}
+
+/// Its client has seen less than somebody else of the same.
+#[tokio::test]
+async fn a_watch_from_a_little_before_what_is_known_is_led_up_to_it() {
+    let rig = Rig::start().await;
+    let client = see(&rig).await;
+    let listed = client.get(CONFIGMAPS).await.unwrap().json()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let watch = async |version: &str| {
+        client.stream("GET", &format!("{CONFIGMAPS}?watch=1&resourceVersion={version}"), &[], "").await.unwrap()
+    };
+    let next = async |watch: &mut Streaming| {
+        let event = tokio::time::timeout(SECONDS(10), watch.event()).await.expect("an event").unwrap().unwrap();
+        (
+            event["type"].clone(),
+            event["object"]["metadata"]["name"].clone(),
+            event["object"]["metadata"]["resourceVersion"].clone(),
+        )
+    };
+    let mut first = watch(&listed).await;
+    rig.fake.put("configmaps", "story", "added", json!({"data": {"n": "1"}}));
+    rig.fake.put("configmaps", "story", "greeting", json!({"data": {"n": "2"}}));
+    rig.fake.delete("configmaps", "story", "added");
+    let told = [next(&mut first).await, next(&mut first).await, next(&mut first).await];
+    rig.cut(Fault::Refuse).await;
+    let between = told[0].2.as_str().unwrap().to_owned();
+    for (version, told) in [(&listed, &told[..]), (&between, &told[1..])] {
+        let mut offline = watch(version).await;
+        for event in told {
+            assert_eq!(&next(&mut offline).await, event, "from {version}");
+        }
     }
 }
 

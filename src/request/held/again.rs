@@ -1,5 +1,6 @@
 //! A watch's request, kept small, to be asked again.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Weak};
 
 use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
@@ -64,6 +65,14 @@ impl Again {
         let mut request = self.request(&with_query(&self.target, &without, &more))?;
         request.headers_mut().insert(ACCEPT, HeaderValue::from_str(accept).ok()?);
         Some(request)
+    }
+
+    /// The same number below `kinds` for all that watch the same.
+    pub(super) fn kind(&self, encoding: Encoding, kinds: usize) -> usize {
+        let mut hasher = DefaultHasher::new();
+        let list = self.list(&self.list_media(encoding).accept(), None);
+        list.map(|request| (request.uri().clone(), request.headers().get(ACCEPT).cloned())).hash(&mut hasher);
+        usize::try_from(hasher.finish() % kinds as u64).unwrap_or(0)
     }
 
     /// What a list of what it watches is asked for as.

@@ -195,7 +195,13 @@ async fn fill_gap(kept: &Kept, path: &Arc<Path>) -> Outcome {
 
 /// The cloud does not know what has happened since, but a list says what has come of it.
 async fn tell_difference(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
+    let alike = &path.held.alike;
+    let _alone = alike[kept.again.kind(kept.encoding, alike.len())].lock().await;
     let Ok(_turn) = path.held.listing.acquire().await else { return Outcome::Next(Next::Over(None)) };
+    if kept.stand.is_none() {
+        // What it was told last may not have come to the store then.
+        look_back(kept).await;
+    }
     let Some(stand) = kept.stand.take() else { return expired(kept, path) };
     match difference::tell(&kept.again, path, *stand).await {
         Ok(told_now) => {

@@ -15,12 +15,12 @@ use super::listing::{Item, Listing, Stop};
 use crate::kube::list::{Encoding, Envelope};
 use crate::kube::media::Media;
 use crate::kube::message::{self, Edit, MessageError, Set};
-use crate::kube::object::{self, TypeMeta};
+use crate::kube::object;
 use crate::kube::schema::{METADATA, meta::RESOURCE_VERSION};
 use crate::kube::watch::{self, EventType};
 use crate::request::Path;
 use crate::request::offline::{Stand, Walk};
-use crate::store::version_number;
+use crate::store::{Happened, version_number};
 
 /// Bytes of changed objects.
 const AT_ONCE: usize = 8 << 20;
@@ -53,30 +53,62 @@ struct Changes {
 }
 
 pub(super) async fn tell(again: &Again, path: &Arc<Path>, stand: Stand) -> Result<Told, Failed> {
-    let Stand { shown, mut lacks } = stand;
-    let media = Media { encoding: shown.encoding(), form: shown.media_form() };
-    let types = shown.types();
+    let media = Media { encoding: stand.shown.encoding(), form: stand.shown.media_form() };
+    let types = stand.shown.types();
+    let mut new = match stand.newer(&path.offline).await {
+        Some(known) => New::Known(known.envelope(), Box::new(known.walk(&path.offline))),
+        None => New::Clouds(Box::new(Listing::new(again, path, media.clone()))),
+    };
+    let compared = stand.head().filter(|_| matches!(new, New::Clouds(_)));
     let mut changes = Changes { encoding: media.encoding, changes: Vec::new(), bytes: 0 };
-    let mut walk = shown.walk(&path.offline);
-    let mut listing = Listing::new(again, path, media);
-    match compare(&mut listing, &mut walk, &mut changes).await {
+    let (mut walk, mut lacks, watched) = stand.walk(&path.offline);
+    match compare(&mut new, &mut walk, &mut changes).await {
         Ok(()) => {
-            let told = changes.told(&types, listing.envelope()).map_err(|_| Failed::Inexact("an object cannot be read"))?;
-            lacks.extend(told.events);
-            Ok(Told { events: lacks, ..told })
+            let version = version_number(&new.envelope().resource_version);
+            let happened = changes.happened(version).map_err(|_| Failed::Inexact("an object cannot be read"))?;
+            let full = |item: &[u8]| object::from_item(media.encoding, &types, item);
+            lacks.extend(happened.iter().map(|Happened { kind, item }| watch::encode(media.encoding, *kind, &full(item))));
+            if let (Some(knowledge), Some(before)) = (&path.offline.knowledge, &compared) {
+                knowledge.note_difference(before, version, happened);
+            }
+            Ok(Told { events: lacks, version })
         }
         Err(Stop::Inexact(why)) => Err(Failed::Inexact(why)),
         Err(Stop::Cloud) => match walk.again() {
-            Some(shown) => Err(Failed::Cloud(Box::new(Stand { shown, lacks }))),
+            Some(shown) => Err(Failed::Cloud(Box::new(Stand::of(shown, lacks, watched)))),
             None => Err(Failed::Inexact("the store cannot be read")),
         },
     }
 }
 
+/// The state to which the client is led.
+enum New<'a> {
+    /// Somebody else has listed the same, and the node knows it.
+    Known(Envelope, Box<Walk>),
+    Clouds(Box<Listing<'a>>),
+}
+
+impl New<'_> {
+    async fn next(&mut self, encoding: Encoding) -> Result<Option<Item>, Stop> {
+        match self {
+            Self::Known(_, walk) => next(walk, encoding).await,
+            Self::Clouds(listing) => listing.next().await,
+        }
+    }
+
+    /// To be asked behind the last object.
+    fn envelope(&self) -> &Envelope {
+        match self {
+            Self::Known(envelope, _) => envelope,
+            Self::Clouds(listing) => listing.envelope(),
+        }
+    }
+}
+
 /// Reads the new list beside the old one.
-async fn compare(listing: &mut Listing<'_>, walk: &mut Walk, changes: &mut Changes) -> Result<(), Stop> {
+async fn compare(list: &mut New<'_>, walk: &mut Walk, changes: &mut Changes) -> Result<(), Stop> {
     let mut old = next(walk, changes.encoding).await?;
-    while let Some(new) = listing.next().await? {
+    while let Some(new) = list.next(changes.encoding).await? {
         while let Some(gone) = old.take_if(|old| old.place < new.place) {
             changes.gone(gone, None)?;
             old = next(walk, changes.encoding).await?;
@@ -130,18 +162,17 @@ impl Changes {
         if self.bytes > AT_ONCE { Err(Stop::Inexact("too much has changed")) } else { Ok(()) }
     }
 
-    fn told(mut self, types: &TypeMeta, list: &Envelope) -> Result<Told, MessageError> {
-        let version = version_number(&list.resource_version);
+    /// In order; `version`: of the list.
+    fn happened(mut self, version: u64) -> Result<Vec<Happened>, MessageError> {
         self.changes.sort_by_key(|change| (change.version.unwrap_or(version), change.version.is_none()));
-        let frame = |change: Change| {
+        let happened = |change: Change| {
             let item = match change.kind {
                 EventType::Deleted => of_version(self.encoding, &change.item, change.version.unwrap_or(version))?,
                 _ => change.item,
             };
-            Ok(watch::encode(self.encoding, change.kind, &object::from_item(self.encoding, types, &item)))
+            Ok(Happened { kind: change.kind, item })
         };
-        let events = self.changes.into_iter().map(frame).collect::<Result<_, MessageError>>()?;
-        Ok(Told { events, version })
+        self.changes.into_iter().map(happened).collect()
     }
 }
 

@@ -9,21 +9,29 @@ use super::answer::{offered, selection};
 use super::fields::fields;
 use super::presented::{Cursor, Form, Presented};
 use super::{FLUSH_OR_REFUSE, Offline};
-use crate::kube::list::Encoding;
+use crate::kube::list::{Encoding, Envelope};
 use crate::kube::media;
 use crate::kube::metadata;
 use crate::kube::object::{self, TypeMeta};
+use crate::kube::selector::Fields;
 use crate::kube::watch;
 use crate::request::context::Context;
 use crate::request::filter::Chain;
 use crate::request::names;
-use crate::store::{Happened, Header, Knowledge, StoreError};
+use crate::store::{Happened, Header, Knowledge, Scope, StoreError};
 
 /// What a client was shown, and what has happened since.
 pub struct Stand {
     pub shown: Presented,
     /// Events that lead the client to what is shown there, in order.
     pub lacks: Vec<Bytes>,
+    watched: Watched,
+}
+
+/// What it watches.
+pub struct Watched {
+    scope: Scope,
+    fields: Fields,
 }
 
 /// `None`: that is not known exactly, for a client that was told everything up to this version.
@@ -36,18 +44,64 @@ pub async fn stand(offline: &Offline, context: &Context, encoding: Encoding, see
     let mut offered = offered(knowledge, context, chain.as_ref()).into_iter();
     let (media, form) = offered.find(|(media, form)| media.encoding == encoding && is_exact(form))?;
     let scope = names::scope(&context.info, &media);
-    // Of a wider collection it is not said here what its events mean to who sees a part of it.
-    let leads_on = |header: &Header| header.scope == scope && knowledge.since(header, seen).is_some();
-    let is_known = |header: &Header| header.is_as_of(seen) || leads_on(header);
-    let view = knowledge.covering(&scope, &fields, is_known, false).ok()??;
-    let shown = Presented { view, chain, form };
-    let happened = match &shown.view.header {
-        header if header.is_as_of(seen) => Vec::new(),
-        header if header.scope == scope => knowledge.since(header, seen)?,
-        _ => return None,
+    let is_known = |header: &Header| since(knowledge, header, &scope, seen).is_some();
+    // Its own collection, if it can be: of that the next one of the same is told what has changed.
+    let is_own = |header: &Header| header.scope == scope && is_known(header);
+    let own = knowledge.covering(&scope, &fields, is_own, false).ok()?.filter(|view| is_own(&view.header));
+    let view = match own {
+        Some(own) => own,
+        None => knowledge.covering(&scope, &fields, is_known, false).ok()??,
     };
-    let lacks = happened.into_iter().map(|happened| shown.event(happened)).collect::<Option<_>>()?;
-    Some(Stand { shown, lacks })
+    let shown = Presented { view, chain, form };
+    let known = &shown.view.header;
+    let Some(lacks) = shown.since(knowledge, &scope, seen) else {
+        tracing::debug!(
+            id = context.id,
+            seen,
+            known = known.resource_version,
+            changed = known.changed,
+            ?scope,
+            "the node does not know what a watch was shown"
+        );
+        return None;
+    };
+    Some(Stand { shown, lacks, watched: Watched { scope, fields } })
+}
+
+impl Stand {
+    pub fn of(shown: Presented, lacks: Vec<Bytes>, watched: Watched) -> Self {
+        Self { shown, lacks, watched }
+    }
+
+    /// The head of the collection that was shown just as it is, if it was one.
+    pub fn head(&self) -> Option<Header> {
+        let head = &self.shown.view.header;
+        (self.shown.chain.is_none() && head.scope == self.watched.scope).then(|| head.clone())
+    }
+
+    /// What was shown, item by item, and the rest of it.
+    pub fn walk(self, offline: &Offline) -> (Walk, Vec<Bytes>, Watched) {
+        (self.shown.walk(offline), self.lacks, self.watched)
+    }
+
+    /// What is known of the same by now, if that is newer. Not where filters have a say in it: they note what a client is told.
+    pub async fn newer(&self, offline: &Offline) -> Option<Presented> {
+        let (Some(knowledge), None) = (&offline.knowledge, &self.shown.chain) else { return None };
+        let _ = timeout(FLUSH_OR_REFUSE, knowledge.catch_up()).await;
+        let before = self.shown.view.header.version_number();
+        let is_newer = |known: &Header| known.version_number() > before && !known.is_behind();
+        let view = knowledge.covering(&self.watched.scope, &self.watched.fields, is_newer, false).ok()??;
+        is_newer(&view.header).then(|| Presented { view, chain: None, form: self.shown.form.again() })
+    }
+}
+
+/// What has happened to a collection since then, for who watches this.
+fn since(knowledge: &Knowledge, header: &Header, watched: &Scope, version: u64) -> Option<Vec<Happened>> {
+    if header.is_as_of(version) {
+        return Some(Vec::new());
+    }
+    // Of a wider one it is not said here what its events mean to who sees a part of it.
+    knowledge.since(header, version).filter(|_| header.scope == *watched)
 }
 
 /// What was shown, item by item.
@@ -73,9 +127,20 @@ impl Presented {
         }
     }
 
+    /// What a list of it says of itself.
+    pub fn envelope(&self) -> Envelope {
+        self.view.header.envelope()
+    }
+
     /// What an item calls itself.
     pub fn types(&self) -> TypeMeta {
         self.form.types(self.item_types())
+    }
+
+    /// The events that lead from a version to this state; `None`: they are not known.
+    pub(super) fn since(&self, knowledge: &Knowledge, watched: &Scope, version: u64) -> Option<Vec<Bytes>> {
+        let happened = since(knowledge, &self.view.header, watched, version)?;
+        happened.into_iter().map(|happened| self.event(happened)).collect()
     }
 
     /// As the client would have been told it; `None`: that is for its filters to say, by what they have hidden from it.

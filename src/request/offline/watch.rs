@@ -3,7 +3,8 @@
 //! Initial events where they are asked for, what is written on this node meanwhile, bookmarks every minute where they are
 //! allowed, an end when the link is back (the client then asks the cloud from where it
 //! stands), at timeoutSeconds, or when the hub drains. A version older than what is
-//! known gets 410 in the stream: the client lists again, from the store.
+//! known is led up to it where the events between are known, and gets 410 in the stream else: the client lists again,
+//! from the store.
 //!
 //! Where nobody has asked for more than a Table there are copies of the cloud's: who goes on from one of them, or from a
 //! newer state, is held as any other, but nothing can be told, bookmarks neither.
@@ -40,7 +41,7 @@ use crate::request::filter::{By, Chain, Note, OUTDATED, OVERTAKEN};
 use crate::request::names;
 use crate::runtime::drain::Ending;
 use crate::state::link::Link;
-use crate::store::{Knowledge, ListView};
+use crate::store::{Knowledge, ListView, Scope};
 
 /// Seconds that a watch may ask for: more than anybody waits, and what a clock can add.
 const LONGEST: u64 = 365 * 24 * 3600;
@@ -84,6 +85,8 @@ enum Initial {
         shown: Box<Presented>,
         bookmark: bool,
     },
+    /// What has happened since the client's version.
+    Events(Vec<Bytes>),
     /// The client is behind what is known: 410.
     Expired,
 }
@@ -132,7 +135,8 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
     // A bookmark has to say it.
     let kind = kinds::item_kind(knowledge, info, &header).await.ok_or_else(|| unknown(knowledge, context))?;
     let types = TypeMeta { api_version: header.api_version.clone(), kind };
-    let initial = match initial(&start, Presented { view, chain: chain.clone(), form: form.clone() }) {
+    let shown = Presented { view, chain: chain.clone(), form: form.clone() };
+    let initial = match initial(knowledge, &start, &subject.scope, shown) {
         Initial::Items { shown, bookmark } => {
             let shown = shown.measure(knowledge, Cursor::ALL).await?.shown;
             offline.filters.told(context, chain.as_ref(), told_by(&shown.view, gone));
@@ -247,10 +251,12 @@ fn found(
     refused.map_or(Ok(None), Err)
 }
 
-fn initial(start: &Start, shown: Presented) -> Initial {
+fn initial(knowledge: &Knowledge, start: &Start, watched: &Scope, shown: Presented) -> Initial {
     match *start {
         Start::All { bookmark, .. } => Initial::Items { shown: Box::new(shown), bookmark },
-        Start::Behind(version) if (1..shown.view.header.version_number()).contains(&version) => Initial::Expired,
+        Start::Behind(version) if (1..shown.view.header.version_number()).contains(&version) => {
+            shown.since(knowledge, watched, version).map_or(Initial::Expired, Initial::Events)
+        }
         Start::Behind(_) => Initial::Nothing,
     }
 }
@@ -291,6 +297,13 @@ impl Watcher {
             Initial::Expired => {
                 let _ = self.expired("The resourceVersion for the provided watch is too old.").await;
                 return;
+            }
+            Initial::Events(events) => {
+                for event in events {
+                    if self.send(event).await.is_err() {
+                        return;
+                    }
+                }
             }
             Initial::Items { shown, bookmark } => {
                 if self.items(*shown).await.is_err() || (bookmark && self.bookmark(true).await.is_err()) {
