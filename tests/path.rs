@@ -6,6 +6,8 @@
 mod damaged;
 #[path = "path/doors.rs"]
 mod doors;
+#[path = "path/events.rs"]
+mod events;
 #[path = "path/faults.rs"]
 mod faults;
 #[path = "path/filters.rs"]
@@ -42,6 +44,8 @@ mod sessions;
 mod start;
 #[path = "path/told.rs"]
 mod told;
+#[path = "path/watches.rs"]
+mod watches;
 #[path = "path/written.rs"]
 mod written;
 
@@ -139,6 +143,13 @@ async fn prepared() -> (Fake, Hub) {
         HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers: vec![fake.url()], pki: fake.pki(), flags: Vec::new() };
     let hub = Hub::prepare(options).unwrap();
     (fake, hub)
+}
+
+/// What Pods have asked this server for.
+fn asked_by_pods(fake: &Fake) -> Vec<String> {
+    let requests = fake.requests();
+    let of_pods = requests.iter().filter(|request| request.header("authorization").contains(TOKEN));
+    of_pods.map(|request| request.path_and_query.clone()).collect()
 }
 
 /// An Event that the kube-apiserver takes.

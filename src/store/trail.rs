@@ -13,8 +13,10 @@ use crate::kube::watch::EventType;
 
 /// Bytes of all of them.
 const MOST: usize = 128 * 1024;
-/// Bytes of one.
+/// Bytes of an event's item.
 const LARGEST: usize = MOST / 4;
+/// Bytes of all that a list has shown to have happened.
+const LARGEST_DIFFERENCE: usize = MOST / 2;
 
 /// What has happened to an item of a collection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +46,9 @@ struct Event {
 
 impl Event {
     fn bytes(&self) -> usize {
-        self.of.len() + self.happened.iter().map(|happened| happened.item.len()).sum::<usize>()
+        size_of::<Self>()
+            + self.of.len()
+            + self.happened.iter().map(|happened| size_of::<Happened>() + happened.item.len()).sum::<usize>()
     }
 }
 
@@ -58,7 +62,7 @@ impl Trail {
 
     fn note_all(&self, before: &Header, version: u64, happened: Vec<Happened>) {
         let event = Event { of: before.scope.key(), from: before.changed_at(), to: version, happened };
-        if event.bytes() > MOST / 2 {
+        if event.bytes() > LARGEST_DIFFERENCE {
             return;
         }
         let mut known = self.lock();

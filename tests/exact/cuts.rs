@@ -109,6 +109,13 @@ impl World {
         self.server.kill();
         self.server.run().await.unwrap();
         self.meet(random).await;
+        let (cloud, _) = &self.writers[0];
+        for resource in watched() {
+            // That of custom resources is begun behind its readiness.
+            let path = resource.path("", "") + "?limit=1";
+            let is_served = async || Ok(cloud.get(&path).await?.status == 200);
+            eventually("the kube-apiserver serves it again", Duration::from_secs(40), is_served).await.unwrap();
+        }
     }
 
     /// Waits until each client has what there is.

@@ -1,7 +1,6 @@
 //! A client that lists once and watches from there, and takes no event that does not follow from what it was told before.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use bytes::Bytes;
 use holdfast::kube::list::{Encoding, Limits, Piece, Splitter};
@@ -75,14 +74,7 @@ impl Scope {
     /// What there is, and its version.
     pub async fn list(&self, client: &Client) -> (Objects, u64) {
         let target = format!("{}?{}", self.path, self.selector);
-        let headers = [("accept", self.accept(METADATA_LIST))];
-        let ask = || client.request("GET", &target, &headers, "");
-        let mut answer = ask().await.unwrap();
-        // The kube-apiserver has just begun.
-        while answer.status == 429 {
-            tokio::time::sleep(Duration::from_secs(answer.header("retry-after").parse().unwrap())).await;
-            answer = ask().await.unwrap();
-        }
+        let answer = client.request("GET", &target, &[("accept", self.accept(METADATA_LIST))], "").await.unwrap();
         assert_eq!(answer.status, 200, "{target}: {}", answer.text());
         let (mut splitter, mut pieces) = (Splitter::new(self.encoding, Limits::ANSWER), Vec::new());
         splitter.feed(answer.body, &mut pieces).unwrap();

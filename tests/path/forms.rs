@@ -16,7 +16,7 @@ const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
-const TABLE: &str = "application/json;as=Table;g=meta.k8s.io;v=v1";
+pub(super) const TABLE: &str = "application/json;as=Table;g=meta.k8s.io;v=v1";
 const ONE: &str = "/api/v1/namespaces/story/services";
 const STREAMED: &str = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
 
@@ -57,7 +57,7 @@ fn rows(table: &Value) -> Vec<String> {
 }
 
 /// What an event is about, be it a row.
-fn of_event(event: &Value) -> String {
+pub(super) fn of_event(event: &Value) -> String {
     let object = match &event["object"]["rows"] {
         Value::Null => &event["object"],
         rows => &rows[0]["object"],

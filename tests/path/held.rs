@@ -6,7 +6,7 @@ use testkit::disk::SmallDisk;
 use testkit::fake::{FakeOptions, Fault};
 use testkit::hub::eventually;
 
-use crate::{CONFIGMAPS, Rig, SECONDS, TOKEN, skipped};
+use crate::{CONFIGMAPS, Rig, SECONDS, TOKEN, asked_by_pods, skipped};
 
 /// All that a watch from here on is told of, and where its client stands.
 struct Watching {
@@ -67,9 +67,7 @@ fn put(rig: &Rig, name: &str, text: &str) {
 
 /// The requests of a kind that the cloud has got.
 fn asked(rig: &Rig, what: &str) -> usize {
-    let requests = rig.fake.requests();
-    let of_pods = requests.iter().filter(|request| request.header("authorization").contains(TOKEN));
-    of_pods.filter(|request| request.path_and_query.contains(what)).count()
+    asked_by_pods(&rig.fake).iter().filter(|path| path.contains(what)).count()
 }
 
 async fn counted(rig: &Rig, reason: &str) -> f64 {

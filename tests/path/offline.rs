@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use serde_json::{Value, json};
-use testkit::client::{Alpn, Client, Streaming};
+use serde_json::json;
+use testkit::client::{Alpn, Client};
 use testkit::fake::Fault;
 
 use super::*;
 
-async fn see(rig: &Rig) -> Client {
+pub(super) async fn see(rig: &Rig) -> Client {
     let client = rig.pod().await;
     client.get(CONFIGMAPS).await.unwrap();
     client.get("/api/v1/namespaces/story/secrets/allowed").await.unwrap();
@@ -194,96 +194,11 @@ async fn a_list_that_the_cut_meets_in_its_middle_ends_within_two_seconds_and_is_
     assert_eq!((again.status, again.text()), (whole.status, whole.text()));
 }
 
-#[tokio::test]
-async fn a_watch_stays_open_through_the_cut_and_leads_back() {
-    let rig = Rig::start().await;
-    let client = see(&rig).await;
-    let list = client.get(CONFIGMAPS).await.unwrap().json();
-    let version = list["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
-    let path = format!("{CONFIGMAPS}?watch=1&allowWatchBookmarks=true&resourceVersion={version}");
-    let mut online = client.stream("GET", &path, &[], "").await.unwrap();
-    rig.cut(Fault::Refuse).await;
-    let mut offline = client.stream("GET", &path, &[], "").await.unwrap();
-    assert_eq!(offline.status, 200);
-    let from_zero = client.stream("GET", &format!("{CONFIGMAPS}?watch=1&resourceVersion=0"), &[], "").await.unwrap();
-    let first = {
-        let mut from_zero = from_zero;
-        from_zero.event().await.unwrap().unwrap()
-    };
-    assert_eq!((first["type"].as_str(), first["object"]["metadata"]["name"].as_str()), (Some("ADDED"), Some("greeting")));
-    let mut listed = client
-        .stream(
-            "GET",
-            &format!("{CONFIGMAPS}?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan"),
-            &[],
-            "",
-        )
-        .await
-        .unwrap();
-    let mut events = Vec::new();
-    while events.last().is_none_or(|event: &Value| event["type"] != "BOOKMARK") {
-        events.push(listed.event().await.unwrap().unwrap());
+fn assert_not_on_disk(rig: &Rig, secrets: &[&str]) {
+    let disk = std::fs::read(rig.hub.store_file()).unwrap();
+    for secret in secrets {
+        assert!(!disk.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret} in the clear on disk");
     }
-    assert_eq!(events.len(), 3);
-    assert_eq!(events[2]["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
-    let mut old = client.stream("GET", &format!("{CONFIGMAPS}?watch=1&resourceVersion=1"), &[], "").await.unwrap();
-    let error = old.event().await.unwrap().unwrap();
-    assert_eq!((error["type"].as_str(), error["object"]["code"].as_u64()), (Some("ERROR"), Some(410)));
-    rig.fake.put("configmaps", "story", "made-meanwhile", json!({"data": {}}));
-    rig.restore().await;
-    for watch in [&mut online, &mut offline] {
-        assert_eq!(watch.event().await.unwrap().unwrap()["object"]["metadata"]["name"], "made-meanwhile");
-    }
-}
-
-/// Its client has seen less than somebody else of the same.
-#[tokio::test]
-async fn a_watch_from_a_little_before_what_is_known_is_led_up_to_it() {
-    let rig = Rig::start().await;
-    let client = see(&rig).await;
-    let listed = client.get(CONFIGMAPS).await.unwrap().json()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
-    let watch = async |version: &str| {
-        client.stream("GET", &format!("{CONFIGMAPS}?watch=1&resourceVersion={version}"), &[], "").await.unwrap()
-    };
-    let next = async |watch: &mut Streaming| {
-        let event = tokio::time::timeout(SECONDS(10), watch.event()).await.expect("an event").unwrap().unwrap();
-        (
-            event["type"].clone(),
-            event["object"]["metadata"]["name"].clone(),
-            event["object"]["metadata"]["resourceVersion"].clone(),
-        )
-    };
-    let mut first = watch(&listed).await;
-    rig.fake.put("configmaps", "story", "added", json!({"data": {"n": "1"}}));
-    rig.fake.put("configmaps", "story", "greeting", json!({"data": {"n": "2"}}));
-    rig.fake.delete("configmaps", "story", "added");
-    let told = [next(&mut first).await, next(&mut first).await, next(&mut first).await];
-    rig.cut(Fault::Refuse).await;
-    let between = told[0].2.as_str().unwrap().to_owned();
-    for (version, told) in [(&listed, &told[..]), (&between, &told[1..])] {
-        let mut offline = watch(version).await;
-        for event in told {
-            assert_eq!(&next(&mut offline).await, event, "from {version}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn what_a_watch_brought_is_in_the_next_offline_list() {
-    let rig = Rig::start().await;
-    let client = see(&rig).await;
-    let version = rig.fake.resource_version();
-    let mut watch = client.stream("GET", &format!("{CONFIGMAPS}?watch=1&resourceVersion={version}"), &[], "").await.unwrap();
-    rig.fake.put("configmaps", "story", "added", json!({"data": {"n": "1"}}));
-    rig.fake.delete("configmaps", "story", "zz-last");
-    for _ in 0..2 {
-        watch.event().await.unwrap().unwrap();
-    }
-    rig.cut(Fault::Refuse).await;
-    let list = client.get(CONFIGMAPS).await.unwrap().json();
-    let names: Vec<_> = list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].clone()).collect();
-    assert_eq!(names, ["added", "greeting"]);
-    assert_eq!(list["metadata"]["resourceVersion"], rig.fake.resource_version().to_string());
 }
 
 #[tokio::test]
@@ -303,93 +218,6 @@ async fn the_hub_killed_during_the_cut_answers_again_without_the_cloud() {
     assert!(started.elapsed() < SECONDS(2), "{:?}", started.elapsed());
     assert_eq!(client.get("/api/v1/namespaces/story/secrets/forbidden").await.unwrap().status, 403);
     assert_not_on_disk(&rig, &["czNjcjN0", "hello", TOKEN]);
-}
-
-fn assert_not_on_disk(rig: &Rig, secrets: &[&str]) {
-    let disk = std::fs::read(rig.hub.store_file()).unwrap();
-    for secret in secrets {
-        assert!(!disk.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret} in the clear on disk");
-    }
-}
-
-#[tokio::test]
-async fn an_event_accepted_offline_is_in_the_cloud_after_the_cut_once() {
-    let mut rig = Rig::start().await;
-    let events = "/api/v1/namespaces/story/events";
-    let post = async |client: &Client, name: &str| {
-        client.request("POST", events, &[("content-type", "application/json")], event("story", name).to_string()).await.unwrap()
-    };
-    let client = rig.pod().await;
-    assert_eq!(post(&client, "online").await.status, 201);
-    rig.hub
-        .kubelet()
-        .await
-        .unwrap()
-        .request("POST", events, &[("content-type", "application/json")], r#"{"metadata":{"name":"k"}}"#)
-        .await
-        .unwrap();
-    rig.cut(Fault::Refuse).await;
-    assert_eq!(post(&client, "offline").await.status, 201);
-    assert_eq!(post(&client, "offline").await.status, 409);
-    let nameless = client
-        .request("POST", events, &[("content-type", "application/json")], r#"{"metadata":{"generateName":"x"}}"#)
-        .await
-        .unwrap();
-    assert_eq!(nameless.status, 503);
-    rig.hub.kill();
-    rig.hub.run().await.unwrap();
-    rig.link_is(0.0).await;
-    rig.fake.clear_requests();
-    rig.fake.heal().unwrap();
-    eventually("the Event is delivered", SECONDS(30), async || Ok(rig.fake.get("events", "story", "offline").is_some()))
-        .await
-        .unwrap();
-    eventually("and counted", SECONDS(5), async || Ok(rig.hub.metric("holdfast_events_delivered_total").await? == 1.0))
-        .await
-        .unwrap();
-    let delivered: Vec<_> = rig.fake.requests().into_iter().filter(|request| request.path_and_query == events).collect();
-    assert_eq!(delivered.len(), 1);
-    assert_eq!(delivered[0].header("authorization"), format!("Bearer {TOKEN}"), "with its author's own credential");
-    assert_eq!(delivered[0].client_cn, None);
-}
-
-#[tokio::test]
-async fn an_event_whose_authors_token_expired_waits_for_the_next_one() {
-    let rig = Rig::start().await;
-    let events = "/api/v1/namespaces/story/events";
-    let headers = [("content-type", "application/json")];
-    rig.fake.put("serviceaccounts", "story", "sample", json!({}));
-    let kubelet = rig.hub.kubelet().await.unwrap();
-    let issue = async |pod: &str| {
-        let request = json!({"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
-            "spec": {"expirationSeconds": 3600, "boundObjectRef": {"kind": "Pod", "name": pod, "uid": "u"}}});
-        let tokens = "/api/v1/namespaces/story/serviceaccounts/sample/token";
-        let issued = kubelet.request("POST", tokens, &headers, request.to_string()).await.unwrap();
-        issued.json()["status"]["token"].as_str().unwrap().to_owned()
-    };
-    let first = issue("p").await;
-    let client = rig.hub.pod(&first, Alpn::H2).await.unwrap();
-    let post = async |client: &Client, name: &str| {
-        client.request("POST", events, &headers, event("story", name).to_string()).await.unwrap().status
-    };
-    assert_eq!(post(&client, "online").await, 201);
-    post(&kubelet, "online-too").await;
-    rig.cut(Fault::Refuse).await;
-    assert_eq!(post(&client, "pods").await, 201);
-    assert_eq!(post(&kubelet, "kubelets").await, 201);
-    rig.fake.remove_token(&first);
-    rig.restore().await;
-    let delivered = async |name: &'static str| {
-        eventually("the Event is delivered", SECONDS(30), async || Ok(rig.fake.get("events", "story", name).is_some()))
-            .await
-            .unwrap();
-    };
-    // It holds up nobody, and is not given up.
-    delivered("kubelets").await;
-    assert!(rig.fake.get("events", "story", "pods").is_none());
-    eventually("one waits", SECONDS(5), async || Ok(rig.hub.metric("holdfast_journal_entries").await? == 1.0)).await.unwrap();
-    issue("p2").await;
-    delivered("pods").await;
 }
 
 #[tokio::test]
@@ -621,45 +449,6 @@ async fn a_write_that_may_have_happened_is_a_504() {
     let answer = kubelet.request("POST", "/api/v1/namespaces/story/events", &json, r#"{"metadata":{"generateName":"x"}}"#);
     let answer = answer.await.unwrap();
     assert_eq!((answer.status.as_u16(), &answer.json()["reason"]), (504, &json!("Timeout")), "{}", answer.text());
-}
-
-#[tokio::test]
-async fn an_event_that_the_cloud_cannot_take_holds_up_no_other() {
-    let rig = Rig::start().await;
-    let kubelet = rig.hub.kubelet().await.unwrap();
-    let post = async |namespace, name| {
-        let path = format!("/api/v1/namespaces/{namespace}/events");
-        let event = event(namespace, name).to_string();
-        let answer = kubelet.request("POST", &path, &[("content-type", "application/json")], event).await.unwrap();
-        assert_eq!(answer.status, 201, "{}", answer.text());
-    };
-    for namespace in ["bad", "story"] {
-        post(namespace, "before").await;
-    }
-    rig.cut(Fault::Refuse).await;
-    for namespace in ["bad", "story"] {
-        post(namespace, "e").await;
-    }
-    rig.fake.heal().unwrap();
-    rig.fake.fault_at("/api/v1/namespaces/bad/events", Fault::Status(500));
-    rig.link_is(1.0).await;
-    eventually("the other is delivered", SECONDS(30), async || Ok(rig.fake.get("events", "story", "e").is_some())).await.unwrap();
-    assert!(rig.fake.get("events", "bad", "e").is_none());
-    rig.fake.heal().unwrap();
-    eventually("and then this one", SECONDS(30), async || Ok(rig.fake.get("events", "bad", "e").is_some())).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_watch_may_ask_for_any_time() {
-    let rig = Rig::start().await;
-    let client = see(&rig).await;
-    drop(client.stream("GET", &format!("{CONFIGMAPS}?watch=1"), &[], "").await.unwrap());
-    rig.cut(Fault::Refuse).await;
-    let path = format!("{CONFIGMAPS}?watch=1&resourceVersion=0&timeoutSeconds={}", i64::MAX);
-    let mut watch = client.stream("GET", &path, &[], "").await.unwrap();
-    assert_eq!(watch.status, 200);
-    assert_eq!(watch.event().await.unwrap().unwrap()["type"], "ADDED");
-    assert_eq!(client.get(CONFIGMAPS).await.unwrap().status, 200, "the connection lives on");
 }
 
 #[tokio::test]

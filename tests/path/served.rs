@@ -137,14 +137,9 @@ async fn in_every_read_alike(
 #[tokio::test]
 async fn the_hub_stands_for_the_kube_apiserver_in_every_read() {
     for (hub, family) in [(HUB, "IPv4"), ("::1", "IPv6")] {
-        let mut rig = Rig::start().await;
-        if hub != HUB {
-            rig.hub.remove_flag("--dummy-if-ip");
-            rig.hub.add_flag(&format!("--dummy-if-ip={hub}"));
-            rig.restart().await;
-            rig.hub.secure.set_ip(hub.parse().unwrap());
-            assert_eq!(rig.pod().await.get(CONFIGMAPS).await.unwrap().status, 200, "a Pod's door at {hub}");
-        }
+        let mut rig = Rig::with(FakeOptions::default(), &[&format!("--dummy-if-ip={hub}")]).await;
+        rig.hub.secure.set_ip(hub.parse().unwrap());
+        assert_eq!(rig.pod().await.get(CONFIGMAPS).await.unwrap().status, 200, "a Pod's door at {hub}");
         let port = rig.hub.secure.port();
         let slice = json!({
             "metadata": {"labels": {"kubernetes.io/service-name": "kubernetes"}}, "addressType": family,

@@ -133,13 +133,6 @@ async fn a_server_may_have_a_name() {
     assert_eq!((answer.status.as_u16(), answer.header("cache-status")), (200, ""), "{}", answer.text());
 }
 
-/// What Pods have asked this server for.
-fn asked_by_pods(fake: &Fake) -> Vec<String> {
-    let requests = fake.requests();
-    let of_pods = requests.iter().filter(|request| request.header("authorization").contains(TOKEN));
-    of_pods.map(|request| request.path_and_query.clone()).collect()
-}
-
 #[tokio::test]
 async fn by_priority_the_first_server_has_all_requests_while_it_is_up() {
     let (first, second, hub) = two_servers_with(&["--lb-mode=priority"]).await;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::Again;
 use super::listing::{Item, Listing, Stop};
-use crate::kube::list::{Encoding, Envelope};
+use crate::kube::list::Encoding;
 use crate::kube::media::Media;
 use crate::kube::message::{self, Edit, MessageError, Set};
 use crate::kube::object;
@@ -56,26 +56,28 @@ pub(super) async fn tell(again: &Again, path: &Arc<Path>, stand: Stand) -> Resul
     let media = Media { encoding: stand.shown.encoding(), form: stand.shown.media_form() };
     let types = stand.shown.types();
     let mut new = match stand.newer(&path.offline).await {
-        Some(known) => New::Known(known.envelope(), Box::new(known.walk(&path.offline))),
+        Some(known) => New::Known(known.version(), Box::new(known.walk(&path.offline))),
         None => New::Clouds(Box::new(Listing::new(again, path, media.clone()))),
     };
     let compared = stand.head().filter(|_| matches!(new, New::Clouds(_)));
     let mut changes = Changes { encoding: media.encoding, changes: Vec::new(), bytes: 0 };
-    let (mut walk, mut lacks, watched) = stand.walk(&path.offline);
+    let Stand { shown, lacks, watched } = stand;
+    let mut walk = shown.walk(&path.offline);
     match compare(&mut new, &mut walk, &mut changes).await {
         Ok(()) => {
-            let version = version_number(&new.envelope().resource_version);
+            let version = new.version();
             let happened = changes.happened(version).map_err(|_| Failed::Inexact("an object cannot be read"))?;
             let full = |item: &[u8]| object::from_item(media.encoding, &types, item);
-            lacks.extend(happened.iter().map(|Happened { kind, item }| watch::encode(media.encoding, *kind, &full(item))));
+            let event = |Happened { kind, item }: &Happened| watch::encode(media.encoding, *kind, &full(item));
+            let events = lacks.iter().chain(&happened).map(event).collect();
             if let (Some(knowledge), Some(before)) = (&path.offline.knowledge, &compared) {
                 knowledge.note_difference(before, version, happened);
             }
-            Ok(Told { events: lacks, version })
+            Ok(Told { events, version })
         }
         Err(Stop::Inexact(why)) => Err(Failed::Inexact(why)),
         Err(Stop::Cloud) => match walk.again() {
-            Some(shown) => Err(Failed::Cloud(Box::new(Stand::of(shown, lacks, watched)))),
+            Some(shown) => Err(Failed::Cloud(Box::new(Stand { shown, lacks, watched }))),
             None => Err(Failed::Inexact("the store cannot be read")),
         },
     }
@@ -84,7 +86,7 @@ pub(super) async fn tell(again: &Again, path: &Arc<Path>, stand: Stand) -> Resul
 /// The state to which the client is led.
 enum New<'a> {
     /// Somebody else has listed the same, and the node knows it.
-    Known(Envelope, Box<Walk>),
+    Known(u64, Box<Walk>),
     Clouds(Box<Listing<'a>>),
 }
 
@@ -97,10 +99,10 @@ impl New<'_> {
     }
 
     /// To be asked behind the last object.
-    fn envelope(&self) -> &Envelope {
+    fn version(&self) -> u64 {
         match self {
-            Self::Known(envelope, _) => envelope,
-            Self::Clouds(listing) => listing.envelope(),
+            Self::Known(version, _) => *version,
+            Self::Clouds(listing) => version_number(&listing.envelope().resource_version),
         }
     }
 }

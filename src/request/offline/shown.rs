@@ -2,19 +2,17 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::answer::{offered, selection};
 use super::fields::fields;
 use super::presented::{Cursor, Form, Presented};
 use super::{FLUSH_OR_REFUSE, Offline};
-use crate::kube::list::{Encoding, Envelope};
+use crate::kube::list::Encoding;
 use crate::kube::media;
 use crate::kube::metadata;
-use crate::kube::object::{self, TypeMeta};
+use crate::kube::object::TypeMeta;
 use crate::kube::selector::Fields;
-use crate::kube::watch;
 use crate::request::context::Context;
 use crate::request::filter::Chain;
 use crate::request::names;
@@ -23,9 +21,9 @@ use crate::store::{Happened, Header, Knowledge, Scope, StoreError};
 /// What a client was shown, and what has happened since.
 pub struct Stand {
     pub shown: Presented,
-    /// Events that lead the client to what is shown there, in order.
-    pub lacks: Vec<Bytes>,
-    watched: Watched,
+    /// What leads the client to what is shown there, in order and as it is to see it.
+    pub lacks: Vec<Happened>,
+    pub watched: Watched,
 }
 
 /// What it watches.
@@ -43,65 +41,50 @@ pub async fn stand(offline: &Offline, context: &Context, encoding: Encoding, see
     let is_exact = |form: &Form| matches!(form, Form::Whole | Form::Metadata);
     let mut offered = offered(knowledge, context, chain.as_ref()).into_iter();
     let (media, form) = offered.find(|(media, form)| media.encoding == encoding && is_exact(form))?;
-    let scope = names::scope(&context.info, &media);
-    let is_known = |header: &Header| since(knowledge, header, &scope, seen).is_some();
-    // Its own collection, if it can be: of that the next one of the same is told what has changed.
-    let is_own = |header: &Header| header.scope == scope && is_known(header);
-    let own = knowledge.covering(&scope, &fields, is_own, false).ok()?.filter(|view| is_own(&view.header));
-    let view = match own {
-        Some(own) => own,
-        None => knowledge.covering(&scope, &fields, is_known, false).ok()??,
-    };
-    let shown = Presented { view, chain, form };
-    let known = &shown.view.header;
-    let Some(lacks) = shown.since(knowledge, &scope, seen) else {
-        tracing::debug!(
-            id = context.id,
-            seen,
-            known = known.resource_version,
-            changed = known.changed,
-            ?scope,
-            "the node does not know what a watch was shown"
-        );
-        return None;
-    };
-    Some(Stand { shown, lacks, watched: Watched { scope, fields } })
+    let watched = Watched { scope: names::scope(&context.info, &media), fields };
+    let known = watched.known(knowledge, (chain.as_ref(), &form), seen);
+    if known.is_none() {
+        tracing::debug!(id = context.id, seen, scope = ?watched.scope, "the node does not know what a watch was shown");
+    }
+    let (shown, lacks) = known?;
+    Some(Stand { shown, lacks, watched })
+}
+
+impl Watched {
+    /// A state that its client was shown at this version, or what leads it there.
+    fn known(
+        &self,
+        knowledge: &Knowledge,
+        (chain, form): (Option<&Chain>, &Form),
+        seen: u64,
+    ) -> Option<(Presented, Vec<Happened>)> {
+        // Its own collection, if it can be: of that the next one of the same is told what has changed.
+        let is_own = |header: &Header| header.scope == self.scope;
+        let is_as_seen = |header: &Header| header.is_as_of(seen);
+        [&is_own as &dyn Fn(&Header) -> bool, &is_as_seen].into_iter().find_map(|allowed| {
+            let view = knowledge.covering(&self.scope, &self.fields, allowed, false).ok()??;
+            let shown = Presented { view, chain: chain.cloned(), form: form.clone() };
+            shown.since(knowledge, &self.scope, seen).map(|lacks| (shown, lacks))
+        })
+    }
 }
 
 impl Stand {
-    pub fn of(shown: Presented, lacks: Vec<Bytes>, watched: Watched) -> Self {
-        Self { shown, lacks, watched }
-    }
-
     /// The head of the collection that was shown just as it is, if it was one.
     pub fn head(&self) -> Option<Header> {
         let head = &self.shown.view.header;
         (self.shown.chain.is_none() && head.scope == self.watched.scope).then(|| head.clone())
     }
 
-    /// What was shown, item by item, and the rest of it.
-    pub fn walk(self, offline: &Offline) -> (Walk, Vec<Bytes>, Watched) {
-        (self.shown.walk(offline), self.lacks, self.watched)
-    }
-
     /// What is known of the same by now, if that is newer. Not where filters have a say in it: they note what a client is told.
     pub async fn newer(&self, offline: &Offline) -> Option<Presented> {
         let (Some(knowledge), None) = (&offline.knowledge, &self.shown.chain) else { return None };
         let _ = timeout(FLUSH_OR_REFUSE, knowledge.catch_up()).await;
-        let before = self.shown.view.header.version_number();
+        let before = self.shown.version();
         let is_newer = |known: &Header| known.version_number() > before && !known.is_behind();
         let view = knowledge.covering(&self.watched.scope, &self.watched.fields, is_newer, false).ok()??;
-        is_newer(&view.header).then(|| Presented { view, chain: None, form: self.shown.form.again() })
+        is_newer(&view.header).then(|| Presented { view, chain: None, form: self.shown.form.clone() })
     }
-}
-
-/// What has happened to a collection since then, for who watches this.
-fn since(knowledge: &Knowledge, header: &Header, watched: &Scope, version: u64) -> Option<Vec<Happened>> {
-    if header.is_as_of(version) {
-        return Some(Vec::new());
-    }
-    // Of a wider one it is not said here what its events mean to who sees a part of it.
-    knowledge.since(header, version).filter(|_| header.scope == *watched)
 }
 
 /// What was shown, item by item.
@@ -127,9 +110,8 @@ impl Presented {
         }
     }
 
-    /// What a list of it says of itself.
-    pub fn envelope(&self) -> Envelope {
-        self.view.header.envelope()
+    pub fn version(&self) -> u64 {
+        self.view.header.version_number()
     }
 
     /// What an item calls itself.
@@ -137,20 +119,23 @@ impl Presented {
         self.form.types(self.item_types())
     }
 
-    /// The events that lead from a version to this state; `None`: they are not known.
-    pub(super) fn since(&self, knowledge: &Knowledge, watched: &Scope, version: u64) -> Option<Vec<Bytes>> {
-        let happened = since(knowledge, &self.view.header, watched, version)?;
-        happened.into_iter().map(|happened| self.event(happened)).collect()
-    }
-
-    /// As the client would have been told it; `None`: that is for its filters to say, by what they have hidden from it.
-    fn event(&self, Happened { kind, item }: Happened) -> Option<Bytes> {
-        let (encoding, chain) = (self.encoding(), self.chain.as_ref());
-        if chain.is_some_and(Chain::hides) {
+    /// What leads from a version to this state, as a client sees it; `None`: that is not known, or is for its filters to say,
+    /// by what they have hidden from it.
+    pub(super) fn since(&self, knowledge: &Knowledge, watched: &Scope, version: u64) -> Option<Vec<Happened>> {
+        let header = &self.view.header;
+        if header.is_as_of(version) {
+            return Some(Vec::new());
+        }
+        // Of a wider collection it is not said here what its events mean to who sees a part of it.
+        if header.scope != *watched || self.chain.as_ref().is_some_and(Chain::hides) {
             return None;
         }
-        let item = self.form.of(chain, encoding, &self.item_types(), item).ok()??;
-        Some(watch::encode(encoding, kind, &object::from_item(encoding, &self.types(), &item)))
+        let types = self.item_types();
+        let seen = |Happened { kind, item }| {
+            let item = self.form.of(self.chain.as_ref(), self.encoding(), &types, item).ok()??;
+            Some(Happened { kind, item })
+        };
+        knowledge.since(header, version)?.into_iter().map(seen).collect()
     }
 
     pub fn walk(self, offline: &Offline) -> Walk {

@@ -41,7 +41,7 @@ use crate::request::filter::{By, Chain, Note, OUTDATED, OVERTAKEN};
 use crate::request::names;
 use crate::runtime::drain::Ending;
 use crate::state::link::Link;
-use crate::store::{Knowledge, ListView, Scope};
+use crate::store::{Happened, Knowledge, ListView, Scope};
 
 /// Seconds that a watch may ask for: more than anybody waits, and what a clock can add.
 const LONGEST: u64 = 365 * 24 * 3600;
@@ -86,7 +86,7 @@ enum Initial {
         bookmark: bool,
     },
     /// What has happened since the client's version.
-    Events(Vec<Bytes>),
+    Events(Vec<Happened>),
     /// The client is behind what is known: 410.
     Expired,
 }
@@ -299,8 +299,8 @@ impl Watcher {
                 return;
             }
             Initial::Events(events) => {
-                for event in events {
-                    if self.send(event).await.is_err() {
+                for Happened { kind, item } in events {
+                    if self.event(kind, item).await.is_err() {
                         return;
                     }
                 }
