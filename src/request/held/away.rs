@@ -205,7 +205,7 @@ async fn tell_difference(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
     let Some(stand) = kept.stand.take() else { return expired(kept, path) };
     match difference::tell(&kept.again, path, *stand).await {
         Ok(told_now) => {
-            kept.seen = told_now.version;
+            (kept.seen, kept.stand) = (told_now.version, told_now.stand);
             told(kept, path, "the difference was told");
             Outcome::Next(Next::Told(told_now.events))
         }

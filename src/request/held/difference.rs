@@ -19,7 +19,7 @@ use crate::kube::object;
 use crate::kube::schema::{METADATA, meta::RESOURCE_VERSION};
 use crate::kube::watch::{self, EventType};
 use crate::request::Path;
-use crate::request::offline::{Stand, Walk};
+use crate::request::offline::{Presented, Stand, Walk};
 use crate::store::{Happened, version_number};
 
 /// Bytes of changed objects.
@@ -29,6 +29,8 @@ const AT_ONCE: usize = 8 << 20;
 pub(super) struct Told {
     pub(super) events: Vec<Bytes>,
     pub(super) version: u64,
+    /// Where the client stands then, if the node has known that before.
+    pub(super) stand: Option<Box<Stand>>,
 }
 
 /// Why there are none.
@@ -73,7 +75,8 @@ pub(super) async fn tell(again: &Again, path: &Arc<Path>, stand: Stand) -> Resul
             if let (Some(knowledge), Some(before)) = (&path.offline.knowledge, &compared) {
                 knowledge.note_difference(before, version, happened);
             }
-            Ok(Told { events, version })
+            let stand = new.again().map(|shown| Box::new(Stand { shown, lacks: Vec::new(), watched }));
+            Ok(Told { events, version, stand })
         }
         Err(Stop::Inexact(why)) => Err(Failed::Inexact(why)),
         Err(Stop::Cloud) => match walk.again() {
@@ -95,6 +98,14 @@ impl New<'_> {
         match self {
             Self::Known(_, walk) => next(walk, encoding).await,
             Self::Clouds(listing) => listing.next().await,
+        }
+    }
+
+    /// What was known.
+    fn again(self) -> Option<Presented> {
+        match self {
+            Self::Known(_, walk) => walk.again(),
+            Self::Clouds(_) => None,
         }
     }
 

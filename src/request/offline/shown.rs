@@ -1,13 +1,14 @@
 //! All that the client of a watch has been shown, before something else takes its place.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::Offline;
 use super::answer::{offered, selection};
 use super::fields::fields;
 use super::presented::{Cursor, Form, Presented};
-use super::{FLUSH_OR_REFUSE, Offline};
 use crate::kube::list::Encoding;
 use crate::kube::media;
 use crate::kube::metadata;
@@ -17,6 +18,9 @@ use crate::request::context::Context;
 use crate::request::filter::Chain;
 use crate::request::names;
 use crate::store::{Happened, Header, Knowledge, Scope, StoreError};
+
+/// For so long a disk may be busy: no answer waits, and what is not known once the disk has taken it ends the watch.
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// What a client was shown, and what has happened since.
 pub struct Stand {
@@ -35,7 +39,7 @@ pub struct Watched {
 /// `None`: that is not known exactly, for a client that was told everything up to this version.
 pub async fn stand(offline: &Offline, context: &Context, encoding: Encoding, seen: u64) -> Option<Stand> {
     let knowledge = offline.knowledge.as_ref()?;
-    let _ = timeout(FLUSH_OR_REFUSE, knowledge.catch_up()).await;
+    let _ = timeout(BUSY, knowledge.catch_up()).await;
     let chain = offline.filters.chain(context).await.ok()?;
     let fields = fields(knowledge, &context.info, &selection(context).ok()?).await;
     let is_exact = |form: &Form| matches!(form, Form::Whole | Form::Metadata);
@@ -79,7 +83,7 @@ impl Stand {
     /// What is known of the same by now, if that is newer. Not where filters have a say in it: they note what a client is told.
     pub async fn newer(&self, offline: &Offline) -> Option<Presented> {
         let (Some(knowledge), None) = (&offline.knowledge, &self.shown.chain) else { return None };
-        let _ = timeout(FLUSH_OR_REFUSE, knowledge.catch_up()).await;
+        let _ = timeout(BUSY, knowledge.catch_up()).await;
         let before = self.shown.version();
         let is_newer = |known: &Header| known.version_number() > before && !known.is_behind();
         let view = knowledge.covering(&self.watched.scope, &self.watched.fields, is_newer, false).ok()??;

@@ -5,6 +5,7 @@ use std::sync::mpsc;
 
 mod copies;
 mod pods;
+mod shown;
 mod versions;
 
 use super::*;

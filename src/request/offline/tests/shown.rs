@@ -1,0 +1,41 @@
+//! Where the client of a watch stands, on a disk that is busy.
+
+use super::super::shown::BUSY;
+use super::*;
+use crate::kube::list::Encoding;
+
+const MAPS: &str = "/api/v1/namespaces/a/configmaps";
+const AT_7: &str = r#"{"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[]}"#;
+const TO_9: &str = concat!(
+    r#"{"type":"ADDED","object":{"kind":"ConfigMap","apiVersion":"v1","#,
+    r#""metadata":{"name":"c","namespace":"a","resourceVersion":"9"}}}"#,
+    "\n"
+);
+
+/// A client has been told of what the disk takes only now.
+#[tokio::test(start_paused = true)]
+async fn what_a_client_was_told_last_is_waited_for() {
+    for disk_recovers in [true, false] {
+        let store = Arc::new(Busy::default());
+        let offline = offline(store.clone());
+        let knowledge = offline.knowledge.as_ref().unwrap();
+        remember(knowledge, Subject::List(list_ask(MAPS)), AT_7).await;
+        let release = keep_busy(&store);
+        let ListAsk { scope, reader, .. } = list_ask(MAPS);
+        let ask = WatchAsk { scope, resource_version: "7".into(), send_initial_events: false, reader };
+        let mut recording = knowledge.record(Subject::Watch(ask), false);
+        recording.push(&Bytes::from_static(TO_9.as_bytes()));
+
+        let context = Context::of_node(&format!("{MAPS}?watch=1&resourceVersion=9"));
+        let mut stand = std::pin::pin!(stand(&offline, &context, Encoding::Json, 9));
+        assert!(futures_util::poll!(&mut stand).is_pending());
+        tokio::time::advance(FLUSH_OR_REFUSE * 2).await;
+        assert!(futures_util::poll!(&mut stand).is_pending(), "longer than a refusal waits");
+        if disk_recovers {
+            release.send(()).unwrap();
+        } else {
+            tokio::time::advance(BUSY).await;
+        }
+        assert_eq!(stand.await.map(|stand| stand.shown.version()), disk_recovers.then_some(9));
+    }
+}
