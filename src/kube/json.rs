@@ -13,7 +13,10 @@ use std::borrow::Cow;
 
 use memchr::memchr2;
 
+use strings::Strings;
+
 mod outline;
+mod strings;
 mod walk;
 
 pub use outline::Outline;
@@ -172,56 +175,73 @@ impl Scanner {
         std::mem::take(&mut self.state) == State::Scalar
     }
 
+    /// Goes on within a container, outside its strings.
     fn container(&mut self, chunk: &[u8], mut at: usize) -> Result<Option<usize>, JsonError> {
+        let mut strings = Strings::default();
+        while let Some(block) = chunk.get(at..).and_then(<[u8]>::first_chunk) {
+            let mut left = strings.left_of(block);
+            while left != 0 {
+                let offset = left.trailing_zeros() as usize;
+                if self.outside(block[offset], at + offset)? {
+                    return Ok(Some(at + offset + 1));
+                }
+                left &= left - 1;
+            }
+            at += block.len();
+        }
+        self.state = strings.state();
+        self.remainder(chunk, at)
+    }
+
+    /// Takes a byte outside strings that is no quote: true if the value ends with it.
+    #[inline]
+    fn outside(&mut self, byte: u8, at: usize) -> Result<bool, JsonError> {
+        let located = |fault| JsonError { fault, at };
+        match CLASSES[usize::from(byte)] {
+            Class::Plain => Ok(false),
+            Class::Open => self.nesting.open(byte == b'{').map(|()| false).map_err(located),
+            Class::Close => self.nesting.close(byte == b'}').map_err(located),
+            Class::Quote | Class::Never => Err(located(JsonFault::Unexpected(byte))),
+        }
+    }
+
+    /// The same for less than a block, from within a string or not.
+    fn remainder(&mut self, chunk: &[u8], mut at: usize) -> Result<Option<usize>, JsonError> {
+        if self.state != State::Container {
+            let Some(end) = self.rest_of_string(chunk, at) else { return Ok(None) };
+            at = end;
+        }
         while let Some(byte) = chunk.get(at) {
-            match CLASSES[usize::from(*byte)] {
-                Class::Plain => at += 1,
-                Class::Quote => match string_end(chunk, at + 1) {
-                    Ok(end) => at = end,
-                    Err(state) => {
-                        self.state = state;
-                        return Ok(None);
-                    }
-                },
-                Class::Open => {
-                    self.nesting.open(*byte == b'{').map_err(|fault| JsonError { fault, at })?;
-                    at += 1;
-                }
-                Class::Close => {
-                    let last = self.nesting.close(*byte == b'}').map_err(|fault| JsonError { fault, at })?;
-                    at += 1;
-                    if last {
-                        return Ok(Some(at));
-                    }
-                }
-                Class::Never => {
-                    return Err(JsonError { fault: JsonFault::Unexpected(*byte), at });
-                }
+            if *byte == b'"' {
+                self.state = State::String;
+                let Some(end) = self.rest_of_string(chunk, at + 1) else { return Ok(None) };
+                at = end;
+            } else if self.outside(*byte, at)? {
+                return Ok(Some(at + 1));
+            } else {
+                at += 1;
             }
         }
         Ok(None)
     }
 
     /// Goes on within a string, and with what is around it if it ends.
-    fn string(&mut self, chunk: &[u8], mut at: usize) -> Result<Option<usize>, JsonError> {
-        if self.state == State::Escape {
-            if at >= chunk.len() {
-                return Ok(None);
-            }
-            at += 1;
-            self.state = State::String;
+    fn string(&mut self, chunk: &[u8], at: usize) -> Result<Option<usize>, JsonError> {
+        match self.rest_of_string(chunk, at) {
+            Some(end) if self.nesting.depth > 0 => self.container(chunk, end),
+            end => Ok(end),
         }
-        match string_end(chunk, at) {
-            Err(state) => {
-                self.state = state;
-                Ok(None)
-            }
-            Ok(end) if self.nesting.depth == 0 => Ok(Some(end)),
-            Ok(end) => {
-                self.state = State::Container;
-                self.container(chunk, end)
-            }
+    }
+
+    /// The offset after the quote that closes the string; `None`: it is not in this chunk.
+    fn rest_of_string(&mut self, chunk: &[u8], at: usize) -> Option<usize> {
+        let escaped = usize::from(self.state == State::Escape);
+        if at + escaped > chunk.len() {
+            return None;
         }
+        let end = string_end(chunk, at + escaped);
+        self.state = end.err().unwrap_or(State::Container);
+        end.ok()
     }
 }
 

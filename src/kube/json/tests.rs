@@ -96,6 +96,36 @@ proptest! {
         prop_assert_eq!(found, text.len());
     }
 
+    /// What is long is looked at in blocks, single bytes are not.
+    #[test]
+    fn neither_do_the_end_and_the_faults_depend_on_blocks(
+        tokens in proptest::collection::vec(prop_oneof![
+            20 => r#""(\\[\\"n]|[a,:{\]]){0,40}""#,
+            10 => r#""[a,:{\]]{0,90}(\\["n][a,:{\]]{60,70})?""#,
+            10 => "[,:1 ]",
+            4 => r"[\[{]",
+            2 => r"[\]}]",
+            1 => any::<String>(),
+        ], 0..40),
+        depth in 1_usize..9,
+        behind in proptest::sample::select(vec![&b"\"x\"]]]]"[..], b"]]]]", b"\\\"]]]]"]),
+    ) {
+        let text = [&b"[".repeat(depth), tokens.concat().as_bytes()].concat();
+        let mut bytewise = Scanner::default();
+        let mut found = Ok(None);
+        for (at, byte) in text.iter().enumerate() {
+            found = bytewise.scan(&[*byte]).map(|end| end.map(|_| at + 1)).map_err(|error| JsonError { at, ..error });
+            if found != Ok(None) {
+                break;
+            }
+        }
+        let mut whole = Scanner::default();
+        prop_assert_eq!(whole.scan(&text), found);
+        if found == Ok(None) {
+            prop_assert_eq!(whole.scan(behind), bytewise.scan(behind), "where a text stands that goes on");
+        }
+    }
+
     #[test]
     fn members_are_those_of_serde(
         map in proptest::collection::btree_map(prop_oneof![any::<String>(), "[\\\\\"a]{0,3}"], value(), 0..6),
