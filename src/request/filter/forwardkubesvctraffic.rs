@@ -30,14 +30,15 @@ fn pointed_at(hub: &Hub, encoding: Encoding, slice: &[u8]) -> Result<Edit, Filte
     if message::text(encoding, slice, slice::ADDRESS_TYPE)? != family(hub) {
         return Ok(Edit::Keep);
     }
-    let ports = message::edit(encoding, slice, slice::PORTS, |port| {
+    // The endpoints first: behind them the ports are found without another walk over all that there were.
+    let slice = message::set(encoding, slice, slice::ENDPOINTS, Set::Messages(&[endpoint(hub, encoding)?]))?;
+    let ports = message::edit(encoding, &slice, slice::PORTS, |port| {
         if message::text(encoding, port, slice::PORT_NAME)? != "https" {
             return Ok(Edit::Keep);
         }
         Ok::<_, FilterError>(Edit::Replace(message::set(encoding, port, slice::PORT_NUMBER, Set::Number(hub.port.into()))?))
     })?;
-    let bytes = ports.as_deref().unwrap_or(slice);
-    Ok(Edit::Replace(message::set(encoding, bytes, slice::ENDPOINTS, Set::Messages(&[endpoint(hub, encoding)?]))?))
+    Ok(Edit::Replace(ports.unwrap_or(slice)))
 }
 
 /// The kube-apiserver's own slices are called like the Service and carry its label.
