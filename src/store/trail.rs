@@ -6,6 +6,7 @@
 //! the disk breaks the trail, and whoever asks is told that it is not known.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Header, Knowledge};
@@ -38,8 +39,9 @@ struct Events {
 struct Event {
     /// The collection's key.
     of: Vec<u8>,
-    /// The versions before and after.
-    from: u64,
+    /// The versions at which it was not yet so.
+    before: RangeInclusive<u64>,
+    /// The version from which on it was.
     to: u64,
     happened: Vec<Happened>,
 }
@@ -56,12 +58,14 @@ impl Trail {
     /// An event is about to change the collection with this head.
     pub(super) fn note(&self, before: &Header, version: u64, kind: EventType, item: &[u8]) {
         if item.len() <= LARGEST {
-            self.note_all(before, version, vec![Happened { kind, item: item.to_vec() }]);
+            let until = version.saturating_sub(1);
+            self.note_all(before, until, version, vec![Happened { kind, item: item.to_vec() }]);
         }
     }
 
-    fn note_all(&self, before: &Header, version: u64, happened: Vec<Happened>) {
-        let event = Event { of: before.scope.key(), from: before.changed_at(), to: version, happened };
+    /// `until`: the last version at which it is known to have been as it was before.
+    fn note_all(&self, header: &Header, until: u64, version: u64, happened: Vec<Happened>) {
+        let event = Event { of: header.scope.key(), before: header.changed_at()..=until, to: version, happened };
         if event.bytes() > LARGEST_DIFFERENCE {
             return;
         }
@@ -86,16 +90,16 @@ impl Trail {
 
     fn since(&self, header: &Header, version: u64) -> Option<Vec<Happened>> {
         let (known, key) = (self.lock(), header.scope.key());
-        let (mut at, mut back) = (header.changed_at(), Vec::new());
+        let (mut at, mut back) = (header.changed_at()..=header.version_number(), Vec::new());
         for event in known.events.iter().rev().filter(|event| event.to <= header.changed_at() && event.of == key) {
-            if at <= version || event.to != at {
+            if *at.start() <= version || event.to != *at.start() {
                 break;
             }
-            at = event.from;
+            at = event.before.clone();
             back.extend(event.happened.iter().rev().cloned());
         }
         back.reverse();
-        (at..=header.version_number()).contains(&version).then_some(back)
+        at.contains(&version).then_some(back)
     }
 }
 
@@ -107,7 +111,7 @@ impl Knowledge {
 
     /// A list of this version shows what has happened to a collection since it had this head.
     pub fn note_difference(&self, before: &Header, version: u64, happened: Vec<Happened>) {
-        self.trail.note_all(before, version, happened);
+        self.trail.note_all(before, before.version_number(), version, happened);
     }
 }
 
@@ -157,6 +161,7 @@ mod tests {
         knowledge.note_difference(&before, 50, happened.into());
         assert_eq!(since(&knowledge, 40).unwrap(), ["MODIFIED x@41", "MODIFIED x@50", "MODIFIED z@50"]);
         assert_eq!(since(&knowledge, 41).unwrap(), ["MODIFIED x@50", "MODIFIED z@50"]);
+        assert_eq!(since(&knowledge, 45), None, "who stands between the two states may have been told some of it");
         knowledge.trail.forget();
         assert_eq!(since(&knowledge, 41), None);
     }
