@@ -91,12 +91,11 @@ fn seed(test: &str) -> u64 {
 }
 
 async fn hub(server: &Apiserver) -> Hub {
-    hub_over(server, server.url()).await
+    hub_over(server, vec![server.url()]).await
 }
 
-/// A hub to which the server has this address.
-async fn hub_over(server: &Apiserver, url: String) -> Hub {
-    let servers = vec![url];
+/// A hub to which the server has these addresses.
+async fn hub_over(server: &Apiserver, servers: Vec<String>) -> Hub {
     // What it does is told where a test fails.
     let flags = vec!["--v=4".to_owned()];
     let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: &server.pki, flags };

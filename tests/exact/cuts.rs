@@ -1,7 +1,7 @@
 //! Whatever becomes of the link, a client that has listed once never lists again: its watch leads it to the cloud's state.
 //!
-//! Several writers change what is watched while the link is cut, falls silent and comes back, and the kube-apiserver begins
-//! anew without its past. `HOLDFAST_CUTS` sets how often.
+//! Several writers change what is watched while the links to the cloud are cut, fall silent and come back, one of the two or
+//! both, and the kube-apiserver begins anew without its past. `HOLDFAST_CUTS` sets how often.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use testkit::hub::{Hub, eventually};
 use testkit::lab;
 
 use crate::follower::{Follower, Scope};
-use crate::link::{Link, State, verdict};
+use crate::link::{Link, State};
 use crate::random::Random;
 use crate::watches::{change, watched};
 use crate::{hub_over, number, objects, seed};
@@ -31,7 +31,8 @@ struct Following {
 
 struct World {
     server: Apiserver,
-    link: Link,
+    /// By each of them the hub reaches the server.
+    links: [Link; 2],
     hub: Hub,
     writers: Vec<(Client, Random)>,
     clients: Vec<Following>,
@@ -45,19 +46,18 @@ async fn through_a_hundred_cuts_no_client_lists_again() {
     let mut world = World::begin(&lab, &mut random).await;
     for cut in 0..cuts {
         world.write(&mut random).await;
-        match random.below(20) {
+        match random.below(24) {
             0 | 1 => world.server_begins_anew(&mut random).await,
-            2 => {
-                world.link.set(State::Silent);
-                world.write(&mut random).await;
-                verdict(false, &world.hub).await;
-            }
-            3..6 => world.link.is_up(false, &world.hub).await,
-            // It may be back before anybody else has noticed.
-            _ => world.link.set(State::Cut),
+            2 => world.falls_silent(&[0, 1], &mut random).await,
+            3 => world.falls_silent(&[random.below(2)], &mut random).await,
+            4..7 => world.is_down().await,
+            // The hub goes over to the other.
+            7..11 => world.links[random.below(2)].is_up(false, &world.hub).await,
+            // They may be back before anybody has noticed.
+            _ => world.set(State::Cut),
         }
         world.write(&mut random).await;
-        world.link.set(State::Up);
+        world.set(State::Up);
         if random.one_in(3) || cut + 1 == cuts {
             world.is_known_everywhere(cut).await;
         }
@@ -73,8 +73,8 @@ impl World {
         let server = Apiserver::start(lab).await.unwrap();
         let cloud = server.client().await.unwrap();
         objects::create(&cloud, random).await;
-        let link = Link::to(server.address).await;
-        let hub = hub_over(&server, link.url.clone()).await;
+        let links = [Link::to(server.address).await, Link::to(server.address).await];
+        let hub = hub_over(&server, links.iter().map(Link::url).collect()).await;
         let resources: Vec<_> = watched().collect();
         let mut clients = Vec::new();
         for number in 0..CLIENTS {
@@ -83,7 +83,7 @@ impl World {
             let scope = Scope::random(random, resources[number % resources.len()]);
             clients.push(Following::begin(&client, scope).await);
         }
-        let mut world = Self { server, link, hub, writers: Vec::new(), clients };
+        let mut world = Self { server, links, hub, writers: Vec::new(), clients };
         world.meet(random).await;
         world
     }
@@ -102,9 +102,25 @@ impl World {
         join_all(self.writers.iter_mut().map(|(client, random)| change(client, random, times))).await;
     }
 
+    fn set(&self, state: State) {
+        self.links.iter().for_each(|link| link.set(state));
+    }
+
+    /// As the hub has noticed.
+    async fn is_down(&self) {
+        join_all(self.links.iter().map(|link| link.is_up(false, &self.hub))).await;
+    }
+
+    /// The hub notices of these links.
+    async fn falls_silent(&mut self, which: &[usize], random: &mut Random) {
+        which.iter().for_each(|link| self.links[*link].set(State::Silent));
+        self.write(random).await;
+        join_all(which.iter().map(|link| self.links[*link].verdict(false, &self.hub))).await;
+    }
+
     /// It does not know any more what has happened before.
     async fn server_begins_anew(&mut self, random: &mut Random) {
-        self.link.set(State::Cut);
+        self.set(State::Cut);
         self.write(random).await;
         self.server.kill();
         self.server.run().await.unwrap();

@@ -63,7 +63,7 @@ impl Known {
             create(&cloud, &format!("lost-{number}")).await;
         }
         let link = Link::to(server.address).await;
-        let hub = hub_over(&server, link.url.clone()).await;
+        let hub = hub_over(&server, vec![link.url()]).await;
         let client = hub.pod(TOKEN, Alpn::H2).await.unwrap();
         assert_eq!(names(&client, "").await.len(), 301);
         eventually("the list is remembered", SOON, async || Ok(hub.metric("holdfast_lists_remembered_total").await? >= 1.0))

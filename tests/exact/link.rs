@@ -17,22 +17,27 @@ pub enum State {
     Silent,
 }
 
+/// To the hub it is a server of its own.
 pub struct Link {
-    pub url: String,
+    server: SocketAddr,
     state: watch::Sender<State>,
 }
 
 impl Link {
     pub async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("https://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
         let (sender, state) = watch::channel(State::Up);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(carry(client, server, state.clone()));
             }
         });
-        Self { url, state: sender }
+        Self { server: address, state: sender }
+    }
+
+    pub fn url(&self) -> String {
+        format!("https://{}", self.server)
     }
 
     pub fn set(&self, state: State) {
@@ -42,18 +47,15 @@ impl Link {
     /// Makes or cuts it, and waits until the hub has noticed.
     pub async fn is_up(&self, up: bool, hub: &Hub) {
         self.set(if up { State::Up } else { State::Cut });
-        verdict(up, hub).await;
+        self.verdict(up, hub).await;
     }
-}
 
-/// Waits until the hub has it.
-pub async fn verdict(up: bool, hub: &Hub) {
-    let value = if up { 1.0 } else { 0.0 };
-    eventually("the verdict changes", Duration::from_secs(60), async || {
-        Ok(hub.metric("node_yurthub_server_healthy_status").await? == value)
-    })
-    .await
-    .unwrap();
+    /// Waits until the hub has it.
+    pub async fn verdict(&self, up: bool, hub: &Hub) {
+        let name = format!("node_yurthub_server_healthy_status{{server=\"{}\"}}", self.server);
+        let value = if up { 1.0 } else { 0.0 };
+        eventually("the verdict changes", Duration::from_secs(60), async || Ok(hub.metric(&name).await? == value)).await.unwrap();
+    }
 }
 
 /// Until one of both ends it, or the link is cut. What was silent is cut when the silence is over.

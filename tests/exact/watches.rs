@@ -39,7 +39,7 @@ async fn a_watch_through_the_hub_brings_what_the_kube_apiserver_does() {
     let cloud = server.client().await.unwrap();
     objects::create(&cloud, &mut random).await;
     let link = Link::to(server.address).await;
-    let hub = hub_over(&server, link.url.clone()).await;
+    let hub = hub_over(&server, vec![link.url()]).await;
     let version = version(&cloud).await;
     let resources: Vec<_> = watched().collect();
     let asked: Vec<Asked> =
