@@ -4,9 +4,11 @@
 //! the path's way of saying that a connection just failed: the server's prober looks at once.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
 
 /// Watches that wait for the link ask the cloud over this time, in milliseconds, not all at once.
 const SPREAD: u64 = 1000;
@@ -46,6 +48,8 @@ pub struct Link {
     /// How long the servers take to answer, in microseconds; 0: not known.
     latencies: Vec<AtomicU64>,
     up: watch::Sender<bool>,
+    /// When it came back the last time.
+    back_at: Mutex<Option<Instant>>,
     /// Whether a server was seen to be up, and none to be down since.
     proven: watch::Sender<bool>,
     /// One for each server.
@@ -59,6 +63,7 @@ impl Link {
             servers: (0..servers).map(|_| AtomicBool::new(true)).collect(),
             latencies: (0..servers).map(|_| AtomicU64::new(0)).collect(),
             up: watch::Sender::new(true),
+            back_at: Mutex::new(None),
             proven: watch::Sender::new(false),
             suspicions: (0..servers).map(|_| Notify::new()).collect(),
         }
@@ -101,6 +106,14 @@ impl Link {
         tokio::time::sleep(Duration::from_millis(id.wrapping_mul(7919) % SPREAD)).await;
     }
 
+    /// Returns when all that wait for the link have had their turn since it came back.
+    pub async fn turns_are_over(&self) {
+        let back_at = *self.back_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(back_at) = back_at {
+            sleep_until(back_at + Duration::from_millis(SPREAD)).await;
+        }
+    }
+
     /// Returns when the link is seen to be up: until a server was asked, that is only hoped.
     pub async fn is_proven(&self) {
         let _ = self.proven.subscribe().wait_for(|proven| *proven).await.map(drop);
@@ -121,7 +134,12 @@ impl Link {
         self.servers[index].store(up, Ordering::Relaxed);
         self.proven.send_if_modified(|proven| !up && std::mem::take(proven));
         let any = self.servers.iter().any(|server| server.load(Ordering::Relaxed));
-        self.up.send_if_modified(|current| std::mem::replace(current, any) != any)
+        self.up.send_if_modified(|current| {
+            if any && !*current {
+                *self.back_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            }
+            std::mem::replace(current, any) != any
+        })
     }
 
     /// A request saw a connection to this server fail: whoever probes it should look now, or again if it is looking.
@@ -156,6 +174,23 @@ mod tests {
         turns.sort();
         turns.dedup();
         assert_eq!(turns.len(), 100, "each in a turn of its own");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_the_others_does_so_after_each_cut_and_no_longer_than_they_take() {
+        let link = Link::new(2);
+        assert!(link.turns_are_over().now_or_never().is_some(), "it was never away");
+        link.set(0, false);
+        link.set(0, true);
+        assert!(link.turns_are_over().now_or_never().is_some(), "nor with the other server there");
+        for _ in 0..2 {
+            (0..2).for_each(|server| _ = link.set(server, false));
+            (0..2).for_each(|server| _ = link.set(server, true));
+            let began = Instant::now();
+            link.turns_are_over().await;
+            assert_eq!(began.elapsed().as_millis(), u128::from(SPREAD));
+            assert!(link.turns_are_over().now_or_never().is_some());
+        }
     }
 
     #[test]

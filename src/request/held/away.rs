@@ -182,6 +182,7 @@ fn denied(kept: &Kept, code: u16, reason: &str, message: &str) -> Outcome {
 
 /// Lists, so that the node has what the client has; if that cannot be, the watch goes on all the same.
 async fn fill_gap(kept: &Kept, path: &Arc<Path>) -> Outcome {
+    path.link.turns_are_over().await;
     let Ok(_turn) = path.held.listing.acquire().await else { return Outcome::Next(Next::Over(None)) };
     let mut listing = Listing::new(&kept.again, path, kept.again.list_media(kept.encoding));
     loop {
@@ -195,6 +196,8 @@ async fn fill_gap(kept: &Kept, path: &Arc<Path>) -> Outcome {
 
 /// The cloud does not know what has happened since, but a list says what has come of it.
 async fn tell_difference(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
+    // The list takes the place of what others have been shown: they look where they stand first.
+    path.link.turns_are_over().await;
     let alike = &path.held.alike;
     let _alone = alike[kept.again.kind(kept.encoding, alike.len())].lock().await;
     let Ok(_turn) = path.held.listing.acquire().await else { return Outcome::Next(Next::Over(None)) };
