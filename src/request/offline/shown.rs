@@ -19,7 +19,8 @@ use crate::request::filter::Chain;
 use crate::request::names;
 use crate::store::{Happened, Header, Knowledge, Scope, StoreError};
 
-/// For so long a disk may be busy: no answer waits, and what is not known once the disk has taken it ends the watch.
+/// So long a busy disk is waited for: no answer waits for it here, and a client of whom it is not known what it was shown has to
+/// list again.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// What a client was shown, and what has happened since.
