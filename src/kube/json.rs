@@ -180,6 +180,12 @@ impl Scanner {
         let mut strings = Strings::default();
         while let Some(block) = chunk.get(at..).and_then(<[u8]>::first_chunk) {
             let mut left = strings.left_of(block);
+            if left == 0 && strings.state() == State::String {
+                // Nothing but a string: a long one, probably.
+                let behind = &chunk[at + block.len()..];
+                at += block.len() + memchr2(b'"', b'\\', behind).unwrap_or(behind.len());
+                continue;
+            }
             while left != 0 {
                 let offset = left.trailing_zeros() as usize;
                 if self.outside(block[offset], at + offset)? {

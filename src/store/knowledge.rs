@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -22,7 +22,7 @@ use super::local::Renewed;
 use super::missed::{Lists, SentBack};
 use super::online::Online;
 use super::page::Pages;
-use super::record::Works;
+use super::record::{Waiting, Works};
 use super::repeats::Repeats;
 use super::sweep::Singles;
 use super::trail::Trail;
@@ -37,7 +37,7 @@ pub struct Limits {
     pub cache_max_bytes: u64,
     /// Items, and rows that stand for themselves.
     pub cache_max_objects: u64,
-    /// Bytes that wait in memory to be remembered.
+    /// Bytes that wait in memory to be remembered, packed.
     pub queue_bytes: usize,
     /// One object; larger ones are not remembered.
     pub max_item: usize,
@@ -79,7 +79,7 @@ pub struct Knowledge {
     pub(super) claims: Claims,
     pub(super) singles: Singles,
     /// Bytes of answers that wait to be remembered.
-    pub(super) queued: AtomicUsize,
+    pub(super) queued: Arc<Waiting>,
     /// Answers that are being taken apart.
     pub(super) works: Works,
     pub(super) recent: Recent,
@@ -140,7 +140,7 @@ impl Knowledge {
             next_id: AtomicU64::new(1),
             claims: Claims::default(),
             singles: Singles::default(),
-            queued: AtomicUsize::new(0),
+            queued: Arc::new(Waiting::at_most(limits.queue_bytes)),
             works: Works::default(),
             recent: Recent::default(),
             trail: Trail::default(),

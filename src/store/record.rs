@@ -7,14 +7,15 @@
 
 mod gather;
 mod list;
+mod packed;
 mod queue;
 mod single;
+mod waiting;
 mod watch;
 mod written;
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -24,11 +25,9 @@ use super::{Document, Knowledge, ObjectKey, Reader, Scope, keys};
 use crate::runtime::metrics::Why;
 use gather::Gathered;
 pub(super) use queue::Works;
-use queue::{End, Next};
+use queue::{End, Kind, Next};
+pub(super) use waiting::Waiting;
 
-/// Frames of one answer that may wait; the bytes of all answers are bounded together.
-const FRAMES: usize = 1024;
-const WATCH_FRAMES: usize = 64;
 /// Compressed bytes that are unpacked at once: the most that gzip can make of them is
 /// a thousand times as much.
 const UNPACK: usize = 1024;
@@ -99,7 +98,6 @@ enum Way {
 /// The background's end.
 struct Parts {
     queue: queue::Receiver,
-    knowledge: Arc<Knowledge>,
     gzip: Option<Box<flate2::write::GzDecoder<Vec<u8>>>>,
     /// Bytes that the decoder has not seen yet.
     compressed: Bytes,
@@ -120,8 +118,7 @@ impl Knowledge {
     /// Begins to remember an answer; `gzip`: its body is compressed.
     pub fn record(self: &Arc<Self>, subject: Subject, gzip: bool) -> Recording {
         let way = match subject {
-            Subject::List(_) => Way::Streamed(self.begin(subject, gzip, FRAMES)),
-            Subject::Watch(_) => Way::Streamed(self.begin(subject, gzip, WATCH_FRAMES)),
+            Subject::List(_) | Subject::Watch(_) => Way::Streamed(self.begin(subject, gzip)),
             Subject::Object(_) | Subject::Document { .. } | Subject::Write(_) => {
                 Way::Gathered(Box::new(Gathered::new(subject, gzip, self.clone())))
             }
@@ -130,19 +127,12 @@ impl Knowledge {
     }
 
     /// Starts the background's end.
-    fn begin(self: &Arc<Self>, subject: Subject, gzip: bool, frames: usize) -> queue::Sender {
-        let (sender, queue) = queue::queue(frames, self.works.clone());
+    fn begin(self: &Arc<Self>, subject: Subject, gzip: bool) -> queue::Sender {
+        let kind = if matches!(subject, Subject::List(_)) { Kind::Whole } else { Kind::Parts };
+        let (sender, queue) = queue::queue(kind, self.works.clone(), self.queued.clone());
         let gzip = gzip.then(|| Box::new(flate2::write::GzDecoder::new(Vec::new())));
         let at_work = if let Subject::List(ask) = &subject { Some(Box::new(self.lists.begin(&ask.scope))) } else { None };
-        let parts = Parts {
-            queue,
-            knowledge: self.clone(),
-            gzip,
-            compressed: Bytes::new(),
-            ended: false,
-            at: now_ms(),
-            _at_work: at_work,
-        };
+        let parts = Parts { queue, gzip, compressed: Bytes::new(), ended: false, at: now_ms(), _at_work: at_work };
         self.tasks.spawn(run(Box::new(subject), parts, self.clone()));
         sender
     }
@@ -185,12 +175,15 @@ impl Recording {
         if data.is_empty() || matches!(self.way, Way::GivenUp) {
             return;
         }
-        let queued = self.knowledge.queued.fetch_add(data.len(), Ordering::Relaxed);
-        let room = queued + data.len() <= self.knowledge.limits.queue_bytes;
-        if !room || !self.way.push(data.clone()) {
-            self.knowledge.queued.fetch_sub(data.len(), Ordering::Relaxed);
-            self.way.give_up();
+        let waiting = &self.knowledge.queued;
+        let has_room = waiting.take(data.len());
+        if has_room && self.way.push(data.clone()) {
+            return;
         }
+        if has_room {
+            waiting.give_back(data.len());
+        }
+        self.way.give_up();
     }
 
     /// The body ended as it should: what was pushed is the whole answer.
@@ -245,7 +238,6 @@ impl Parts {
                 Next::End(End::Early) => return Err(ENDED_EARLY),
                 Next::End(End::Whole) => return self.end(),
                 Next::Data(data) => {
-                    self.knowledge.queued.fetch_sub(data.len(), Ordering::Relaxed);
                     if self.gzip.is_none() {
                         return Ok(Some(data));
                     }
@@ -292,12 +284,5 @@ impl Parts {
             body.extend_from_slice(&data);
         }
         Ok(body)
-    }
-}
-
-impl Drop for Parts {
-    fn drop(&mut self) {
-        let left: usize = self.queue.close().iter().map(Bytes::len).sum();
-        self.knowledge.queued.fetch_sub(left, Ordering::Relaxed);
     }
 }

@@ -101,7 +101,7 @@ proptest! {
     fn neither_do_the_end_and_the_faults_depend_on_blocks(
         tokens in proptest::collection::vec(prop_oneof![
             20 => r#""(\\[\\"n]|[a,:{\]]){0,40}""#,
-            10 => r#""[a,:{\]]{0,90}(\\["n][a,:{\]]{60,70})?""#,
+            10 => r#""[a,:{\]]{0,300}(\\["n][a,:{\]]{60,70})?""#,
             10 => "[,:1 ]",
             4 => r"[\[{]",
             2 => r"[\]}]",

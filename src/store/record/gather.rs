@@ -5,12 +5,11 @@
 //! is handed on or dropped.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use super::Subject;
 use super::queue::{End, Sender};
-use super::{FRAMES, Subject};
 use crate::store::Knowledge;
 use crate::store::grant::now;
 
@@ -42,10 +41,9 @@ impl Gathered {
 
     /// The body goes on: what there is of it, and what comes, is taken apart from now on.
     pub(super) fn stream(mut self) -> Sender {
-        let sender = self.knowledge.begin(self.subject.clone(), self.gzip, FRAMES);
+        let sender = self.knowledge.begin(self.subject.clone(), self.gzip);
         for data in self.parts.drain(..) {
             self.bytes -= data.len();
-            // There is room for more than is ever gathered.
             sender.push(data);
         }
         sender
@@ -68,6 +66,6 @@ impl Gathered {
 
 impl Drop for Gathered {
     fn drop(&mut self) {
-        self.knowledge.queued.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.knowledge.queued.give_back(self.bytes);
     }
 }

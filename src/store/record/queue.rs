@@ -5,20 +5,29 @@
 //! that a reader can wait for what was seen a moment ago.
 //!
 //! Where the receiver is behind, the frames are gathered into pieces of their own, so large that the allocator has each
-//! straight from the system: megabytes of frames among everything else would leave the heap full of holes.
+//! straight from the system: megabytes of frames among everything else would leave the heap full of holes. A list's receiver
+//! is behind for a moment on purpose, and packs what waits (record/packed.rs): a list counts only once it has ended, and while
+//! it comes the processor is its client's.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::packed::Packed;
+use super::waiting::Waiting;
 
 /// Frames that wait as they came.
 const NEAR: usize = 16;
 /// Bytes of what they are gathered into; from 128 KiB on the system lends them (runtime::allocator).
 const PIECE: usize = 256 * 1024;
+/// How long a list that comes fast is let come: most have ended by then.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How the sender's end came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,22 +46,38 @@ pub(super) enum Next {
     End(End),
 }
 
-pub(super) struct Sender {
-    shared: Arc<Mutex<Shared>>,
-    frames: usize,
+/// What comes through a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Each part counts, as soon as it has come.
+    Parts,
+    /// It counts as a whole: it may wait for its end, or until much waits.
+    Whole,
 }
 
-pub(super) struct Receiver(Arc<Mutex<Shared>>);
+pub(super) struct Sender(Arc<Mutex<Shared>>);
+
+pub(super) struct Receiver {
+    kind: Kind,
+    shared: Arc<Mutex<Shared>>,
+    /// What waits before everything else.
+    packed: Option<Box<Packed>>,
+    waiting: Arc<Waiting>,
+}
 
 struct Shared {
+    kind: Kind,
     data: VecDeque<Bytes>,
     /// Gathered behind those.
     piece: Vec<u8>,
+    waiting: Arc<Waiting>,
     end: Option<End>,
     receiver: Option<Waker>,
+    /// The receiver is woken when it is due, or a piece is whole; not for every frame.
+    is_patient: bool,
     /// Nobody receives any more.
     closed: bool,
-    /// Something was sent beyond which the receiver has not asked yet.
+    /// Something was sent that counts and beyond which the receiver has not asked yet.
     at_work: bool,
     works: Works,
 }
@@ -74,11 +99,20 @@ impl Works {
     }
 }
 
-/// A queue of at most so many frames.
-pub(super) fn queue(frames: usize, works: Works) -> (Sender, Receiver) {
-    let (data, piece, end, receiver, closed, at_work) = (VecDeque::new(), Vec::new(), None, None, false, false);
-    let shared = Arc::new(Mutex::new(Shared { data, piece, end, receiver, closed, at_work, works }));
-    (Sender { shared: shared.clone(), frames }, Receiver(shared))
+pub(super) fn queue(kind: Kind, works: Works, waiting: Arc<Waiting>) -> (Sender, Receiver) {
+    let shared = Arc::new(Mutex::new(Shared {
+        kind,
+        data: VecDeque::new(),
+        piece: Vec::new(),
+        waiting: waiting.clone(),
+        end: None,
+        receiver: None,
+        is_patient: false,
+        closed: false,
+        at_work: false,
+        works,
+    }));
+    (Sender(shared.clone()), Receiver { kind, shared, packed: None, waiting })
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
@@ -86,27 +120,30 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 impl Sender {
-    /// Whether there was room. Never waits.
+    /// Hands on what there was room for ([`Waiting::take`]); the receiver gives it back. Never waits. Whether anybody
+    /// receives it.
     pub(super) fn push(&self, data: Bytes) -> bool {
-        let mut shared = lock(&self.shared);
-        if shared.closed || shared.data.len() >= self.frames {
+        let mut shared = lock(&self.0);
+        if shared.closed {
             return false;
         }
         shared.put(data);
-        shared.set_at_work(true);
+        if shared.kind == Kind::Parts {
+            shared.set_at_work(true);
+        }
         wake(shared);
         true
     }
 
     /// What was pushed is all there is, for this reason.
     pub(super) fn end(self, end: End) {
-        set_end(&self.shared, end);
+        set_end(&self.0, end);
     }
 }
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        set_end(&self.shared, End::Early);
+        set_end(&self.0, End::Early);
     }
 }
 
@@ -154,15 +191,32 @@ impl Shared {
         Some(data)
     }
 
+    fn is_empty(&self) -> bool {
+        self.data.is_empty() && self.piece.is_empty()
+    }
+
+    /// Whether something waits before the piece that is being gathered.
+    fn has_whole_piece(&self) -> bool {
+        !self.data.is_empty() && !self.piece.is_empty()
+    }
+
     fn set_at_work(&mut self, at_work: bool) {
         if std::mem::replace(&mut self.at_work, at_work) == at_work {
             return;
         }
         self.works.0.send_modify(|works| if at_work { *works += 1 } else { *works -= 1 });
     }
+
+    /// Whether all has come, or so much waits that it should be taken apart.
+    fn is_due(&self) -> bool {
+        self.end.is_some() || self.waiting.is_much()
+    }
 }
 
 fn wake(mut shared: MutexGuard<'_, Shared>) {
+    if shared.is_patient && !shared.is_due() && !shared.has_whole_piece() {
+        return;
+    }
     let waker = shared.receiver.take();
     drop(shared);
     if let Some(waker) = waker {
@@ -173,34 +227,86 @@ fn wake(mut shared: MutexGuard<'_, Shared>) {
 impl Receiver {
     /// The next bytes; behind the last ones the end, again and again.
     pub(super) async fn next(&mut self) -> Next {
+        loop {
+            if let Some(next) = self.take() {
+                return next;
+            }
+            self.until(|shared| !shared.is_empty() || shared.end.is_some(), false).await;
+            if self.kind == Kind::Whole {
+                // Boxed: nobody else has to hold the room of it.
+                Box::pin(self.let_come()).await;
+            }
+        }
+    }
+
+    fn take(&mut self) -> Option<Next> {
+        if let Some(packed) = &mut self.packed {
+            let before = packed.len();
+            let data = packed.next();
+            self.waiting.give_back(before - packed.len());
+            if let Some(data) = data {
+                return Some(Next::Data(data));
+            }
+            self.packed = None;
+        }
+        let mut shared = lock(&self.shared);
+        let Some(data) = shared.take() else { return shared.end.map(Next::End) };
+        self.waiting.give_back(data.len());
+        Some(Next::Data(data))
+    }
+
+    /// Packs what comes, until it should be taken apart.
+    async fn let_come(&mut self) {
+        let end = Instant::now() + PATIENCE;
+        while timeout_at(end, self.until(|shared| shared.is_due() || shared.has_whole_piece(), true)).await.is_ok() {
+            let pieces = {
+                let mut shared = lock(&self.shared);
+                if shared.is_due() {
+                    return;
+                }
+                std::mem::take(&mut shared.data)
+            };
+            for piece in pieces {
+                self.pack(&piece);
+            }
+        }
+    }
+
+    fn pack(&mut self, data: &[u8]) {
+        let packed = self.packed.get_or_insert_default();
+        let before = packed.len();
+        packed.put(data);
+        // What cannot be packed takes a little more than it did: that is let pass.
+        self.waiting.give_back((before + data.len()).saturating_sub(packed.len()));
+    }
+
+    /// Returns when it is so. `is_patient`: the sender does not say every frame.
+    async fn until(&self, is_so: impl Fn(&Shared) -> bool, is_patient: bool) {
         poll_fn(|cx| {
-            let mut shared = lock(&self.0);
-            if let Some(data) = shared.take() {
-                return Poll::Ready(Next::Data(data));
+            let mut shared = lock(&self.shared);
+            if is_so(&shared) {
+                return Poll::Ready(());
             }
-            if let Some(end) = shared.end {
-                return Poll::Ready(Next::End(end));
+            shared.is_patient = is_patient;
+            if !is_patient {
+                shared.set_at_work(false);
             }
-            shared.set_at_work(false);
             shared.receiver = Some(cx.waker().clone());
             Poll::Pending
         })
-        .await
-    }
-
-    /// Takes no more; what waited is returned.
-    pub(super) fn close(&mut self) -> VecDeque<Bytes> {
-        let mut shared = lock(&self.0);
-        shared.closed = true;
-        shared.seal();
-        std::mem::take(&mut shared.data)
+        .await;
     }
 }
 
 impl Drop for Receiver {
+    /// Takes no more.
     fn drop(&mut self) {
-        self.close();
-        lock(&self.0).set_at_work(false);
+        let mut shared = lock(&self.shared);
+        shared.closed = true;
+        shared.seal();
+        let left: usize = std::mem::take(&mut shared.data).iter().map(Bytes::len).sum();
+        self.waiting.give_back(left + self.packed.as_ref().map_or(0, |packed| packed.len()));
+        shared.set_at_work(false);
     }
 }
 
@@ -208,77 +314,172 @@ impl Drop for Receiver {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn bytes_come_in_order_and_then_the_first_end() {
-        let (sender, mut receiver) = queue(2, Works::default());
-        let task = tokio::spawn(async move {
-            let mut all = Vec::new();
-            loop {
-                match receiver.next().await {
-                    Next::Data(data) => all.extend_from_slice(&data),
-                    Next::End(end) => return (all, end),
-                }
-            }
-        });
-        for data in ["a", "b", "c", "d"] {
-            assert!(sender.push(Bytes::from(data)));
-            tokio::task::yield_now().await;
+    struct Rig {
+        sender: Sender,
+        receiver: Receiver,
+        works: Works,
+        waiting: Arc<Waiting>,
+    }
+
+    fn rig(kind: Kind, most: usize) -> Rig {
+        let (works, waiting) = (Works::default(), Arc::new(Waiting::at_most(most)));
+        let (sender, receiver) = queue(kind, works.clone(), waiting.clone());
+        Rig { sender, receiver, works, waiting }
+    }
+
+    impl Rig {
+        /// As [`super::super::Recording`] does.
+        fn push(&self, data: impl Into<Bytes>) {
+            let data = data.into();
+            assert!(self.waiting.take(data.len()));
+            assert!(self.sender.push(data));
         }
-        sender.end(End::Whole);
-        assert_eq!(task.await.unwrap(), (b"abcd".to_vec(), End::Whole));
+    }
+
+    /// Everything up to the end, and in how many parts.
+    async fn rest(mut receiver: Receiver) -> (Vec<u8>, usize, End) {
+        let (mut all, mut parts) = (Vec::new(), 0);
+        loop {
+            match receiver.next().await {
+                Next::Data(data) => all.extend_from_slice(&data),
+                Next::End(end) => return (all, parts, end),
+            }
+            parts += 1;
+        }
+    }
+
+    fn frame(index: usize) -> Vec<u8> {
+        format!("{{\"name\":\"object-{index}\"}},").repeat(40).into_bytes()
     }
 
     #[tokio::test]
-    async fn a_full_queue_takes_no_more_and_a_dropped_sender_is_an_early_end() {
-        let (sender, mut receiver) = queue(1, Works::default());
-        assert!(sender.push(Bytes::from("a")));
-        assert!(!sender.push(Bytes::from("b")));
-        drop(sender);
-        assert_eq!(receiver.next().await, Next::Data(Bytes::from("a")));
-        assert_eq!(receiver.next().await, Next::End(End::Early));
+    async fn bytes_come_in_order_and_then_the_first_end() {
+        let Rig { sender, receiver, waiting, .. } = rig(Kind::Parts, 100);
+        let task = tokio::spawn(rest(receiver));
+        for data in ["a", "b", "c", "d"] {
+            assert!(waiting.take(1) && sender.push(Bytes::from(data)));
+            tokio::task::yield_now().await;
+        }
+        sender.end(End::Whole);
+        assert_eq!(task.await.unwrap(), (b"abcd".to_vec(), 4, End::Whole));
+        assert_eq!(waiting.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_sender_is_an_early_end() {
+        let rig = rig(Kind::Parts, 100);
+        rig.push("a");
+        drop(rig.sender);
+        assert_eq!(rest(rig.receiver).await, (b"a".to_vec(), 1, End::Early));
     }
 
     #[tokio::test]
     async fn bytes_that_wait_long_come_in_few_pieces_and_in_order() {
-        let (sender, mut receiver) = queue(64, Works::default());
-        let frame = |index: usize| vec![index as u8; 1000 + index];
-        let sent: Vec<u8> = (0..800).flat_map(frame).collect();
-        (0..800).for_each(|index| assert!(sender.push(Bytes::from(frame(index)))));
-        assert!(sender.push(Bytes::from(vec![7; 2 * PIECE])), "one that is larger than a piece");
-        sender.end(End::Whole);
-        let (mut all, mut count) = (Vec::new(), 0);
-        while let Next::Data(data) = receiver.next().await {
-            all.extend_from_slice(&data);
-            count += 1;
+        for kind in [Kind::Parts, Kind::Whole] {
+            let rig = rig(kind, 4 << 20);
+            let sent: Vec<u8> = (0..2000).flat_map(frame).collect();
+            (0..2000).for_each(|index| rig.push(frame(index)));
+            rig.push(vec![7; 600_000]);
+            assert_eq!(rig.waiting.bytes(), sent.len() + 600_000);
+            rig.sender.end(End::Whole);
+            let (all, parts, end) = rest(rig.receiver).await;
+            assert!(all == [sent, vec![7; 600_000]].concat() && end == End::Whole);
+            assert!(parts < 40, "{parts}");
+            assert_eq!(rig.waiting.bytes(), 0);
         }
-        assert!(all == [sent, vec![7; 2 * PIECE]].concat());
-        assert!(count < NEAR + 10, "{count}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_whole_that_is_let_come_waits_in_little_room_and_comes_in_order() {
+        let Rig { sender, receiver, waiting, .. } = rig(Kind::Whole, 4 << 20);
+        let task = tokio::spawn(rest(receiver));
+        let mut sent = Vec::new();
+        let mut most = 0;
+        for index in 0..4000 {
+            sent.extend(frame(index));
+            assert!(waiting.take(frame(index).len()) && sender.push(Bytes::from(frame(index))));
+            tokio::task::yield_now().await;
+            most = most.max(waiting.bytes());
+        }
+        assert!(most < sent.len() / 4, "{most} of {}", sent.len());
+        sender.end(End::Whole);
+        let (all, parts, end) = task.await.unwrap();
+        assert!(all == sent && end == End::Whole && parts < 100);
+        assert_eq!(waiting.bytes(), 0);
+    }
+
+    /// A list that comes fast is let come; one that comes slowly, or is large, is taken as it comes.
+    #[tokio::test(start_paused = true)]
+    async fn a_whole_waits_for_its_end_for_a_moment_or_until_much_waits() {
+        let Rig { sender, mut receiver, waiting, .. } = rig(Kind::Whole, 1000);
+        let begun = tokio::time::Instant::now();
+        let push = |data: &[u8]| assert!(waiting.take(data.len()) && sender.push(Bytes::copy_from_slice(data)));
+        {
+            let mut next = std::pin::pin!(receiver.next());
+            assert!(futures_util::poll!(&mut next).is_pending());
+            push(b"a");
+            assert!(futures_util::poll!(&mut next).is_pending());
+            assert_eq!((next.await, begun.elapsed()), (Next::Data(Bytes::from("a")), PATIENCE));
+        }
+        let much = [b'b'; 499];
+        {
+            let mut next = std::pin::pin!(receiver.next());
+            assert!(futures_util::poll!(&mut next).is_pending());
+            push(&much);
+            assert!(futures_util::poll!(&mut next).is_pending());
+            push(b"c");
+            assert_eq!(next.await, Next::Data(Bytes::copy_from_slice(&much)), "half of what may wait");
+        }
+        assert_eq!(receiver.next().await, Next::Data(Bytes::from("c")));
+        {
+            let mut next = std::pin::pin!(receiver.next());
+            assert!(futures_util::poll!(&mut next).is_pending());
+            push(b"d");
+            assert!(futures_util::poll!(&mut next).is_pending());
+            sender.end(End::Whole);
+            assert_eq!(next.await, Next::Data(Bytes::from("d")));
+        }
+        assert_eq!((receiver.next().await, begun.elapsed()), (Next::End(End::Whole), PATIENCE), "for the end nobody waits");
     }
 
     #[tokio::test]
     async fn a_queue_is_at_work_until_its_receiver_asks_for_more() {
-        let works = Works::default();
-        let (sender, mut receiver) = queue(4, works.clone());
+        let mut rig = rig(Kind::Parts, 100);
+        let works = rig.works.clone();
         let at_work = || *works.0.borrow();
         works.rest().await;
-        assert!(sender.push(Bytes::from("a")) && sender.push(Bytes::from("b")));
+        rig.push("a");
+        rig.push("b");
         for _ in 0..2 {
-            receiver.next().await;
+            rig.receiver.next().await;
             assert_eq!(at_work(), 1, "the receiver has it in its hands");
         }
-        assert!(futures_util::poll!(std::pin::pin!(receiver.next())).is_pending());
+        assert!(futures_util::poll!(std::pin::pin!(rig.receiver.next())).is_pending());
         works.rest().await;
-        sender.end(End::Whole);
-        assert_eq!((receiver.next().await, at_work()), (Next::End(End::Whole), 1));
-        drop(receiver);
+        rig.sender.end(End::Whole);
+        assert_eq!((rig.receiver.next().await, at_work()), (Next::End(End::Whole), 1));
+        drop(rig.receiver);
         works.rest().await;
     }
 
     #[tokio::test]
-    async fn a_closed_queue_gives_back_what_waited() {
-        let (sender, mut receiver) = queue(4, Works::default());
-        assert!(sender.push(Bytes::from("a")));
-        assert_eq!(receiver.close().len(), 1);
-        assert!(!sender.push(Bytes::from("b")));
+    async fn a_whole_is_at_work_from_its_end_on() {
+        let rig = rig(Kind::Whole, 100);
+        rig.push("a");
+        assert_eq!(*rig.works.0.borrow(), 0, "it may come for minutes, and does not count before its end");
+        rig.sender.end(End::Whole);
+        assert_eq!(*rig.works.0.borrow(), 1);
+        drop(rig.receiver);
+        assert_eq!(*rig.works.0.borrow(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_closed_queue_gives_back_the_room_of_what_waited() {
+        let rig = rig(Kind::Parts, 1 << 20);
+        (0..200).for_each(|index| rig.push(frame(index)));
+        assert!(rig.waiting.bytes() > 0);
+        drop(rig.receiver);
+        assert_eq!(rig.waiting.bytes(), 0);
+        assert!(!rig.sender.push(Bytes::from("b")));
     }
 }
