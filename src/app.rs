@@ -203,6 +203,7 @@ impl Parts {
         let link = Arc::new(Link::new(settings.servers.len()));
         let means = Means {
             timing: Timing::default(),
+            proxies: settings.proxies.clone(),
             credentials: self.credentials.clone(),
             link: link.clone(),
             runtime: Handle::current(),

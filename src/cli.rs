@@ -77,7 +77,8 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn read(hub: Hub, defaults: Raw) -> Result<config::Settings, Box<dyn std::error::Error>> {
     let file = hub.config.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
-    Ok(config::check(hub.raw.over(file).over(defaults))?)
+    let proxies = config::Proxies::of_environment()?;
+    Ok(config::Settings { proxies, ..config::check(hub.raw.over(file).over(defaults))? })
 }
 
 #[cfg(test)]

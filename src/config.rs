@@ -8,3 +8,5 @@ mod raw;
 
 pub use check::{BadSetting, ClientFiles, Settings, WorkingMode, check};
 pub use raw::{BadFile, Raw, Whole, read_file};
+
+pub use crate::upstream::Proxies;

@@ -28,6 +28,8 @@ mod network;
 mod offline;
 #[path = "path/online.rs"]
 mod online;
+#[path = "path/proxy.rs"]
+mod proxy;
 #[path = "path/rights.rs"]
 mod rights;
 #[path = "path/rules.rs"]

@@ -30,12 +30,12 @@ impl Prober {
     /// Probes for ever.
     pub async fn run(self) {
         let mut verdict = Verdict::new();
-        self.publish(&verdict, "start");
+        self.publish(&verdict, "start", "");
         loop {
-            let seen = self.probe().await;
+            let (seen, why) = self.probe().await;
             if verdict.note(seen, self.probing) {
                 let reason = if verdict.is_up() { "healthy" } else { "unhealthy" };
-                self.publish(&verdict, reason);
+                self.publish(&verdict, reason, &why);
             }
             if seen == Seen::Good && verdict.is_up() {
                 self.link.prove();
@@ -49,7 +49,8 @@ impl Prober {
         }
     }
 
-    fn publish(&self, verdict: &Verdict, reason: &'static str) {
+    /// `why`: what the last probe met, for the log.
+    fn publish(&self, verdict: &Verdict, reason: &'static str, why: &str) {
         let up = verdict.is_up();
         let label = ServerLabel { server: self.server.address().to_string() };
         self.metrics.healthy.get_or_create(&label).set(i64::from(up));
@@ -61,12 +62,13 @@ impl Prober {
             if up {
                 tracing::info!(server = %self.server.address(), "the link to the cloud is up");
             } else {
-                tracing::warn!(server = %self.server.address(), "the link to the cloud is down: answering from the store");
+                tracing::warn!(server = %self.server.address(), why, "the link to the cloud is down: answering from the store");
             }
         }
     }
 
-    async fn probe(&self) -> Seen {
+    /// What it saw, and in words what that was if it was not good.
+    async fn probe(&self) -> (Seen, String) {
         let (mut head, ()) = Request::new(()).into_parts();
         head.uri = http::Uri::from_static("/readyz");
         let ask = async {
@@ -83,15 +85,17 @@ impl Prober {
                 // Anything but an error of the server itself is a sign of life: 401 and
                 // 403 are the node's trouble, not the link's.
                 if status.is_server_error() {
-                    return Seen::Unready;
+                    return (Seen::Unready, format!("/readyz: {status}"));
                 }
                 self.link.took(self.server.index, began.elapsed());
-                Seen::Good
+                (Seen::Good, String::new())
             }
-            Ok(Err(_)) => Seen::Unreachable,
-            // Its answer may be behind a large one on a slow link.
-            Err(_) if self.server.delivered() > before => Seen::Busy,
-            Err(_) => Seen::Silent,
+            Ok(Err(error)) => (Seen::Unreachable, error.to_string()),
+            Err(_) => {
+                // Its answer may be behind a large one on a slow link.
+                let seen = if self.server.delivered() > before { Seen::Busy } else { Seen::Silent };
+                (seen, format!("/readyz: no answer within {:?}", self.probing.timeout))
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::state::inputs::Membership;
 use crate::state::link::Balancing;
 use crate::state::rules::Agents;
 use crate::state::user_rule::{self, UserRule};
-use crate::upstream::Address;
+use crate::upstream::{Address, Proxies};
 
 /// Which field, which value, what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +44,8 @@ pub struct ClientFiles {
 pub struct Settings {
     pub node_name: String,
     pub servers: Vec<Address>,
+    /// Of the environment.
+    pub proxies: Proxies,
     pub balancing: Balancing,
     pub admin: SocketAddr,
     pub loopback: SocketAddr,
@@ -134,6 +136,7 @@ pub fn check(raw: Raw) -> Result<Settings, BadSetting> {
     Ok(Settings {
         node_name: node_name(raw.node_name.clone())?,
         servers: servers(raw.server_addr.as_deref().unwrap_or_default())?,
+        proxies: Proxies::default(),
         balancing: balancing(raw.lb_mode.as_deref().unwrap_or("rr"))?,
         admin,
         loopback,

@@ -52,7 +52,7 @@ impl Default for Limits {
         Self {
             cache_max_bytes: 256 << 20,
             cache_max_objects: 200_000,
-            queue_bytes: 8 << 20,
+            queue_bytes: 5 << 20,
             max_item: 8 << 20,
             max_document: 8 << 20,
             journal_entries: 4096,
@@ -63,7 +63,9 @@ impl Default for Limits {
 const TAKEN_APART: Duration = Duration::from_secs(1);
 
 /// The format of the rows; docs/store-format.md.
-const FORMAT: &[u8] = b"holdfast store 1";
+const FORMAT: &[u8] = b"holdfast store 2";
+/// Older ones, of which every row is read.
+const READ: [&[u8]; 1] = [b"holdfast store 1"];
 
 pub struct Knowledge {
     /// For what goes on without whoever began it.
@@ -125,8 +127,11 @@ impl Knowledge {
     pub fn open(parts: Parts) -> Result<Arc<Self>, StoreError> {
         let Parts { store, sealer, metrics, limits, tasks } = parts;
         let snapshot = store.snapshot()?;
-        if !Self::is_begun(&*snapshot, &sealer)? {
-            store.apply(&[Op::DeletePrefix(Vec::new()), format_row(&sealer)], true)?;
+        match Self::format(&*snapshot, &sealer)? {
+            None => store.apply(&[Op::DeletePrefix(Vec::new()), format_row(&sealer)], true)?,
+            // From now on there are rows that its hub could not read.
+            Some(format) if format != FORMAT => store.apply(&[format_row(&sealer)], true)?,
+            Some(_) => {}
         }
         let writer = Writer::start(store.clone());
         let knowledge = Arc::new_cyclic(|own| Self {
@@ -164,11 +169,16 @@ impl Knowledge {
 
     /// Whether there are rows of ours; fails as [`Knowledge::open`] does.
     pub fn is_begun(rows: &dyn Snapshot, sealer: &Sealer) -> Result<bool, StoreError> {
-        let Some(row) = rows.read(keys::VERSION)? else { return Ok(false) };
-        if sealer.open_row(keys::VERSION, row)? != FORMAT {
+        Ok(Self::format(rows, sealer)?.is_some())
+    }
+
+    fn format(rows: &dyn Snapshot, sealer: &Sealer) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(row) = rows.read(keys::VERSION)? else { return Ok(None) };
+        let format = sealer.open_row(keys::VERSION, row)?;
+        if format != FORMAT && !READ.contains(&&*format) {
             return Err(StoreError::Damaged { key: "format version".into() });
         }
-        Ok(true)
+        Ok(Some(format))
     }
 
     /// What a store that takes the place of this one begins with: what was promised, and nothing that can be told anew.

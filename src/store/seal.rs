@@ -1,6 +1,9 @@
 //! Every row is sealed with AES-256-GCM under a key of the node, bound to its own key:
 //! a damaged, foreign or moved row is noticed, and a Secret on a stolen disk stays one.
 //!
+//! Items of collections, which are most of a store, are packed before (LZ4): they take a half to a fifth of the room and of the
+//! writes, and less of the processor than that room would.
+//!
 //! The key is `$CREDENTIALS_DIRECTORY/holdfast-store-key` (systemd's LoadCredential) or
 //! a file of 32 bytes, mode 0600, made when it is missing.
 
@@ -10,8 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use lz4_flex::block::{compress_into, decompress, get_maximum_output_size};
 
-use super::StoreError;
+use super::{StoreError, keys};
 
 #[derive(Clone)]
 pub struct Sealer {
@@ -19,6 +23,11 @@ pub struct Sealer {
 }
 
 const KEY_LEN: usize = 32;
+/// What a packed item begins with, as no JSON and no protobuf does; behind it how long it was, in 4 bytes.
+const PACKED: u8 = 0;
+const PACKED_HEAD: usize = 5;
+/// Bytes of an item that is not worth it.
+const SHORT: usize = 128;
 
 impl Sealer {
     pub fn new(key: &[u8; KEY_LEN]) -> Self {
@@ -48,6 +57,8 @@ impl Sealer {
 
     /// Nonce, ciphertext and tag of `value`, bound to the row's `key`.
     pub fn seal(&self, key: &[u8], value: &[u8]) -> Vec<u8> {
+        let packed = if is_item(key) { pack(value) } else { None };
+        let value = packed.as_deref().unwrap_or(value);
         let mut sealed = Vec::with_capacity(value.len() + NONCE_LEN + 16);
         sealed.extend_from_slice(value);
         let nonce = self.key.seal_in_place_append_tag(Aad::from(key), &mut sealed).expect("a row is far below AES-GCM's 64 GiB");
@@ -63,8 +74,33 @@ impl Sealer {
         sealed.truncate(split);
         let length = self.key.open_in_place(nonce, Aad::from(key), &mut sealed).map_err(|_| damaged())?.len();
         sealed.truncate(length);
-        Ok(sealed)
+        if is_item(key) && sealed.first() == Some(&PACKED) { unpack(&sealed).ok_or_else(damaged) } else { Ok(sealed) }
     }
+}
+
+fn is_item(key: &[u8]) -> bool {
+    key.first() == Some(&keys::ITEM)
+}
+
+/// `None`: it would not become shorter.
+fn pack(value: &[u8]) -> Option<Vec<u8>> {
+    if value.len() < SHORT {
+        return None;
+    }
+    let length = u32::try_from(value.len()).ok()?;
+    let mut packed = vec![0; PACKED_HEAD + get_maximum_output_size(value.len())];
+    let (head, rest) = packed.split_at_mut(PACKED_HEAD);
+    head[0] = PACKED;
+    head[1..].copy_from_slice(&length.to_le_bytes());
+    let filled = PACKED_HEAD + compress_into(value, rest).ok()?;
+    packed.truncate(filled);
+    (filled < value.len()).then_some(packed)
+}
+
+fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
+    let (head, rest) = packed.split_first_chunk::<PACKED_HEAD>()?;
+    let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
+    decompress(rest, usize::try_from(length).ok()?).ok()
 }
 
 fn create(path: &Path) -> std::io::Result<Vec<u8>> {
@@ -108,5 +144,32 @@ mod tests {
             assert!(sealer.open_row(b"k", bent).is_err(), "bit flipped at {at}");
         }
         assert!(sealer.open_row(b"k", Vec::new()).is_err());
+    }
+
+    #[test]
+    fn an_item_comes_back_as_it_was_and_takes_less_room_if_it_repeats_itself() {
+        let sealer = Sealer::new(&[7; 32]);
+        let key = keys::item(1, "default", "a");
+        let text = r#"{"name":"SETTING","value":"a value"},"#.repeat(100);
+        let mut noise = vec![0; 5000];
+        aws_lc_rs::rand::fill(&mut noise).unwrap();
+        noise[0] = b'{';
+        for (item, most) in [(text.as_bytes(), text.len() / 4), (&noise, noise.len() + 28), (b"{}", 30), (b"", 28)] {
+            let row = sealer.seal(&key, item);
+            assert!(row.len() <= most, "{} bytes of {}", row.len(), item.len());
+            assert!(sealer.open_row(&key, row).unwrap() == item);
+        }
+        let document = sealer.seal(b"d", text.as_bytes());
+        assert!(document.len() > text.len(), "documents are packed as they came");
+    }
+
+    #[test]
+    fn an_item_as_version_1_has_sealed_it_is_read() {
+        let sealer = Sealer::new(&[7; 32]);
+        let (key, item) = (keys::item(1, "default", "a"), "{\"a\":\"a long value\"}".repeat(20).into_bytes());
+        let mut row = item.clone();
+        let nonce = sealer.key.seal_in_place_append_tag(Aad::from(&key), &mut row).unwrap();
+        row.extend_from_slice(nonce.as_ref());
+        assert!(sealer.open_row(&key, row).unwrap() == item);
     }
 }

@@ -11,6 +11,7 @@ use super::*;
 use crate::kube::list::Encoding;
 use crate::runtime::metrics::{Metrics, Why};
 
+mod durable;
 mod kubelets;
 mod sizes;
 
@@ -560,7 +561,7 @@ async fn what_the_cloud_has_refused_is_not_what_it_was_never_asked() {
 #[tokio::test]
 async fn over_the_budget_the_least_recently_used_goes_whole() {
     let knowledge = open(Arc::new(Memory::default()));
-    let big = "v".repeat(300_000);
+    let big = testkit::noise(300_000);
     for (index, resource) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
         let mut ask = ask("");
         ask.scope.resource = resource.into();

@@ -7,7 +7,7 @@
 //! asks for it, and otherwise every second, so flash is written sparingly. A commit
 //! that fails takes back what was not durable yet and begins a new epoch: what was
 //! queued for an older one is dropped, so that nothing half-applied is ever completed by
-//! its second half. So rows that stand for themselves never share a commit with a list, and what is known is made
+//! its second half. So rows that stand for themselves never share a commit with a list, and what counts is made
 //! durable before a list adds much to it.
 //!
 //! A head changes in the catalogue after there is room for its batch, and with nothing to wait for in between ([`Room`]):
@@ -46,6 +46,8 @@ pub struct Batch {
     /// The epoch that the batch is made for; `None`: it stands for itself.
     pub epoch: Option<u64>,
     pub durable: bool,
+    /// It counts for nothing without what comes behind it: losing it loses nothing.
+    pub is_part: bool,
     pub done: Option<oneshot::Sender<Result<(), StoreError>>>,
     /// Until it is written, or will not be.
     pub on_its_way: Option<OnItsWay>,
@@ -78,7 +80,7 @@ impl Writer {
     pub fn start(store: Arc<dyn Store>) -> Self {
         let (queue, batches) = mpsc::channel(QUEUE);
         let epoch = Arc::new(AtomicU64::new(0));
-        let thread = Thread { store, epoch: epoch.clone(), last_durable: Instant::now(), pending: false };
+        let thread = Thread { store, epoch: epoch.clone(), last_durable: Instant::now(), pending: false, counts: false };
         std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || thread.run(batches))
@@ -152,6 +154,8 @@ struct Thread {
     last_durable: Instant,
     /// Whether commits wait to be made durable.
     pending: bool,
+    /// Whether anything counts of what they wrote.
+    counts: bool,
 }
 
 impl Thread {
@@ -197,9 +201,10 @@ impl Thread {
         for batch in stale {
             answer(batch.done, too_late());
         }
+        let counts = current.iter().any(|batch| !batch.is_part);
         let (ops, waiting): (Vec<_>, Vec<_>) = current.into_iter().map(|batch| (batch.ops, batch.done)).unzip();
         let ops: Vec<Op> = coalesce(ops.into_iter().flatten().collect());
-        if self.pending && !durable && size(&ops) > LARGE {
+        if self.counts && !durable && size(&ops) > LARGE {
             self.commit(Vec::new(), true);
             if self.epoch.load(Ordering::Acquire) != epoch {
                 return waiting.into_iter().for_each(|done| answer(done, too_late()));
@@ -212,6 +217,7 @@ impl Thread {
         match self.store.apply(&ops, durable) {
             Ok(()) => {
                 self.pending = !durable;
+                self.counts = !durable && (self.counts || counts);
                 if durable {
                     self.last_durable = Instant::now();
                 }
@@ -219,7 +225,7 @@ impl Thread {
             }
             Err(error) => {
                 self.epoch.fetch_add(1, Ordering::AcqRel);
-                self.pending = false;
+                (self.pending, self.counts) = (false, false);
                 // Damage has been told, once.
                 if !matches!(error, StoreError::Unreadable(_)) {
                     tracing::error!(%error, "a write to the store failed: nothing of it is kept, answers are not affected");

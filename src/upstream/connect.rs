@@ -14,6 +14,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::address::Address;
 use super::error::{Error, Fault};
+use super::proxy::{Proxies, Proxy};
 use super::resolver::Resolver;
 
 /// A peer that vanished is noticed by the kernel after this long, where HTTP has no ping.
@@ -22,17 +23,33 @@ const PROBES: u32 = 3;
 /// An address that has not answered for this long has the next one asked beside it.
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// Where a server is, and what its name means at present.
+/// Where a server is, what its name means at present, and what is between it and here.
 pub struct Peer {
     pub address: Address,
     resolver: Arc<Resolver>,
+    proxy: Option<Proxy>,
 }
 
 impl Peer {
-    pub fn new(address: Address) -> Self {
+    pub fn new(address: Address, proxies: &Proxies) -> Self {
         let resolver = Arc::new(Resolver::new(&address));
-        Self { address, resolver }
+        let proxy = proxies.to(&address);
+        Self { address, resolver, proxy }
     }
+
+    /// A connection on which the server is next, and be it behind a proxy. The error says what failed.
+    async fn tcp(&self) -> Result<TcpStream, String> {
+        let Some(proxy) = &self.proxy else { return direct(&self.resolver, &self.address).await };
+        let mut stream = direct(&proxy.resolver, proxy).await?;
+        let refused = |error| format!("ask the proxy {proxy} for a tunnel to {}: {error}", self.address);
+        proxy.tunnel(&mut stream, &self.address).await.map_err(refused)?;
+        Ok(stream)
+    }
+}
+
+async fn direct(resolver: &Arc<Resolver>, whom: &(dyn std::fmt::Display + Sync)) -> Result<TcpStream, String> {
+    let addresses = resolver.addresses().await.map_err(|error| format!("look up {whom}: {error}"))?;
+    tcp(addresses).await.map_err(|error| format!("connect to {whom}: {error}"))
 }
 
 /// Connects and shakes hands within `limit`.
@@ -40,8 +57,7 @@ pub async fn tls(peer: &Peer, config: Arc<rustls::ClientConfig>, limit: Duration
     let address = &peer.address;
     let failed = |what: &str, why: &dyn std::fmt::Display| Error::new(Fault::Link, false, format!("{what} {address}: {why}"));
     let connect = async {
-        let addresses = peer.resolver.addresses().await.map_err(|error| failed("look up", &error))?;
-        let tcp = tcp(addresses).await.map_err(|error| failed("connect to", &error))?;
+        let tcp = peer.tcp().await.map_err(|why| Error::new(Fault::Link, false, why))?;
         let name = ServerName::try_from(address.host.clone()).map_err(|error| failed("server name of", &error))?;
         TlsConnector::from(config).connect(name, tcp).await.map_err(|error| failed("TLS handshake with", &error))
     };

@@ -16,6 +16,7 @@ use super::connection::{Connection, Opened, Place};
 use super::error::{Error, Fault};
 use super::http1::{self, Upgraded};
 use super::pool::{Maker, Pool, Taken};
+use super::proxy::Proxies;
 use super::timing::Timing;
 use crate::state::credentials::{Credentials, Identity};
 use crate::state::link::Link;
@@ -41,6 +42,7 @@ pub struct Server {
 #[derive(Clone)]
 pub struct Means {
     pub timing: Timing,
+    pub proxies: Proxies,
     pub credentials: Arc<Credentials>,
     pub link: Arc<Link>,
     /// The runtime that drives connections.
@@ -49,8 +51,8 @@ pub struct Means {
 
 impl Server {
     pub fn new(index: usize, address: Address, means: Means) -> Self {
-        let Means { timing, credentials, link, runtime } = means;
-        let peer = Arc::new(Peer::new(address));
+        let Means { timing, proxies, credentials, link, runtime } = means;
+        let peer = Arc::new(Peer::new(address, &proxies));
         Self {
             index,
             peer,

@@ -29,6 +29,7 @@ pub struct HubOptions<'a> {
 pub struct Hub {
     binary: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     folder: tempfile::TempDir,
     pub loopback: SocketAddr,
     pub secure: SocketAddr,
@@ -66,7 +67,8 @@ impl Hub {
         ];
         arguments.extend(options.flags);
         let ca_pem = pki.ca_pem().to_owned();
-        Ok(Self { binary: options.binary.into(), arguments, folder, loopback, secure, admin, ca_pem, child: None })
+        let (binary, environment) = (options.binary.into(), Vec::new());
+        Ok(Self { binary, arguments, environment, folder, loopback, secure, admin, ca_pem, child: None })
     }
 
     /// Prepares and starts one, and waits until it is ready.
@@ -81,6 +83,11 @@ impl Hub {
         self.arguments.push(flag.to_owned());
     }
 
+    /// One more variable of its environment, from its next start on.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Without a flag, from its next start on.
     pub fn remove_flag(&mut self, name: &str) {
         self.arguments.retain(|argument| argument.split('=').next() != Some(name));
@@ -91,6 +98,11 @@ impl Hub {
         let mut command = Command::new(&self.binary);
         // A developer's wish for backtraces is not what a service manager starts it with, and costs memory.
         command.args(&self.arguments).stdin(Stdio::null()).env_remove("RUST_BACKTRACE");
+        // Nor is a proxy of the developer's for the clouds of tests.
+        for name in ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"] {
+            command.env_remove(name);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -21,6 +21,18 @@ pub fn lab() -> Option<PathBuf> {
     lab
 }
 
+/// Text of so many letters and digits that cannot be packed; the same one each time.
+pub fn noise(size: usize) -> String {
+    let mut state = 0x9e37_79b9_7f4a_7c15 ^ size as u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from_digit((state % 36) as u32, 36).expect("below 36")
+    };
+    (0..size).map(|_| next()).collect()
+}
+
 /// What a test says that cannot run here. Where everything must run (`HOLDFAST_REQUIRE_ALL=1`) it panics instead.
 #[expect(clippy::print_stdout, reason = "a test's own words")]
 pub fn skipped(needs: &str) {

@@ -169,7 +169,7 @@ pub enum Step {
 fn item(name: &str, version: u64, random: &mut Random) -> String {
     // Now and then more than one batch of the list.
     let size = if random.one_in(25) { 90_000 } else { random.below(1500) };
-    let padding = "x".repeat(size);
+    let padding = testkit::noise(size);
     format!(
         r#"{{"metadata":{{"name":"{name}","namespace":"n","resourceVersion":"{version}"}},"data":{{"padding":"{padding}"}}}}"#
     )

@@ -215,7 +215,7 @@ async fn an_event_too_large_to_be_kept_is_the_clouds_while_it_is_there() {
 async fn a_list_too_large_for_the_budget_is_passed_on_and_counted() {
     let rig = Rig::with(testkit::fake::FakeOptions::default(), &["--cache-max-bytes=1048576"]).await;
     for index in 0..20 {
-        rig.fake.put("configmaps", "story", &format!("big-{index}"), json!({"data": {"v": "x".repeat(100_000)}}));
+        rig.fake.put("configmaps", "story", &format!("big-{index}"), json!({"data": {"v": testkit::noise(100_000)}}));
     }
     let answer = rig.pod().await.get(CONFIGMAPS).await.unwrap();
     assert_eq!(answer.json()["items"].as_array().unwrap().len(), 22);
@@ -260,7 +260,7 @@ async fn a_full_disk_costs_memory_of_new_things_and_nothing_else() {
     let small = client.get(CONFIGMAPS).await.unwrap();
     rig.remembered(2.0).await;
     for index in 0..30 {
-        rig.fake.put("configmaps", "story", &format!("big-{index:02}"), json!({"data": {"v": "x".repeat(100_000)}}));
+        rig.fake.put("configmaps", "story", &format!("big-{index:02}"), json!({"data": {"v": testkit::noise(100_000)}}));
     }
     for _ in 0..5 {
         let answer = client.get(CONFIGMAPS).await.unwrap();
@@ -320,7 +320,7 @@ async fn a_store_at_which_the_hub_ends_again_and_again_is_left_alone() {
 async fn a_damaged_store_is_never_answered_from() {
     let mut rig = Rig::start().await;
     for index in 0..50 {
-        rig.fake.put("configmaps", "story", &format!("m-{index:02}"), json!({"data": {"v": "y".repeat(2000)}}));
+        rig.fake.put("configmaps", "story", &format!("m-{index:02}"), json!({"data": {"v": testkit::noise(2000)}}));
     }
     let client = rig.pod().await;
     let whole = client.get(CONFIGMAPS).await.unwrap();

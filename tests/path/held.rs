@@ -114,7 +114,7 @@ async fn what_the_node_has_missed_it_fetches_before_a_watch_goes_on() {
     rig.restore().await;
     let mut watching = Watching::begin(&rig, &client, "").await;
     disk.fill().unwrap();
-    let large = "x".repeat(100_000);
+    let large = testkit::noise(100_000);
     put(&rig, "large", &large);
     assert_eq!(watching.next().await, event("ADDED", "large", &large));
     let failed = async || Ok(rig.hub.log().contains("a write to the store failed"));

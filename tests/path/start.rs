@@ -39,6 +39,11 @@ fn bad_flags_and_files_end_with_78_and_say_what_is_allowed() {
         assert_eq!(code, 78, "{more:?}: {text}");
         assert!(text.contains(words), "{more:?}: {text}");
     }
+    let mut proxied = std::process::Command::new(env!("CARGO_BIN_EXE_holdfast"));
+    let output = proxied.args(base).env("HTTPS_PROXY", "socks5://user:secret@proxy.example:1080").output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(78), "{text}");
+    assert!(text.contains("HTTPS_PROXY") && text.contains("http://HOST:PORT") && !text.contains("secret"), "{text}");
     let root = format!("--root-dir={}", folder.path().join("root").display());
     let (certificate, authority) = (format!("--client-certificate={junk}"), format!("--certificate-authority={junk}"));
     let (code, text) = with(&[&certificate, &authority, &root]);

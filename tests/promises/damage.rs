@@ -49,7 +49,7 @@ async fn a_collection_with_a_damaged_member_is_not_complete_until_it_is_fetched_
 
 /// Many large Pods and an Event, remembered by a hub that has ended; returns the list of them.
 async fn remembered_by_an_ended_hub(rig: &mut Rig) -> Response {
-    let padding = json!({"padding": "x".repeat(20_000)});
+    let padding = json!({"padding": testkit::noise(20_000)});
     for number in 0..MANY {
         let pod = json!({"metadata": {"annotations": padding}, "spec": {"nodeName": NODE}});
         rig.fake.put("pods", "story", &format!("p-{number:03}"), pod);

@@ -15,10 +15,15 @@ use holdfast::store::{
 use super::*;
 
 /// Of the format that is written now.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The key of the fixtures.
 const KEY: [u8; 32] = *b"tests/fixtures/store, every file";
-const LIST: &str = r#"{"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"10"},"items":[{"metadata":{"name":"a","namespace":"n"}},{"metadata":{"name":"b","namespace":"n"}}]}"#;
+/// From version 2 on what repeats itself is packed.
+const ITEMS: [&str; 3] = [
+    r#"{"metadata":{"name":"a","namespace":"n"}}"#,
+    r#"{"metadata":{"name":"b","namespace":"n"}}"#,
+    r#"{"metadata":{"name":"c","namespace":"n"},"data":{"a":"the same text","b":"the same text","c":"the same text","d":"the same text","e":"the same text"}}"#,
+];
 const OBJECT: &str =
     r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"s","namespace":"n","resourceVersion":"7"},"data":{"k":"dg=="}}"#;
 const TOKEN: &str = "a token";
@@ -63,13 +68,19 @@ fn entry() -> Entry {
 }
 
 #[tokio::test]
-async fn every_row_of_version_1_is_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("holdfast.redb");
-    let mut bytes = Vec::new();
-    flate2::read::GzDecoder::new(std::fs::File::open(fixture(1)).unwrap()).read_to_end(&mut bytes).unwrap();
-    std::fs::write(&path, bytes).unwrap();
-    has_every_row(&knowledge(&path));
+async fn every_row_of_each_version_is_read() {
+    for version in 1..=VERSION {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("holdfast.redb");
+        let mut bytes = Vec::new();
+        flate2::read::GzDecoder::new(std::fs::File::open(fixture(version)).unwrap()).read_to_end(&mut bytes).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        let knowledge = knowledge(&path);
+        has_every_row(&knowledge, version);
+        let row = knowledge.snapshot().unwrap().read(b"v").unwrap().unwrap();
+        let format = knowledge.sealer().open_row(b"v", row).unwrap();
+        assert_eq!(format, format!("holdfast store {VERSION}").into_bytes(), "an older hub leaves it alone from now on");
+    }
 }
 
 /// With `HOLDFAST_WRITE_FIXTURES` what is written becomes the fixture of this version, if it has none yet.
@@ -87,10 +98,10 @@ async fn every_row_that_this_version_writes_it_reads_again() {
     // As after kill -9: the writer is not asked to end.
     let copy = folder.path().join("copy.redb");
     std::fs::copy(&path, &copy).unwrap();
-    has_every_row(&knowledge(&copy));
+    has_every_row(&knowledge(&copy), VERSION);
 }
 
-fn has_every_row(knowledge: &Knowledge) {
+fn has_every_row(knowledge: &Knowledge, version: u32) {
     let view = knowledge.list(&scope("configmaps")).unwrap().unwrap();
     view.whole().unwrap();
     let mut items = Vec::new();
@@ -101,7 +112,7 @@ fn has_every_row(knowledge: &Knowledge) {
     view.visit(knowledge, None, &mut each).unwrap();
     let header = &view.header;
     assert_eq!((header.kind.as_str(), header.resource_version.as_str(), header.pinned), ("ConfigMapList", "10", true));
-    assert_eq!(items, [r#"{"metadata":{"name":"a","namespace":"n"}}"#, r#"{"metadata":{"name":"b","namespace":"n"}}"#]);
+    assert_eq!(items, if version == 1 { &ITEMS[..2] } else { &ITEMS });
     let Found::Object { record, item } = knowledge.object(&object()).unwrap() else { panic!("the object") };
     assert_eq!((record.kind.as_str(), record.resource_version.as_str()), ("Secret", "7"));
     assert!(OBJECT.ends_with(std::str::from_utf8(&item[1..]).unwrap()), "{item:?}");
@@ -126,14 +137,18 @@ async fn write_every_row(knowledge: &Arc<Knowledge>) {
         reader: Reader { node: true, ..Reader::default() },
         started: 0,
     };
+    let body = format!(
+        r#"{{"kind":"ConfigMapList","apiVersion":"v1","metadata":{{"resourceVersion":"10"}},"items":[{}]}}"#,
+        ITEMS.join(",")
+    );
     let answers = [
-        (Subject::List(list), LIST),
+        (Subject::List(list), &*body),
         (Subject::Object(ObjectAsk { key: object(), reader: Reader::default() }), OBJECT),
         (Subject::Document { name: "/api".into(), head: document("") }, "{}"),
     ];
     for (subject, body) in answers {
         let mut recording = knowledge.record(subject, false);
-        recording.push(&Bytes::from(body));
+        recording.push(&Bytes::copy_from_slice(body.as_bytes()));
         recording.finish();
     }
     knowledge.note_absent(&ObjectKey { name: "absent".into(), ..object() });
@@ -173,7 +188,7 @@ fn newer(is_closed: bool) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("holdfast.redb");
     let (disk, _) = Disk::open(&path).unwrap();
-    let row = Sealer::new(&KEY).seal(b"v", b"holdfast store 2");
+    let row = Sealer::new(&KEY).seal(b"v", format!("holdfast store {}", VERSION + 1).as_bytes());
     disk.apply(&[Op::Put(b"v".to_vec(), row), Op::Put(b"?".to_vec(), b"unknown here".to_vec())], true).unwrap();
     if is_closed {
         drop(disk);

@@ -58,7 +58,7 @@ async fn take(knowledge: &Knowledge, ask: &ListAsk, mut parts: Parts, mut items:
                 items.add(encoding, &item)?;
             }
         }
-        items.flush_if_large().await?;
+        parts.queue.pack_during(items.flush_if_large()).await?;
         tokio::task::yield_now().await;
     }
     let envelope = splitter.finish().map_err(|_| "not a list")?;
@@ -124,7 +124,8 @@ impl<'a> Items<'a> {
             return Ok(());
         }
         self.bytes = 0;
-        let batch = Batch { ops: std::mem::take(&mut self.ops), epoch: Some(self.partial.epoch), ..Batch::default() };
+        let (ops, epoch) = (std::mem::take(&mut self.ops), Some(self.partial.epoch));
+        let batch = Batch { ops, epoch, is_part: true, ..Batch::default() };
         self.knowledge.writer().send(batch).await.map_err(|_| "store ended")
     }
 

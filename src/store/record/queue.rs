@@ -23,7 +23,9 @@ use super::packed::Packed;
 use super::waiting::Waiting;
 
 /// Frames that wait as they came.
-const NEAR: usize = 16;
+const NEAR: usize = 32;
+/// Bytes that are packed at once: to wake the receiver takes from the client, too.
+const SOME: usize = 512 * 1024;
 /// Bytes of what they are gathered into; from 128 KiB on the system lends them (runtime::allocator).
 const PIECE: usize = 256 * 1024;
 /// How long a list that comes fast is let come: most have ended by then.
@@ -73,7 +75,7 @@ struct Shared {
     waiting: Arc<Waiting>,
     end: Option<End>,
     receiver: Option<Waker>,
-    /// The receiver is woken when it is due, or a piece is whole; not for every frame.
+    /// The receiver is woken when it is due, or has something to pack; not for every frame.
     is_patient: bool,
     /// Nobody receives any more.
     closed: bool,
@@ -195,9 +197,9 @@ impl Shared {
         self.data.is_empty() && self.piece.is_empty()
     }
 
-    /// Whether something waits before the piece that is being gathered.
-    fn has_whole_piece(&self) -> bool {
-        !self.data.is_empty() && !self.piece.is_empty()
+    /// Whether there is something to pack.
+    fn has_some(&self) -> bool {
+        self.data.iter().map(Bytes::len).sum::<usize>() + self.piece.len() >= SOME
     }
 
     fn set_at_work(&mut self, at_work: bool) {
@@ -214,7 +216,7 @@ impl Shared {
 }
 
 fn wake(mut shared: MutexGuard<'_, Shared>) {
-    if shared.is_patient && !shared.is_due() && !shared.has_whole_piece() {
+    if shared.is_patient && !shared.is_due() && !shared.has_some() {
         return;
     }
     let waker = shared.receiver.take();
@@ -240,6 +242,10 @@ impl Receiver {
     }
 
     fn take(&mut self) -> Option<Next> {
+        if self.packed.is_some() {
+            // While this one is taken apart the others come.
+            self.pack_some();
+        }
         if let Some(packed) = &mut self.packed {
             let before = packed.len();
             let data = packed.next();
@@ -258,26 +264,42 @@ impl Receiver {
     /// Packs what comes, until it should be taken apart.
     async fn let_come(&mut self) {
         let end = Instant::now() + PATIENCE;
-        while timeout_at(end, self.until(|shared| shared.is_due() || shared.has_whole_piece(), true)).await.is_ok() {
-            let pieces = {
-                let mut shared = lock(&self.shared);
-                if shared.is_due() {
-                    return;
-                }
-                std::mem::take(&mut shared.data)
-            };
-            for piece in pieces {
-                self.pack(&piece);
+        while timeout_at(end, self.until(|shared| shared.is_due() || shared.has_some(), true)).await.is_ok() {
+            if lock(&self.shared).is_due() {
+                return;
+            }
+            self.pack_some();
+        }
+    }
+
+    /// Returns what `wait` does, and packs what comes meanwhile: what is waited for may be a slow disk.
+    pub(super) async fn pack_during<T>(&mut self, wait: impl Future<Output = T>) -> T {
+        let mut wait = std::pin::pin!(wait);
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut wait => return result,
+                () = self.until(Shared::has_some, true) => self.pack_some(),
             }
         }
     }
 
-    fn pack(&mut self, data: &[u8]) {
+    /// Packs what has come, if it is enough.
+    fn pack_some(&mut self) {
+        let some = {
+            let mut shared = lock(&self.shared);
+            if !shared.has_some() {
+                return;
+            }
+            shared.seal();
+            std::mem::take(&mut shared.data)
+        };
         let packed = self.packed.get_or_insert_default();
-        let before = packed.len();
-        packed.put(data);
-        // What cannot be packed takes a little more than it did: that is let pass.
-        self.waiting.give_back((before + data.len()).saturating_sub(packed.len()));
+        for data in some {
+            let before = packed.len();
+            packed.put(&data);
+            self.waiting.exchange(before + data.len(), packed.len());
+        }
     }
 
     /// Returns when it is so. `is_patient`: the sender does not say every frame.
@@ -384,28 +406,32 @@ mod tests {
             rig.sender.end(End::Whole);
             let (all, parts, end) = rest(rig.receiver).await;
             assert!(all == [sent, vec![7; 600_000]].concat() && end == End::Whole);
-            assert!(parts < 40, "{parts}");
+            assert!(parts < 60, "{parts} of 2001");
             assert_eq!(rig.waiting.bytes(), 0);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_whole_that_is_let_come_waits_in_little_room_and_comes_in_order() {
-        let Rig { sender, receiver, waiting, .. } = rig(Kind::Whole, 4 << 20);
-        let task = tokio::spawn(rest(receiver));
-        let mut sent = Vec::new();
-        let mut most = 0;
-        for index in 0..4000 {
-            sent.extend(frame(index));
-            assert!(waiting.take(frame(index).len()) && sender.push(Bytes::from(frame(index))));
-            tokio::task::yield_now().await;
-            most = most.max(waiting.bytes());
+        let noise = testkit::noise(2_160_000);
+        for is_noise in [false, true] {
+            let Rig { sender, receiver, waiting, .. } = rig(Kind::Whole, 4 << 20);
+            let task = tokio::spawn(rest(receiver));
+            let (mut sent, mut most) = (Vec::new(), 0);
+            // Four times what is packed at once.
+            for index in 0..2400 {
+                let frame = if is_noise { noise.as_bytes()[index * 900..][..900].to_vec() } else { frame(index) };
+                sent.extend_from_slice(&frame);
+                assert!(waiting.take(frame.len()) && sender.push(Bytes::from(frame)));
+                tokio::task::yield_now().await;
+                most = most.max(waiting.bytes());
+            }
+            assert!(is_noise || most < sent.len() / 2, "{most} of {}", sent.len());
+            sender.end(End::Whole);
+            let (all, parts, end) = task.await.unwrap();
+            assert!(all == sent && end == End::Whole && parts < 100);
+            assert_eq!(waiting.bytes(), 0);
         }
-        assert!(most < sent.len() / 4, "{most} of {}", sent.len());
-        sender.end(End::Whole);
-        let (all, parts, end) = task.await.unwrap();
-        assert!(all == sent && end == End::Whole && parts < 100);
-        assert_eq!(waiting.bytes(), 0);
     }
 
     /// A list that comes fast is let come; one that comes slowly, or is large, is taken as it comes.
@@ -421,14 +447,14 @@ mod tests {
             assert!(futures_util::poll!(&mut next).is_pending());
             assert_eq!((next.await, begun.elapsed()), (Next::Data(Bytes::from("a")), PATIENCE));
         }
-        let much = [b'b'; 499];
+        let much = [b'b'; 749];
         {
             let mut next = std::pin::pin!(receiver.next());
             assert!(futures_util::poll!(&mut next).is_pending());
             push(&much);
             assert!(futures_util::poll!(&mut next).is_pending());
             push(b"c");
-            assert_eq!(next.await, Next::Data(Bytes::copy_from_slice(&much)), "half of what may wait");
+            assert_eq!(next.await, Next::Data(Bytes::copy_from_slice(&much)), "three quarters of what may wait");
         }
         assert_eq!(receiver.next().await, Next::Data(Bytes::from("c")));
         {
@@ -440,6 +466,25 @@ mod tests {
             assert_eq!(next.await, Next::Data(Bytes::from("d")));
         }
         assert_eq!((receiver.next().await, begun.elapsed()), (Next::End(End::Whole), PATIENCE), "for the end nobody waits");
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_something_else_is_waited_for_is_packed() {
+        let mut rig = rig(Kind::Whole, 4 << 20);
+        let sent: Vec<u8> = (0..2400).flat_map(frame).collect();
+        let (done, wait) = tokio::sync::oneshot::channel();
+        {
+            let mut waiting = std::pin::pin!(rig.receiver.pack_during(wait));
+            for index in 0..2400 {
+                assert!(rig.waiting.take(frame(index).len()) && rig.sender.push(Bytes::from(frame(index))));
+                assert!(futures_util::poll!(&mut waiting).is_pending());
+            }
+            assert!(rig.waiting.bytes() < sent.len() / 2);
+            done.send(7).unwrap();
+            assert_eq!(waiting.await, Ok(7));
+        }
+        rig.sender.end(End::Whole);
+        assert!(rest(rig.receiver).await.0 == sent);
     }
 
     #[tokio::test]

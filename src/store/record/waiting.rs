@@ -28,9 +28,15 @@ impl Waiting {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// What took so many bytes takes so many now, and be it more.
+    pub(super) fn exchange(&self, before: usize, after: usize) {
+        self.bytes.fetch_add(after, Ordering::Relaxed);
+        self.give_back(before);
+    }
+
     /// Whether it is time to do something about it.
     pub(super) fn is_much(&self) -> bool {
-        self.bytes() >= self.most / 2
+        self.bytes() >= self.most / 4 * 3
     }
 
     pub fn bytes(&self) -> usize {

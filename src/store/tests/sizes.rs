@@ -26,7 +26,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn sized(name: usize, size: usize, version: u64) -> String {
     format!(
         r#"{{"metadata":{{"name":"n-{name}","namespace":"a","resourceVersion":"{version}"}},"data":{{"x":"{}"}}}}"#,
-        "x".repeat(size)
+        testkit::noise(size)
     )
 }
 

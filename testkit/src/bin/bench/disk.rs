@@ -119,13 +119,18 @@ impl Watch {
     }
 }
 
+/// Some 4 KB, another one for each change: what is as it was is none. More than half of it cannot be packed.
+fn settings(index: usize) -> String {
+    let values = testkit::noise(2400 + index);
+    (0..100).map(|line| format!("setting.{line:03} = {}\n", &values[line * 24..][..24])).collect()
+}
+
 /// `count` changes, each told to the client through the hub.
 async fn changes(rig: &mut Rig, hub: &Hub, watch: &mut Watch, count: usize, pace: Option<Duration>) -> anyhow::Result<Cost> {
     let (before, began, told) = (written(hub)?, Instant::now(), *watch.told.borrow());
     let mut content = 0;
     for index in 0..count {
-        // What is as it was is no change.
-        let text = format!("change {index:05} of {count:05}, ").repeat(190);
+        let text = settings(index);
         let object = json!({"metadata": {"labels": {"change": index.to_string()}}, "data": {"text": text}}).to_string();
         rig.cloud.tell(&format!("put {WATCHED}/bench-{:06} {object}", index * 7919 % OBJECTS))?;
         content += object.len() as u64;
