@@ -33,6 +33,10 @@ impl Prober {
         self.publish(&verdict, "start", "");
         loop {
             let (seen, why) = self.probe().await;
+            // What failed beside a probe that fails as well is a witness of its own.
+            if seen != Seen::Good && verdict.is_up() && self.link.was_suspected(self.server.index) {
+                verdict.suspect();
+            }
             if verdict.note(seen, self.probing) {
                 let reason = if verdict.is_up() { "healthy" } else { "unhealthy" };
                 self.publish(&verdict, reason, &why);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -145,6 +146,11 @@ impl Link {
     /// A request saw a connection to this server fail: whoever probes it should look now, or again if it is looking.
     pub fn suspect(&self, index: usize) {
         self.suspicions[index].notify_one();
+    }
+
+    /// Whether somebody has suspected it meanwhile.
+    pub fn was_suspected(&self, index: usize) -> bool {
+        self.suspicions[index].notified().now_or_never().is_some()
     }
 
     pub async fn suspected(&self, index: usize) {

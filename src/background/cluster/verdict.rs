@@ -3,8 +3,13 @@
 //! Down at once if a probe that somebody's broken connection asked for fails too, or
 //! after `failures` probes in a row without any suspicion; up after `successes` good
 //! probes in a row. While the verdict is in doubt probes follow quickly.
+//!
+//! A link that has fallen again soon after it came back is unsteady for some minutes: silence then takes one probe more to
+//! bring it down, and it takes two good ones more to come up. That it is refused or reset counts at once all the same.
 
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// What a probe saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +37,12 @@ pub struct Probing {
 /// Between probes while the verdict is in doubt, or while the server is down.
 const QUICK: Duration = Duration::from_millis(500);
 const DOWN: Duration = Duration::from_secs(1);
+/// A fall so soon after the one before makes the link unsteady, and it is so for as long after its last fall.
+const SOON: Duration = Duration::from_secs(60);
+const UNSTEADY: Duration = Duration::from_secs(300);
+/// How many probes more an unsteady link takes to fall silent, and to come up.
+const MORE_TO_FALL: u32 = 1;
+const MORE_TO_RISE: u32 = 2;
 
 #[derive(Debug)]
 pub struct Verdict {
@@ -39,12 +50,14 @@ pub struct Verdict {
     /// Probes in a row that speak against the verdict.
     against: u32,
     suspected: bool,
+    fell: Option<Instant>,
+    unsteady_until: Option<Instant>,
 }
 
 impl Verdict {
     /// Up until it is seen to be down: the first requests try.
     pub fn new() -> Self {
-        Self { up: true, against: 0, suspected: true }
+        Self { up: true, against: 0, suspected: true, fell: None, unsteady_until: None }
     }
 
     pub fn is_up(&self) -> bool {
@@ -65,17 +78,35 @@ impl Verdict {
             return false;
         }
         self.against += 1;
+        let (to_fall, to_rise) = if self.is_unsteady() { (MORE_TO_FALL, MORE_TO_RISE) } else { (0, 0) };
         let enough = match (self.up, seen) {
-            (false, _) => self.against >= probing.successes,
+            (false, _) => self.against >= probing.successes + to_rise,
             // Two witnesses: the request's connection, and this probe.
-            (true, Seen::Unreachable | Seen::Silent) if suspected => true,
+            (true, Seen::Unreachable) if suspected => true,
+            (true, Seen::Silent) if suspected && self.against > to_fall => true,
             (true, _) => self.against >= probing.failures,
         };
         if enough {
-            self.up = !self.up;
-            self.against = 0;
+            self.turn();
+        } else if self.up {
+            // It has said all it knows: the next probe is asked for by the same suspicion.
+            self.suspected = suspected && seen == Seen::Silent;
         }
         enough
+    }
+
+    fn turn(&mut self) {
+        (self.up, self.against) = (!self.up, 0);
+        if !self.up {
+            let now = Instant::now();
+            if self.fell.replace(now).is_some_and(|before| now - before < SOON) || self.is_unsteady() {
+                self.unsteady_until = Some(now + UNSTEADY);
+            }
+        }
+    }
+
+    fn is_unsteady(&self) -> bool {
+        self.unsteady_until.is_some_and(|until| Instant::now() < until)
     }
 
     pub fn next_probe(&self, probing: Probing) -> Duration {
@@ -159,6 +190,41 @@ mod tests {
     #[test]
     fn a_server_that_is_dead_from_the_start_is_down_after_the_first_probe() {
         assert_eq!(after(&mut Verdict::new(), &[Unreachable]), [false]);
+    }
+
+    /// Each time somebody's connection breaks first; says how often it has fallen.
+    async fn falls(verdict: &mut Verdict, seconds: u64, seen: impl Fn(u64) -> Seen) -> usize {
+        let (mut falls, begun) = (0, Instant::now());
+        while begun.elapsed().as_secs() < seconds {
+            let was_up = verdict.is_up();
+            let seen = seen(begun.elapsed().as_secs());
+            if was_up && seen != Good {
+                verdict.suspect();
+            }
+            verdict.note(seen, Probing::default());
+            falls += usize::from(was_up && !verdict.is_up());
+            let took = if seen == Silent { Probing::default().timeout } else { Duration::ZERO };
+            tokio::time::advance(took + verdict.next_probe(Probing::default()).min(Duration::from_secs(1))).await;
+        }
+        falls
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unsteady_link_falls_less_often() {
+        let mut verdict = settled();
+        // Two seconds of silence in each ten.
+        let flaps = |second: u64| if second % 10 < 2 { Silent } else { Good };
+        let (first, later) = (falls(&mut verdict, 30, flaps).await, falls(&mut verdict, 240, flaps).await);
+        assert!(first >= 2, "{first}");
+        assert_eq!(later, 0, "one probe falls into each silence, the next one is answered");
+        assert_eq!(falls(&mut verdict, 30, |_| Silent).await, 1, "a real cut");
+        assert_eq!(after(&mut verdict, &[Good, Good, Good, Good]), [false, false, false, true]);
+        verdict.suspect();
+        assert_eq!(after(&mut verdict, &[Unreachable]), [false], "that is no silence");
+        tokio::time::advance(UNSTEADY).await;
+        assert_eq!(after(&mut verdict, &[Good, Good]), [false, true], "long ago");
+        verdict.suspect();
+        assert_eq!(after(&mut verdict, &[Silent]), [false]);
     }
 
     #[test]

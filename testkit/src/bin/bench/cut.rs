@@ -1,11 +1,14 @@
 //! A read that meets the cut: the link falls silent, and the next GET goes out before
-//! anybody can know.
+//! anybody can know. And when a hub knows of a cut by itself, of which nobody asks anything.
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use testkit::client::Alpn;
+use testkit::hub::Hub;
 
 use crate::cloud::SMALL;
 use crate::load::{gets, median};
@@ -38,7 +41,106 @@ pub(crate) async fn measure(rig: &mut Rig, report: &mut Report) -> anyhow::Resul
         ],
     );
     report.at_most("a read that meets a silent cut", median(&meeting) / 1e3, 2.0, "s");
+    unasked(rig, report).await?;
+    lossy(rig, report).await
+}
+
+/// How the link is cut, and how many seconds a hub has to know of it.
+const CUTS: [(&str, &str, f64); 2] = [("cut", "refused connections", 2.0), ("silence", "silence", 6.0)];
+
+async fn unasked(rig: &mut Rig, report: &mut Report) -> anyhow::Result<()> {
+    let mut rows = vec![head(&["a cut that nobody asks through", "down after", "up after"])];
+    for (command, name, most) in CUTS {
+        let (mut down, mut up) = (Vec::new(), Vec::new());
+        for round in 0..if rig.quick { 1 } else { 5 } {
+            // One that has not fallen before, at another moment between two probes each time.
+            let mut hub = rig.fresh_hub()?;
+            hub.run().await?;
+            verdict(&hub, true).await?;
+            tokio::time::sleep(Duration::from_millis(2500 + 1700 * round)).await;
+            rig.cloud.tell(command)?;
+            down.push(verdict(&hub, false).await?);
+            rig.cloud.tell("heal")?;
+            up.push(verdict(&hub, true).await?);
+        }
+        let worst = |times: &[f64]| times.iter().copied().fold(0.0, f64::max);
+        let text = |times: &[f64]| format!("{:.1} s, at most {:.1}", median(times), worst(times));
+        rows.push(vec![name.to_owned(), text(&down), text(&up)]);
+        report.at_most(&format!("{name}: the link is seen to be down, at most"), worst(&down), most, "s");
+        report.at_most(&format!("{name}: the link is seen to be up again, at most"), worst(&up), 3.0, "s");
+    }
+    report.table("When a hub knows by itself", &rows);
     Ok(())
+}
+
+/// Loses three of ten packets to and from the cloud as long as it lives.
+struct Loss;
+
+impl Loss {
+    const TABLE: [&str; 2] = ["inet", "holdfast-bench"];
+
+    fn begin(port: u16) -> anyhow::Result<Self> {
+        let [family, name] = Self::TABLE;
+        let lose = |side: &str| format!("tcp {side} {port} numgen random mod 10 < 3 drop");
+        let (from, to) = (lose("sport"), lose("dport"));
+        let hook = "type filter hook input priority 0;";
+        let rules = format!("table {family} {name} {{\nchain loss {{\n{hook}\n{from}\n{to}\n}}\n}}\n");
+        let mut nft = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().context("nft")?;
+        nft.stdin.take().context("its standard input")?.write_all(rules.as_bytes())?;
+        ensure!(nft.wait()?.success(), "nft took no rules");
+        Ok(Self)
+    }
+}
+
+impl Drop for Loss {
+    fn drop(&mut self) {
+        let _ = Command::new("nft").args(["delete", "table"]).args(Self::TABLE).status();
+    }
+}
+
+/// A link that loses much, and carries a read now and then.
+async fn lossy(rig: &mut Rig, report: &mut Report) -> anyhow::Result<()> {
+    let mut hub = rig.fresh_hub()?;
+    hub.run().await?;
+    let client = rig.way_through(&hub).client(Alpn::H2).await?;
+    ensure!(client.get(SMALL).await?.status == 200, "before anything is lost");
+    let loss = match Loss::begin(rig.cloud.addr.port()) {
+        Ok(loss) => loss,
+        Err(error) => {
+            report.text(&format!("A link with loss: not measured ({error:#})."));
+            return Ok(());
+        }
+    };
+    let (mut slowest, mut reads, mut broken, mut falls, mut was_up) = (0.0_f64, 0, 0, 0, true);
+    let end = Instant::now() + Duration::from_secs(if rig.quick { 20 } else { 120 });
+    while Instant::now() < end {
+        let began = Instant::now();
+        match client.get(SMALL).await {
+            Ok(answer) => ensure!(answer.status == 200, "with loss: {} {}", answer.status, answer.text()),
+            // Its head had come.
+            Err(_) => broken += 1,
+        }
+        slowest = slowest.max(began.elapsed().as_secs_f64());
+        let is_up = hub.metric("node_yurthub_server_healthy_status").await? > 0.0;
+        falls += usize::from(was_up && !is_up);
+        (reads, was_up) = (reads + 1, is_up);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    drop(loss);
+    report.text(&format!("With three of ten packets lost, {reads} reads: {broken} broke off behind the head, the slowest took {slowest:.2} s; the link counted as down {falls} times."));
+    report.at_most("a read on a link with 30 % loss", slowest, 2.0, "s");
+    report.at_most("30 % loss: times that the link counts as down", falls as f64, 0.0, "");
+    Ok(())
+}
+
+/// Seconds until it is so.
+async fn verdict(hub: &Hub, is_up: bool) -> anyhow::Result<f64> {
+    let began = Instant::now();
+    testkit::hub::eventually("the hub knows", Duration::from_secs(30), async || {
+        Ok((hub.metric("node_yurthub_server_healthy_status").await? > 0.0) == is_up)
+    })
+    .await?;
+    Ok(began.elapsed().as_secs_f64())
 }
 
 /// The first read in ms, then p50, p99 and CPU of those that follow.
