@@ -119,10 +119,11 @@ impl Watch {
     }
 }
 
-/// Some 4 KB, another one for each change: what is as it was is none. More than half of it cannot be packed.
-fn settings(index: usize) -> String {
-    let values = testkit::noise(2400 + index);
-    (0..100).map(|line| format!("setting.{line:03} = {}\n", &values[line * 24..][..24])).collect()
+/// Some 4 KB, of which more than half cannot be packed; another one for each change, for what is as it was is none.
+fn settings(index: usize, count: usize) -> String {
+    let values = testkit::noise(2400 + index % 1000);
+    let lines = (0..100).map(|line| format!("setting.{line:03} = {}\n", &values[line * 24..][..24]));
+    format!("change = {index} of {count}\n{}", lines.collect::<String>())
 }
 
 /// `count` changes, each told to the client through the hub.
@@ -130,7 +131,7 @@ async fn changes(rig: &mut Rig, hub: &Hub, watch: &mut Watch, count: usize, pace
     let (before, began, told) = (written(hub)?, Instant::now(), *watch.told.borrow());
     let mut content = 0;
     for index in 0..count {
-        let text = settings(index);
+        let text = settings(index, count);
         let object = json!({"metadata": {"labels": {"change": index.to_string()}}, "data": {"text": text}}).to_string();
         rig.cloud.tell(&format!("put {WATCHED}/bench-{:06} {object}", index * 7919 % OBJECTS))?;
         content += object.len() as u64;
