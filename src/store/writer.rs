@@ -4,7 +4,7 @@
 //! small changes as a busy start brings while the disk is slow. Each group of waiting batches becomes
 //! one commit, visible to readers at once; small ones that nobody waits for are gathered a little, for
 //! each commit writes the pages above its rows anew. A commit is made durable for a batch that
-//! asks for it, and otherwise every second, so flash is written sparingly. A commit
+//! asks for it, and otherwise every second or 4 MiB, so flash is written sparingly. A commit
 //! that fails takes back what was not durable yet and begins a new epoch: what was
 //! queued for an older one is dropped, so that nothing half-applied is ever completed by
 //! its second half. So rows that stand for themselves never share a commit with a list, and what counts is made
@@ -34,6 +34,8 @@ const LINGER: Duration = Duration::from_millis(250);
 /// All that may wait.
 const QUEUE: usize = 4096;
 const DURABLE_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of rows after which a commit is made durable sooner: until then the file cannot use again what they replace.
+const DURABLE_AFTER: usize = 4 << 20;
 /// Bytes that count as much for one commit.
 const LARGE: usize = 64 * 1024;
 /// Operations in one commit; more wait for the next.
@@ -80,7 +82,8 @@ impl Writer {
     pub fn start(store: Arc<dyn Store>) -> Self {
         let (queue, batches) = mpsc::channel(QUEUE);
         let epoch = Arc::new(AtomicU64::new(0));
-        let thread = Thread { store, epoch: epoch.clone(), last_durable: Instant::now(), pending: false, counts: false };
+        let thread =
+            Thread { store, epoch: epoch.clone(), last_durable: Instant::now(), pending: false, written: 0, counts: false };
         std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || thread.run(batches))
@@ -154,7 +157,9 @@ struct Thread {
     last_durable: Instant,
     /// Whether commits wait to be made durable.
     pending: bool,
-    /// Whether anything counts of what they wrote.
+    /// Bytes of the rows that they wrote.
+    written: usize,
+    /// Whether anything counts of that.
     counts: bool,
 }
 
@@ -177,7 +182,8 @@ impl Thread {
                 Ok(Some(first)) => {
                     let group;
                     (group, next) = runtime.block_on(gather(first, &mut batches, self.patience()));
-                    let due = self.pending && self.last_durable.elapsed() >= DURABLE_EVERY;
+                    let is_time = self.last_durable.elapsed() >= DURABLE_EVERY || self.written >= DURABLE_AFTER;
+                    let due = self.pending && is_time;
                     let durable = due || group.iter().any(|queued| queued.batch.durable);
                     self.commit(group, durable);
                 }
@@ -217,6 +223,7 @@ impl Thread {
         match self.store.apply(&ops, durable) {
             Ok(()) => {
                 self.pending = !durable;
+                self.written = if durable { 0 } else { self.written + size(&ops) };
                 self.counts = !durable && (self.counts || counts);
                 if durable {
                     self.last_durable = Instant::now();
@@ -225,7 +232,7 @@ impl Thread {
             }
             Err(error) => {
                 self.epoch.fetch_add(1, Ordering::AcqRel);
-                (self.pending, self.counts) = (false, false);
+                (self.pending, self.written, self.counts) = (false, 0, false);
                 // Damage has been told, once.
                 if !matches!(error, StoreError::Unreadable(_)) {
                     tracing::error!(%error, "a write to the store failed: nothing of it is kept, answers are not affected");
