@@ -30,6 +30,7 @@ mod online;
 mod page;
 mod pods;
 mod readers;
+mod recent;
 pub mod record;
 mod repeats;
 mod seal;
