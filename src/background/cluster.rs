@@ -34,7 +34,7 @@ impl Prober {
         loop {
             let (seen, why) = self.probe().await;
             // What failed beside a probe that fails as well is a witness of its own.
-            if seen != Seen::Good && verdict.is_up() && self.link.was_suspected(self.server.index) {
+            if seen.is_of_the_link() && verdict.is_up() && self.link.was_suspected(self.server.index) {
                 verdict.suspect();
             }
             if verdict.note(seen, self.probing) {

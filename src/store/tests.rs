@@ -925,11 +925,14 @@ struct Failing {
     hang: std::sync::Mutex<()>,
     store: Memory,
     fail: std::sync::atomic::AtomicBool,
+    /// Durable commits so far.
+    durable: std::sync::atomic::AtomicUsize,
 }
 
 impl Store for Failing {
     fn apply(&self, ops: &[Op], durable: bool) -> Result<(), StoreError> {
         let _turn = self.hang.lock().unwrap();
+        self.durable.fetch_add(usize::from(durable), std::sync::atomic::Ordering::Relaxed);
         if self.fail.load(std::sync::atomic::Ordering::Relaxed) && !ops.is_empty() {
             return Err(StoreError::Backend("No space left on device".into()));
         }

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use testkit::pki::Pki;
 use testkit::port::free_address;
 
+use super::servers::SERVICE;
 use super::*;
-
-const SERVICE: &str = "/api/v1/namespaces/default/services/kubernetes";
 
 struct Proxy {
     folder: tempfile::TempDir,
@@ -70,13 +69,10 @@ impl Drop for Proxy {
 
 /// An address of this machine that others could reach: what is on the loopback interface never goes through a proxy.
 fn own_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     // Nothing is sent.
-    let own = socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr()).ok();
-    if own.is_none() {
-        skipped("a network");
-    }
-    own.map(|own| own.ip())
+    let own = socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr());
+    own.map_err(|_| skipped("a network")).ok().map(|own| own.ip())
 }
 
 async fn cloud(address: IpAddr) -> Fake {

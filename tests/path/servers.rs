@@ -6,7 +6,7 @@ use testkit::fake::Fault;
 
 use super::*;
 
-const SERVICE: &str = "/api/v1/namespaces/default/services/kubernetes";
+pub const SERVICE: &str = "/api/v1/namespaces/default/services/kubernetes";
 
 /// Two servers with the same tenant, and a hub in front of them.
 async fn two_servers() -> (Fake, Fake, Hub) {

@@ -8,8 +8,12 @@ use testkit::pki::Pki;
 use super::*;
 
 fn ended(arguments: &[&str]) -> (i32, String) {
-    let output =
-        std::process::Command::new(env!("CARGO_BIN_EXE_holdfast")).args(arguments).stdin(Stdio::null()).output().unwrap();
+    ended_in(&[], arguments)
+}
+
+fn ended_in(environment: &[(&str, &str)], arguments: &[&str]) -> (i32, String) {
+    let mut hub = std::process::Command::new(env!("CARGO_BIN_EXE_holdfast"));
+    let output = hub.args(arguments).envs(environment.iter().copied()).stdin(Stdio::null()).output().unwrap();
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
@@ -39,10 +43,8 @@ fn bad_flags_and_files_end_with_78_and_say_what_is_allowed() {
         assert_eq!(code, 78, "{more:?}: {text}");
         assert!(text.contains(words), "{more:?}: {text}");
     }
-    let mut proxied = std::process::Command::new(env!("CARGO_BIN_EXE_holdfast"));
-    let output = proxied.args(base).env("HTTPS_PROXY", "socks5://user:secret@proxy.example:1080").output().unwrap();
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(78), "{text}");
+    let (code, text) = ended_in(&[("HTTPS_PROXY", "socks5://user:secret@proxy.example:1080")], &base);
+    assert_eq!(code, 78, "{text}");
     assert!(text.contains("HTTPS_PROXY") && text.contains("http://HOST:PORT") && !text.contains("secret"), "{text}");
     let root = format!("--root-dir={}", folder.path().join("root").display());
     let (certificate, authority) = (format!("--client-certificate={junk}"), format!("--certificate-authority={junk}"));

@@ -25,6 +25,14 @@ pub enum Seen {
     Silent,
 }
 
+impl Seen {
+    /// Whether a connection that broke meanwhile says the same. Where the server answers, be it somebody else or that it is
+    /// not ready, such a suspicion calls for a probe of its own.
+    pub fn is_of_the_link(self) -> bool {
+        matches!(self, Self::Unreachable | Self::Silent)
+    }
+}
+
 /// yurthub's `--heartbeat-*` flags.
 #[derive(Debug, Clone, Copy)]
 pub struct Probing {

@@ -60,7 +60,6 @@ pub(super) enum Kind {
 pub(super) struct Sender(Arc<Mutex<Shared>>);
 
 pub(super) struct Receiver {
-    kind: Kind,
     shared: Arc<Mutex<Shared>>,
     /// What waits before everything else.
     packed: Option<Box<Packed>>,
@@ -114,7 +113,7 @@ pub(super) fn queue(kind: Kind, works: Works, waiting: Arc<Waiting>) -> (Sender,
         at_work: false,
         works,
     }));
-    (Sender(shared.clone()), Receiver { kind, shared, packed: None, waiting })
+    (Sender(shared.clone()), Receiver { shared, packed: None, waiting })
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
@@ -234,7 +233,7 @@ impl Receiver {
                 return next;
             }
             self.until(|shared| !shared.is_empty() || shared.end.is_some(), false).await;
-            if self.kind == Kind::Whole {
+            if lock(&self.shared).kind == Kind::Whole {
                 // Boxed: nobody else has to hold the room of it.
                 Box::pin(self.let_come()).await;
             }

@@ -1,31 +1,13 @@
 //! When what was written is made durable, and what that costs.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::*;
-
-/// Counts the durable commits.
-#[derive(Default)]
-struct Counting {
-    store: Memory,
-    durable: AtomicUsize,
-}
-
-impl Store for Counting {
-    fn apply(&self, ops: &[Op], durable: bool) -> Result<(), StoreError> {
-        self.durable.fetch_add(usize::from(durable), Ordering::Relaxed);
-        self.store.apply(ops, durable)
-    }
-
-    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        self.store.snapshot()
-    }
-}
 
 /// A list of 3 MB comes in a dozen commits: what counts before is made durable once, its own parts each second at most.
 #[tokio::test]
 async fn the_parts_of_a_list_are_not_made_durable_one_by_one() {
-    let store = Arc::new(Counting::default());
+    let store = Arc::new(Failing::default());
     let knowledge = open_within(store.clone(), Limits::default());
     record(&knowledge, ask(""), &list_body(1, &["known"], ""), true).await;
     let names: Vec<String> = (0..30).map(|index| format!("{index:02}-{}", testkit::noise(100_000 + index))).collect();
