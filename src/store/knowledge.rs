@@ -38,7 +38,7 @@ pub struct Limits {
     pub cache_max_bytes: u64,
     /// Items, and rows that stand for themselves.
     pub cache_max_objects: u64,
-    /// Bytes that wait in memory to be remembered, packed.
+    /// Bytes that wait in memory to be remembered, packed; half as many more of what watches bring.
     pub queue_bytes: usize,
     /// One object; larger ones are not remembered.
     pub max_item: usize,

@@ -257,6 +257,22 @@ mod tests {
         assert!(is_behind(&knowledge));
     }
 
+    /// A list that is not remembered may be the next time; a watch that is not any more is not before it is asked for again.
+    #[tokio::test]
+    async fn what_a_watch_brings_has_room_beside_all_that_lists_may_take() {
+        let knowledge = open_within(Arc::new(Memory::default()), Limits { queue_bytes: 4096, ..Limits::default() });
+        record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+        let mut large = knowledge.record(Subject::List(ask("of another")), false);
+        // It has not ended: what has come waits.
+        let begun = list_body(20, &["y"], "").replacen("\"items\"", &format!("\"more\":\"{}\",\"items\"", "m".repeat(4000)), 1);
+        large.push(&Bytes::copy_from_slice(&begun.as_bytes()[..4090]));
+        watch(&knowledge, "10", false, &event("ADDED", "z", 11)).await;
+        assert_eq!(known(&knowledge).unwrap(), ("11".into(), names(&["x", "z"])));
+        drop(large);
+        settle(&knowledge).await;
+        assert!(!is_behind(&knowledge));
+    }
+
     /// A client goes on from its list at once; the node may still be taking that apart, be it the first one or not.
     #[tokio::test]
     async fn events_wait_for_the_list_that_they_go_on_from() {

@@ -176,7 +176,7 @@ impl Recording {
             return;
         }
         let waiting = &self.knowledge.queued;
-        let has_room = waiting.take(data.len());
+        let has_room = waiting.take(data.len(), self.way.kind());
         if has_room && self.way.push(data.clone()) {
             return;
         }
@@ -197,6 +197,13 @@ impl Recording {
 }
 
 impl Way {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Streamed(sender) => sender.kind(),
+            Self::Gathered(_) | Self::GivenUp => Kind::Whole,
+        }
+    }
+
     /// Whether there was room.
     fn push(&mut self, data: Bytes) -> bool {
         match self {

@@ -134,6 +134,12 @@ impl World {
         }
     }
 
+    /// What the hub says of what it could not remember.
+    fn not_known(&self) -> String {
+        let says_so = |line: &&str| ["not remembered", "not know", "cannot be told"].iter().any(|words| line.contains(words));
+        self.hub.log().lines().filter(says_so).collect::<Vec<_>>().join("\n")
+    }
+
     /// Waits until each client has what there is.
     async fn is_known_everywhere(&self, cut: u64) {
         let cloud = self.server.client().await.unwrap();
@@ -145,7 +151,7 @@ impl World {
             });
             let known = known.await.err().map(|error| format!("{error}: {}", follower.lock().unwrap().lacks(&list)));
             let wrong = wrong.get().cloned().or(known);
-            assert!(wrong.is_none(), "{} in cut {cut}: {}", scope.name(), wrong.unwrap_or_default());
+            assert!(wrong.is_none(), "{} in cut {cut}: {}\n{}", scope.name(), wrong.unwrap_or_default(), self.not_known());
         }
     }
 }

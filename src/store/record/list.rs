@@ -29,6 +29,9 @@ pub(super) struct Items<'a> {
 
 pub(super) async fn record(knowledge: &Arc<Knowledge>, ask: ListAsk, parts: Parts) -> Result<(), Reason> {
     let result = keep(knowledge, &ask, parts).await;
+    if let Err(reason) = result {
+        tracing::debug!(reason, scope = ?ask.scope, "a list is not remembered");
+    }
     // Of a list that ended early its client has not got the whole either.
     if result.is_err_and(|reason| ![ENDED_EARLY, OLDER].contains(&reason)) {
         knowledge.note_not_kept(&ask.scope, &ask.reader);

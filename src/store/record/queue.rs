@@ -57,9 +57,13 @@ pub(super) enum Kind {
     Whole,
 }
 
-pub(super) struct Sender(Arc<Mutex<Shared>>);
+pub(super) struct Sender {
+    kind: Kind,
+    shared: Arc<Mutex<Shared>>,
+}
 
 pub(super) struct Receiver {
+    kind: Kind,
     shared: Arc<Mutex<Shared>>,
     /// What waits before everything else.
     packed: Option<Box<Packed>>,
@@ -67,7 +71,6 @@ pub(super) struct Receiver {
 }
 
 struct Shared {
-    kind: Kind,
     data: VecDeque<Bytes>,
     /// Gathered behind those.
     piece: Vec<u8>,
@@ -102,7 +105,6 @@ impl Works {
 
 pub(super) fn queue(kind: Kind, works: Works, waiting: Arc<Waiting>) -> (Sender, Receiver) {
     let shared = Arc::new(Mutex::new(Shared {
-        kind,
         data: VecDeque::new(),
         piece: Vec::new(),
         waiting: waiting.clone(),
@@ -113,7 +115,7 @@ pub(super) fn queue(kind: Kind, works: Works, waiting: Arc<Waiting>) -> (Sender,
         at_work: false,
         works,
     }));
-    (Sender(shared.clone()), Receiver { shared, packed: None, waiting })
+    (Sender { kind, shared: shared.clone() }, Receiver { kind, shared, packed: None, waiting })
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
@@ -121,15 +123,19 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 impl Sender {
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Hands on what there was room for ([`Waiting::take`]); the receiver gives it back. Never waits. Whether anybody
     /// receives it.
     pub(super) fn push(&self, data: Bytes) -> bool {
-        let mut shared = lock(&self.0);
+        let mut shared = lock(&self.shared);
         if shared.closed {
             return false;
         }
         shared.put(data);
-        if shared.kind == Kind::Parts {
+        if self.kind == Kind::Parts {
             shared.set_at_work(true);
         }
         wake(shared);
@@ -138,13 +144,13 @@ impl Sender {
 
     /// What was pushed is all there is, for this reason.
     pub(super) fn end(self, end: End) {
-        set_end(&self.0, end);
+        set_end(&self.shared, end);
     }
 }
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        set_end(&self.0, End::Early);
+        set_end(&self.shared, End::Early);
     }
 }
 
@@ -233,7 +239,7 @@ impl Receiver {
                 return next;
             }
             self.until(|shared| !shared.is_empty() || shared.end.is_some(), false).await;
-            if lock(&self.shared).kind == Kind::Whole {
+            if self.kind == Kind::Whole {
                 // Boxed: nobody else has to hold the room of it.
                 Box::pin(self.let_come()).await;
             }

@@ -2,21 +2,28 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::queue::Kind;
+
 pub struct Waiting {
     bytes: AtomicUsize,
     most: usize,
 }
 
 impl Waiting {
-    /// At most so many bytes may wait.
+    /// At most so many bytes may wait, and half as many more of what watches bring.
     pub fn at_most(most: usize) -> Self {
         Self { bytes: AtomicUsize::new(0), most }
     }
 
     /// Whether there is room for so many more; they wait from now on.
-    pub(super) fn take(&self, bytes: usize) -> bool {
+    pub(super) fn take(&self, bytes: usize, kind: Kind) -> bool {
+        let most = match kind {
+            Kind::Whole => self.most,
+            // What of a watch is lost is missed for as long as that lasts.
+            Kind::Parts => self.most / 2 * 3,
+        };
         let waited = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let fits = waited + bytes <= self.most;
+        let fits = waited + bytes <= most;
         if !fits {
             self.give_back(bytes);
         }

@@ -61,6 +61,9 @@ pub(super) fn record(knowledge: &Arc<Knowledge>, ask: WatchAsk, mut parts: Parts
                 Err(reason) => break Err(reason),
             }
         };
+        if let Err(reason) = result {
+            tracing::debug!(reason, scope = ?follower.ask.scope, "a watch is not remembered any more");
+        }
         Box::pin(follower.end(result.is_ok())).await;
         result
     }

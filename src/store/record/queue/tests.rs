@@ -17,7 +17,7 @@ impl Rig {
     /// As [`super::super::Recording`] does.
     fn push(&self, data: impl Into<Bytes>) {
         let data = data.into();
-        assert!(self.waiting.take(data.len()));
+        assert!(self.waiting.take(data.len(), Kind::Whole));
         assert!(self.sender.push(data));
     }
 }
@@ -43,7 +43,7 @@ async fn bytes_come_in_order_and_then_the_first_end() {
     let Rig { sender, receiver, waiting, .. } = rig(Kind::Parts, 100);
     let task = tokio::spawn(rest(receiver));
     for data in ["a", "b", "c", "d"] {
-        assert!(waiting.take(1) && sender.push(Bytes::from(data)));
+        assert!(waiting.take(1, Kind::Parts) && sender.push(Bytes::from(data)));
         tokio::task::yield_now().await;
     }
     sender.end(End::Whole);
@@ -86,7 +86,7 @@ async fn a_whole_that_is_let_come_waits_in_little_room_and_comes_in_order() {
         for index in 0..2400 {
             let frame = if is_noise { noise.as_bytes()[index * 900..][..900].to_vec() } else { frame(index) };
             sent.extend_from_slice(&frame);
-            assert!(waiting.take(frame.len()) && sender.push(Bytes::from(frame)));
+            assert!(waiting.take(frame.len(), Kind::Whole) && sender.push(Bytes::from(frame)));
             tokio::task::yield_now().await;
             most = most.max(waiting.bytes());
         }
@@ -103,7 +103,7 @@ async fn a_whole_that_is_let_come_waits_in_little_room_and_comes_in_order() {
 async fn a_whole_waits_for_its_end_for_a_moment_or_until_much_waits() {
     let Rig { sender, mut receiver, waiting, .. } = rig(Kind::Whole, 1000);
     let begun = tokio::time::Instant::now();
-    let push = |data: &[u8]| assert!(waiting.take(data.len()) && sender.push(Bytes::copy_from_slice(data)));
+    let push = |data: &[u8]| assert!(waiting.take(data.len(), Kind::Whole) && sender.push(Bytes::copy_from_slice(data)));
     {
         let mut next = std::pin::pin!(receiver.next());
         assert!(futures_util::poll!(&mut next).is_pending());
@@ -140,7 +140,7 @@ async fn what_comes_while_something_else_is_waited_for_is_packed() {
     {
         let mut waiting = std::pin::pin!(rig.receiver.pack_during(wait));
         for index in 0..2400 {
-            assert!(rig.waiting.take(frame(index).len()) && rig.sender.push(Bytes::from(frame(index))));
+            assert!(rig.waiting.take(frame(index).len(), Kind::Whole) && rig.sender.push(Bytes::from(frame(index))));
             assert!(futures_util::poll!(&mut waiting).is_pending());
         }
         assert!(rig.waiting.bytes() < sent.len() / 2);
