@@ -9,6 +9,7 @@
 //! watch that has seen everything before it; what goes goes whole; a row that fails
 //! its seal is never answered from, and takes the collection it belongs to with it.
 
+mod at_work;
 pub mod budget;
 mod claim;
 mod collection;

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::task::JoinHandle;
 
+use super::at_work::Scopes;
 use super::claim::{Claim, Claims};
 use super::collection::{Header, ListView, Scope};
 use super::coming::Coming;
@@ -19,7 +20,7 @@ use super::document::Etags;
 use super::grant::now;
 use super::journal::Journal;
 use super::local::Renewed;
-use super::missed::{Lists, SentBack};
+use super::missed::SentBack;
 use super::online::Online;
 use super::page::Pages;
 use super::recent::{RECENT, Recent};
@@ -90,7 +91,10 @@ pub struct Knowledge {
     pub(super) repeats: Repeats,
     pub(super) pages: Pages,
     pub(super) etags: Etags,
-    pub(super) lists: Lists,
+    /// Lists that have not come to their end.
+    pub(super) lists: Scopes,
+    /// Watches that have brought events which are not on their way yet.
+    pub(super) following: Scopes,
     pub(super) sent_back: SentBack,
     pub(super) online: Online,
     pub(super) coming: Coming,
@@ -153,7 +157,8 @@ impl Knowledge {
             repeats: Repeats::default(),
             pages: Pages::default(),
             etags: Etags::default(),
-            lists: Lists::default(),
+            lists: Scopes::default(),
+            following: Scopes::default(),
             sent_back: SentBack::default(),
             online: Online::default(),
             coming: Coming::default(),

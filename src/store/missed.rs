@@ -13,8 +13,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use super::writer::Batch;
 use super::{Header, Knowledge, Op, Reader, Scope};
 
@@ -39,56 +37,6 @@ impl Header {
         if let Some(there) = headers.get_mut(&self.scope.key()) {
             there.missed = there.missed.max(self.missed).max(self.version_number());
         }
-    }
-}
-
-/// Lists that are being taken apart, by scope.
-#[derive(Clone)]
-pub(super) struct Lists(watch::Sender<HashMap<Vec<u8>, usize>>);
-
-impl Default for Lists {
-    fn default() -> Self {
-        Self(watch::Sender::new(HashMap::new()))
-    }
-}
-
-/// One of them, until it is dropped.
-pub(super) struct AtWork {
-    lists: Lists,
-    key: Vec<u8>,
-}
-
-impl Lists {
-    pub(super) fn begin(&self, scope: &Scope) -> AtWork {
-        let key = scope.key();
-        self.0.send_modify(|lists| *lists.entry(key.clone()).or_default() += 1);
-        AtWork { lists: self.clone(), key }
-    }
-
-    /// Returns when none of this scope is at work.
-    pub(super) async fn rest(&self, scope: &Scope) {
-        let key = scope.key();
-        let _ = self.0.subscribe().wait_for(|lists| !lists.contains_key(&key)).await;
-    }
-
-    /// Whether there is none.
-    pub(super) fn is_at_rest(&self) -> bool {
-        self.0.borrow().is_empty()
-    }
-
-    fn has(&self, scope: &Scope) -> bool {
-        self.0.borrow().contains_key(&scope.key())
-    }
-}
-
-impl Drop for AtWork {
-    fn drop(&mut self) {
-        self.lists.0.send_modify(|lists| {
-            let left = lists.remove(&self.key).unwrap_or(1) - 1;
-            if left > 0 {
-                lists.insert(std::mem::take(&mut self.key), left);
-            }
-        });
     }
 }
 

@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::at_work::AtWork;
 use super::knowledge::now_ms;
-use super::missed::AtWork;
 use super::{Document, Knowledge, ObjectKey, Reader, Scope, keys};
 use crate::runtime::metrics::Why;
 use gather::Gathered;
@@ -131,7 +131,7 @@ impl Knowledge {
         let kind = if matches!(subject, Subject::List(_)) { Kind::Whole } else { Kind::Parts };
         let (sender, queue) = queue::queue(kind, self.works.clone(), self.queued.clone());
         let gzip = gzip.then(|| Box::new(flate2::write::GzDecoder::new(Vec::new())));
-        let at_work = if let Subject::List(ask) = &subject { Some(Box::new(self.lists.begin(&ask.scope))) } else { None };
+        let at_work = if let Subject::List(ask) = &subject { Some(Box::new(self.lists.begin(&ask.scope, 0))) } else { None };
         let parts = Parts { queue, gzip, compressed: Bytes::new(), ended: false, at: now_ms(), _at_work: at_work };
         self.tasks.spawn(run(Box::new(subject), parts, self.clone()));
         sender

@@ -5,7 +5,12 @@
 //! one scope do no harm. A watch with initial events builds a collection of its own,
 //! which counts from its end bookmark on.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use futures_util::poll;
 
 use super::list::Items;
 use super::{ENDED_EARLY, OLDER, OTHERWISE, Parts, Reason, WatchAsk};
@@ -13,6 +18,7 @@ use crate::kube::list::Encoding;
 use crate::kube::metadata;
 use crate::kube::object;
 use crate::kube::watch::{self, EventType, Frame, Framer};
+use crate::store::at_work::AtWork;
 use crate::store::collection::version_number;
 use crate::store::coming::OnItsWay;
 use crate::store::grant::now;
@@ -31,6 +37,8 @@ struct Follower<'a> {
     seen: Option<u64>,
     /// Boxed, as what comes with an event is: a watch at rest holds little.
     initial: Option<Box<Items<'a>>>,
+    /// While what it has brought waits for the disk.
+    at_work: Option<Box<AtWork>>,
 }
 
 /// No `async fn`: that would hold its arguments twice, and there are many watches.
@@ -39,14 +47,14 @@ pub(super) fn record(knowledge: &Arc<Knowledge>, ask: WatchAsk, mut parts: Parts
     let seen = Some(version_number(&ask.resource_version)).filter(|version| *version > 0 && !ask.send_initial_events);
     let initial = ask.send_initial_events.then(|| Box::new(Items::begin(knowledge, ask.scope.clone())));
     let mut framer = Framer::new(encoding, knowledge.limits.max_item);
-    let mut follower = Follower { knowledge, ask, encoding, seen, initial };
+    let mut follower = Follower { knowledge, ask, encoding, seen, initial, at_work: None };
     async move {
         if follower.is_ahead() {
             Box::pin(follower.begin_ahead()).await;
         }
         let result = loop {
             // However a watch ends, what it brought before was right.
-            let data = match parts.next().await {
+            let data = match follower.next(&mut parts).await {
                 Ok(Some(data)) => data,
                 Ok(None) | Err(ENDED_EARLY) => break Ok(()),
                 Err(reason) => break Err(reason),
@@ -70,6 +78,30 @@ pub(super) fn record(knowledge: &Arc<Knowledge>, ask: WatchAsk, mut parts: Parts
 }
 
 impl Follower<'_> {
+    /// What comes next; with nothing there it has brought all it had.
+    async fn next(&mut self, parts: &mut Parts) -> Result<Option<Bytes>, Reason> {
+        let mut next = pin!(parts.next());
+        if let Poll::Ready(next) = poll!(next.as_mut()) {
+            return next;
+        }
+        self.at_work = None;
+        next.await
+    }
+
+    /// Waits until what its client had seen before is in the collection: the list that it goes on from may be on its way, and
+    /// what another connection has brought it before.
+    async fn catch_up(&mut self) {
+        let (Some(seen), Self { knowledge, ask, .. }) = (self.seen, &*self) else { return };
+        let at_work = self.at_work.is_none().then(|| Box::new(knowledge.following.begin(&ask.scope, seen)));
+        if self.is_ahead() {
+            knowledge.lists.rest(&ask.scope).await;
+            if at_work.is_some() {
+                knowledge.following.are_beyond(&ask.scope, seen).await;
+            }
+        }
+        self.at_work = at_work.or(self.at_work.take());
+    }
+
     /// Whether the stream goes on.
     async fn take(&mut self, frames: Vec<Frame>) -> Result<bool, Reason> {
         for Frame { event, .. } in frames {
@@ -105,10 +137,7 @@ impl Follower<'_> {
             }
         }
         let version = version_number(&meta.resource_version);
-        if self.is_ahead() {
-            // The list that the client has gone on from may be on its way.
-            self.knowledge.lists.rest(&self.ask.scope).await;
-        }
+        self.catch_up().await;
         if !self.concerns(version) {
             self.seen = self.seen.map(|seen| seen.max(version));
             return Ok(());
@@ -137,7 +166,7 @@ impl Follower<'_> {
 
     /// Its client has been told of more than there is.
     async fn begin_ahead(&mut self) {
-        self.knowledge.lists.rest(&self.ask.scope).await;
+        self.catch_up().await;
         if let Some(seen) = self.seen {
             self.knowledge.note_seen(&self.ask.scope, seen, &self.ask.reader);
         }
