@@ -5,18 +5,25 @@
 
 mod verdict;
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
-use tokio::time::{Instant, timeout};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use http::{Request, Response, Uri};
+use tokio::time::{Instant, sleep, timeout};
 
 pub use verdict::{Probing, Seen, Verdict};
 
 use crate::runtime::metrics::{Metrics, Server as ServerLabel, Why};
 use crate::state::credentials::Identity;
 use crate::state::link::Link;
-use crate::upstream::Server;
+use crate::upstream::{Body, Error, Server};
+
+/// An answer that takes so much longer than usual is late, and after as long again it is asked for once more, so often.
+const LATE: Duration = Duration::from_millis(400);
+const APART: u32 = 3;
 
 /// What one server's prober works with.
 pub struct Prober {
@@ -32,7 +39,8 @@ impl Prober {
         let mut verdict = Verdict::new();
         self.publish(&verdict, "start", "");
         loop {
-            let (seen, why) = self.probe().await;
+            // While it is down nothing is in doubt that more probes would clear.
+            let (seen, why) = self.probe(if verdict.is_up() { APART } else { 0 }).await;
             // What failed beside a probe that fails as well is a witness of its own.
             if seen.is_of_the_link() && verdict.is_up() && self.link.was_suspected(self.server.index) {
                 verdict.suspect();
@@ -46,7 +54,7 @@ impl Prober {
             }
             let wait = verdict.next_probe(self.probing);
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                () = sleep(wait) => {}
                 // While down, the calm rhythm of probes decides.
                 () = self.link.suspected(self.server.index), if verdict.is_up() => verdict.suspect(),
             }
@@ -71,19 +79,10 @@ impl Prober {
         }
     }
 
-    /// What it saw, and in words what that was if it was not good.
-    async fn probe(&self) -> (Seen, String) {
-        let (mut head, ()) = Request::new(()).into_parts();
-        head.uri = http::Uri::from_static("/readyz");
-        let ask = async {
-            match self.server.send(Identity::Node, &head, &mut None).await {
-                // A pooled connection that broke says nothing of the server: a new one does.
-                Err(error) if error.was_sent() => self.server.send(Identity::Node, &head, &mut None).await,
-                result => result,
-            }
-        };
-        let (before, began) = (self.server.delivered(), Instant::now());
-        match timeout(self.probing.timeout, ask).await {
+    /// What it saw, and in words what that was if it was not good. `apart`: how often it may be asked once more.
+    async fn probe(&self, apart: u32) -> (Seen, String) {
+        let (parts, replies, began) = (self.server.delivered(), self.server.replied(), Instant::now());
+        match timeout(self.probing.timeout, self.ask(apart)).await {
             Ok(Ok(answer)) => {
                 let status = answer.status();
                 // Anything but an error of the server itself is a sign of life: 401 and
@@ -96,10 +95,47 @@ impl Prober {
             }
             Ok(Err(error)) => (Seen::Unreachable, error.to_string()),
             Err(_) => {
-                // Its answer may be behind a large one on a slow link.
-                let seen = if self.server.delivered() > before { Seen::Busy } else { Seen::Silent };
+                let seen = if self.server.delivered() > parts {
+                    // Its answer may be behind a large one on a slow link.
+                    Seen::Busy
+                } else if self.server.replied() > replies {
+                    Seen::Slow
+                } else {
+                    Seen::Silent
+                };
                 (seen, format!("/readyz: no answer within {:?}", self.probing.timeout))
             }
+        }
+    }
+
+    /// Asks once, and if the answer is late, again on connections of their own: on a link that loses much it is chance which
+    /// of them gets through. Fails only where more than silence is known.
+    async fn ask(&self, apart: u32) -> Result<Response<Body>, Error> {
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.uri = Uri::from_static("/readyz");
+        let pooled = async {
+            let answer = match self.server.send(Identity::Node, &head, &mut None).await {
+                // A pooled connection that broke says nothing of the server: a new one does.
+                Err(error) if error.was_sent() => self.server.send(Identity::Node, &head, &mut None).await,
+                result => result,
+            };
+            match answer {
+                Err(error) if error.is_silence() => pending().await,
+                answer => answer,
+            }
+        };
+        let usual = 2 * self.link.latency(self.server.index).unwrap_or_default();
+        let apart = (1..=apart).map(async |turn| {
+            sleep(usual + LATE * turn).await;
+            match self.server.get_apart(Identity::Node, &head).await {
+                Ok(answer) => answer,
+                Err(_) => pending().await,
+            }
+        });
+        let mut apart = FuturesUnordered::from_iter(apart);
+        tokio::select! {
+            answer = pooled => answer,
+            Some(answer) = apart.next() => Ok(answer),
         }
     }
 }

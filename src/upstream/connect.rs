@@ -1,5 +1,6 @@
 //! One TLS connection to one server.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +21,11 @@ use super::resolver::Resolver;
 /// A peer that vanished is noticed by the kernel after this long, where HTTP has no ping.
 const VANISHED: Duration = Duration::from_secs(6);
 const PROBES: u32 = 3;
-/// An address that has not answered for this long has the next one asked beside it.
+/// An address that has not answered for this long has the next one asked beside it, or the same again: what is lost of the
+/// first packets is sent once more by the kernel only after a second.
 const STAGGER: Duration = Duration::from_millis(250);
+/// As many are asked at a time.
+const ASKED: usize = 6;
 
 /// Where a server is, what its name means at present, and what is between it and here.
 pub struct Peer {
@@ -49,7 +53,8 @@ impl Peer {
 
 async fn direct(resolver: &Arc<Resolver>, whom: &(dyn std::fmt::Display + Sync)) -> Result<TcpStream, String> {
     let addresses = resolver.addresses().await.map_err(|error| format!("look up {whom}: {error}"))?;
-    tcp(addresses).await.map_err(|error| format!("connect to {whom}: {error}"))
+    let stream = first(addresses, TcpStream::connect).await.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+    stream.map_err(|error| format!("connect to {whom}: {error}"))
 }
 
 /// Connects and shakes hands within `limit`.
@@ -63,7 +68,7 @@ pub async fn tls(peer: &Peer, config: Arc<rustls::ClientConfig>, limit: Duration
     };
     tokio::time::timeout(limit, connect)
         .await
-        .unwrap_or_else(|_| Err(failed("connect to", &format_args!("no answer within {limit:?}"))))
+        .unwrap_or_else(|_| Err(Error::silence(false, format_args!("connect to {address}: no answer within {limit:?}"))))
 }
 
 /// The same, for a connection that is to speak HTTP/1.1.
@@ -87,24 +92,38 @@ pub(super) fn expect_acknowledgement(stream: &TcpStream) {
 }
 
 /// The first address that answers. One that is silent is not waited for alone (RFC 8305, 5).
-async fn tcp(addresses: Vec<SocketAddr>) -> std::io::Result<TcpStream> {
-    let mut addresses = addresses.into_iter();
-    let mut asked: FuturesUnordered<_> = addresses.next().map(TcpStream::connect).into_iter().collect();
+async fn first<T, Connecting>(addresses: Vec<SocketAddr>, connect: impl Fn(SocketAddr) -> Connecting) -> std::io::Result<T>
+where
+    Connecting: Future<Output = std::io::Result<T>>,
+{
+    let mut turns = VecDeque::from(addresses);
+    let mut asked = FuturesUnordered::new();
     loop {
-        let next = tokio::time::timeout(STAGGER, asked.next()).await;
-        match next {
-            Ok(Some(Ok(stream))) => {
-                stream.set_nodelay(true)?;
-                return Ok(stream);
+        if asked.len() < ASKED
+            && let Some(address) = turns.pop_front()
+        {
+            turns.push_back(address);
+            let connecting = connect(address);
+            asked.push(async move { (address, connecting.await) });
+        }
+        match tokio::time::timeout(STAGGER, asked.next()).await {
+            Ok(Some((_, Ok(stream)))) => return Ok(stream),
+            Ok(Some((refused, Err(error)))) => {
+                turns.retain(|address| *address != refused);
+                if turns.is_empty() && asked.is_empty() {
+                    return Err(error);
+                }
             }
-            Ok(Some(Err(error))) if asked.is_empty() && addresses.len() == 0 => return Err(error),
-            _ => asked.extend(addresses.next().map(TcpStream::connect)),
+            Ok(None) => return Err(std::io::Error::new(std::io::ErrorKind::NotFound, "no address")),
+            Err(_) => {}
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[tokio::test]
@@ -133,8 +152,28 @@ mod tests {
         let _full = TcpStream::connect(silent.local_addr().unwrap()).await.unwrap();
         let silent = silent.local_addr().unwrap();
         for addresses in [vec![refuses, there], vec![silent, there], vec![silent, refuses, there], vec![there, silent]] {
-            assert_eq!(tcp(addresses).await.unwrap().peer_addr().unwrap(), there);
+            assert_eq!(first(addresses, TcpStream::connect).await.unwrap().peer_addr().unwrap(), there);
         }
-        assert_eq!(tcp(vec![refuses]).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+        let refused = first(vec![refuses], TcpStream::connect).await.unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_whose_answer_is_lost_is_asked_again_soon_and_a_few_times_at_once() {
+        let (asked, began) = (AtomicUsize::new(0), tokio::time::Instant::now());
+        let connect = |lost: usize| {
+            let asked = &asked;
+            move |_| {
+                let is_lost = asked.fetch_add(1, Ordering::Relaxed) < lost;
+                async move { if is_lost { std::future::pending().await } else { Ok(()) } }
+            }
+        };
+        let address = "192.0.2.1:6443".parse().unwrap();
+        first(vec![address], connect(2)).await.unwrap();
+        assert_eq!(began.elapsed(), STAGGER * 2);
+        asked.store(0, Ordering::Relaxed);
+        let silent = first(vec![address], connect(usize::MAX));
+        tokio::time::timeout(Duration::from_secs(60), silent).await.unwrap_err();
+        assert_eq!(asked.load(Ordering::Relaxed), ASKED);
     }
 }

@@ -41,8 +41,16 @@ pub(super) struct Shared {
     /// Nobody waited when silence was last looked for: the next request to do so says it.
     resting: AtomicBool,
     expecting: Notify,
-    /// The server's: parts of answers that have come over any connection.
-    delivered: Arc<AtomicU64>,
+    signs: Arc<Signs>,
+}
+
+/// A server's signs of life, of all its connections.
+#[derive(Default)]
+pub(super) struct Signs {
+    /// Parts of answers that have come.
+    pub(super) parts: AtomicU64,
+    /// Replies to pings, and handshakes.
+    pub(super) replies: AtomicU64,
 }
 
 /// A stream's place on a connection; given back when dropped.
@@ -61,7 +69,7 @@ pub(super) struct Connection {
 }
 
 impl Shared {
-    fn new(delivered: Arc<AtomicU64>) -> Self {
+    fn new(signs: Arc<Signs>) -> Self {
         Self {
             in_flight: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -71,13 +79,13 @@ impl Shared {
             silent: AtomicBool::new(false),
             resting: AtomicBool::new(false),
             expecting: Notify::new(),
-            delivered,
+            signs,
         }
     }
 
-    /// A part of an answer has come. (A reply to a ping is none.)
+    /// A part of an answer has come.
     pub(super) fn has_delivered(&self) {
-        self.delivered.fetch_add(1, Ordering::Relaxed);
+        self.signs.parts.fetch_add(1, Ordering::Relaxed);
     }
 
     fn has_come(&self) {
@@ -118,7 +126,7 @@ impl Shared {
     /// What a stream's failure means: on a silent connection, always the silence.
     pub(super) fn explain(&self, error: &h2::Error, sent: bool) -> Error {
         if self.silent.load(Ordering::Relaxed) {
-            return Error::new(Fault::Link, sent, "the connection fell silent: no reply to a ping");
+            return Error::silence(sent, "the connection fell silent: no reply to a ping");
         }
         Error::from_h2(error, sent)
     }
@@ -158,13 +166,13 @@ impl Connection {
         io: Io,
         generation: u64,
         timing: Timing,
-        delivered: Arc<AtomicU64>,
+        signs: Arc<Signs>,
         died: impl FnOnce(bool) + Send + 'static,
     ) -> Result<Self, Error>
     where
         Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let shared = Arc::new(Shared::new(delivered));
+        let shared = Arc::new(Shared::new(signs));
         let io = Noted { io, shared: shared.clone() };
         let handshake = h2::client::Builder::new()
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -248,7 +256,10 @@ async fn watch_silence(mut pings: PingPong, shared: &Shared, timing: Timing) {
         loop {
             let before = shared.came_last();
             match tokio::time::timeout(timing.pong, &mut pong).await {
-                Ok(Ok(_)) => break,
+                Ok(Ok(_)) => {
+                    shared.signs.replies.fetch_add(1, Ordering::Relaxed);
+                    break;
+                }
                 // The driver ends by itself and knows the reason.
                 Ok(Err(_)) => std::future::pending().await,
                 // The reply may be behind much else on a slow link.

@@ -7,6 +7,7 @@ use std::fmt;
 pub struct Error {
     fault: Fault,
     sent: bool,
+    silent: bool,
     message: String,
 }
 
@@ -25,7 +26,12 @@ pub enum Fault {
 
 impl Error {
     pub(crate) fn new(fault: Fault, sent: bool, message: impl fmt::Display) -> Self {
-        Self { fault, sent, message: message.to_string() }
+        Self { fault, sent, silent: false, message: message.to_string() }
+    }
+
+    /// Nothing came for as long as there was patience.
+    pub(crate) fn silence(sent: bool, message: impl fmt::Display) -> Self {
+        Self { silent: true, ..Self::new(Fault::Link, sent, message) }
     }
 
     /// The client's own body failed.
@@ -46,6 +52,11 @@ impl Error {
     /// Whether a server may have acted on the request.
     pub fn was_sent(&self) -> bool {
         self.sent
+    }
+
+    /// Whether it is only that nothing has come: on a link that loses much, more may come yet.
+    pub fn is_silence(&self) -> bool {
+        self.silent
     }
 
     /// The failure of a stream or connection in h2's words.

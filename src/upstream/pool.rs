@@ -4,14 +4,13 @@
 //! connection is made, once for all who wait. Connections of an older generation of
 //! credentials take no new streams and end with their last one.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio_rustls::client::TlsStream;
 
 use super::connect::{self, Peer};
-use super::connection::{Connection, Place};
+use super::connection::{Connection, Place, Signs};
 use super::error::{Error, Fault};
 use super::lane::{Io, Lanes};
 use super::timing::Timing;
@@ -35,7 +34,7 @@ pub(super) struct Maker<'a> {
     pub(super) timing: Timing,
     pub(super) link: &'a Arc<Link>,
     pub(super) runtime: &'a tokio::runtime::Handle,
-    pub(super) delivered: &'a Arc<AtomicU64>,
+    pub(super) signs: &'a Arc<Signs>,
 }
 
 /// A place on a connection, or a fresh connection that speaks only HTTP/1.1.
@@ -54,7 +53,7 @@ impl Maker<'_> {
     /// asked for it.
     async fn make(&self) -> Result<Made, Error> {
         let (peer, config, timing, generation) = (self.peer.clone(), self.config.clone(), self.timing, self.generation);
-        let (link, index, delivered) = (self.link.clone(), self.index, self.delivered.clone());
+        let (link, index, signs) = (self.link.clone(), self.index, self.signs.clone());
         let task = self.runtime.spawn(async move {
             let io = connect::tls(&peer, config, timing.connect).await?;
             if io.get_ref().1.alpn_protocol() != Some(b"h2") {
@@ -65,9 +64,9 @@ impl Maker<'_> {
                     link.suspect(index);
                 }
             };
-            tokio::time::timeout(timing.connect, Connection::start(io, generation, timing, delivered, died))
+            tokio::time::timeout(timing.connect, Connection::start(io, generation, timing, signs, died))
                 .await
-                .unwrap_or_else(|_| Err(Error::new(Fault::Link, false, "no HTTP/2 handshake in time")))
+                .unwrap_or_else(|_| Err(Error::silence(false, "no HTTP/2 handshake in time")))
                 .map(Made::H2)
         });
         task.await.unwrap_or_else(|_| Err(Error::new(Fault::Link, false, "the hub is ending")))

@@ -1,7 +1,7 @@
 //! One kube-apiserver: its address, its pools, and sending a request to it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::address::Address;
 use super::body::{Body, RequestBody};
 use super::connect::{self, Peer};
-use super::connection::{Connection, Opened, Place};
+use super::connection::{Connection, Opened, Place, Signs};
 use super::error::{Error, Fault};
 use super::http1::{self, Upgraded};
 use super::pool::{Maker, Pool, Taken};
@@ -35,7 +35,7 @@ pub struct Server {
     runtime: tokio::runtime::Handle,
     node: Pool,
     caller: Pool,
-    delivered: Arc<AtomicU64>,
+    signs: Arc<Signs>,
 }
 
 /// What a server is reached with.
@@ -62,7 +62,7 @@ impl Server {
             runtime,
             node: Pool::default(),
             caller: Pool::default(),
-            delivered: Arc::default(),
+            signs: Arc::default(),
         }
     }
 
@@ -91,7 +91,7 @@ impl Server {
             timing: self.timing,
             link: &self.link,
             runtime: &self.runtime,
-            delivered: &self.delivered,
+            signs: &self.signs,
         }
     }
 
@@ -165,6 +165,14 @@ impl Server {
         }
     }
 
+    /// Sends a GET on a connection of its own, whatever has become of the others.
+    pub async fn get_apart(&self, identity: Identity, head: &Parts) -> Result<Response<Body>, Error> {
+        let config = connect::http1_only(&self.maker(identity).config);
+        let io = connect::tls(&self.peer, config, self.timing.connect).await?;
+        self.signs.replies.fetch_add(1, Ordering::Relaxed);
+        http1::send(io, self.host_header(), Request::from_parts(head.clone(), None)).await
+    }
+
     /// Sends a request that wants to leave HTTP behind, on a connection of its own. `body` is left in its place if there
     /// is none to be had.
     pub async fn upgrade(
@@ -185,7 +193,12 @@ impl Server {
 
     /// A number that grows with each part of an answer that comes over HTTP/2.
     pub fn delivered(&self) -> u64 {
-        self.delivered.load(Ordering::Relaxed)
+        self.signs.parts.load(Ordering::Relaxed)
+    }
+
+    /// A number that grows with each other sign of life: replies to pings, and handshakes.
+    pub fn replied(&self) -> u64 {
+        self.signs.replies.load(Ordering::Relaxed)
     }
 
     /// Forgets pooled connections after the server was declared down.

@@ -161,6 +161,19 @@ async fn a_server_that_says_it_is_not_ready_is_a_server_that_is_down() {
     }
 }
 
+/// On a link that loses much it is chance which connection gets through.
+#[tokio::test]
+async fn a_server_that_answers_on_the_third_connection_is_up() {
+    let rig = Rig::with(testkit::fake::FakeOptions::default(), &["--heartbeat-interval-seconds=1"]).await;
+    rig.link_is(1.0).await;
+    let probes = || rig.fake.requests().iter().filter(|request| request.path_and_query == "/readyz").count();
+    let before = probes();
+    (0..2).for_each(|_| rig.fake.fault_next("/readyz", Fault::Silence));
+    eventually("probes get through", SECONDS(20), async || Ok(probes() >= before + 5)).await.unwrap();
+    let log = rig.hub.log();
+    assert!(!log.contains("the link to the cloud is down: answering"), "{log}");
+}
+
 /// A probe's answer may be behind a large list on a slow link.
 #[tokio::test]
 async fn a_server_that_is_answering_is_up_however_long_its_probe_waits() {

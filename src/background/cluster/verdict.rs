@@ -21,6 +21,8 @@ pub enum Seen {
     Unreachable,
     /// No answer in time, but meanwhile parts of others.
     Busy,
+    /// No answer in time, but it shakes hands or replies to pings: its answer was lost, or it is about something else.
+    Slow,
     /// No answer in time.
     Silent,
 }
@@ -135,7 +137,7 @@ impl Default for Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Seen::{Busy, Good, Silent, Unreachable, Unready};
+    use Seen::{Busy, Good, Silent, Slow, Unreachable, Unready};
 
     fn settled() -> Verdict {
         let mut verdict = Verdict::new();
@@ -163,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_suspicion_and_a_failed_probe_are_enough() {
-        for (seen, up) in [(Silent, false), (Unreachable, false), (Unready, true), (Good, true)] {
+        for (seen, up) in [(Silent, false), (Unreachable, false), (Unready, true), (Slow, true), (Good, true)] {
             let mut verdict = settled();
             verdict.suspect();
             assert_eq!(after(&mut verdict, &[seen]), [up], "{seen:?}");
