@@ -93,3 +93,19 @@ async fn an_event_does_not_overtake_those_that_another_connection_has_brought() 
     assert_eq!(known(&knowledge).unwrap(), ("29".into(), names(&["y"])));
     assert!(!knowledge.header(&scope()).unwrap().is_behind());
 }
+
+/// A node's first seconds: discovery, grants and objects all at once, and slow flash.
+#[tokio::test]
+async fn a_slow_disk_loses_none_of_many_small_answers() {
+    let store = Arc::new(Failing::default());
+    let knowledge = open(store.clone());
+    let grant = |number: usize| Grant { user: "u".into(), verb: "get".into(), thing: number.to_string() };
+    let hanging = store.hang.lock().unwrap();
+    (0..500).for_each(|number| knowledge.grant(&grant(number)));
+    knowledge.revoke(&grant(7));
+    drop(hanging);
+    knowledge.flush().await.unwrap();
+    for number in 0..500 {
+        assert_eq!(knowledge.granted(&grant(number)).unwrap(), number != 7, "{number}: what was taken back a moment later is");
+    }
+}
