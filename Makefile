@@ -8,7 +8,10 @@ CLOUD ?= small
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # What is released goes by how often a hub at work runs which code (docs/decisions/0016-profile.md).
 PROFILE := $(abspath $(TARGET))/hub.profdata
-build demo bench: export RUSTFLAGS := $(RUSTFLAGS) -Cprofile-use=$(PROFILE) -Cllvm-args=-no-pgo-warn-mismatch
+# What the profile has never seen run lies apart (scripts/hot-functions says why).
+RELEASE_FLAGS = -Cprofile-use=$(PROFILE) -Cllvm-args=-no-pgo-warn-mismatch -Cllvm-args=-enable-split-machine-functions \
+	-Cllvm-args=-mfs-psi-cutoff=0
+build demo bench: export RUSTFLAGS := $(RUSTFLAGS) $(RELEASE_FLAGS)
 build demo bench: $(PROFILE)
 # Sets HOLDFAST_LAB and HOLDFAST_SAMPLE, building them if need be.
 WITH_LAB = lab=$$(scripts/build-lab); export $$lab
@@ -28,6 +31,9 @@ help: ## this list
 $(PROFILE): packaging/hub.profdata.gz
 	@mkdir -p $(@D)
 	@gzip -dc $< >$@.new && mv $@.new $@
+
+release-flags: $(PROFILE)
+	@echo $(RELEASE_FLAGS)
 
 build:
 	@scripts/need build
