@@ -2,7 +2,7 @@
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lab build fmt lint unit path clients cluster soak
+.PHONY: help demo test bench lab build release-flags fmt lint unit path clients cluster soak
 
 CLOUD ?= small
 TARGET := $(or $(CARGO_TARGET_DIR),target)
