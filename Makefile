@@ -8,9 +8,11 @@ CLOUD ?= small
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # What is released goes by how often a hub at work runs which code (docs/decisions/0016-profile.md).
 PROFILE := $(abspath $(TARGET))/hub.profdata
-# What the profile has never seen run lies apart (scripts/hot-functions says why).
-RELEASE_FLAGS = -Cprofile-use=$(PROFILE) -Cllvm-args=-no-pgo-warn-mismatch -Cllvm-args=-enable-split-machine-functions \
-	-Cllvm-args=-mfs-psi-cutoff=0
+RELEASE_FLAGS = -Cprofile-use=$(PROFILE) -Cllvm-args=-no-pgo-warn-mismatch
+# What the profile has never seen run lies apart (docs/decisions/0013-resident-memory.md): where that has been tried.
+ifeq ($(shell uname -m),x86_64)
+RELEASE_FLAGS += -Cllvm-args=-enable-split-machine-functions -Cllvm-args=-mfs-psi-cutoff=0
+endif
 build demo bench: export RUSTFLAGS := $(RUSTFLAGS) $(RELEASE_FLAGS)
 build demo bench: $(PROFILE)
 # Sets HOLDFAST_LAB and HOLDFAST_SAMPLE, building them if need be.
