@@ -157,6 +157,7 @@ mod tests {
     #[test]
     fn without_suspicion_it_takes_three_failures() {
         assert_eq!(after(&mut settled(), &[Silent, Unreachable, Silent]), [true, true, false]);
+        assert_eq!(after(&mut settled(), &[Slow, Slow, Slow]), [true, true, false]);
         assert_eq!(
             after(&mut settled(), &[Unready, Unready, Good, Unready, Unready, Unready]),
             [true, true, true, true, true, false]
