@@ -4,6 +4,7 @@
 //! connection is made, once for all who wait. Connections of an older generation of
 //! credentials take no new streams and end with their last one.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -56,6 +57,7 @@ impl Maker<'_> {
         let (link, index, signs) = (self.link.clone(), self.index, self.signs.clone());
         let task = self.runtime.spawn(async move {
             let io = connect::tls(&peer, config, timing.connect).await?;
+            signs.replies.fetch_add(1, Ordering::Relaxed);
             if io.get_ref().1.alpn_protocol() != Some(b"h2") {
                 return Ok(Made::H1(Box::new(io)));
             }

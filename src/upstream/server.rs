@@ -7,7 +7,9 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use tokio_rustls::client::TlsStream;
 
 use super::address::Address;
 use super::body::{Body, RequestBody};
@@ -157,7 +159,7 @@ impl Server {
         let mut pause = self.timing.patience / 2;
         loop {
             tokio::time::sleep(pause).await;
-            if let Err(error) = connect::tls(&self.peer, self.maker(identity).config, self.timing.connect).await {
+            if let Err(error) = self.shake_hands(self.maker(identity).config).await {
                 self.link.suspect(self.index);
                 return Error::new(Fault::Link, true, format!("no answer, and then: {error}"));
             }
@@ -165,11 +167,16 @@ impl Server {
         }
     }
 
-    /// Sends a GET on a connection of its own, whatever has become of the others.
-    pub async fn get_apart(&self, identity: Identity, head: &Parts) -> Result<Response<Body>, Error> {
-        let config = connect::http1_only(&self.maker(identity).config);
+    /// A connection of its own; that it comes about is a sign of life.
+    async fn shake_hands(&self, config: Arc<rustls::ClientConfig>) -> Result<TlsStream<TcpStream>, Error> {
         let io = connect::tls(&self.peer, config, self.timing.connect).await?;
         self.signs.replies.fetch_add(1, Ordering::Relaxed);
+        Ok(io)
+    }
+
+    /// Sends a GET on a connection of its own, whatever has become of the others.
+    pub async fn get_apart(&self, identity: Identity, head: &Parts) -> Result<Response<Body>, Error> {
+        let io = self.shake_hands(connect::http1_only(&self.maker(identity).config)).await?;
         http1::send(io, self.host_header(), Request::from_parts(head.clone(), None)).await
     }
 
@@ -182,7 +189,7 @@ impl Server {
         body: &mut Option<RequestBody>,
     ) -> Result<Response<Upgraded>, Error> {
         let config = connect::http1_only(&self.maker(identity).config);
-        let io = connect::tls(&self.peer, config, self.timing.connect).await.inspect_err(|_| self.link.suspect(self.index))?;
+        let io = self.shake_hands(config).await.inspect_err(|_| self.link.suspect(self.index))?;
         http1::upgrade(io, self.host_header(), Request::from_parts(head.clone(), body.take())).await
     }
 
