@@ -137,10 +137,7 @@ impl Follower<'_> {
             }
         }
         let version = version_number(&meta.resource_version);
-        if self.concerns(version) || self.is_ahead() {
-            self.catch_up().await;
-        }
-        // Of several watches of the same one brings what is new.
+        self.catch_up().await;
         if !self.concerns(version) {
             self.seen = self.seen.map(|seen| seen.max(version));
             return Ok(());
