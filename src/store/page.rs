@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Scope;
 use super::claim::Claim;
+use super::{Header, Scope};
 
 /// Lists that wait for their next page; more push out the oldest.
 const WAITING: usize = 32;
@@ -21,6 +21,8 @@ pub struct Partial {
     pub epoch: u64,
     pub items: u64,
     pub bytes: u64,
+    /// The newest version of an item; that of one that says none is beyond all.
+    pub newest: u64,
     /// resourceVersion of the first page: all pages of one list have the same.
     pub resource_version: String,
     /// How the first page was asked for: that is the state which the others go on with.
@@ -32,6 +34,16 @@ impl Partial {
     /// Under which its items are written.
     pub fn id(&self) -> u64 {
         self.claim.id()
+    }
+
+    pub fn note_version(&mut self, version: u64) {
+        self.newest = self.newest.max(if version == 0 { u64::MAX } else { version });
+    }
+
+    /// Whether it has what the collection before it has: all of that was there then, and it is as much. In between there may
+    /// have been something else.
+    pub fn is_as_it_was(&self, before: &Header) -> bool {
+        self.items == before.items && self.newest <= before.version_number()
     }
 }
 

@@ -19,6 +19,7 @@ mod events;
 mod kubelets;
 mod lost;
 mod sizes;
+mod stand;
 
 pub(super) fn scope() -> Scope {
     Scope {

@@ -237,6 +237,27 @@ async fn what_was_told_between_two_cuts_is_no_part_of_the_difference() {
     assert_eq!(counted(&rig, "the difference was told").await, 1.0);
 }
 
+/// What the node knows of more than it watches is not what it is told next.
+#[tokio::test]
+async fn who_is_told_a_difference_can_be_told_the_next_one_whoever_has_listed_more() {
+    let rig = Rig::start().await;
+    let client = rig.pod().await;
+    let mut watching = Watching::begin(&rig, &client, "labelSelector=is%21%3Dhidden").await;
+    for name in ["first", "second", "third"] {
+        rig.cut(Fault::Refuse).await;
+        put(&rig, name, "old");
+        rig.fake.compact();
+        rig.restore().await;
+        // Before anybody whose watch was lost lists.
+        listed(&rig, &client, "").await;
+        assert_eq!(watching.next().await, event("ADDED", name, "old"));
+        put(&rig, name, "new");
+        assert_eq!(watching.next().await, event("MODIFIED", name, "new"));
+    }
+    assert_eq!(counted(&rig, "the difference was told").await, 3.0);
+    assert_eq!(asked(&rig, "limit="), 3, "one list for each, of the hub's");
+}
+
 #[tokio::test]
 async fn two_that_stand_at_different_versions_are_each_told_their_own_difference() {
     let rig =

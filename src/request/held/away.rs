@@ -75,8 +75,9 @@ pub(super) async fn go_on(mut kept: Box<Kept>, mut step: Step) -> (Box<Kept>, Ne
             Step::Ask => ask(&mut kept, &path).await,
             _ if !path.link.is_up() => Outcome::Later,
             Step::AskCloud => ask(&mut kept, &path).await,
-            Step::FillGap => fill_gap(&kept, &path).await,
-            Step::TellDifference => tell_difference(&mut kept, &path).await,
+            // Once it is told what a list has, its client stands where the node does.
+            Step::FillGap if kept.stand.is_none() => fill_gap(&kept, &path).await,
+            Step::FillGap | Step::TellDifference => tell_difference(&mut kept, &path).await,
         };
         match outcome {
             Outcome::Next(next) => return (kept, next),

@@ -73,7 +73,7 @@ pub(super) async fn tell(again: &Again, path: &Arc<Path>, stand: Stand) -> Resul
             let event = |Happened { kind, item }: &Happened| watch::encode(media.encoding, *kind, &full(item));
             let events = lacks.iter().chain(&happened).map(event).collect();
             if let (Some(knowledge), Some(before)) = (&path.offline.knowledge, &compared) {
-                knowledge.note_difference(before, version, happened);
+                knowledge.note_difference(before, version, &happened);
             }
             let stand = new.again().map(|shown| Box::new(Stand { shown, lacks: Vec::new(), watched }));
             Ok(Told { events, version, stand })

@@ -81,13 +81,15 @@ impl Stand {
         (self.shown.chain.is_none() && head.scope == self.watched.scope).then(|| head.clone())
     }
 
-    /// What is known of the same by now, if that is newer. Not where filters have a say in it: they note what a client is told.
+    /// What is known of the same by now, if that is newer: its own collection, which what it watches then goes on from. Not
+    /// where filters have a say in it: they note what a client is told.
     pub async fn newer(&self, offline: &Offline) -> Option<Presented> {
         let (Some(knowledge), None) = (&offline.knowledge, &self.shown.chain) else { return None };
         let _ = timeout(BUSY, knowledge.catch_up()).await;
+        let Watched { scope, fields } = &self.watched;
         let before = self.shown.version();
-        let is_newer = |known: &Header| known.version_number() > before && !known.is_behind();
-        let view = knowledge.covering(&self.watched.scope, &self.watched.fields, is_newer, false).ok()??;
+        let is_newer = |known: &Header| known.scope == *scope && known.version_number() > before && !known.is_behind();
+        let view = knowledge.covering(scope, fields, is_newer, false).ok()??;
         is_newer(&view.header).then(|| Presented { view, chain: None, form: self.shown.form.clone() })
     }
 }

@@ -10,6 +10,7 @@ use super::{ENDED_EARLY, ListAsk, OLDER, OTHERWISE, Parts, Reason};
 use crate::kube::list::{Encoding, Envelope, Limits, Piece, Splitter};
 use crate::kube::metadata;
 use crate::kube::object;
+use crate::store::collection::version_number;
 use crate::store::grant::now;
 use crate::store::page::Partial;
 use crate::store::writer::{self, Batch};
@@ -85,6 +86,7 @@ impl<'a> Items<'a> {
             epoch: knowledge.writer().epoch(),
             items: 0,
             bytes: 0,
+            newest: 0,
             resource_version: String::new(),
             quorum: false,
             started: 0,
@@ -112,6 +114,7 @@ impl<'a> Items<'a> {
         let row = self.knowledge.sealer().seal(&key, item);
         self.bytes += row.len() + key.len();
         self.partial.items += 1;
+        self.partial.note_version(version_number(&meta.resource_version));
         self.partial.bytes += (row.len() + key.len()) as u64;
         self.ops.push(Op::Put(key, row));
         // What can never fit must not push everything else out.
@@ -196,6 +199,9 @@ impl<'a> Items<'a> {
             }
             // The newest state there is has everything; another one may be as old as it likes.
             header.missed = if self.partial.quorum { 0 } else { old.missed };
+            if self.partial.is_as_it_was(old) {
+                self.knowledge.note_difference(old, header.version_number(), &[]);
+            }
         }
         // Until this is written, a reader finds the old items by the old head.
         let _old = old.as_ref().map(|old| self.knowledge.claims.claim(old.id));

@@ -12,6 +12,23 @@ const TO_9: &str = concat!(
     "\n"
 );
 
+/// What it is told next goes into its own collection: that must not stay behind it.
+#[tokio::test]
+async fn a_client_is_led_on_to_what_its_own_collection_has() {
+    const ALL: &str = "/api/v1/configmaps";
+    let of_all = |version: &str| AT_7.replace("\"7\"", &format!("\"{version}\""));
+    let offline = offline(Arc::new(Memory::default()));
+    let knowledge = offline.knowledge.as_ref().unwrap();
+    remember(knowledge, Subject::List(list_ask(MAPS)), AT_7).await;
+    let context = Context::of_node(&format!("{MAPS}?watch=1&resourceVersion=7"));
+    let stand = stand(&offline, &context, Encoding::Json, 7).await.expect("it stands where its own list does");
+    let newer = async || stand.newer(&offline).await.map(|known| known.version());
+    remember(knowledge, Subject::List(list_ask(ALL)), &of_all("8")).await;
+    assert_eq!(newer().await, None, "of all namespaces more is known");
+    remember(knowledge, Subject::List(list_ask(MAPS)), &of_all("9")).await;
+    assert_eq!(newer().await, Some(9));
+}
+
 /// A client has been told of what the disk takes only now.
 #[tokio::test(start_paused = true)]
 async fn what_a_client_was_told_last_is_waited_for() {
