@@ -13,6 +13,7 @@ mod again;
 mod away;
 mod difference;
 mod listing;
+mod turns;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -25,11 +26,11 @@ use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt as _;
-use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, Sleep};
 
 pub(super) use again::Again;
 use away::{Joined, Next, Step};
+pub use turns::Turns;
 
 use super::Path;
 use super::context::{Body, BodyError, Caller, Context, Response};
@@ -46,20 +47,6 @@ use crate::kube::watch::{self, EventType, Framer};
 const TRIAL: Duration = Duration::from_secs(10);
 /// Before this the server's own end of a client's time may have come.
 const EARLY: Duration = Duration::from_secs(1);
-
-/// What all watches that go on share: not all of them ask at once when the link is back.
-pub struct Turns {
-    asking: Semaphore,
-    listing: Semaphore,
-    /// Those of the same are told one after the other: what one of them has listed is there for the next.
-    alike: [Mutex<()>; 16],
-}
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self { asking: Semaphore::new(32), listing: Semaphore::new(2), alike: Default::default() }
-    }
-}
 
 /// What a watch goes on with.
 struct Kept {

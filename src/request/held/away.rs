@@ -12,6 +12,7 @@ use super::{Kept, difference, encoding};
 use crate::kube::watch;
 use crate::request::context::{Body, Context, MISSED, Refusal, Response};
 use crate::request::filter::{OUTDATED, OVERTAKEN};
+use crate::request::offline::Stand;
 use crate::request::{Path, answer, offline, read, respond};
 use crate::runtime::metrics::Why;
 
@@ -83,7 +84,7 @@ pub(super) async fn go_on(mut kept: Box<Kept>, mut step: Step) -> (Box<Kept>, Ne
             Outcome::Next(next) => return (kept, next),
             Outcome::Step(next) => step = next,
             Outcome::Later => {
-                wait(&kept, &path, pause).await;
+                wait(&mut kept, &path, pause).await;
                 pause = (pause * 2).min(LATE);
             }
         }
@@ -93,19 +94,30 @@ pub(super) async fn go_on(mut kept: Box<Kept>, mut step: Step) -> (Box<Kept>, Ne
 /// Where its client stands, before anybody else's list takes its place.
 async fn look_back(kept: &mut Kept) {
     let (Some(path), None) = (kept.again.path.upgrade(), &kept.stand) else { return };
-    let Some(request) = kept.again.watch(kept.seen, None) else { return };
+    let look = look(kept, &path);
+    kept.stand = match kept.until {
+        Some(until) => timeout_at(until, look).await.ok().flatten(),
+        None => look.await,
+    };
+}
+
+async fn look(kept: &Kept, path: &Path) -> Option<Box<Stand>> {
+    let _look = path.held.looks.begin();
+    let request = kept.again.watch(kept.seen, None)?;
     let mut context = respond::begin(kept.again.peer.clone(), &request);
     let (head, _) = request.into_parts();
-    if read(&path, &mut context, &head.uri, &head.headers).await.is_ok() {
-        kept.stand = offline::stand(&path.offline, &context, kept.encoding, kept.seen).await.map(Box::new);
-    }
+    read(path, &mut context, &head.uri, &head.headers).await.ok()?;
+    let stand = offline::stand(&path.offline, &path.link, &context, kept.encoding, kept.seen).await;
+    stand.map(Box::new)
 }
 
 /// Until it is worth another try. Without the link nobody knows more than a moment ago.
-async fn wait(kept: &Kept, path: &Path, pause: Duration) {
+async fn wait(kept: &mut Kept, path: &Path, pause: Duration) {
     if path.link.is_up() {
         return sleep(pause).await;
     }
+    // The disk may have been busy before.
+    look_back(kept).await;
     let back = path.link.is_back_in_turn(kept.id);
     match kept.until {
         Some(until) => _ = timeout_at(until, back).await,
@@ -181,9 +193,15 @@ fn denied(kept: &Kept, code: u16, reason: &str, message: &str) -> Outcome {
     Outcome::Next(Next::Over(Some(watch::error_status(kept.encoding, code, reason, message))))
 }
 
+/// Returns when nobody's place is lost by a list, which takes the place of what others have been shown.
+async fn all_have_looked(path: &Path) {
+    path.link.turns_are_over().await;
+    path.held.looks.are_over().await;
+}
+
 /// Lists, so that the node has what the client has; if that cannot be, the watch goes on all the same.
 async fn fill_gap(kept: &Kept, path: &Arc<Path>) -> Outcome {
-    path.link.turns_are_over().await;
+    all_have_looked(path).await;
     let Ok(_turn) = path.held.listing.acquire().await else { return Outcome::Next(Next::Over(None)) };
     let mut listing = Listing::new(&kept.again, path, kept.again.list_media(kept.encoding));
     loop {
@@ -197,15 +215,12 @@ async fn fill_gap(kept: &Kept, path: &Arc<Path>) -> Outcome {
 
 /// The cloud does not know what has happened since, but a list says what has come of it.
 async fn tell_difference(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
-    // The list takes the place of what others have been shown: they look where they stand first.
-    path.link.turns_are_over().await;
+    // What it was told last may not have come to the store before.
+    look_back(kept).await;
+    all_have_looked(path).await;
     let alike = &path.held.alike;
     let _alone = alike[kept.again.kind(kept.encoding, alike.len())].lock().await;
     let Ok(_turn) = path.held.listing.acquire().await else { return Outcome::Next(Next::Over(None)) };
-    if kept.stand.is_none() {
-        // What it was told last may not have come to the store then.
-        look_back(kept).await;
-    }
     let Some(stand) = kept.stand.take() else { return expired(kept, path) };
     match difference::tell(&kept.again, path, *stand).await {
         Ok(told_now) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Offline;
 use super::answer::{offered, selection};
@@ -17,10 +17,11 @@ use crate::kube::selector::Fields;
 use crate::request::context::Context;
 use crate::request::filter::Chain;
 use crate::request::names;
+use crate::state::link::Link;
 use crate::store::{Happened, Header, Knowledge, Scope, StoreError};
 
-/// So long a busy disk is waited for: no answer waits for it here, and a client of whom it is not known what it was shown has to
-/// list again.
+/// So long a busy disk is waited for at least: no answer waits for it here, and a client of whom it is not known what it was
+/// shown has to list again.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// What a client was shown, and what has happened since.
@@ -38,9 +39,12 @@ pub struct Watched {
 }
 
 /// `None`: that is not known exactly, for a client that was told everything up to this version.
-pub async fn stand(offline: &Offline, context: &Context, encoding: Encoding, seen: u64) -> Option<Stand> {
+pub async fn stand(offline: &Offline, link: &Link, context: &Context, encoding: Encoding, seen: u64) -> Option<Stand> {
     let knowledge = offline.knowledge.as_ref()?;
-    let _ = timeout(BUSY, knowledge.catch_up()).await;
+    tokio::select! {
+        _ = knowledge.catch_up() => {}
+        () = patience(link) => {}
+    }
     let chain = offline.filters.chain(context).await.ok()?;
     let fields = fields(knowledge, &context.info, &selection(context).ok()?).await;
     let is_exact = |form: &Form| matches!(form, Form::Whole | Form::Metadata);
@@ -53,6 +57,12 @@ pub async fn stand(offline: &Offline, context: &Context, encoding: Encoding, see
     }
     let (shown, lacks) = known?;
     Some(Stand { shown, lacks, watched })
+}
+
+/// While the link is down nobody could do more for the client than the busy disk can.
+async fn patience(link: &Link) {
+    sleep(BUSY).await;
+    link.is_back().await;
 }
 
 impl Watched {

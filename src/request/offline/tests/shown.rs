@@ -3,6 +3,7 @@
 use super::super::shown::BUSY;
 use super::*;
 use crate::kube::list::Encoding;
+use crate::state::link::Link;
 
 const MAPS: &str = "/api/v1/namespaces/a/configmaps";
 const AT_7: &str = r#"{"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[]}"#;
@@ -21,7 +22,7 @@ async fn a_client_is_led_on_to_what_its_own_collection_has() {
     let knowledge = offline.knowledge.as_ref().unwrap();
     remember(knowledge, Subject::List(list_ask(MAPS)), AT_7).await;
     let context = Context::of_node(&format!("{MAPS}?watch=1&resourceVersion=7"));
-    let stand = stand(&offline, &context, Encoding::Json, 7).await.expect("it stands where its own list does");
+    let stand = stand(&offline, &Link::new(1), &context, Encoding::Json, 7).await.expect("it stands where its own list does");
     let newer = async || stand.newer(&offline).await.map(|known| known.version());
     remember(knowledge, Subject::List(list_ask(ALL)), &of_all("8")).await;
     assert_eq!(newer().await, None, "of all namespaces more is known");
@@ -32,7 +33,7 @@ async fn a_client_is_led_on_to_what_its_own_collection_has() {
 /// A client has been told of what the disk takes only now.
 #[tokio::test(start_paused = true)]
 async fn what_a_client_was_told_last_is_waited_for() {
-    for disk_recovers in [true, false] {
+    for (link_is_up, disk_recovers) in [(true, true), (true, false), (false, true), (false, false)] {
         let store = Arc::new(Busy::default());
         let offline = offline(store.clone());
         let knowledge = offline.knowledge.as_ref().unwrap();
@@ -43,15 +44,22 @@ async fn what_a_client_was_told_last_is_waited_for() {
         let mut recording = knowledge.record(Subject::Watch(ask), false);
         recording.push(&Bytes::from_static(TO_9.as_bytes()));
 
+        let link = Link::new(1);
+        link.set(0, link_is_up);
         let context = Context::of_node(&format!("{MAPS}?watch=1&resourceVersion=9"));
-        let mut stand = std::pin::pin!(stand(&offline, &context, Encoding::Json, 9));
+        let mut stand = std::pin::pin!(stand(&offline, &link, &context, Encoding::Json, 9));
         assert!(futures_util::poll!(&mut stand).is_pending());
         tokio::time::advance(FLUSH_OR_REFUSE * 2).await;
         assert!(futures_util::poll!(&mut stand).is_pending(), "longer than a refusal waits");
+        if !link_is_up {
+            tokio::time::advance(BUSY * 100).await;
+            assert!(futures_util::poll!(&mut stand).is_pending(), "nothing else could be done");
+        }
         if disk_recovers {
             release.send(()).unwrap();
         } else {
             tokio::time::advance(BUSY).await;
+            link.set(0, true);
         }
         assert_eq!(stand.await.map(|stand| stand.shown.version()), disk_recovers.then_some(9));
     }
