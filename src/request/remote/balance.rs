@@ -11,6 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use http::Response;
 use http::header::TE;
+use tokio::sync::Notify;
 
 use self::order::{Asked, Candidate};
 use super::Remote;
@@ -24,6 +25,11 @@ const FAILOVER: Duration = Duration::from_millis(1000);
 /// A server from which nothing has come for this long is not waited for alone: a ping has been sent by then
 /// (`upstream/connection.rs`), and two servers that are silent are known to be within two seconds.
 const SILENCE: Duration = Duration::from_millis(600);
+
+/// A read that the only server has not answered after so long may be answered by the store, if nothing comes for a while more:
+/// its connection may have been made anew, on a link that loses much.
+const ALONE: Duration = Duration::from_millis(1350);
+const ALONE_SILENCE: Duration = Duration::from_millis(450);
 
 /// A connection that broke later than this is not made anew for the same request.
 const RECONNECT: Duration = Duration::from_millis(500);
@@ -54,7 +60,8 @@ pub(super) fn order(remote: &Remote, context: &Context, head: &http::request::Pa
     order::order(remote.balancing, &candidates, &asked)
 }
 
-/// Sends to one server after the other until one answers; a read does not wait for one that is silent.
+/// Sends to one server after the other until one answers; a read does not wait for one that is silent: the next is asked, and
+/// the store may answer.
 pub(super) async fn send(
     remote: &Remote,
     context: &Context,
@@ -63,8 +70,11 @@ pub(super) async fn send(
 ) -> Result<Response<Body>, Error> {
     let order = order(remote, context, head);
     let sending = Sending::new(remote, context, head, body.is_none());
-    let is_beside = order.len() > 1 && sending.may_be_known();
-    let mut answer = if is_beside { sending.side_by_side(order).await } else { sending.in_turn(order, body).await }?;
+    let mut answer = match order[..] {
+        [index] if sending.may_be_known() => sending.alone(index).await,
+        [_, _, ..] if sending.may_be_known() => sending.side_by_side(order).await,
+        _ => sending.in_turn(order, body).await,
+    }?;
     if !context.info.is_long_running() {
         answer.body_mut().has_an_end();
     }
@@ -108,6 +118,17 @@ impl<'a> Sending<'a> {
         Err(last)
     }
 
+    /// There is no other one: if it falls silent the store is told that it may answer.
+    async fn alone(&self, index: usize) -> Result<Response<Body>, Error> {
+        with_doubt(self.doubt(index), &self.context.in_doubt, self.ask_for_read(index)).await
+    }
+
+    /// Returns when it is silent for a read that has waited for a while.
+    async fn doubt(&self, index: usize) {
+        tokio::time::sleep(ALONE).await;
+        self.silence_of(index, ALONE_SILENCE).await;
+    }
+
     /// The next server that is up is asked beside one that is silent. Once one has failed after a while the store is told
     /// that it may answer, and a server that is down is not worth the wait.
     async fn side_by_side(&self, order: Vec<usize>) -> Result<Response<Body>, Error> {
@@ -115,7 +136,7 @@ impl<'a> Sending<'a> {
         let mut next = order.into_iter().peekable();
         let Some(first) = next.next() else { return Err(no_server()) };
         let mut asked = FuturesUnordered::from_iter([self.ask_for_read(first)]);
-        let mut silence = pin!(self.silence_of(first).fuse());
+        let mut silence = pin!(self.silence_of(first, SILENCE).fuse());
         let mut failed = None;
         loop {
             tokio::select! {
@@ -131,7 +152,7 @@ impl<'a> Sending<'a> {
             }
             if let Some(index) = next.next_if(|index| !is_late || is_up(index)) {
                 asked.push(self.ask_for_read(index));
-                silence.set(self.silence_of(index).fuse());
+                silence.set(self.silence_of(index, SILENCE).fuse());
             } else if asked.is_empty() {
                 return Err(failed.unwrap_or_else(no_server));
             }
@@ -167,16 +188,27 @@ impl<'a> Sending<'a> {
     }
 
     /// Returns when nothing at all has come from a server for a while. One that is slow replies to pings.
-    async fn silence_of(&self, index: usize) {
+    async fn silence_of(&self, index: usize, silence: Duration) {
         let server = &self.remote.servers[index];
         loop {
             let heard = server.heard(self.identity);
-            tokio::time::sleep(SILENCE).await;
+            tokio::time::sleep(silence).await;
             if server.heard(self.identity) == heard {
                 return;
             }
         }
     }
+}
+
+/// Waits for the answer, however long, and says once that it is in doubt.
+async fn with_doubt<T>(doubt: impl Future<Output = ()>, in_doubt: &Notify, answer: impl Future<Output = T>) -> T {
+    let mut answer = pin!(answer);
+    tokio::select! {
+        biased;
+        answer = &mut answer => return answer,
+        () = doubt => in_doubt.notify_one(),
+    }
+    answer.await
 }
 
 fn no_server() -> Error {
@@ -190,4 +222,23 @@ fn asks_for_one_object(context: &Context, head: &http::request::Parts) -> bool {
     let group = info.api_group.as_str();
     let own = !group.contains('.') || group.ends_with(".k8s.io") && !group.contains("metrics");
     own && info.is_resource && info.verb == "get" && info.subresource.is_empty() && !head.headers.contains_key(TE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_in_doubt_is_waited_for_all_the_same() {
+        let second = Duration::from_secs(1);
+        for (takes, is_doubtful) in [(1, false), (5, true)] {
+            let in_doubt = Notify::new();
+            let answer = async {
+                tokio::time::sleep(second * takes).await;
+                takes
+            };
+            assert_eq!(with_doubt(tokio::time::sleep(second * 2), &in_doubt, answer).await, takes);
+            assert_eq!(in_doubt.notified().now_or_never().is_some(), is_doubtful);
+        }
+    }
 }

@@ -1,6 +1,6 @@
-//! Large lists: 20 MB and 40 MB, as fast as the machine can, and 20 MB over a link.
+//! Large lists: 20 MB and 40 MB, as fast as the machine can, and 20 MB over a link, alone and one after the other.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use testkit::client::{Alpn, Client};
 
@@ -13,6 +13,8 @@ use crate::way::Way;
 
 /// Bytes a second of the link: 1 Gbit/s.
 const LINK: u64 = 125_000_000;
+/// Lists one after the other: what the last one has left to do is done while the next one comes.
+const ROW: usize = 8;
 /// What is remembered is made durable within a second.
 const SETTLE: Duration = Duration::from_millis(1200);
 
@@ -53,6 +55,7 @@ pub(crate) async fn measure(rig: &mut Rig, report: &mut Report) -> anyhow::Resul
         rig.cloud.tell("heal")?;
     }
     report.table("Large list, as fast as two cores can", &rows(&ways, &results));
+    one_after_the_other(rig, report).await?;
     remembered(rig, report).await?;
     targets(&ways, &results, report);
     Ok(())
@@ -70,6 +73,34 @@ async fn one(way: &Way, client: &Client, path: &str) -> anyhow::Result<Sample> {
     }
     let peak = way.pid.map_or(Ok(0), process::peak)?;
     Ok(Sample { bytes, millis: millis(took), cpu: millis(way.cpu()? - before), rise: megabytes(peak.saturating_sub(resident)) })
+}
+
+/// Throughput of the same traffic, remembered and not.
+async fn one_after_the_other(rig: &mut Rig, report: &mut Report) -> anyhow::Result<()> {
+    let ways: Vec<Way> = rig.ways().into_iter().filter(|way| [PASSED, KEPT].contains(&way.name)).collect();
+    let mut times = Vec::new();
+    for link in [Some(LINK), None] {
+        rig.cloud.tell(&link.map_or("heal".to_owned(), |link| format!("slow {link}")))?;
+        let mut took = vec![Vec::new(); ways.len()];
+        for _ in 0..if rig.quick { 1 } else { 3 } {
+            for (way, took) in ways.iter().zip(&mut took) {
+                let client = way.client(Alpn::H2).await?;
+                let began = Instant::now();
+                for _ in 0..ROW {
+                    download(&client, LIST_20).await?;
+                }
+                took.push(millis(began.elapsed()));
+                tokio::time::sleep(SETTLE).await;
+            }
+        }
+        let time = |name| ways.iter().position(|way| way.name == name).map_or(f64::NAN, |index| median(&took[index]));
+        times.push(time(KEPT) / time(PASSED));
+    }
+    rig.cloud.tell("heal")?;
+    let [at_a_link, free] = times[..] else { return Ok(()) };
+    report.at_most("eight 20 MB lists in a row at 1 Gbit/s, remembered, times passed on", at_a_link, 1.0 / 0.9, "");
+    report.text(&format!("Eight in a row as fast as two cores can: remembered, {free:.2} times passed on."));
+    Ok(())
 }
 
 /// Says whether the lists were remembered at all: one that comes too fast is not.
