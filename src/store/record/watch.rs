@@ -108,9 +108,23 @@ impl Follower<'_> {
             if event.kind == EventType::Error {
                 return Ok(false);
             }
-            self.event(event.kind, &event.object).await?;
+            if !self.knows(&event.object) {
+                self.event(event.kind, &event.object).await?;
+            }
         }
         Ok(true)
+    }
+
+    /// Whether another watch of the same has brought this event before, as for all but one of many. Nothing comes of it, so
+    /// it waits for nobody and nobody waits for it.
+    fn knows(&mut self, full: &[u8]) -> bool {
+        let (None, Some(seen)) = (&self.initial, self.seen) else { return false };
+        let Some(told) = object::version(self.encoding, full).map(|version| seen.max(version)) else { return false };
+        let is_known = self.knowledge.version(&self.ask.scope).is_some_and(|known| told <= known);
+        if is_known {
+            self.seen = Some(told);
+        }
+        is_known
     }
 
     async fn event(&mut self, kind: EventType, full: &[u8]) -> Result<(), Reason> {

@@ -8,6 +8,7 @@
 mod cloud;
 mod cut;
 mod disk;
+mod fanout;
 mod footprint;
 mod list;
 mod load;
@@ -34,11 +35,11 @@ bench [--hub FILE] [--cloud FILE] [--only PART[,PART..]] [--quick]
 
 --hub FILE    the binary to measure [holdfast, beside this program]
 --cloud FILE  the fake API server [fake-apiserver, beside this program]
---only PARTS  small, list, footprint, start, cut, offline, disk [all of them]
+--only PARTS  small, list, footprint, fanout, start, cut, offline, disk [all of them]
 --quick       fewer rounds: a look, not a measurement
 ";
 
-const PARTS: [&str; 7] = ["small", "list", "footprint", "start", "cut", "offline", "disk"];
+const PARTS: [&str; 8] = ["small", "list", "footprint", "fanout", "start", "cut", "offline", "disk"];
 
 /// What is measured, and how thoroughly.
 pub(crate) struct Arguments {
@@ -80,6 +81,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("footprint", "memory and size") {
         footprint::measure(&mut rig, &mut report).await?;
+    }
+    if wanted("fanout", "an event for many watches") {
+        fanout::measure(&mut rig, &mut report).await?;
     }
     if wanted("start", "start") {
         start::measure(&mut rig, &mut report).await?;
