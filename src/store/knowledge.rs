@@ -206,6 +206,7 @@ impl Knowledge {
         // Ids of lists that a crash left half-written are never used again.
         let last = self.item_ids()?.last().copied().unwrap_or(0);
         self.next_id.fetch_max(highest.max(last) + 1, Ordering::Relaxed);
+        self.show(headers.values());
         *self.catalogue.lock().unwrap_or_else(PoisonError::into_inner) = Catalogue { epoch: self.writer.epoch(), headers };
         self.load_online();
         self.load_journal()
@@ -308,9 +309,17 @@ impl Knowledge {
 
     /// Replaces the catalogue's head; the row is the caller's to queue, without waiting for anything in between.
     pub(super) fn set_header(&self, header: Header) -> Op {
-        let op = self.head_row(&header);
-        self.catalogue().headers.insert(header.scope.key(), header);
+        let (op, now) = (self.head_row(&header), (header.bytes, header.items));
+        let before = self.catalogue().headers.insert(header.scope.key(), header);
+        self.note_growth(before.map_or((0, 0), |before| (before.bytes, before.items)), now);
         op
+    }
+
+    /// Bytes and items of a collection, for the figures; a sweep counts all of them anew.
+    fn note_growth(&self, before: (u64, u64), now: (u64, u64)) {
+        let grown = |before: u64, now: u64| now.wrapping_sub(before).cast_signed();
+        self.metrics.store_bytes.inc_by(grown(before.0, now.0));
+        self.metrics.store_objects.inc_by(grown(before.1, now.1));
     }
 
     pub(super) fn head_row(&self, header: &Header) -> Op {
@@ -327,6 +336,7 @@ impl Knowledge {
             match self.read_headers() {
                 Ok(mut headers) => {
                     catalogue.headers.values().for_each(|lost| lost.leave_mark(&mut headers));
+                    self.show(headers.values());
                     *catalogue = Catalogue { epoch, headers };
                 }
                 Err(error) => {
@@ -363,7 +373,9 @@ impl Knowledge {
         if self.catalogue().headers.get(&key).is_none_or(|known| known.id != header.id) {
             return Ok(());
         }
-        self.catalogue().headers.remove(&key);
+        if let Some(gone) = self.catalogue().headers.remove(&key) {
+            self.note_growth((gone.bytes, gone.items), (0, 0));
+        }
         tracing::error!(
             resource = header.scope.resource,
             namespace = header.scope.namespace,

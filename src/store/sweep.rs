@@ -172,7 +172,7 @@ impl Knowledge {
     }
 
     /// Puts what there is of collections into the figures.
-    fn show<'a>(&self, headers: impl Iterator<Item = &'a Header>) {
+    pub(super) fn show<'a>(&self, headers: impl Iterator<Item = &'a Header>) {
         let (bytes, items) = headers.fold((0, 0), |(bytes, items), header| (bytes + header.bytes, items + header.items));
         self.metrics().store_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.metrics().store_objects.set(i64::try_from(items).unwrap_or(i64::MAX));

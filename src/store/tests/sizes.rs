@@ -76,6 +76,9 @@ async fn play(steps: Vec<Step>) {
     };
     knowledge.snapshot().unwrap().scan(&[keys::ITEM], count).unwrap();
     assert_eq!((header.items, header.bytes), (rows, bytes));
+    let figure = |gauge: &prometheus_client::metrics::gauge::Gauge| gauge.get() as u64;
+    let metrics = knowledge.metrics();
+    assert_eq!((figure(&metrics.store_objects), figure(&metrics.store_bytes)), (rows, bytes));
     assert_eq!(rows, there.len() as u64);
 }
 
