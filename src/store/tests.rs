@@ -386,17 +386,12 @@ struct Failing {
     fail: std::sync::atomic::AtomicBool,
     /// Durable commits so far.
     durable: std::sync::atomic::AtomicUsize,
-    /// Bytes of rows since the last of them, now and at most.
-    unsure: std::sync::Mutex<(usize, usize)>,
 }
 
 impl Store for Failing {
     fn apply(&self, ops: &[Op], durable: bool) -> Result<(), StoreError> {
         let _turn = self.hang.lock().unwrap();
         self.durable.fetch_add(usize::from(durable), std::sync::atomic::Ordering::Relaxed);
-        let mut unsure = self.unsure.lock().unwrap();
-        unsure.0 = if durable { 0 } else { unsure.0 + writer::size(ops) };
-        unsure.1 = unsure.1.max(unsure.0);
         if self.fail.load(std::sync::atomic::Ordering::Relaxed) && !ops.is_empty() {
             return Err(StoreError::Backend("No space left on device".into()));
         }

@@ -4,11 +4,11 @@
 //! small changes as a busy start brings while the disk is slow. Each group of waiting batches becomes
 //! one commit, visible to readers at once; small ones that nobody waits for are gathered a little, for
 //! each commit writes the pages above its rows anew. A commit is made durable for a batch that
-//! asks for it, and otherwise every second or once rows of 1 MiB may have taken the place of others,
-//! so flash is written sparingly. A commit that fails takes back what was not durable yet and begins
-//! a new epoch: what was queued for an older one is dropped, so that nothing half-applied is ever
-//! completed by its second half. So rows that stand for themselves never share a commit with a list,
-//! and what counts is made durable before a list adds much to it.
+//! asks for it, and otherwise every second or 4 MiB, so flash is written sparingly. A commit
+//! that fails takes back what was not durable yet and begins a new epoch: what was
+//! queued for an older one is dropped, so that nothing half-applied is ever completed by
+//! its second half. So rows that stand for themselves never share a commit with a list, and what counts is made
+//! durable before a list adds much to it.
 //!
 //! A head changes in the catalogue after there is room for its batch, and with nothing to wait for in between ([`Room`]):
 //! the order of the queue is that of the catalogue.
@@ -34,9 +34,8 @@ const LINGER: Duration = Duration::from_millis(250);
 /// All that may wait.
 const QUEUE: usize = 4096;
 const DURABLE_EVERY: Duration = Duration::from_secs(1);
-/// Bytes of rows after which a commit is made durable sooner: until then the file cannot use again what they replace. The
-/// parts of a list replace nothing.
-const DURABLE_AFTER: usize = 1 << 20;
+/// Bytes of rows after which a commit is made durable sooner: until then the file cannot use again what they replace.
+const DURABLE_AFTER: usize = 4 << 20;
 /// Bytes that count as much for one commit.
 const LARGE: usize = 64 * 1024;
 /// Operations in one commit; more wait for the next.
@@ -84,7 +83,7 @@ impl Writer {
         let (queue, batches) = mpsc::channel(QUEUE);
         let epoch = Arc::new(AtomicU64::new(0));
         let thread =
-            Thread { store, epoch: epoch.clone(), last_durable: Instant::now(), pending: false, replaced: 0, counts: false };
+            Thread { store, epoch: epoch.clone(), last_durable: Instant::now(), pending: false, written: 0, counts: false };
         std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || thread.run(batches))
@@ -158,8 +157,8 @@ struct Thread {
     last_durable: Instant,
     /// Whether commits wait to be made durable.
     pending: bool,
-    /// Bytes of their rows that may have taken the place of others.
-    replaced: usize,
+    /// Bytes of the rows that they wrote.
+    written: usize,
     /// Whether anything counts of that.
     counts: bool,
 }
@@ -183,7 +182,7 @@ impl Thread {
                 Ok(Some(first)) => {
                     let group;
                     (group, next) = runtime.block_on(gather(first, &mut batches, self.patience()));
-                    let is_time = self.last_durable.elapsed() >= DURABLE_EVERY || self.replaced >= DURABLE_AFTER;
+                    let is_time = self.last_durable.elapsed() >= DURABLE_EVERY || self.written >= DURABLE_AFTER;
                     let due = self.pending && is_time;
                     let durable = due || group.iter().any(|queued| queued.batch.durable);
                     self.commit(group, durable);
@@ -209,7 +208,6 @@ impl Thread {
             answer(batch.done, too_late());
         }
         let counts = current.iter().any(|batch| !batch.is_part);
-        let replaced: usize = current.iter().filter(|batch| !batch.is_part).map(|batch| size(&batch.ops)).sum();
         let (ops, waiting): (Vec<_>, Vec<_>) = current.into_iter().map(|batch| (batch.ops, batch.done)).unzip();
         let ops: Vec<Op> = coalesce(ops.into_iter().flatten().collect());
         if self.counts && !durable && size(&ops) > LARGE {
@@ -225,7 +223,7 @@ impl Thread {
         match self.store.apply(&ops, durable) {
             Ok(()) => {
                 self.pending = !durable;
-                self.replaced = if durable { 0 } else { self.replaced + replaced };
+                self.written = if durable { 0 } else { self.written + size(&ops) };
                 self.counts = !durable && (self.counts || counts);
                 if durable {
                     self.last_durable = Instant::now();
@@ -234,7 +232,7 @@ impl Thread {
             }
             Err(error) => {
                 self.epoch.fetch_add(1, Ordering::AcqRel);
-                (self.pending, self.replaced, self.counts) = (false, 0, false);
+                (self.pending, self.written, self.counts) = (false, 0, false);
                 // Damage has been told, once.
                 if !matches!(error, StoreError::Unreadable(_)) {
                     tracing::error!(%error, "a write to the store failed: nothing of it is kept, answers are not affected");

@@ -3,7 +3,6 @@
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::store::writer::{Batch, Writer};
 
 /// A list of 3 MB comes in a dozen commits: what counts before is made durable once, its own parts each second at most.
 #[tokio::test]
@@ -18,17 +17,4 @@ async fn the_parts_of_a_list_are_not_made_durable_one_by_one() {
     let commits = store.durable.load(Ordering::Relaxed) - before;
     assert!(commits >= 1, "what was known before");
     assert!(commits <= 2 + began.elapsed().as_secs() as usize, "{commits}");
-}
-
-/// The file can use the room of what is replaced only then.
-#[tokio::test]
-async fn what_takes_the_place_of_others_is_made_durable_each_mebibyte() {
-    let store = Arc::new(Failing::default());
-    let writer = Writer::start(store.clone());
-    for round in 0..100 {
-        let ops = vec![Op::Put(b"x".to_vec(), vec![round; 50_000])];
-        writer.apply(Batch { ops, ..Batch::default() }).await.unwrap();
-    }
-    let (_, most) = *store.unsure.lock().unwrap();
-    assert!(most <= (1 << 20) + 50_000, "{most}");
 }
