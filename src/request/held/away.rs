@@ -76,9 +76,8 @@ pub(super) async fn go_on(mut kept: Box<Kept>, mut step: Step) -> (Box<Kept>, Ne
             Step::Ask => ask(&mut kept, &path).await,
             _ if !path.link.is_up() => Outcome::Later,
             Step::AskCloud => ask(&mut kept, &path).await,
-            // Once it is told what a list has, its client stands where the node does.
-            Step::FillGap if kept.stand.is_none() => fill_gap(&kept, &path).await,
-            Step::FillGap | Step::TellDifference => tell_difference(&mut kept, &path).await,
+            Step::FillGap => fill_gap(&mut kept, &path).await,
+            Step::TellDifference => tell_difference(&mut kept, &path).await,
         };
         match outcome {
             Outcome::Next(next) => return (kept, next),
@@ -200,7 +199,11 @@ async fn all_have_looked(path: &Path) {
 }
 
 /// Lists, so that the node has what the client has; if that cannot be, the watch goes on all the same.
-async fn fill_gap(kept: &Kept, path: &Arc<Path>) -> Outcome {
+async fn fill_gap(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
+    if kept.stand.is_some() {
+        // Once it is told what a list has, its client stands where the node does.
+        return lead_on(kept, path).await.unwrap_or(Outcome::Step(Step::Ask));
+    }
     all_have_looked(path).await;
     let Ok(_turn) = path.held.listing.acquire().await else { return Outcome::Next(Next::Over(None)) };
     let mut listing = Listing::new(&kept.again, path, kept.again.list_media(kept.encoding));
@@ -217,29 +220,32 @@ async fn fill_gap(kept: &Kept, path: &Arc<Path>) -> Outcome {
 async fn tell_difference(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
     // What it was told last may not have come to the store before.
     look_back(kept).await;
+    let outcome = lead_on(kept, path).await;
+    outcome.unwrap_or_else(|| {
+        told(kept, path, "ended: not known what its client was shown");
+        denied(kept, 410, "Expired", EXPIRED)
+    })
+}
+
+/// `None`: it is not known what its client was shown, or not what has changed since.
+async fn lead_on(kept: &mut Kept, path: &Arc<Path>) -> Option<Outcome> {
     all_have_looked(path).await;
     let alike = &path.held.alike;
     let _alone = alike[kept.again.kind(kept.encoding, alike.len())].lock().await;
-    let Ok(_turn) = path.held.listing.acquire().await else { return Outcome::Next(Next::Over(None)) };
-    let Some(stand) = kept.stand.take() else { return expired(kept, path) };
-    match difference::tell(&kept.again, path, *stand).await {
+    let Ok(_turn) = path.held.listing.acquire().await else { return Some(Outcome::Next(Next::Over(None))) };
+    match difference::tell(&kept.again, path, *kept.stand.take()?).await {
         Ok(told_now) => {
             (kept.seen, kept.stand) = (told_now.version, told_now.stand);
             told(kept, path, "the difference was told");
-            Outcome::Next(Next::Told(told_now.events))
+            Some(Outcome::Next(Next::Told(told_now.events)))
         }
         Err(difference::Failed::Cloud(stand)) => {
             kept.stand = Some(stand);
-            Outcome::Later
+            Some(Outcome::Later)
         }
         Err(difference::Failed::Inexact(why)) => {
             tracing::debug!(id = kept.id, why, "a watch cannot be told what has changed");
-            expired(kept, path)
+            None
         }
     }
-}
-
-fn expired(kept: &Kept, path: &Path) -> Outcome {
-    told(kept, path, "ended: not known what its client was shown");
-    denied(kept, 410, "Expired", EXPIRED)
 }
