@@ -161,7 +161,9 @@ impl Knowledge {
     fn dead_collections(&self, before: &Versions) -> Vec<Header> {
         let mut catalogue = self.catalogue();
         let dead = catalogue.headers.extract_if(|key, header| before.is_last_of(key, header));
-        dead.map(|(_, header)| header).collect()
+        let dead = dead.map(|(_, header)| header).collect();
+        self.show(catalogue.headers.values());
+        dead
     }
 
     /// Single objects, and what was remembered of others in forms of their own. Those said just now are fetched again.

@@ -310,12 +310,13 @@ impl Knowledge {
     /// Replaces the catalogue's head; the row is the caller's to queue, without waiting for anything in between.
     pub(super) fn set_header(&self, header: Header) -> Op {
         let (op, now) = (self.head_row(&header), (header.bytes, header.items));
-        let before = self.catalogue().headers.insert(header.scope.key(), header);
+        let mut catalogue = self.catalogue();
+        let before = catalogue.headers.insert(header.scope.key(), header);
         self.note_growth(before.map_or((0, 0), |before| (before.bytes, before.items)), now);
         op
     }
 
-    /// Bytes and items of a collection, for the figures; a sweep counts all of them anew.
+    /// Bytes and items of a collection, for the figures. To be said while the catalogue is locked; a sweep counts anew.
     fn note_growth(&self, before: (u64, u64), now: (u64, u64)) {
         let grown = |before: u64, now: u64| now.wrapping_sub(before).cast_signed();
         self.metrics.store_bytes.inc_by(grown(before.0, now.0));
@@ -341,6 +342,7 @@ impl Knowledge {
                 }
                 Err(error) => {
                     tracing::error!(%error, "the store cannot be read");
+                    self.show([].iter());
                     *catalogue = Catalogue { epoch, headers: HashMap::new() };
                 }
             }
@@ -373,8 +375,11 @@ impl Knowledge {
         if self.catalogue().headers.get(&key).is_none_or(|known| known.id != header.id) {
             return Ok(());
         }
-        if let Some(gone) = self.catalogue().headers.remove(&key) {
-            self.note_growth((gone.bytes, gone.items), (0, 0));
+        {
+            let mut catalogue = self.catalogue();
+            if let Some(gone) = catalogue.headers.remove(&key) {
+                self.note_growth((gone.bytes, gone.items), (0, 0));
+            }
         }
         tracing::error!(
             resource = header.scope.resource,

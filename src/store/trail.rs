@@ -112,7 +112,8 @@ impl Trail {
     fn since(&self, header: &Header, version: u64) -> Option<Vec<Happened>> {
         let (known, key) = (self.lock(), header.scope.key());
         let (mut at, mut back) = (header.changed_at()..=header.version_number(), Vec::new());
-        // Not as they were noted: a list's difference is compared while watches bring more.
+        // Not as they were noted: a list's difference is compared while watches bring more. One that leads to an earlier version,
+        // in a cluster that has gone back, is a dead end.
         let mut own: Vec<&Event> = known.events.iter().filter(|event| event.of == key).collect();
         own.sort_by_key(|event| event.to);
         for event in own.into_iter().rev() {

@@ -128,6 +128,10 @@ impl Pool {
         self.lock().iter().fold(0, |sum, connection| sum.wrapping_add(connection.heard()))
     }
 
+    pub(super) fn is_connected(&self) -> bool {
+        self.lock().iter().any(|connection| !connection.is_dead())
+    }
+
     /// Forgets every connection: new streams get new ones.
     pub(super) fn forget(&self) {
         self.lock().clear();

@@ -198,6 +198,11 @@ impl Server {
         self.pool(identity).heard()
     }
 
+    /// Whether there is a connection over HTTP/2.
+    pub fn is_connected(&self, identity: Identity) -> bool {
+        self.pool(identity).is_connected()
+    }
+
     /// A number that grows with each part of an answer that comes over HTTP/2.
     pub fn delivered(&self) -> u64 {
         self.signs.parts.load(Ordering::Relaxed)

@@ -469,6 +469,19 @@ async fn a_server_that_speaks_http_1_is_waited_for_while_it_is_slow_and_not_when
     assert_eq!(answer.body, known.body);
 }
 
+/// It replies to pings.
+#[tokio::test]
+async fn a_slow_server_is_waited_for_on_a_connection_that_is_new() {
+    let mut rig = Rig::start().await;
+    assert_eq!(rig.pod().await.get(CONFIGMAPS).await.unwrap().status, 200);
+    rig.remembered(1.0).await;
+    rig.restart().await;
+    rig.link_is(1.0).await;
+    rig.fake.fault_at(CONFIGMAPS, Fault::StallHeaders);
+    let client = rig.pod().await;
+    assert!(tokio::time::timeout(SECONDS(3), client.get(CONFIGMAPS)).await.is_err(), "slow is not gone");
+}
+
 #[tokio::test]
 async fn a_read_that_is_under_way_when_the_server_is_found_unready_is_answered_by_the_store() {
     let rig = Rig::with(FakeOptions::default(), &["--heartbeat-interval-seconds=1"]).await;

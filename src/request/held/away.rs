@@ -202,10 +202,10 @@ async fn all_have_looked(path: &Path) {
 async fn fill_gap(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
     if kept.stand.is_some() {
         // Once it is told what a list has, its client stands where the node does.
-        return lead_on(kept, path).await.unwrap_or(Outcome::Step(Step::Ask));
+        return lead_on(kept, path).await.unwrap_or(Outcome::Step(Step::FillGap));
     }
-    all_have_looked(path).await;
     let Ok(_turn) = path.held.listing.acquire().await else { return Outcome::Next(Next::Over(None)) };
+    all_have_looked(path).await;
     let mut listing = Listing::new(&kept.again, path, kept.again.list_media(kept.encoding));
     loop {
         match listing.next().await {
@@ -229,10 +229,11 @@ async fn tell_difference(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
 
 /// `None`: it is not known what its client was shown, or not what has changed since.
 async fn lead_on(kept: &mut Kept, path: &Arc<Path>) -> Option<Outcome> {
-    all_have_looked(path).await;
+    kept.stand.as_ref()?;
     let alike = &path.held.alike;
     let _alone = alike[kept.again.kind(kept.encoding, alike.len())].lock().await;
     let Ok(_turn) = path.held.listing.acquire().await else { return Some(Outcome::Next(Next::Over(None))) };
+    all_have_looked(path).await;
     match difference::tell(&kept.again, path, *kept.stand.take()?).await {
         Ok(told_now) => {
             (kept.seen, kept.stand) = (told_now.version, told_now.stand);

@@ -26,10 +26,9 @@ const FAILOVER: Duration = Duration::from_millis(1000);
 /// (`upstream/connection.rs`), and two servers that are silent are known to be within two seconds.
 const SILENCE: Duration = Duration::from_millis(600);
 
-/// A read that the only server has not answered after so long may be answered by the store, if nothing comes for a while more:
-/// its connection may have been made anew, on a link that loses much.
-const ALONE: Duration = Duration::from_millis(1350);
-const ALONE_SILENCE: Duration = Duration::from_millis(450);
+/// A read for which a connection to the only server had to be made may be answered by the store, if nothing comes from that
+/// server for a while after so long: the connection and its silence together would take longer than the two seconds of a read.
+const ANEW: Duration = Duration::from_millis(1350);
 
 /// A connection that broke later than this is not made anew for the same request.
 const RECONNECT: Duration = Duration::from_millis(500);
@@ -118,15 +117,21 @@ impl<'a> Sending<'a> {
         Err(last)
     }
 
-    /// There is no other one: if it falls silent the store is told that it may answer.
+    /// There is no other one: if it falls silent on a connection that is new the store is told that it may answer.
     async fn alone(&self, index: usize) -> Result<Response<Body>, Error> {
+        if self.remote.servers[index].is_connected(self.identity) {
+            return self.ask_for_read(index).await;
+        }
         with_doubt(self.doubt(index), &self.context.in_doubt, self.ask_for_read(index)).await
     }
 
-    /// Returns when it is silent for a read that has waited for a while.
+    /// Returns when it is silent for a read that has waited for a while. Over HTTP/1.1 nobody knows that of a slow one.
     async fn doubt(&self, index: usize) {
-        tokio::time::sleep(ALONE).await;
-        self.silence_of(index, ALONE_SILENCE).await;
+        tokio::time::sleep(ANEW).await;
+        self.silence_of(index).await;
+        if !self.remote.servers[index].is_connected(self.identity) {
+            std::future::pending().await
+        }
     }
 
     /// The next server that is up is asked beside one that is silent. Once one has failed after a while the store is told
@@ -136,7 +141,7 @@ impl<'a> Sending<'a> {
         let mut next = order.into_iter().peekable();
         let Some(first) = next.next() else { return Err(no_server()) };
         let mut asked = FuturesUnordered::from_iter([self.ask_for_read(first)]);
-        let mut silence = pin!(self.silence_of(first, SILENCE).fuse());
+        let mut silence = pin!(self.silence_of(first).fuse());
         let mut failed = None;
         loop {
             tokio::select! {
@@ -152,7 +157,7 @@ impl<'a> Sending<'a> {
             }
             if let Some(index) = next.next_if(|index| !is_late || is_up(index)) {
                 asked.push(self.ask_for_read(index));
-                silence.set(self.silence_of(index, SILENCE).fuse());
+                silence.set(self.silence_of(index).fuse());
             } else if asked.is_empty() {
                 return Err(failed.unwrap_or_else(no_server));
             }
@@ -188,11 +193,11 @@ impl<'a> Sending<'a> {
     }
 
     /// Returns when nothing at all has come from a server for a while. One that is slow replies to pings.
-    async fn silence_of(&self, index: usize, silence: Duration) {
+    async fn silence_of(&self, index: usize) {
         let server = &self.remote.servers[index];
         loop {
             let heard = server.heard(self.identity);
-            tokio::time::sleep(silence).await;
+            tokio::time::sleep(SILENCE).await;
             if server.heard(self.identity) == heard {
                 return;
             }

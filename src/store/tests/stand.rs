@@ -23,8 +23,10 @@ enum Step {
     Watch {
         bookmark: bool,
     },
-    /// Somebody compares the next list with what is known.
-    Compare,
+    /// Somebody compares the next list with what is known, and may say so only after the next step.
+    Compare {
+        late: bool,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -34,7 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Elsewhere),
         2 => Just(Step::List),
         2 => any::<bool>().prop_map(|bookmark| Step::Watch { bookmark }),
-        1 => Just(Step::Compare),
+        1 => any::<bool>().prop_map(|late| Step::Compare { late }),
     ]
 }
 
@@ -101,14 +103,15 @@ fn difference(before: &State, now: &State, version: u64) -> Vec<Happened> {
     there.map(|(name, own)| happened(kind(name), name, *own)).chain(gone).collect()
 }
 
-/// How many could be led on.
-async fn play(steps: &[Step]) -> usize {
+async fn play(steps: &[Step]) {
     let knowledge = open(Arc::new(Memory::default()));
     let mut cloud = Cloud { states: vec![State::new(); 10], events: vec![String::new(); 10] };
     record(&knowledge, ask(""), &cloud.list(), true).await;
-    let mut led = 0;
+    let header = || knowledge.header(&scope()).unwrap();
+    let knows_way_from = |version| knowledge.since(&header(), version).is_some();
+    let mut late: Option<(Header, u64, Vec<Happened>)> = None;
     for step in steps {
-        let head = knowledge.header(&scope()).unwrap();
+        let (head, said_late) = (header(), late.take());
         let at = head.version_number();
         match step {
             Step::Put(index) => cloud.step(Some((*index, true))),
@@ -118,22 +121,29 @@ async fn play(steps: &[Step]) -> usize {
             Step::Watch { bookmark } => {
                 let last = if *bookmark { event("BOOKMARK", "", cloud.version()) } else { String::new() };
                 watch(&knowledge, &at.to_string(), false, &(cloud.events[at as usize + 1..].concat() + &last)).await;
+                assert!(knows_way_from(at), "what watches bring is known from {at} on");
             }
-            Step::Compare => {
+            Step::Compare { late: is_late } => {
                 record(&knowledge, ask(""), &cloud.list(), true).await;
                 let happened = difference(&cloud.states[at as usize], cloud.now(), cloud.version());
-                knowledge.note_difference(&head, cloud.version(), &happened);
+                if *is_late {
+                    late = Some((head, cloud.version(), happened));
+                } else {
+                    knowledge.note_difference(&head, cloud.version(), &happened);
+                    assert!(knows_way_from(at), "what was compared is known from {at} on");
+                }
             }
         }
-        let header = knowledge.header(&scope()).unwrap();
+        if let Some((head, version, happened)) = said_late {
+            knowledge.note_difference(&head, version, &happened);
+        }
+        let header = header();
         for (version, state) in cloud.states.iter().enumerate().skip(9) {
             if let Some(happened) = knowledge.since(&header, version as u64) {
                 assert_eq!(after(state.clone(), &happened), cloud.states[header.version_number() as usize], "from {version}");
-                led += 1;
             }
         }
     }
-    led
 }
 
 proptest! {
