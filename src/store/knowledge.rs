@@ -5,6 +5,7 @@
 //! a write fails, the catalogue is read from disk again.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -372,14 +373,14 @@ impl Knowledge {
         let room = self.writer.room(0).await?;
         // From here to the queue nothing waits.
         let (epoch, key) = (Some(self.writer.epoch()), header.scope.key());
-        if self.catalogue().headers.get(&key).is_none_or(|known| known.id != header.id) {
-            return Ok(());
-        }
         {
             let mut catalogue = self.catalogue();
-            if let Some(gone) = catalogue.headers.remove(&key) {
-                self.note_growth((gone.bytes, gone.items), (0, 0));
+            let Entry::Occupied(known) = catalogue.headers.entry(key.clone()) else { return Ok(()) };
+            if known.get().id != header.id {
+                return Ok(());
             }
+            let gone = known.remove();
+            self.note_growth((gone.bytes, gone.items), (0, 0));
         }
         tracing::error!(
             resource = header.scope.resource,

@@ -2,8 +2,9 @@
 //!
 //! Several clients watch the same, each from where it stands; what one of them has been told is in the collection, and the
 //! others may lose their connection just before. Where a list was compared with what was known before, their difference is such
-//! an event; a list of the same is one in which nothing has happened. Each says which state it has changed, so that another list, an event that was not kept or one that did not come to
-//! the disk breaks the trail, and whoever asks is told that it is not known.
+//! an event; a list of the same is one in which nothing has happened. Each says which state it has changed, so that another
+//! list, an event that was not kept or one that did not come to the disk breaks the trail, and whoever asks is told that it is
+//! not known.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;

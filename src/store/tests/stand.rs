@@ -155,6 +155,12 @@ proptest! {
     }
 }
 
+/// What the property has found once: the list is as before, and what was between is not.
+#[tokio::test]
+async fn what_has_come_and_gone_between_two_lists_is_not_known() {
+    play(&[Step::Put(0), Step::Delete(0), Step::List]).await;
+}
+
 /// A client that has been told of nothing for long, because there was nothing; another one lists.
 #[tokio::test]
 async fn a_list_of_the_same_says_that_nothing_has_come_of_it() {
