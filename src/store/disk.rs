@@ -23,7 +23,7 @@ use damage::{Careful, Damage};
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 /// Bytes of pages that redb keeps in memory. The documents of OpenAPI, some hundred KB each, fill whatever it is.
-const PAGE_CACHE: usize = 1 << 20;
+const PAGE_CACHE: usize = 512 * 1024;
 /// Files that are kept of those that were set aside.
 const KEPT: usize = 2;
 
