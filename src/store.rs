@@ -14,6 +14,7 @@ pub mod budget;
 mod claim;
 mod collection;
 mod coming;
+mod contents;
 mod cover;
 mod disk;
 mod document;

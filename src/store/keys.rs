@@ -56,6 +56,11 @@ pub fn item_id(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(key.get(1..9)?.try_into().ok()?))
 }
 
+/// What an item's key says beside the collection's id.
+pub fn place(key: &[u8]) -> &[u8] {
+    key.get(9..).unwrap_or_default()
+}
+
 /// Whether a document's key is of discovery: only there a NUL stands between path and type.
 pub fn is_discovery(key: &[u8]) -> bool {
     key.get(2..).is_some_and(|name| name.contains(&0))

@@ -17,6 +17,7 @@ use super::at_work::Scopes;
 use super::claim::{Claim, Claims};
 use super::collection::{Header, ListView, Scope};
 use super::coming::Coming;
+use super::contents::Contents;
 use super::document::Etags;
 use super::grant::now;
 use super::journal::Journal;
@@ -99,6 +100,7 @@ pub struct Knowledge {
     pub(super) sent_back: SentBack,
     pub(super) online: Online,
     pub(super) coming: Coming,
+    pub(super) contents: Contents,
     journal: Mutex<Journal>,
     /// The node's own Lease, as kubelet last renewed it while the link was down.
     pub(super) lease: Mutex<Option<Arc<Renewed>>>,
@@ -163,6 +165,7 @@ impl Knowledge {
             sent_back: SentBack::default(),
             online: Online::default(),
             coming: Coming::default(),
+            contents: Contents::default(),
             journal: Mutex::default(),
             lease: Mutex::default(),
             written_here: tokio::sync::watch::Sender::default(),

@@ -6,6 +6,8 @@
 //! [`Recording::finish`] makes an answer count; one that is dropped never happened.
 
 mod gather;
+mod in_place;
+mod items;
 mod list;
 mod packed;
 mod queue;
@@ -112,6 +114,7 @@ struct Parts {
 type Reason = &'static str;
 const ENDED_EARLY: Reason = "ended early";
 const OLDER: Reason = "older than what is known";
+const OVER: Reason = "over the budget";
 const OTHERWISE: Reason = "in another form than asked for";
 
 impl Knowledge {

@@ -16,6 +16,7 @@ mod busy;
 mod damage;
 mod durable;
 mod events;
+mod in_place;
 mod kubelets;
 mod lost;
 mod sizes;
@@ -386,6 +387,8 @@ struct Failing {
     fail: std::sync::atomic::AtomicBool,
     /// Durable commits so far.
     durable: std::sync::atomic::AtomicUsize,
+    /// What was written.
+    applied: std::sync::Mutex<Vec<Op>>,
 }
 
 impl Store for Failing {
@@ -395,6 +398,7 @@ impl Store for Failing {
         if self.fail.load(std::sync::atomic::Ordering::Relaxed) && !ops.is_empty() {
             return Err(StoreError::Backend("No space left on device".into()));
         }
+        self.applied.lock().unwrap().extend_from_slice(ops);
         self.store.apply(ops, durable)
     }
 

@@ -57,13 +57,24 @@ pub(super) enum Kind {
     Whole,
 }
 
+/// What a receiver waits for.
+#[derive(Debug, Clone, Copy)]
+enum Waits {
+    /// The next part.
+    Part,
+    /// The end, or that enough has come to be worth its while.
+    Some,
+    /// The end, for a moment; meanwhile it packs what comes.
+    End,
+}
+
 pub(super) struct Sender {
     kind: Kind,
     shared: Arc<Mutex<Shared>>,
 }
 
 pub(super) struct Receiver {
-    kind: Kind,
+    waits: Waits,
     shared: Arc<Mutex<Shared>>,
     /// What waits before everything else.
     packed: Option<Box<Packed>>,
@@ -115,7 +126,8 @@ pub(super) fn queue(kind: Kind, works: Works, waiting: Arc<Waiting>) -> (Sender,
         at_work: false,
         works,
     }));
-    (Sender { kind, shared: shared.clone() }, Receiver { kind, shared, packed: None, waiting })
+    let waits = if kind == Kind::Whole { Waits::End } else { Waits::Part };
+    (Sender { kind, shared: shared.clone() }, Receiver { waits, shared, packed: None, waiting })
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
@@ -238,12 +250,22 @@ impl Receiver {
             if let Some(next) = self.take() {
                 return next;
             }
-            self.until(|shared| !shared.is_empty() || shared.end.is_some(), false).await;
-            if self.kind == Kind::Whole {
-                // Boxed: nobody else has to hold the room of it.
-                Box::pin(self.let_come()).await;
+            let is_some = |shared: &Shared| !shared.is_empty() || shared.end.is_some();
+            match self.waits {
+                Waits::Part => self.until(is_some, false).await,
+                Waits::Some => self.until(|shared| is_some(shared) && (shared.is_due() || shared.has_some()), true).await,
+                Waits::End => {
+                    self.until(is_some, false).await;
+                    // Boxed: nobody else has to hold the room of it.
+                    Box::pin(self.let_come()).await;
+                }
             }
         }
+    }
+
+    /// Whether what comes is taken apart in passing: where that costs less than to pack it. Of a whole.
+    pub(super) fn take_in_passing(&mut self, in_passing: bool) {
+        self.waits = if in_passing { Waits::Some } else { Waits::End };
     }
 
     fn take(&mut self) -> Option<Next> {

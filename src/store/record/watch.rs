@@ -12,7 +12,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use futures_util::poll;
 
-use super::list::Items;
+use super::items::Items;
 use super::{ENDED_EARLY, OLDER, OTHERWISE, Parts, Reason, WatchAsk};
 use crate::kube::list::Encoding;
 use crate::kube::metadata;
@@ -260,6 +260,7 @@ impl Follower<'_> {
                 let size = (row.len() + key.len()) as u64;
                 header.bytes = (header.bytes + size).saturating_sub(before);
                 self.knowledge.note_size(&key, size, batch);
+                self.knowledge.contents.note(self.knowledge.writer().epoch(), &key, Some(item));
                 if size > before + LARGE {
                     self.knowledge.sweep_wanted.notify_one();
                 }
@@ -269,6 +270,7 @@ impl Follower<'_> {
                 header.items = header.items.saturating_sub(1);
                 header.bytes = header.bytes.saturating_sub(before);
                 self.knowledge.note_size(&key, 0, batch);
+                self.knowledge.contents.note(self.knowledge.writer().epoch(), &key, None);
                 ops.push(Op::Delete(key));
             }
             EventType::Bookmark => {}

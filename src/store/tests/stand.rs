@@ -10,7 +10,7 @@ use crate::store::Happened;
 use crate::store::collection::version_number;
 
 /// By name the version of each object.
-type State = BTreeMap<String, u64>;
+pub(super) type State = BTreeMap<String, u64>;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -41,22 +41,28 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// What the cloud has been, by version.
-struct Cloud {
-    states: Vec<State>,
+pub(super) struct Cloud {
+    pub(super) states: Vec<State>,
     /// The event of each version, if it is of interest.
-    events: Vec<String>,
+    pub(super) events: Vec<String>,
+}
+
+impl Default for Cloud {
+    fn default() -> Self {
+        Self { states: vec![State::new(); 10], events: vec![String::new(); 10] }
+    }
 }
 
 impl Cloud {
-    fn version(&self) -> u64 {
+    pub(super) fn version(&self) -> u64 {
         self.states.len() as u64 - 1
     }
 
-    fn now(&self) -> &State {
+    pub(super) fn now(&self) -> &State {
         self.states.last().unwrap()
     }
 
-    fn step(&mut self, change: Option<(usize, bool)>) {
+    pub(super) fn step(&mut self, change: Option<(usize, bool)>) {
         let (mut state, version) = (self.now().clone(), self.version() + 1);
         let told = change.map(|(index, is_put)| {
             let name = format!("n-{index}");
@@ -72,7 +78,7 @@ impl Cloud {
         self.events.push(told.unwrap_or_default());
     }
 
-    fn list(&self) -> String {
+    pub(super) fn list(&self) -> String {
         let items: Vec<_> = self.now().iter().map(|(name, version)| item(name, *version)).collect();
         list_body(self.version(), &[], "").replace("[]", &format!("[{}]", items.join(",")))
     }
@@ -105,7 +111,7 @@ fn difference(before: &State, now: &State, version: u64) -> Vec<Happened> {
 
 async fn play(steps: &[Step]) {
     let knowledge = open(Arc::new(Memory::default()));
-    let mut cloud = Cloud { states: vec![State::new(); 10], events: vec![String::new(); 10] };
+    let mut cloud = Cloud::default();
     record(&knowledge, ask(""), &cloud.list(), true).await;
     let header = || knowledge.header(&scope()).unwrap();
     let knows_way_from = |version| knowledge.since(&header(), version).is_some();
