@@ -191,9 +191,19 @@ impl Hub {
 
     /// One figure of /metrics, 0 if it is not there.
     pub async fn metric(&self, name: &str) -> anyhow::Result<f64> {
+        Ok(self.series(name).await?.first().copied().unwrap_or(0.0))
+    }
+
+    /// The same, of all its labels together.
+    pub async fn total(&self, name: &str) -> anyhow::Result<f64> {
+        Ok(self.series(name).await?.into_iter().sum())
+    }
+
+    async fn series(&self, name: &str) -> anyhow::Result<Vec<f64>> {
         let text = Client::http1(self.admin).await?.get("/metrics").await?.text();
-        let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
-        Ok(line.and_then(|line| line.rsplit(' ').next()).and_then(|value| value.parse().ok()).unwrap_or(0.0))
+        let is_of = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse().ok()).unwrap_or(0.0);
+        Ok(text.lines().filter(is_of).map(value).collect())
     }
 }
 
