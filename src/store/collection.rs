@@ -45,7 +45,7 @@ impl Scope {
 /// What is known of a collection beside its items.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Header {
-    /// Names the items: a list that replaces the collection writes under a new id.
+    /// Names the items: a list that is written whole has one of its own.
     pub id: u64,
     pub scope: Scope,
     pub kind: String,

@@ -47,13 +47,13 @@ impl Knowledge {
         Some(coming.unwrap_or_else(|| on_disk().map_or(0, |row| (key.len() + row.len()) as u64)))
     }
 
-    /// The item has this size as soon as the batch is written.
-    pub(super) fn note_size(&self, key: &[u8], size: u64, batch: &OnItsWay) {
+    /// Items have these sizes as soon as the batch is written.
+    pub(super) fn note_sizes<'a>(&self, items: impl Iterator<Item = (&'a [u8], u64)>, batch: &OnItsWay) {
         self.coming.of(self.writer().epoch(), |sizes| {
             if sizes.len() >= MOST {
                 sizes.retain(|_, (_, written)| written.strong_count() > 0);
             }
-            sizes.insert(key.to_vec(), (size, Arc::downgrade(batch)));
+            sizes.extend(items.map(|(key, size)| (key.to_vec(), (size, Arc::downgrade(batch)))));
         });
     }
 }

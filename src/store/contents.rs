@@ -4,6 +4,7 @@
 //! NIST SP 800-38D) under a key of this process, which leaves it no more than they do. So nobody can make another item that
 //! counts as this one. What is not known here is written as if it were new; forgetting costs a write, never the truth.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -35,6 +36,8 @@ struct Known {
     epoch: u64,
     /// By the collection's id.
     of: HashMap<u64, Table>,
+    /// Items of all of them.
+    items: usize,
 }
 
 struct Table {
@@ -42,6 +45,26 @@ struct Table {
     items: Vec<Item>,
     /// Unix seconds at which all of it was written.
     written: u64,
+}
+
+impl Known {
+    fn remove(&mut self, id: u64) {
+        self.items -= self.of.remove(&id).map_or(0, |table| table.items.len());
+    }
+
+    /// Those that were written before it make room.
+    fn put(&mut self, id: u64, table: Table) {
+        self.remove(id);
+        while self.items + table.items.len() > MOST
+            && let Some(oldest) = self.of.iter().min_by_key(|(_, table)| table.written).map(|(id, _)| *id)
+        {
+            self.remove(oldest);
+        }
+        if self.items + table.items.len() <= MOST {
+            self.items += table.items.len();
+            self.of.insert(id, table);
+        }
+    }
 }
 
 /// What leads from what there was to what there is.
@@ -79,75 +102,79 @@ impl Contents {
         tag.as_ref().first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
     }
 
-    fn known<T>(&self, epoch: u64, look: impl FnOnce(&mut HashMap<u64, Table>) -> T) -> T {
+    fn known<T>(&self, epoch: u64, look: impl FnOnce(&mut Known) -> T) -> T {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        // A write has failed: what was written before it may be lost.
-        if known.epoch != epoch {
-            *known = Known { epoch, ..Known::default() };
+        match epoch.cmp(&known.epoch) {
+            // It began before a write failed: of what is known since it knows nothing.
+            Ordering::Less => return look(&mut Known::default()),
+            Ordering::Equal => {}
+            // A write has failed: what was written before it may be lost.
+            Ordering::Greater => *known = Known { epoch, ..Known::default() },
         }
-        look(&mut known.of)
+        look(&mut known)
     }
 
     /// Whether it is known what this collection has, which has so many items.
     pub(super) fn has_all_of(&self, epoch: u64, id: u64, items: u64) -> bool {
-        self.known(epoch, |of| of.get(&id).is_some_and(|table| table.items.len() as u64 == items))
+        self.known(epoch, |known| known.of.get(&id).is_some_and(|table| table.items.len() as u64 == items))
     }
 
     /// Whether it is time to write the collection whole. `now`: unix seconds.
     pub(super) fn is_old(&self, epoch: u64, id: u64, now: u64) -> bool {
         let is_new = |table: &Table| (table.written..table.written + REFRESH).contains(&now);
-        self.known(epoch, |of| !of.get(&id).is_some_and(is_new))
+        self.known(epoch, |known| !known.of.get(&id).is_some_and(is_new))
     }
 
     /// Whether the collection has exactly this.
     pub(super) fn has(&self, epoch: u64, id: u64, item: Item) -> bool {
-        self.known(epoch, |of| of.get(&id).is_some_and(|table| table.items.binary_search(&item).is_ok()))
+        self.known(epoch, |known| known.of.get(&id).is_some_and(|table| table.items.binary_search(&item).is_ok()))
     }
 
     /// What a collection would have to become; `None`: what it has is not known. `items`: in the order of their places.
     pub(super) fn difference(&self, epoch: u64, id: u64, items: &[Item]) -> Option<Difference> {
-        self.known(epoch, |of| Some(difference(&of.get(&id)?.items, items)))
+        self.known(epoch, |known| Some(difference(&known.of.get(&id)?.items, items)))
     }
 
-    /// All that a collection has, which was just written whole. Others that were written before it make room.
+    /// All that a collection has, in the order of their places: it was just written whole.
     pub(super) fn set(&self, epoch: u64, id: u64, items: Vec<Item>, now: u64) {
-        if !(FEW..=MOST).contains(&items.len()) {
-            return;
+        if items.len() >= FEW {
+            self.known(epoch, |known| known.put(id, Table { items, written: now }));
         }
-        self.known(epoch, |of| {
-            while of.values().map(|table| table.items.len()).sum::<usize>() + items.len() > MOST
-                && let Some(oldest) = of.iter().min_by_key(|(_, table)| table.written).map(|(id, _)| *id)
-            {
-                of.remove(&oldest);
-            }
-            of.insert(id, Table { items, written: now });
-        });
-    }
-
-    /// Another list has taken its place, or it is not as it should be.
-    pub(super) fn forget(&self, epoch: u64, id: u64) {
-        self.known(epoch, |of| drop(of.remove(&id)));
     }
 
     /// The same where only what has become another was written.
     pub(super) fn turn(&self, epoch: u64, id: u64, items: Vec<Item>) {
-        self.known(epoch, |of| {
-            let Some(table) = of.get_mut(&id) else { return };
-            table.items = items;
+        self.known(epoch, |known| {
+            let Some(written) = known.of.get(&id).map(|table| table.written) else { return };
+            known.put(id, Table { items, written });
         });
+    }
+
+    /// Another list has taken its place, or it is gone, or not as it should be.
+    pub(super) fn forget(&self, epoch: u64, id: u64) {
+        self.known(epoch, |known| known.remove(id));
     }
 
     /// An event: the place has this, or nothing (`None`). `bytes` are looked at only if they matter.
     pub(super) fn note(&self, epoch: u64, key: &[u8], bytes: Option<&[u8]>) {
-        let Some(id) = keys::item_id(key).filter(|id| self.known(epoch, |of| of.contains_key(id))) else { return };
+        let Some(id) = keys::item_id(key).filter(|id| self.known(epoch, |known| known.of.contains_key(id))) else { return };
         let (place, bytes) = (self.place(key), bytes.map(|bytes| self.tag(bytes)));
-        self.known(epoch, |of| {
-            let Some(Table { items, .. }) = of.get_mut(&id) else { return };
+        self.known(epoch, |known| {
+            let Some(Table { items, .. }) = known.of.get_mut(&id) else { return };
             match (items.binary_search_by_key(&place, |item| item.place), bytes) {
                 (Ok(at), Some(bytes)) => items[at].bytes = bytes,
-                (Ok(at), None) => drop(items.remove(at)),
-                (Err(at), Some(bytes)) => items.insert(at, Item { place, bytes }),
+                (Ok(at), None) => {
+                    items.remove(at);
+                    known.items -= 1;
+                }
+                (Err(at), Some(bytes)) => {
+                    items.insert(at, Item { place, bytes });
+                    known.items += 1;
+                }
                 (Err(_), None) => {}
+            }
+            if known.items > MOST {
+                known.remove(id);
             }
         });
     }
@@ -221,6 +248,15 @@ mod tests {
         assert_eq!([100, 101, 100 + REFRESH, 101 + REFRESH].map(is_old), [true, false, false, true]);
         contents.turn(0, 4, items(10));
         assert!(contents.has_all_of(0, 4, 10) && is_old(101 + REFRESH), "written whole it was then");
-        assert!(!contents.has_all_of(1, 5, MOST as u64 / 2), "a write has failed");
+        for name in 0..MOST {
+            contents.note(0, &keys::item(4, "", &name.to_string()), Some(b"{}"));
+        }
+        assert!(!contents.has_all_of(0, 4, MOST as u64 + 10) && has(5), "it has become too much");
+        contents.turn(0, 5, items(MOST + 1));
+        assert_eq!(contents.known.lock().unwrap().items, 0);
+        contents.set(1, 6, items(10), 100);
+        contents.forget(0, 6);
+        assert!(!contents.has_all_of(0, 6, 10) && contents.has_all_of(1, 6, 10), "who began before a write failed knows nothing");
+        assert!(!contents.has_all_of(2, 6, 10), "a write has failed");
     }
 }

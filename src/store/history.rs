@@ -161,7 +161,8 @@ impl Knowledge {
     fn dead_collections(&self, before: &Versions) -> Vec<Header> {
         let mut catalogue = self.catalogue();
         let dead = catalogue.headers.extract_if(|key, header| before.is_last_of(key, header));
-        let dead = dead.map(|(_, header)| header).collect();
+        let dead: Vec<Header> = dead.map(|(_, header)| header).collect();
+        dead.iter().for_each(|header| self.contents.forget(self.writer().epoch(), header.id));
         self.show(catalogue.headers.values());
         dead
     }

@@ -311,13 +311,17 @@ impl Knowledge {
         self.catalogue().headers.get(&scope.key()).map(Header::version_number)
     }
 
-    /// Replaces the catalogue's head; the row is the caller's to queue, without waiting for anything in between.
-    pub(super) fn set_header(&self, header: Header) -> Op {
+    /// Replaces the catalogue's head; the row is the caller's to queue, without waiting for anything in between. `None`: a
+    /// write has failed since this `epoch` of the writer, and what the head says would never come.
+    pub(super) fn set_header(&self, epoch: u64, header: Header) -> Option<Op> {
         let (op, now) = (self.head_row(&header), (header.bytes, header.items));
         let mut catalogue = self.catalogue();
+        if catalogue.epoch != epoch {
+            return None;
+        }
         let before = catalogue.headers.insert(header.scope.key(), header);
         self.note_growth(before.map_or((0, 0), |before| (before.bytes, before.items)), now);
-        op
+        Some(op)
     }
 
     /// Bytes and items of a collection, for the figures. To be said while the catalogue is locked; a sweep counts anew.
@@ -371,8 +375,14 @@ impl Knowledge {
         }))
     }
 
-    /// Another one that has taken the scope's place by then stays.
+    /// Another one that has taken the scope's place by then stays, and so does one that a list has made good in its place.
     async fn take_out(&self, header: &Header) -> Result<(), StoreError> {
+        if self.version(&header.scope).is_some_and(|version| version != header.version_number()) {
+            self.flush().await?;
+            if self.opens(header.id)? {
+                return Ok(());
+            }
+        }
         let room = self.writer.room(0).await?;
         // From here to the queue nothing waits.
         let (epoch, key) = (Some(self.writer.epoch()), header.scope.key());
@@ -383,6 +393,7 @@ impl Knowledge {
                 return Ok(());
             }
             let gone = known.remove();
+            self.contents.forget(self.writer.epoch(), gone.id);
             self.note_growth((gone.bytes, gone.items), (0, 0));
         }
         tracing::error!(
@@ -394,6 +405,16 @@ impl Knowledge {
         self.sent_back.forget(&header.scope);
         let ops = vec![Op::Delete(key), Op::DeletePrefix(keys::items(header.id))];
         room.apply(Batch { ops, epoch, durable: true, ..Batch::default() }).await
+    }
+
+    /// Whether every row of these items is as it was sealed.
+    fn opens(&self, id: u64) -> Result<bool, StoreError> {
+        let mut opens = true;
+        self.snapshot()?.scan(&keys::items(id), &mut |key, row| {
+            opens = self.sealer.open_row(key, row.to_vec()).is_ok();
+            opens
+        })?;
+        Ok(opens)
     }
 
     /// Returns when the budget may be exceeded.

@@ -58,14 +58,14 @@ impl SentBack {
         bounded(&mut self.lock().known).insert((id, node))
     }
 
-    /// A list has come under the same id.
+    /// A list has changed the collection in place: one may be sent back again.
     pub(super) fn has_listed(&self, id: u64) {
         let known = &mut self.lock().known;
         known.remove(&(id, false));
         known.remove(&(id, true));
     }
 
-    /// The same as the first for what is not known.
+    /// As [`SentBack::is_first`] is for what is known.
     fn is_first_of_lost(&self, scope: &Scope, node: bool) -> bool {
         let (mut ids, key) = (self.lock(), (scope.key(), node));
         ids.lost.remove(&key) || ids.of_all.as_mut().is_some_and(|told| bounded(told).insert(key))

@@ -115,6 +115,7 @@ type Reason = &'static str;
 const ENDED_EARLY: Reason = "ended early";
 const OLDER: Reason = "older than what is known";
 const OVER: Reason = "over the budget";
+const FAILED: Reason = "a write failed";
 const OTHERWISE: Reason = "in another form than asked for";
 
 impl Knowledge {

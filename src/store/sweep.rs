@@ -150,6 +150,7 @@ impl Knowledge {
             for (key, why) in budget::plan(&candidates, bounds) {
                 if let Some(header) = catalogue.headers.remove(&key) {
                     self.note_given_up(why);
+                    self.contents.forget(self.writer().epoch(), header.id);
                     tracing::info!(
                         resource = header.scope.resource,
                         namespace = header.scope.namespace,

@@ -1,10 +1,10 @@
-//! Items on their way into a collection that does not count yet.
+//! Items on their way into a collection, of which none counts before the end.
 //!
 //! They are written under a fresh id as they come; one last batch turns the collection to that id and drops what there was.
 //! Where it is known what there was (store/contents.rs), nothing is written before the end, and then only what has become
 //! another, under the same id (record/in_place.rs).
 
-use super::{OLDER, OVER, Reason};
+use super::{FAILED, OLDER, OVER, Reason};
 use crate::kube::list::Encoding;
 use crate::kube::object;
 use crate::store::collection::version_number;
@@ -27,12 +27,15 @@ pub(super) struct Items<'a> {
     /// All that has come; `None`: not worth to be known.
     pub(super) came: Option<Vec<Item>>,
     /// The collection that this is compared with: what it has is not among `ops`, which are of its id.
-    pub(super) like: Option<u64>,
+    pub(super) compared_with: Option<u64>,
+    /// The version of that collection when this began.
+    pub(super) began_at: u64,
 }
 
 impl<'a> Items<'a> {
     pub(super) fn begin(knowledge: &'a Knowledge, scope: Scope) -> Self {
-        let like = knowledge.comparable(&scope);
+        let compared_with = knowledge.comparable(&scope);
+        let began_at = knowledge.version(&scope).unwrap_or_default();
         let partial = Partial {
             scope,
             item_kind: String::new(),
@@ -45,12 +48,12 @@ impl<'a> Items<'a> {
             quorum: false,
             started: 0,
         };
-        Self { knowledge, partial, ops: Vec::new(), bytes: 0, came: Some(Vec::new()), like }
+        Self { knowledge, partial, ops: Vec::new(), bytes: 0, came: Some(Vec::new()), compared_with, began_at }
     }
 
     /// Goes on behind the page before.
     pub(super) fn go_on(knowledge: &'a Knowledge, partial: Partial) -> Self {
-        Self { knowledge, partial, ops: Vec::new(), bytes: 0, came: None, like: None }
+        Self { knowledge, partial, ops: Vec::new(), bytes: 0, came: None, compared_with: None, began_at: 0 }
     }
 
     pub(super) fn add(&mut self, encoding: Encoding, item: &[u8]) -> Result<(), Reason> {
@@ -60,7 +63,7 @@ impl<'a> Items<'a> {
         }
         self.partial.items += 1;
         self.partial.note_version(version_number(&meta.resource_version));
-        let key = keys::item(self.like.unwrap_or(self.partial.id()), &meta.namespace, &meta.name);
+        let key = keys::item(self.compared_with.unwrap_or(self.partial.id()), &meta.namespace, &meta.name);
         if !self.is_there(&key, item) {
             self.put(key, item);
         }
@@ -79,7 +82,7 @@ impl<'a> Items<'a> {
         let (contents, Some(came)) = (&self.knowledge.contents, &mut self.came) else { return false };
         let item = contents.item(key, item);
         came.push(item);
-        self.like.is_some_and(|id| contents.has(self.partial.epoch, id, item))
+        self.compared_with.is_some_and(|id| contents.has(self.partial.epoch, id, item))
     }
 
     pub(super) fn put(&mut self, key: Vec<u8>, item: &[u8]) {
@@ -98,7 +101,7 @@ impl<'a> Items<'a> {
         if self.came.as_ref().is_some_and(|came| came.len() > contents::MOST) {
             self.came = None;
         }
-        if self.like.is_some() || self.bytes < BATCH { Ok(()) } else { self.flush().await }
+        if self.compared_with.is_some() || self.bytes < BATCH { Ok(()) } else { self.flush().await }
     }
 
     pub(super) async fn flush(&mut self) -> Result<(), Reason> {
@@ -123,7 +126,8 @@ impl<'a> Items<'a> {
             self.become_whole().await?;
             self.came = None;
         }
-        if let Some((room, change)) = self.change().await? {
+        let is_older = |knowledge: &Knowledge| knowledge.header(&header.scope).is_some_and(|old| !may((&old, &header)));
+        if let Some((room, change)) = self.change(is_older).await? {
             return self.change_in_place(room, change, header, may).await;
         }
         let room = self.knowledge.writer().room(writer::size(&self.ops)).await.map_err(|_| "store ended")?;
@@ -145,15 +149,26 @@ impl<'a> Items<'a> {
         may: impl Fn((&Header, &Header)) -> bool,
     ) -> Result<(), Reason> {
         let old = self.succeed(&mut header, may)?;
+        let (id, contents, epoch) = (header.id, &self.knowledge.contents, self.partial.epoch);
+        (header.items, header.bytes) = (self.partial.items, self.partial.bytes);
         // Until this is written, a reader finds the old items by the old head.
         let _old = old.as_ref().map(|old| self.knowledge.claims.claim(old.id));
-        let (contents, epoch) = (&self.knowledge.contents, self.partial.epoch);
+        self.ops.push(self.turn(old.as_ref(), header)?);
         old.iter().for_each(|old| contents.forget(epoch, old.id));
-        contents.set(epoch, header.id, self.came.take().unwrap_or_default(), now());
-        self.ops.push(self.knowledge.set_header(header));
+        contents.set(epoch, id, self.came.take().unwrap_or_default(), now());
         self.ops.extend(old.map(|old| Op::DeletePrefix(keys::items(old.id))));
         let batch = Batch { ops: self.ops, epoch: Some(epoch), ..Batch::default() };
         end(self.knowledge, room, batch).await
+    }
+
+    /// The head counts from now on; its row is to be written.
+    pub(super) fn turn(&self, old: Option<&Header>, header: Header) -> Result<Op, Reason> {
+        let version = header.version_number();
+        let row = self.knowledge.set_header(self.partial.epoch, header).ok_or(FAILED)?;
+        if let Some(old) = old.filter(|old| self.partial.is_as_it_was(old)) {
+            self.knowledge.note_difference(old, version, &[]);
+        }
+        Ok(row)
     }
 
     /// Takes over from the head that there is, if there is one and `may` agrees.
@@ -163,7 +178,7 @@ impl<'a> Items<'a> {
         may: impl Fn((&Header, &Header)) -> bool,
     ) -> Result<Option<Header>, Reason> {
         if self.knowledge.writer().epoch() != self.partial.epoch {
-            return Err("a write failed");
+            return Err(FAILED);
         }
         let Some(old) = self.knowledge.header(&header.scope) else { return Ok(None) };
         header.pinned |= old.pinned;
@@ -173,16 +188,13 @@ impl<'a> Items<'a> {
         }
         // The newest state there is has everything; another one may be as old as it likes.
         header.missed = if self.partial.quorum { 0 } else { old.missed };
-        if self.partial.is_as_it_was(&old) {
-            self.knowledge.note_difference(&old, header.version_number(), &[]);
-        }
         Ok(Some(old))
     }
 }
 
 /// Only what a reader sees counts as remembered.
 pub(super) async fn end(knowledge: &Knowledge, room: Room<'_>, batch: Batch) -> Result<(), Reason> {
-    room.apply(batch).await.map_err(|_| "a write failed")?;
+    room.apply(batch).await.map_err(|_| FAILED)?;
     knowledge.metrics().lists_remembered.inc();
     knowledge.sweep_wanted.notify_one();
     Ok(())

@@ -41,7 +41,7 @@ async fn take(knowledge: &Knowledge, ask: &ListAsk, mut parts: Parts, mut items:
     let limits = Limits { max_item: knowledge.limits.max_item, max_head: MAX_HEAD };
     let mut splitter = Splitter::new(encoding, limits);
     let mut pieces = Vec::new();
-    parts.queue.take_in_passing(items.like.is_some());
+    parts.queue.take_in_passing(items.compared_with.is_some());
     while let Some(data) = parts.next().await? {
         splitter.feed(data, &mut pieces).map_err(|_| "not a list")?;
         for piece in pieces.drain(..) {
@@ -50,7 +50,7 @@ async fn take(knowledge: &Knowledge, ask: &ListAsk, mut parts: Parts, mut items:
             }
         }
         parts.queue.pack_during(items.flush_if_large()).await?;
-        parts.queue.take_in_passing(items.like.is_some());
+        parts.queue.take_in_passing(items.compared_with.is_some());
         tokio::task::yield_now().await;
     }
     let envelope = splitter.finish().map_err(|_| "not a list")?;

@@ -62,8 +62,8 @@ pub(super) enum Kind {
 enum Waits {
     /// The next part.
     Part,
-    /// The end, or that enough has come to be worth its while.
-    Some,
+    /// That enough has come to be worth its while, or the end, for a moment.
+    Enough,
     /// The end, for a moment; meanwhile it packs what comes.
     End,
 }
@@ -253,7 +253,11 @@ impl Receiver {
             let is_some = |shared: &Shared| !shared.is_empty() || shared.end.is_some();
             match self.waits {
                 Waits::Part => self.until(is_some, false).await,
-                Waits::Some => self.until(|shared| is_some(shared) && (shared.is_due() || shared.has_some()), true).await,
+                Waits::Enough => {
+                    self.until(is_some, false).await;
+                    let enough = self.until(|shared| shared.is_due() || shared.has_some(), true);
+                    let _ = timeout_at(Instant::now() + PATIENCE, enough).await;
+                }
                 Waits::End => {
                     self.until(is_some, false).await;
                     // Boxed: nobody else has to hold the room of it.
@@ -265,7 +269,7 @@ impl Receiver {
 
     /// Whether what comes is taken apart in passing: where that costs less than to pack it. Of a whole.
     pub(super) fn take_in_passing(&mut self, in_passing: bool) {
-        self.waits = if in_passing { Waits::Some } else { Waits::End };
+        self.waits = if in_passing { Waits::Enough } else { Waits::End };
     }
 
     fn take(&mut self) -> Option<Next> {

@@ -158,11 +158,11 @@ impl Follower<'_> {
         }
         let (room, before) = room(self.knowledge, &self.ask.scope, &meta, item.len()).await?;
         // From here to the queue nothing waits: a list that sees the new head comes behind it.
-        let epoch = Some(self.knowledge.writer().epoch());
+        let epoch = self.knowledge.writer().epoch();
         let batch = OnItsWay::default();
-        let ops = self.apply(&Event { kind, own_kind: &types.kind, meta: &meta, item: &item, version, before }, &batch);
+        let ops = self.apply(&Event { kind, own_kind: &types.kind, meta: &meta, item: &item, version, before }, epoch, &batch);
         if !ops.is_empty() {
-            room.send(Batch { ops, epoch, on_its_way: Some(batch), ..Batch::default() });
+            room.send(Batch { ops, epoch: Some(epoch), on_its_way: Some(batch), ..Batch::default() });
         }
         Ok(())
     }
@@ -234,8 +234,8 @@ impl Follower<'_> {
         result
     }
 
-    /// Changes the catalogue, and returns the rows that say so.
-    fn apply(&mut self, event: &Event<'_>, batch: &OnItsWay) -> Vec<Op> {
+    /// Changes the catalogue, and returns the rows that say so; none, too, if a write has failed since this `epoch`.
+    fn apply(&mut self, event: &Event<'_>, epoch: u64, batch: &OnItsWay) -> Vec<Op> {
         let Event { kind, own_kind, meta, item, version, before } = *event;
         let mut ops = Vec::new();
         let Some(seen) = self.seen else { return ops };
@@ -259,8 +259,8 @@ impl Follower<'_> {
                 let row = self.knowledge.sealer().seal(&key, item);
                 let size = (row.len() + key.len()) as u64;
                 header.bytes = (header.bytes + size).saturating_sub(before);
-                self.knowledge.note_size(&key, size, batch);
-                self.knowledge.contents.note(self.knowledge.writer().epoch(), &key, Some(item));
+                self.knowledge.note_sizes([(&*key, size)].into_iter(), batch);
+                self.knowledge.contents.note(epoch, &key, Some(item));
                 if size > before + LARGE {
                     self.knowledge.sweep_wanted.notify_one();
                 }
@@ -269,8 +269,8 @@ impl Follower<'_> {
             EventType::Deleted => {
                 header.items = header.items.saturating_sub(1);
                 header.bytes = header.bytes.saturating_sub(before);
-                self.knowledge.note_size(&key, 0, batch);
-                self.knowledge.contents.note(self.knowledge.writer().epoch(), &key, None);
+                self.knowledge.note_sizes([(&*key, 0)].into_iter(), batch);
+                self.knowledge.contents.note(epoch, &key, None);
                 ops.push(Op::Delete(key));
             }
             EventType::Bookmark => {}
@@ -291,7 +291,10 @@ impl Follower<'_> {
         header.used = now();
         header.pinned |= self.ask.reader.node;
         header.readers.note(&self.ask.reader.agent);
-        ops.push(self.knowledge.set_header(header));
+        match self.knowledge.set_header(epoch, header) {
+            Some(head) => ops.push(head),
+            None => ops.clear(),
+        }
         ops
     }
 }

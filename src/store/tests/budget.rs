@@ -192,7 +192,7 @@ async fn what_is_watched_is_in_use() {
     record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
     let mut header = knowledge.header(&scope()).unwrap();
     header.used = 0;
-    knowledge.drop_rows(vec![knowledge.set_header(header)]).await.unwrap();
+    knowledge.drop_rows(vec![knowledge.set_header(0, header).unwrap()]).await.unwrap();
     watch(&knowledge, "10", false, &event("BOOKMARK", "", 11)).await;
     assert!(knowledge.list(&scope()).unwrap().unwrap().header.used + 60 > grant::now());
 }

@@ -71,6 +71,7 @@ async fn what_is_another_altogether_is_written_whole() {
     take_written(&store);
     record(&knowledge, ask(""), &body(20, all(5).take(10), ""), true).await;
     assert_eq!(take_written(&store), (10, 1), "more are gone than go in one batch");
+    counts(&knowledge);
     // Half of them are as they were, the others are large and have become others.
     let large = |name: usize, version: u64| {
         let text = format!(r#""text":"{}","metadata""#, testkit::noise(30_000 + name));
@@ -84,6 +85,7 @@ async fn what_is_another_altogether_is_written_whole() {
     take_written(&store);
     record(&knowledge, ask(""), &list(40, 7), true).await;
     assert_eq!(take_written(&store), (80, 1));
+    counts(&knowledge);
     let view = knowledge.list(&scope()).unwrap().unwrap();
     view.whole().unwrap();
     let mut items = Vec::new();
@@ -118,6 +120,85 @@ async fn a_list_in_place_lets_a_watch_be_sent_back_again() {
         assert!(knowledge.sends_back(&scope(), version + 2, false).await);
         assert!(!knowledge.sends_back(&scope(), version + 2, false).await, "its list was not kept");
     }
+}
+
+/// A client that lists is overtaken by another one's watch: what is known then is newer, and has no gap.
+#[tokio::test]
+async fn a_list_that_events_have_overtaken_leaves_no_mark() {
+    let knowledge = open(Arc::new(Memory::default()));
+    record(&knowledge, ask(""), &body(10, [(1, 5), (2, 5)], ""), true).await;
+    let later = body(20, [(1, 5), (2, 5)], "");
+    for (how, version) in [("a list", 21), ("initial events", 22)] {
+        let news = event("MODIFIED", "n-0001", version);
+        if how == "a list" {
+            let (half, rest) = later.split_at(later.len() * 3 / 4);
+            let mut list = knowledge.record(Subject::List(ask("")), false);
+            list.push(&Bytes::copy_from_slice(half.as_bytes()));
+            settle(&knowledge).await;
+            watch(&knowledge, "10", false, &news).await;
+            list.push(&Bytes::copy_from_slice(rest.as_bytes()));
+            list.finish();
+            settle(&knowledge).await;
+        } else {
+            let asked = WatchAsk {
+                scope: scope(),
+                resource_version: String::new(),
+                send_initial_events: true,
+                reader: Reader::default(),
+            };
+            let mut initial = knowledge.record(Subject::Watch(asked), false);
+            let added = event("ADDED", "n-0001", 21) + &event("ADDED", "n-0002", 5);
+            initial.push(&Bytes::from(added));
+            settle(&knowledge).await;
+            watch(&knowledge, "21", false, &news).await;
+            let end = event("BOOKMARK", "", 21).replacen(
+                r#""name":"""#,
+                r#""annotations":{"k8s.io/initial-events-end":"true"},"name":"""#,
+                1,
+            );
+            initial.push(&Bytes::from(end + &event("MODIFIED", "n-0001", 22) + &event("MODIFIED", "n-0002", 23)));
+            settle(&knowledge).await;
+        }
+        assert!(!knowledge.header(&scope()).unwrap().is_behind(), "{how}");
+    }
+    let expected = [("n-0001".to_owned(), 22), ("n-0002".to_owned(), 23)].into();
+    assert_eq!(versions(&knowledge), Some((23, expected)), "the watch that began with initial events goes on");
+}
+
+/// What was known of a collection is forgotten while a list of it comes: what was dropped of that is on the disk.
+#[tokio::test]
+async fn a_list_whose_collection_is_forgotten_meanwhile_is_whole_all_the_same() {
+    let store = Arc::new(Failing::default());
+    let knowledge = open(store.clone());
+    record(&knowledge, ask(""), &body(10, (0..9).map(|name| (name, 5)), ""), true).await;
+    let later = body(20, (1..10).map(|name| (name, if name < 8 { 5 } else { 15 })), "");
+    let (half, rest) = later.split_at(later.len() / 2);
+    let mut list = knowledge.record(Subject::List(ask("")), false);
+    list.push(&Bytes::copy_from_slice(half.as_bytes()));
+    settle(&knowledge).await;
+    take_written(&store);
+    knowledge.contents.forget(0, knowledge.header(&scope()).unwrap().id);
+    list.push(&Bytes::copy_from_slice(rest.as_bytes()));
+    list.finish();
+    settle(&knowledge).await;
+    assert_eq!(take_written(&store), (9, 1));
+    let expected = (1..10).map(|name| (format!("n-{name:04}"), if name < 8 { 5 } else { 15 })).collect();
+    assert_eq!(versions(&knowledge), Some((20, expected)));
+    counts(&knowledge);
+}
+
+/// A row that the disk has lost without a trace is not found to be deleted.
+#[tokio::test]
+async fn a_list_heals_what_the_disk_has_lost() {
+    let store = Arc::new(Failing::default());
+    let knowledge = open(store.clone());
+    record(&knowledge, ask(""), &body(10, (0..9).map(|name| (name, 5)), ""), true).await;
+    let id = knowledge.header(&scope()).unwrap().id;
+    store.apply(&[Op::Delete(keys::item(id, "a", "n-0000"))], true).unwrap();
+    record(&knowledge, ask(""), &body(20, (1..9).map(|name| (name, 5)), ""), true).await;
+    let expected = (1..9).map(|name| (format!("n-{name:04}"), 5)).collect();
+    assert_eq!(versions(&knowledge), Some((20, expected)));
+    counts(&knowledge);
 }
 
 /// Two come when nothing is known and are written whole, one after the other; a third one has begun in between.

@@ -86,7 +86,7 @@ async fn what_is_answered_from_is_in_use() {
     record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
     let mut header = knowledge.header(&scope()).unwrap();
     header.used = 0;
-    knowledge.drop_rows(vec![knowledge.set_header(header)]).await.unwrap();
+    knowledge.drop_rows(vec![knowledge.set_header(0, header).unwrap()]).await.unwrap();
     settle(&knowledge).await;
     assert!(matches!(knowledge.object_here(&key("x")).unwrap(), Found::Object { .. }));
     knowledge.sweep(|_| false).await.unwrap();

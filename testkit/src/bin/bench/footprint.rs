@@ -1,4 +1,4 @@
-//! Memory with kubelet attached and with a thousand watches, and the binary's size.
+//! Memory with kubelet attached and with a thousand watches and ten thousand, and the binary's size.
 
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use crate::way::Way;
 /// Memory is read once things are quiet.
 const QUIET: Duration = Duration::from_secs(2);
 const WATCHES: usize = 1000;
+/// Objects that can be watched.
+const OBJECTS: usize = 1000;
 
 /// What kubelet lists and then watches.
 const KUBELET: [&str; 12] = [
@@ -42,10 +44,12 @@ pub(crate) async fn measure(rig: &mut Rig, report: &mut Report) -> anyhow::Resul
     tokio::time::sleep(QUIET).await;
     let attached = row(&mut rows, "holdfast, kubelet attached", hub.pid())?;
     drop((kubelet, hub));
-    let spread = watched(rig, &mut rows, "holdfast, 1,000 watches on 10 connections", 10).await?;
-    let single = watched(rig, &mut rows, "holdfast, 1,000 watches on 1 connection", 1).await?;
+    let spread = watched(rig, &mut rows, "holdfast, 1,000 watches on 10 connections", Alpn::H2, (10, WATCHES)).await?;
+    let single = watched(rig, &mut rows, "holdfast, 1,000 watches on 1 connection", Alpn::H2, (1, WATCHES)).await?;
+    let http1 = watched(rig, &mut rows, "holdfast, 1,000 watches over HTTP/1.1", Alpn::H1, (WATCHES, WATCHES)).await?;
+    let many = watched(rig, &mut rows, "holdfast, 10,000 watches on 10 connections", Alpn::H2, (10, 10 * WATCHES)).await?;
     for way in rig.ways().into_iter().filter(|way| [NGINX, HAPROXY].contains(&way.name)) {
-        let watches = open(&way, 10).await?;
+        let watches = open(&way, Alpn::H2, (10, WATCHES)).await?;
         tokio::time::sleep(QUIET).await;
         row(&mut rows, &format!("{}, 1,000 watches on 10 connections", way.name), way.pid)?;
         drop(watches);
@@ -55,6 +59,10 @@ pub(crate) async fn measure(rig: &mut Rig, report: &mut Report) -> anyhow::Resul
     report.at_most("memory, kubelet attached", megabytes(attached), 12.0, "MB");
     report.at_most("memory, 1,000 watches on 10 connections", megabytes(spread), 20.0, "MB");
     report.at_most("memory, 1,000 watches on 1 connection", megabytes(single), 20.0, "MB");
+    report.at_most("memory, 1,000 watches over HTTP/1.1", megabytes(http1), 40.0, "MB");
+    let each = |resident: u64, watches: usize| (megabytes(resident) - megabytes(attached)) * 1e3 / watches as f64;
+    let (of_1000, of_10000) = (each(spread, WATCHES), each(many, 10 * WATCHES));
+    report.text(&format!("A watch takes {of_1000:.1} KB where there are 1,000, {of_10000:.1} KB where there are 10,000."));
     report.at_most("binary", megabytes(size), 12.0, "MB");
     Ok(())
 }
@@ -95,24 +103,24 @@ async fn renew(hub: &Hub) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn watched(rig: &Rig, rows: &mut Vec<Vec<String>>, name: &str, connections: usize) -> anyhow::Result<u64> {
+async fn watched(rig: &Rig, rows: &mut Vec<Vec<String>>, name: &str, alpn: Alpn, counts: (usize, usize)) -> anyhow::Result<u64> {
     let mut hub = rig.fresh_hub()?;
     hub.run().await?;
-    let watches = open(&rig.way_through(&hub), connections).await?;
+    let watches = open(&rig.way_through(&hub), alpn, counts).await?;
     tokio::time::sleep(QUIET).await;
     let resident = row(rows, name, hub.pid())?;
     drop(watches);
     Ok(resident)
 }
 
-/// A thousand watches, each of another object, which comes first: nginx does not even pass on the
-/// head of an answer before its body begins.
-async fn open(way: &Way, connections: usize) -> anyhow::Result<Vec<(Client, Vec<Streaming>)>> {
+/// So many watches on so many connections, each of one object, which comes first: nginx does not even pass on the head of an
+/// answer before its body begins.
+async fn open(way: &Way, alpn: Alpn, (connections, watches): (usize, usize)) -> anyhow::Result<Vec<(Client, Vec<Streaming>)>> {
     let mut open = Vec::new();
     for connection in 0..connections {
-        let client = way.client(Alpn::H2).await?;
-        let paths: Vec<String> = (0..WATCHES / connections)
-            .map(|index| connection * WATCHES / connections + index)
+        let client = way.client(alpn).await?;
+        let paths: Vec<String> = (0..watches / connections)
+            .map(|index| (connection * watches / connections + index) % OBJECTS)
             .map(|index| format!("{WATCHED}?fieldSelector=metadata.name%3Dbench-{index:06}&watch=true"))
             .collect();
         let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
