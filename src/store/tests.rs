@@ -91,6 +91,8 @@ pub(super) async fn record(knowledge: &Arc<Knowledge>, ask: ListAsk, body: &str,
     } else {
         drop(recording)
     }
+    // However many turns it takes to take it apart.
+    knowledge.works.rest().await;
     settle(knowledge).await;
 }
 

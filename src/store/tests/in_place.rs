@@ -17,6 +17,12 @@ fn take_written(store: &Failing) -> (usize, usize) {
     (put, gone)
 }
 
+/// Returns when all that has come is taken apart and on the disk, however many turns that takes.
+async fn quiet(knowledge: &Knowledge) {
+    knowledge.works.rest().await;
+    settle(knowledge).await;
+}
+
 /// Names of items and the version of each.
 fn body(version: u64, items: impl IntoIterator<Item = (usize, u64)>, token: &str) -> String {
     let items: Vec<String> = items.into_iter().map(|(name, own)| item(&format!("n-{name:04}"), own)).collect();
@@ -134,11 +140,11 @@ async fn a_list_that_events_have_overtaken_leaves_no_mark() {
             let (half, rest) = later.split_at(later.len() * 3 / 4);
             let mut list = knowledge.record(Subject::List(ask("")), false);
             list.push(&Bytes::copy_from_slice(half.as_bytes()));
-            settle(&knowledge).await;
+            quiet(&knowledge).await;
             watch(&knowledge, "10", false, &news).await;
             list.push(&Bytes::copy_from_slice(rest.as_bytes()));
             list.finish();
-            settle(&knowledge).await;
+            quiet(&knowledge).await;
         } else {
             let asked = WatchAsk {
                 scope: scope(),
@@ -149,7 +155,7 @@ async fn a_list_that_events_have_overtaken_leaves_no_mark() {
             let mut initial = knowledge.record(Subject::Watch(asked), false);
             let added = event("ADDED", "n-0001", 21) + &event("ADDED", "n-0002", 5);
             initial.push(&Bytes::from(added));
-            settle(&knowledge).await;
+            quiet(&knowledge).await;
             watch(&knowledge, "21", false, &news).await;
             let end = event("BOOKMARK", "", 21).replacen(
                 r#""name":"""#,
@@ -157,7 +163,7 @@ async fn a_list_that_events_have_overtaken_leaves_no_mark() {
                 1,
             );
             initial.push(&Bytes::from(end + &event("MODIFIED", "n-0001", 22) + &event("MODIFIED", "n-0002", 23)));
-            settle(&knowledge).await;
+            quiet(&knowledge).await;
         }
         assert!(!knowledge.header(&scope()).unwrap().is_behind(), "{how}");
     }
@@ -175,12 +181,12 @@ async fn a_list_whose_collection_is_forgotten_meanwhile_is_whole_all_the_same() 
     let (half, rest) = later.split_at(later.len() / 2);
     let mut list = knowledge.record(Subject::List(ask("")), false);
     list.push(&Bytes::copy_from_slice(half.as_bytes()));
-    settle(&knowledge).await;
+    quiet(&knowledge).await;
     take_written(&store);
     knowledge.contents.forget(0, knowledge.header(&scope()).unwrap().id);
     list.push(&Bytes::copy_from_slice(rest.as_bytes()));
     list.finish();
-    settle(&knowledge).await;
+    quiet(&knowledge).await;
     assert_eq!(take_written(&store), (9, 1));
     let expected = (1..10).map(|name| (format!("n-{name:04}"), if name < 8 { 5 } else { 15 })).collect();
     assert_eq!(versions(&knowledge), Some((20, expected)));
@@ -212,18 +218,18 @@ async fn what_another_list_has_written_whole_meanwhile_is_compared_too() {
     };
     let before = body(10, (0..9).map(|name| (name, 5)), "");
     let (first, second) = (begin(&before), begin(&before));
-    settle(&knowledge).await;
+    quiet(&knowledge).await;
     first.finish();
-    settle(&knowledge).await;
+    quiet(&knowledge).await;
     let after = body(20, (1..10).map(|name| (name, if name < 5 { 5 } else { 15 })), "");
     let (half, rest) = after.split_at(after.len() / 2);
     let mut third = begin(half);
-    settle(&knowledge).await;
+    quiet(&knowledge).await;
     second.finish();
-    settle(&knowledge).await;
+    quiet(&knowledge).await;
     third.push(&Bytes::copy_from_slice(rest.as_bytes()));
     third.finish();
-    settle(&knowledge).await;
+    quiet(&knowledge).await;
     let expected = (1..10).map(|name| (format!("n-{name:04}"), if name < 5 { 5 } else { 15 })).collect();
     assert_eq!(versions(&knowledge), Some((20, expected)));
     counts(&knowledge);
@@ -296,7 +302,7 @@ async fn list(knowledge: &Arc<Knowledge>, store: &Failing, cloud: &mut Cloud, ho
     let (half, rest) = first.as_bytes().split_at(first.len() * 3 / 4);
     let mut recording = knowledge.record(Subject::List(ask("")), false);
     recording.push(&Bytes::copy_from_slice(half));
-    settle(knowledge).await;
+    quiet(knowledge).await;
     match meanwhile {
         Meanwhile::Nothing => {}
         Meanwhile::Known => tell(knowledge, cloud).await,
@@ -312,12 +318,12 @@ async fn list(knowledge: &Arc<Knowledge>, store: &Failing, cloud: &mut Cloud, ho
         How::BrokenOff => drop(recording),
         _ => recording.finish(),
     }
-    settle(knowledge).await;
+    quiet(knowledge).await;
     if let Some((_, second)) = in_pages {
         record(knowledge, ask("page2"), &second, true).await;
     }
     store.fail.store(false, Ordering::Relaxed);
-    settle(knowledge).await;
+    quiet(knowledge).await;
 }
 
 fn pages(cloud: &Cloud) -> Option<(String, String)> {
