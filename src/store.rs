@@ -16,6 +16,7 @@ mod collection;
 mod coming;
 mod contents;
 mod cover;
+mod discard;
 mod disk;
 mod document;
 mod garbage;

@@ -5,13 +5,10 @@
 //! a write fails, the catalogue is read from disk again.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use tokio::task::JoinHandle;
 
 use super::at_work::Scopes;
 use super::claim::{Claim, Claims};
@@ -325,7 +322,7 @@ impl Knowledge {
     }
 
     /// Bytes and items of a collection, for the figures. To be said while the catalogue is locked; a sweep counts anew.
-    fn note_growth(&self, before: (u64, u64), now: (u64, u64)) {
+    pub(super) fn note_growth(&self, before: (u64, u64), now: (u64, u64)) {
         let grown = |before: u64, now: u64| now.wrapping_sub(before).cast_signed();
         self.metrics.store_bytes.inc_by(grown(before.0, now.0));
         self.metrics.store_objects.inc_by(grown(before.1, now.1));
@@ -356,65 +353,6 @@ impl Knowledge {
             }
         }
         catalogue
-    }
-
-    /// Takes a damaged collection out: it is fetched again when the cloud is there.
-    pub async fn discard(&self, header: &Header) {
-        if let Some(discarding) = self.discard_later(header) {
-            let _ = discarding.await;
-        }
-    }
-
-    /// The same, without waiting. Where everything else changes heads: between two of them nothing comes.
-    pub(super) fn discard_later(&self, header: &Header) -> Option<JoinHandle<()>> {
-        let (knowledge, header) = (self.own.upgrade()?, header.clone());
-        Some(self.tasks.spawn(async move {
-            if let Err(error) = knowledge.take_out(&header).await {
-                tracing::error!(%error, "the damaged collection could not be taken out");
-            }
-        }))
-    }
-
-    /// Another one that has taken the scope's place by then stays, and so does one that a list has made good in its place.
-    async fn take_out(&self, header: &Header) -> Result<(), StoreError> {
-        if self.version(&header.scope).is_some_and(|version| version != header.version_number()) {
-            self.flush().await?;
-            if self.opens(header.id)? {
-                return Ok(());
-            }
-        }
-        let room = self.writer.room(0).await?;
-        // From here to the queue nothing waits.
-        let (epoch, key) = (Some(self.writer.epoch()), header.scope.key());
-        {
-            let mut catalogue = self.catalogue();
-            let Entry::Occupied(known) = catalogue.headers.entry(key.clone()) else { return Ok(()) };
-            if known.get().id != header.id {
-                return Ok(());
-            }
-            let gone = known.remove();
-            self.contents.forget(self.writer.epoch(), gone.id);
-            self.note_growth((gone.bytes, gone.items), (0, 0));
-        }
-        tracing::error!(
-            resource = header.scope.resource,
-            namespace = header.scope.namespace,
-            "a damaged collection is taken out of the store"
-        );
-        self.metrics.damaged_records.inc();
-        self.sent_back.forget(&header.scope);
-        let ops = vec![Op::Delete(key), Op::DeletePrefix(keys::items(header.id))];
-        room.apply(Batch { ops, epoch, durable: true, ..Batch::default() }).await
-    }
-
-    /// Whether every row of these items is as it was sealed.
-    fn opens(&self, id: u64) -> Result<bool, StoreError> {
-        let mut opens = true;
-        self.snapshot()?.scan(&keys::items(id), &mut |key, row| {
-            opens = self.sealer.open_row(key, row.to_vec()).is_ok();
-            opens
-        })?;
-        Ok(opens)
     }
 
     /// Returns when the budget may be exceeded.
