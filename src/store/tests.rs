@@ -55,7 +55,12 @@ pub(super) fn item(name: &str, version: u64) -> String {
 }
 
 pub(super) fn list_body(version: u64, names: &[&str], token: &str) -> String {
-    let items: Vec<String> = names.iter().map(|name| item(name, version)).collect();
+    list_of(version, names.iter().map(|name| item(name, version)), token)
+}
+
+/// The list of these items.
+pub(super) fn list_of(version: u64, items: impl IntoIterator<Item = String>, token: &str) -> String {
+    let items: Vec<String> = items.into_iter().collect();
     let token = if token.is_empty() { String::new() } else { format!(r#","continue":"{token}""#) };
     format!(
         r#"{{"kind":"ConfigMapList","apiVersion":"v1","metadata":{{"resourceVersion":"{version}"{token}}},"items":[{}]}}"#,
@@ -80,6 +85,28 @@ pub(super) async fn settle(knowledge: &Knowledge) {
     let _ = knowledge.flush().await;
 }
 
+/// Returns when all that has come is taken apart and on the disk, however many turns that takes.
+pub(super) async fn quiet(knowledge: &Knowledge) {
+    knowledge.works.rest().await;
+    settle(knowledge).await;
+}
+
+/// How many rows there are of those that begin so, and their bytes.
+pub(super) fn rows_of(knowledge: &Knowledge, prefix: &[u8]) -> (u64, u64) {
+    let mut rows = (0, 0);
+    let count = &mut |key: &[u8], row: &[u8]| {
+        rows = (rows.0 + 1, rows.1 + (key.len() + row.len()) as u64);
+        true
+    };
+    knowledge.snapshot().unwrap().scan(prefix, count).unwrap();
+    rows
+}
+
+/// Plays one case of a property.
+pub(super) fn run(case: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(case);
+}
+
 pub(super) async fn record(knowledge: &Arc<Knowledge>, ask: ListAsk, body: &str, whole: bool) {
     let mut recording = knowledge.record(Subject::List(ask), false);
     for chunk in body.as_bytes().chunks(7) {
@@ -91,9 +118,7 @@ pub(super) async fn record(knowledge: &Arc<Knowledge>, ask: ListAsk, body: &str,
     } else {
         drop(recording)
     }
-    // However many turns it takes to take it apart.
-    knowledge.works.rest().await;
-    settle(knowledge).await;
+    quiet(knowledge).await;
 }
 
 /// Version and names of what a LIST would answer now.

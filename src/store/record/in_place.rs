@@ -115,10 +115,6 @@ impl<'a> Items<'a> {
         Ok(self.knowledge.contents.item(key, &item).bytes)
     }
 
-    async fn flush_batch(&mut self) -> Result<(), Reason> {
-        if self.bytes < BATCH { Ok(()) } else { self.flush().await }
-    }
-
     /// What is to be changed, with room to write it: until that is queued nothing may wait. `None`: it is a list under a
     /// fresh id. `is_older`: than what is known by now.
     pub(super) async fn change(&mut self, is_older: impl Fn(&Knowledge) -> bool) -> Result<Option<(Room<'a>, Change)>, Reason> {

@@ -101,10 +101,14 @@ impl<'a> Items<'a> {
         if self.came.as_ref().is_some_and(|came| came.len() > contents::MOST) {
             self.came = None;
         }
-        if self.compared_with.is_some() || self.bytes < BATCH { Ok(()) } else { self.flush().await }
+        if self.compared_with.is_some() { Ok(()) } else { self.flush_batch().await }
     }
 
-    pub(super) async fn flush(&mut self) -> Result<(), Reason> {
+    /// Writes what there is, if it is a batch.
+    pub(super) async fn flush_batch(&mut self) -> Result<(), Reason> {
+        if self.bytes < BATCH {
+            return Ok(());
+        }
         self.bytes = 0;
         let (ops, epoch) = (std::mem::take(&mut self.ops), Some(self.partial.epoch));
         let batch = Batch { ops, epoch, is_part: true, ..Batch::default() };

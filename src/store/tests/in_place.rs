@@ -17,16 +17,28 @@ fn take_written(store: &Failing) -> (usize, usize) {
     (put, gone)
 }
 
-/// Returns when all that has come is taken apart and on the disk, however many turns that takes.
-async fn quiet(knowledge: &Knowledge) {
-    knowledge.works.rest().await;
-    settle(knowledge).await;
+/// Numbers of items and the version of each.
+fn body(version: u64, items: impl IntoIterator<Item = (usize, u64)>) -> String {
+    list_of(version, items.into_iter().map(|(name, own)| item(&format!("n-{name:04}"), own)), "")
 }
 
-/// Names of items and the version of each.
-fn body(version: u64, items: impl IntoIterator<Item = (usize, u64)>, token: &str) -> String {
-    let items: Vec<String> = items.into_iter().map(|(name, own)| item(&format!("n-{name:04}"), own)).collect();
-    list_body(version, &[], token).replace("\"items\":[]", &format!("\"items\":[{}]", items.join(",")))
+/// What `versions` says of them.
+fn state(items: impl IntoIterator<Item = (usize, u64)>) -> stand::State {
+    items.into_iter().map(|(name, own)| (format!("n-{name:04}"), own)).collect()
+}
+
+/// A list of which so much has come.
+fn begin(knowledge: &Arc<Knowledge>, body: &str) -> Recording {
+    let mut recording = knowledge.record(Subject::List(ask("")), false);
+    recording.push(&Bytes::copy_from_slice(body.as_bytes()));
+    recording
+}
+
+/// The rest of it comes.
+async fn end(knowledge: &Knowledge, mut recording: Recording, rest: &str) {
+    recording.push(&Bytes::copy_from_slice(rest.as_bytes()));
+    recording.finish();
+    quiet(knowledge).await;
 }
 
 fn versions(knowledge: &Knowledge) -> Option<(u64, stand::State)> {
@@ -48,22 +60,25 @@ async fn only_what_has_become_another_is_written() {
     let store = Arc::new(Failing::default());
     let knowledge = open(store.clone());
     let before = (0..100).map(|name| (name, 5));
-    record(&knowledge, ask(""), &body(10, before.clone(), ""), true).await;
+    record(&knowledge, ask(""), &body(10, before.clone()), true).await;
     assert_eq!(take_written(&store), (100, 0));
-    record(&knowledge, ask(""), &body(20, before, ""), true).await;
+    record(&knowledge, ask(""), &body(20, before), true).await;
     assert_eq!((take_written(&store), versions(&knowledge).unwrap().0), ((0, 0), 20));
     // One is another, one is gone, one is new.
-    let after: Vec<(usize, u64)> =
-        (1..101).map(|name| (name, if name == 7 { 25 } else { 5 })).map(|(n, v)| (n, if n == 100 { 26 } else { v })).collect();
-    record(&knowledge, ask(""), &body(30, after.clone(), ""), true).await;
+    let own = |name| match name {
+        7 => 25,
+        100 => 26,
+        _ => 5,
+    };
+    let after: Vec<(usize, u64)> = (1..101).map(|name| (name, own(name))).collect();
+    record(&knowledge, ask(""), &body(30, after.clone()), true).await;
     assert_eq!(take_written(&store), (2, 1));
-    let expected = after.iter().map(|(name, own)| (format!("n-{name:04}"), *own)).collect();
-    assert_eq!(versions(&knowledge), Some((30, expected)));
+    assert_eq!(versions(&knowledge), Some((30, state(after.clone()))));
     // What events have brought is known as well.
     watch(&knowledge, "30", false, &(event("MODIFIED", "n-0009", 31) + &event("DELETED", "n-0008", 32))).await;
     take_written(&store);
     let now = after.into_iter().filter(|(name, _)| *name != 8).map(|(name, own)| (name, if name == 9 { 31 } else { own }));
-    record(&knowledge, ask(""), &body(32, now, ""), true).await;
+    record(&knowledge, ask(""), &body(32, now), true).await;
     assert_eq!((take_written(&store), versions(&knowledge).unwrap().0), ((0, 0), 32));
     assert_eq!(versions(&open(store)).unwrap().0, 32, "after a restart");
 }
@@ -73,9 +88,9 @@ async fn what_is_another_altogether_is_written_whole() {
     let store = Arc::new(Failing::default());
     let knowledge = open_within(store.clone(), Limits::default());
     let all = |version| (0..1500).map(move |name| (name, version));
-    record(&knowledge, ask(""), &body(10, all(5), ""), true).await;
+    record(&knowledge, ask(""), &body(10, all(5)), true).await;
     take_written(&store);
-    record(&knowledge, ask(""), &body(20, all(5).take(10), ""), true).await;
+    record(&knowledge, ask(""), &body(20, all(5).take(10)), true).await;
     assert_eq!(take_written(&store), (10, 1), "more are gone than go in one batch");
     counts(&knowledge);
     // Half of them are as they were, the others are large and have become others.
@@ -84,8 +99,7 @@ async fn what_is_another_altogether_is_written_whole() {
         item(&format!("n-{name:04}"), version).replace(r#""metadata""#, &text)
     };
     let list = |version: u64, changed: u64| {
-        let items: Vec<String> = (0..80).map(|name| large(name, if name % 2 == 0 { 5 } else { changed })).collect();
-        list_body(version, &[], "").replace("[]", &format!("[{}]", items.join(",")))
+        list_of(version, (0..80).map(|name| large(name, if name % 2 == 0 { 5 } else { changed })), "")
     };
     record(&knowledge, ask(""), &list(30, 6), true).await;
     take_written(&store);
@@ -107,22 +121,21 @@ async fn what_is_another_altogether_is_written_whole() {
 async fn what_is_written_in_place_is_there_whole_or_not_at_all() {
     let store = Arc::new(Failing::default());
     let knowledge = open(store.clone());
-    record(&knowledge, ask(""), &body(10, [(1, 5), (2, 5), (3, 5)], ""), true).await;
+    record(&knowledge, ask(""), &body(10, [(1, 5), (2, 5), (3, 5)]), true).await;
     store.fail.store(true, Ordering::Relaxed);
-    record(&knowledge, ask(""), &body(20, [(1, 5), (2, 15), (4, 15)], ""), true).await;
+    record(&knowledge, ask(""), &body(20, [(1, 5), (2, 15), (4, 15)]), true).await;
     store.fail.store(false, Ordering::Relaxed);
-    let expected = |items: &[(usize, u64)]| items.iter().map(|(name, own)| (format!("n-{name:04}"), *own)).collect();
-    assert_eq!(versions(&knowledge), Some((10, expected(&[(1, 5), (2, 5), (3, 5)]))));
+    assert_eq!(versions(&knowledge), Some((10, state([(1, 5), (2, 5), (3, 5)]))));
     assert!(knowledge.header(&scope()).unwrap().is_behind(), "its client has seen 20");
-    record(&knowledge, ask(""), &body(20, [(1, 5), (2, 15), (4, 15)], ""), true).await;
-    assert_eq!(versions(&knowledge), Some((20, expected(&[(1, 5), (2, 15), (4, 15)]))));
+    record(&knowledge, ask(""), &body(20, [(1, 5), (2, 15), (4, 15)]), true).await;
+    assert_eq!(versions(&knowledge), Some((20, state([(1, 5), (2, 15), (4, 15)]))));
 }
 
 #[tokio::test]
 async fn a_list_in_place_lets_a_watch_be_sent_back_again() {
     let knowledge = open(Arc::new(Memory::default()));
     for version in [10, 20] {
-        record(&knowledge, ask(""), &body(version, [(1, 5), (2, 5)], ""), true).await;
+        record(&knowledge, ask(""), &body(version, [(1, 5), (2, 5)]), true).await;
         assert!(knowledge.sends_back(&scope(), version + 2, false).await);
         assert!(!knowledge.sends_back(&scope(), version + 2, false).await, "its list was not kept");
     }
@@ -132,43 +145,32 @@ async fn a_list_in_place_lets_a_watch_be_sent_back_again() {
 #[tokio::test]
 async fn a_list_that_events_have_overtaken_leaves_no_mark() {
     let knowledge = open(Arc::new(Memory::default()));
-    record(&knowledge, ask(""), &body(10, [(1, 5), (2, 5)], ""), true).await;
-    let later = body(20, [(1, 5), (2, 5)], "");
-    for (how, version) in [("a list", 21), ("initial events", 22)] {
-        let news = event("MODIFIED", "n-0001", version);
-        if how == "a list" {
-            let (half, rest) = later.split_at(later.len() * 3 / 4);
-            let mut list = knowledge.record(Subject::List(ask("")), false);
-            list.push(&Bytes::copy_from_slice(half.as_bytes()));
-            quiet(&knowledge).await;
-            watch(&knowledge, "10", false, &news).await;
-            list.push(&Bytes::copy_from_slice(rest.as_bytes()));
-            list.finish();
-            quiet(&knowledge).await;
-        } else {
-            let asked = WatchAsk {
-                scope: scope(),
-                resource_version: String::new(),
-                send_initial_events: true,
-                reader: Reader::default(),
-            };
-            let mut initial = knowledge.record(Subject::Watch(asked), false);
-            let added = event("ADDED", "n-0001", 21) + &event("ADDED", "n-0002", 5);
-            initial.push(&Bytes::from(added));
-            quiet(&knowledge).await;
-            watch(&knowledge, "21", false, &news).await;
-            let end = event("BOOKMARK", "", 21).replacen(
-                r#""name":"""#,
-                r#""annotations":{"k8s.io/initial-events-end":"true"},"name":"""#,
-                1,
-            );
-            initial.push(&Bytes::from(end + &event("MODIFIED", "n-0001", 22) + &event("MODIFIED", "n-0002", 23)));
-            quiet(&knowledge).await;
-        }
-        assert!(!knowledge.header(&scope()).unwrap().is_behind(), "{how}");
-    }
-    let expected = [("n-0001".to_owned(), 22), ("n-0002".to_owned(), 23)].into();
-    assert_eq!(versions(&knowledge), Some((23, expected)), "the watch that began with initial events goes on");
+    record(&knowledge, ask(""), &body(10, [(1, 5), (2, 5)]), true).await;
+    let later = body(20, [(1, 5), (2, 5)]);
+    let (half, rest) = later.split_at(later.len() * 3 / 4);
+    let list = begin(&knowledge, half);
+    quiet(&knowledge).await;
+    watch(&knowledge, "10", false, &event("MODIFIED", "n-0001", 21)).await;
+    end(&knowledge, list, rest).await;
+    assert!(!knowledge.header(&scope()).unwrap().is_behind());
+    assert_eq!(versions(&knowledge), Some((21, state([(1, 21), (2, 5)]))));
+}
+
+#[tokio::test]
+async fn a_watch_whose_initial_events_are_overtaken_goes_on() {
+    let knowledge = open(Arc::new(Memory::default()));
+    record(&knowledge, ask(""), &body(10, [(1, 5), (2, 5)]), true).await;
+    let asked =
+        WatchAsk { scope: scope(), resource_version: String::new(), send_initial_events: true, reader: Reader::default() };
+    let mut initial = knowledge.record(Subject::Watch(asked), false);
+    initial.push(&Bytes::from(event("ADDED", "n-0001", 5) + &event("ADDED", "n-0002", 5)));
+    quiet(&knowledge).await;
+    watch(&knowledge, "10", false, &event("MODIFIED", "n-0001", 22)).await;
+    let news = event("MODIFIED", "n-0001", 22) + &event("MODIFIED", "n-0002", 23);
+    initial.push(&Bytes::from(format!("{END}\n{news}")));
+    quiet(&knowledge).await;
+    assert!(!knowledge.header(&scope()).unwrap().is_behind());
+    assert_eq!(versions(&knowledge), Some((23, state([(1, 22), (2, 23)]))));
 }
 
 /// What was known of a collection is forgotten while a list of it comes: what was dropped of that is on the disk.
@@ -176,20 +178,16 @@ async fn a_list_that_events_have_overtaken_leaves_no_mark() {
 async fn a_list_whose_collection_is_forgotten_meanwhile_is_whole_all_the_same() {
     let store = Arc::new(Failing::default());
     let knowledge = open(store.clone());
-    record(&knowledge, ask(""), &body(10, (0..9).map(|name| (name, 5)), ""), true).await;
-    let later = body(20, (1..10).map(|name| (name, if name < 8 { 5 } else { 15 })), "");
+    record(&knowledge, ask(""), &body(10, (0..9).map(|name| (name, 5))), true).await;
+    let later = body(20, (1..10).map(|name| (name, if name < 8 { 5 } else { 15 })));
     let (half, rest) = later.split_at(later.len() / 2);
-    let mut list = knowledge.record(Subject::List(ask("")), false);
-    list.push(&Bytes::copy_from_slice(half.as_bytes()));
+    let list = begin(&knowledge, half);
     quiet(&knowledge).await;
     take_written(&store);
     knowledge.contents.forget(0, knowledge.header(&scope()).unwrap().id);
-    list.push(&Bytes::copy_from_slice(rest.as_bytes()));
-    list.finish();
-    quiet(&knowledge).await;
+    end(&knowledge, list, rest).await;
     assert_eq!(take_written(&store), (9, 1));
-    let expected = (1..10).map(|name| (format!("n-{name:04}"), if name < 8 { 5 } else { 15 })).collect();
-    assert_eq!(versions(&knowledge), Some((20, expected)));
+    assert_eq!(versions(&knowledge), Some((20, state((1..10).map(|name| (name, if name < 8 { 5 } else { 15 }))))));
     counts(&knowledge);
 }
 
@@ -198,12 +196,11 @@ async fn a_list_whose_collection_is_forgotten_meanwhile_is_whole_all_the_same() 
 async fn a_list_heals_what_the_disk_has_lost() {
     let store = Arc::new(Failing::default());
     let knowledge = open(store.clone());
-    record(&knowledge, ask(""), &body(10, (0..9).map(|name| (name, 5)), ""), true).await;
+    record(&knowledge, ask(""), &body(10, (0..9).map(|name| (name, 5))), true).await;
     let id = knowledge.header(&scope()).unwrap().id;
     store.apply(&[Op::Delete(keys::item(id, "a", "n-0000"))], true).unwrap();
-    record(&knowledge, ask(""), &body(20, (1..9).map(|name| (name, 5)), ""), true).await;
-    let expected = (1..9).map(|name| (format!("n-{name:04}"), 5)).collect();
-    assert_eq!(versions(&knowledge), Some((20, expected)));
+    record(&knowledge, ask(""), &body(20, (1..9).map(|name| (name, 5))), true).await;
+    assert_eq!(versions(&knowledge), Some((20, state((1..9).map(|name| (name, 5))))));
     counts(&knowledge);
 }
 
@@ -211,27 +208,18 @@ async fn a_list_heals_what_the_disk_has_lost() {
 #[tokio::test]
 async fn what_another_list_has_written_whole_meanwhile_is_compared_too() {
     let knowledge = open(Arc::new(Memory::default()));
-    let begin = |body: &str| {
-        let mut recording = knowledge.record(Subject::List(ask("")), false);
-        recording.push(&Bytes::copy_from_slice(body.as_bytes()));
-        recording
-    };
-    let before = body(10, (0..9).map(|name| (name, 5)), "");
-    let (first, second) = (begin(&before), begin(&before));
+    let before = body(10, (0..9).map(|name| (name, 5)));
+    let (first, second) = (begin(&knowledge, &before), begin(&knowledge, &before));
     quiet(&knowledge).await;
-    first.finish();
+    end(&knowledge, first, "").await;
+    let after = |name| (name, if name < 5 { 5 } else { 15 });
+    let list = body(20, (1..10).map(after));
+    let (half, rest) = list.split_at(list.len() / 2);
+    let third = begin(&knowledge, half);
     quiet(&knowledge).await;
-    let after = body(20, (1..10).map(|name| (name, if name < 5 { 5 } else { 15 })), "");
-    let (half, rest) = after.split_at(after.len() / 2);
-    let mut third = begin(half);
-    quiet(&knowledge).await;
-    second.finish();
-    quiet(&knowledge).await;
-    third.push(&Bytes::copy_from_slice(rest.as_bytes()));
-    third.finish();
-    quiet(&knowledge).await;
-    let expected = (1..10).map(|name| (format!("n-{name:04}"), if name < 5 { 5 } else { 15 })).collect();
-    assert_eq!(versions(&knowledge), Some((20, expected)));
+    end(&knowledge, second, "").await;
+    end(&knowledge, third, rest).await;
+    assert_eq!(versions(&knowledge), Some((20, state((1..10).map(after)))));
     counts(&knowledge);
 }
 
@@ -299,9 +287,8 @@ async fn list(knowledge: &Arc<Knowledge>, store: &Failing, cloud: &mut Cloud, ho
     }
     let in_pages = matches!(how, How::InPages).then(|| pages(cloud)).flatten();
     let first = in_pages.as_ref().map_or(&body, |(first, _)| first);
-    let (half, rest) = first.as_bytes().split_at(first.len() * 3 / 4);
-    let mut recording = knowledge.record(Subject::List(ask("")), false);
-    recording.push(&Bytes::copy_from_slice(half));
+    let (half, rest) = first.split_at(first.len() * 3 / 4);
+    let recording = begin(knowledge, half);
     quiet(knowledge).await;
     match meanwhile {
         Meanwhile::Nothing => {}
@@ -312,11 +299,10 @@ async fn list(knowledge: &Arc<Knowledge>, store: &Failing, cloud: &mut Cloud, ho
             tell(knowledge, cloud).await;
         }
     }
-    recording.push(&Bytes::copy_from_slice(rest));
     store.fail.store(matches!(how, How::Failing), Ordering::Relaxed);
     match how {
         How::BrokenOff => drop(recording),
-        _ => recording.finish(),
+        _ => end(knowledge, recording, rest).await,
     }
     quiet(knowledge).await;
     if let Some((_, second)) = in_pages {
@@ -329,9 +315,7 @@ async fn list(knowledge: &Arc<Knowledge>, store: &Failing, cloud: &mut Cloud, ho
 fn pages(cloud: &Cloud) -> Option<(String, String)> {
     let items: Vec<String> = cloud.now().iter().map(|(name, version)| item(name, *version)).collect();
     let (first, second) = items.split_at(items.len() / 2);
-    let page = |items: &[String], token| {
-        list_body(cloud.version(), &[], token).replace("\"items\":[]", &format!("\"items\":[{}]", items.join(",")))
-    };
+    let page = |items: &[String], token| list_of(cloud.version(), items.to_vec(), token);
     (!second.is_empty()).then(|| (page(first, "page2"), page(second, "")))
 }
 
@@ -368,20 +352,13 @@ async fn play(steps: &[Step]) {
 /// The head says what there is.
 fn counts(knowledge: &Knowledge) {
     let header = knowledge.header(&scope()).unwrap();
-    let mut rows = (0, 0);
-    let count = &mut |key: &[u8], row: &[u8]| {
-        rows = (rows.0 + 1, rows.1 + (key.len() + row.len()) as u64);
-        true
-    };
-    knowledge.snapshot().unwrap().scan(&keys::items(header.id), count).unwrap();
-    assert_eq!((header.items, header.bytes), rows);
+    assert_eq!((header.items, header.bytes), rows_of(knowledge, &keys::items(header.id)));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
     fn what_is_known_is_what_there_was(steps in proptest::collection::vec(step(), 0..24)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(play(&steps));
+        run(play(&steps));
     }
 }

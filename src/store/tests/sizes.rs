@@ -41,10 +41,9 @@ async fn play(steps: Vec<Step>) {
         match step {
             Step::List(items) => {
                 there = items.into_iter().collect();
-                let items: Vec<String> = there.iter().map(|(name, size)| sized(*name, *size, version)).collect();
-                let head = list_body(version, &[], "");
+                let body = list_of(version, there.iter().map(|(name, size)| sized(*name, *size, version)), "");
                 let mut list = knowledge.record(Subject::List(ask("")), false);
-                list.push(&Bytes::from(head.replace("[]", &format!("[{}]", items.join(",")))));
+                list.push(&Bytes::from(body));
                 list.finish();
                 knowledge.works.rest().await;
             }
@@ -69,12 +68,7 @@ async fn play(steps: Vec<Step>) {
     knowledge.catch_up().await.unwrap();
     settle(&knowledge).await;
     let header = knowledge.header(&scope()).unwrap();
-    let (mut rows, mut bytes) = (0, 0);
-    let count = &mut |key: &[u8], row: &[u8]| {
-        (rows, bytes) = (rows + 1, bytes + (key.len() + row.len()) as u64);
-        true
-    };
-    knowledge.snapshot().unwrap().scan(&[keys::ITEM], count).unwrap();
+    let (rows, bytes) = rows_of(&knowledge, &[keys::ITEM]);
     assert_eq!((header.items, header.bytes), (rows, bytes));
     let figure = |gauge: &prometheus_client::metrics::gauge::Gauge| gauge.get() as u64;
     let metrics = knowledge.metrics();
@@ -86,8 +80,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn a_collection_is_as_large_as_its_rows(steps in proptest::collection::vec(step(), 0..24)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(play(steps));
+        run(play(steps));
     }
 }
 

@@ -79,8 +79,7 @@ impl Cloud {
     }
 
     pub(super) fn list(&self) -> String {
-        let items: Vec<_> = self.now().iter().map(|(name, version)| item(name, *version)).collect();
-        list_body(self.version(), &[], "").replace("[]", &format!("[{}]", items.join(",")))
+        list_of(self.version(), self.now().iter().map(|(name, version)| item(name, *version)), "")
     }
 }
 
@@ -156,8 +155,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
     fn who_is_led_on_is_led_to_what_there_is(steps in proptest::collection::vec(step(), 0..24)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(play(&steps));
+        run(play(&steps));
     }
 }
 
