@@ -10,16 +10,18 @@
 
 mod damage;
 mod look;
+mod opened;
 
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use redb::{Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition};
 
 use super::{Op, Snapshot, Store, StoreError, whole_file};
 pub use damage::{Aside, caught, takes_panic};
 use damage::{Careful, Damage};
+use opened::Opened;
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 /// Bytes of pages that redb keeps in memory. The documents of OpenAPI, some hundred KB each, fill whatever it is.
@@ -28,9 +30,7 @@ const PAGE_CACHE: usize = 512 * 1024;
 const KEPT: usize = 2;
 
 pub struct Disk {
-    /// At the start, and again after the medium has failed.
-    opening: Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>,
-    database: Mutex<Option<Arc<Database>>>,
+    opened: Opened,
     damage: Arc<Damage>,
 }
 
@@ -60,7 +60,7 @@ impl Disk {
             Err(error) => return Err(failed(path, &error)),
         };
         let damage = Arc::new(Damage::of(Some(path.to_owned())));
-        Ok((Self { opening: Box::new(opening), database: Mutex::new(Some(Arc::new(database))), damage }, aside))
+        Ok((Self { opened: Opened::new(database, opening), damage }, aside))
     }
 
     /// A store on another medium than a file, which is asked for at the start and after it has failed: for tests of
@@ -69,7 +69,7 @@ impl Disk {
         let opening = move || builder().create_with_backend(medium());
         let database = opening().map_err(backend)?;
         let damage = Arc::new(Damage::of(None));
-        Ok(Self { opening: Box::new(opening), database: Mutex::new(Some(Arc::new(database))), damage })
+        Ok(Self { opened: Opened::new(database, opening), damage })
     }
 
     /// Keeps a file under another name, which is returned. Of those that were kept before the oldest may go.
@@ -77,29 +77,6 @@ impl Disk {
         let kept = set_aside(path).map_err(|error| failed(path, &error))?;
         damage::unmark(path);
         Ok(kept)
-    }
-
-    fn database(&self) -> Result<Arc<Database>, StoreError> {
-        let mut slot = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.damage.has_failed() {
-            *slot = None;
-        }
-        if let Some(database) = &*slot {
-            return Ok(database.clone());
-        }
-        self.damage.is_none_yet()?;
-        let database = Arc::new(self.open_again()?);
-        *slot = Some(database.clone());
-        Ok(database)
-    }
-
-    /// What cannot be read as ours any more is damaged: it is not tried again and again.
-    fn open_again(&self) -> Result<Database, StoreError> {
-        let unreadable = |error: DatabaseError| match is_foreign(&error) {
-            true => StoreError::Unreadable(error.to_string()),
-            false => backend(error),
-        };
-        (self.opening)().map_err(unreadable)
     }
 }
 
@@ -173,12 +150,13 @@ fn set_aside_before(path: &Path) -> std::io::Result<Vec<u32>> {
 impl Store for Disk {
     fn apply(&self, ops: &[Op], durable: bool) -> Result<(), StoreError> {
         self.damage.is_none_yet()?;
-        let database = self.database()?;
-        self.damage.look_out(|| apply(&database, ops, durable))
+        let write = |database: &Database| self.damage.look_out(|| apply(database, ops, durable));
+        self.opened.write(&self.damage, durable, write)
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        let transaction = self.damage.look_out(|| self.database()?.begin_read().map_err(backend))?;
+        let database = self.opened.database(&self.damage)?;
+        let transaction = self.damage.look_out(|| database.begin_read().map_err(backend))?;
         Ok(Box::new(DiskSnapshot { transaction, damage: self.damage.clone() }))
     }
 }
@@ -399,27 +377,49 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_could_not_be_read_once_is_read_when_the_medium_answers_again() {
+    /// A store on a medium that can be told not to answer, and how many rows can be read of it.
+    fn on_failing_medium() -> (Failing, Disk, impl Fn(&Disk) -> Result<usize, StoreError>) {
         let medium = Failing::default();
         let same = medium.clone();
         let disk = Disk::on(move || same.clone()).unwrap();
-        (0..40).for_each(|name| disk.apply(&put(name, 100_000), true).unwrap());
-        let rows = || {
+        let rows = |disk: &Disk| {
             let mut count = 0;
-            let snapshot = disk.snapshot()?;
-            snapshot.scan(b"", &mut |_, _| {
+            disk.snapshot()?.scan(b"", &mut |_, _| {
                 count += 1;
                 true
             })?;
-            Ok::<_, StoreError>(count)
+            Ok(count)
         };
-        assert_eq!(rows().unwrap(), 40);
+        (0..40).for_each(|name| disk.apply(&put(name, 100_000), true).unwrap());
+        assert_eq!(rows(&disk).unwrap(), 40);
+        (medium, disk, rows)
+    }
+
+    #[test]
+    fn what_could_not_be_read_once_is_read_when_the_medium_answers_again() {
+        let (medium, disk, rows) = on_failing_medium();
         medium.1.store(true, Ordering::Relaxed);
-        (0..3).for_each(|_| assert!(matches!(rows(), Err(StoreError::Backend(_)))));
+        (0..3).for_each(|_| assert!(matches!(rows(&disk), Err(StoreError::Backend(_)))));
         medium.1.store(false, Ordering::Relaxed);
-        assert_eq!(rows().unwrap(), 40, "without a write in between");
+        assert_eq!(rows(&disk).unwrap(), 40, "without a write in between");
         disk.apply(&put(41, 1), true).unwrap();
+    }
+
+    /// Else who writes goes on as if it were there.
+    #[test]
+    fn who_writes_is_told_what_was_lost_because_a_read_failed_and_nobody_reads_before_that() {
+        let (medium, disk, rows) = on_failing_medium();
+        disk.apply(&put(41, 1), false).unwrap();
+        disk.apply(&put(42, 1), true).unwrap();
+        disk.apply(&put(43, 1), false).unwrap();
+        medium.1.store(true, Ordering::Relaxed);
+        rows(&disk).unwrap_err();
+        medium.1.store(false, Ordering::Relaxed);
+        (0..2).for_each(|_| assert!(matches!(rows(&disk), Err(StoreError::Backend(_)))));
+        assert!(matches!(disk.apply(&put(44, 1), false), Err(StoreError::Backend(_))));
+        assert_eq!(rows(&disk).unwrap(), 42, "what was durable, and nothing of what failed");
+        disk.apply(&put(44, 1), false).unwrap();
+        assert_eq!(rows(&disk).unwrap(), 43, "it is told once");
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
 
 use tokio::sync::watch;
 
@@ -167,16 +167,7 @@ impl Disk {
     /// Goes on with the file that was prepared. `begin`: called before anything else is written to it.
     pub fn go_on(&self, begin: impl FnOnce()) -> Result<Option<Aside>, StoreError> {
         let Some(path) = &self.damage.path else { return Ok(None) };
-        let mut slot = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = slot.take();
-        // It may panic once more when it is closed.
-        let _ = caught(|| {
-            drop(old);
-            Ok(())
-        });
-        let aside = Self::set_aside_if_marked(path)?;
-        *slot = Some(Arc::new(self.open_again()?));
-        drop(slot);
+        let aside = self.opened.go_on(|| Self::set_aside_if_marked(path))?;
         begin();
         self.damage.found.send_replace(false);
         Ok(aside)
