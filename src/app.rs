@@ -226,6 +226,8 @@ impl Parts {
             hidden: Arc::default(),
             metrics: self.metrics.clone(),
         });
+        let shared = |sharing| remote::Shared::new(&servers, &link, &self.metrics, sharing);
+        let shared = settings.sharing.clone().map(shared);
         Arc::new(Path {
             callers: caller::Callers { node_name: settings.node_name.clone(), procfs: Arc::default() },
             remote: remote::Remote {
@@ -236,6 +238,7 @@ impl Parts {
                 filters: filters.clone(),
                 knowledge: self.knowledge.clone(),
                 metrics: self.metrics.clone(),
+                shared,
             },
             offline: offline::Offline {
                 knowledge: self.knowledge.clone(),

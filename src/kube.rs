@@ -16,6 +16,7 @@ pub mod openapi;
 pub mod path;
 pub mod proto;
 pub mod request;
+pub mod review;
 pub mod schema;
 pub mod selector;
 pub mod status;

@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 pub use held::Turns;
 
+use context::{Another, Context, Refusal, SHARED};
 pub use context::{Bearer, Body, BodyError, Caller, Request, Response};
-use context::{Context, Refusal};
 use dispatch::Route;
 use futures_util::FutureExt as _;
 use http::header::{ACCEPT, USER_AGENT};
@@ -94,7 +94,14 @@ fn layout(headers: &HeaderMap, pretty: Option<bool>) -> Layout {
 /// The cloud first; the store if the link is to blame, in the same request.
 async fn either(path: &Arc<Path>, context: &mut Context, request: Request) -> Result<Response, Refusal> {
     let (asked, request) = offline::Asked::of(request).await?;
+    if let Some(response) = known(path, context, &asked).await {
+        return Ok(response);
+    }
     let failure = match first_answer(path, context, &asked, request).await {
+        Ok(Answer::Clouds(response)) if response.extensions().get::<Another>().is_some() => {
+            context.why = "told what the cloud tells another one";
+            return Ok(response);
+        }
         Ok(Answer::Clouds(response)) => return offline::keep(&path.offline, context, &asked, response).await,
         Ok(Answer::Stores(response)) => {
             (context.route, context.why) = ("offline", "a server failed under the request");
@@ -109,6 +116,18 @@ async fn either(path: &Arc<Path>, context: &mut Context, request: Request) -> Re
     let answer = Box::pin(offline::serve(&path.offline, context, asked)).await;
     // A refusal would say that nothing has happened.
     answer.map_err(|refusal| if may_have_happened { failure.into_refusal() } else { refusal })
+}
+
+/// A list of what the store is told as it changes.
+async fn known(path: &Path, context: &mut Context, asked: &offline::Asked) -> Option<Response> {
+    if context.info.verb != "list" || !remote::leaves_to_store(&path.remote, context).await {
+        return None;
+    }
+    let (route, why) = (context.route, context.why);
+    (context.route, context.why) = (SHARED, "the store is told what changes");
+    let answer = Box::pin(offline::serve(&path.offline, context, asked.clone())).await;
+    // What it cannot answer the cloud can.
+    answer.inspect_err(|_| (context.route, context.why) = (route, why)).ok()
 }
 
 enum Answer {

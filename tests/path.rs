@@ -42,6 +42,8 @@ mod served;
 mod servers;
 #[path = "path/sessions.rs"]
 mod sessions;
+#[path = "path/shared.rs"]
+mod shared;
 #[path = "path/start.rs"]
 mod start;
 #[path = "path/told.rs"]

@@ -14,7 +14,7 @@ pub(super) struct Arguments {
 }
 
 /// yurthub's flags without a meaning here.
-const IGNORED: [&str; 18] = [
+const IGNORED: [&str; 17] = [
     "multiplexer-port",
     "node-ip",
     "kubelet-health-grace-period",
@@ -24,7 +24,6 @@ const IGNORED: [&str; 18] = [
     "discovery-token-ca-cert-hash",
     "discovery-token-unsafe-skip-ca-verification",
     "hub-cert-organizations",
-    "pool-scope-resources",
     "profiling",
     "vmodule",
     "enable-iptables",

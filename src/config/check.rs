@@ -11,6 +11,7 @@ use crate::state::filters::Filter;
 use crate::state::inputs::Membership;
 use crate::state::link::Balancing;
 use crate::state::rules::Agents;
+use crate::state::sharing::Sharing;
 use crate::state::user_rule::{self, UserRule};
 use crate::upstream::{Address, Proxies};
 
@@ -72,6 +73,8 @@ pub struct Settings {
     pub probe_timeout: Duration,
     pub probe_failures: u32,
     pub probe_successes: u32,
+    /// `None`: each watch is asked for by itself.
+    pub sharing: Option<Sharing>,
     pub min_request_timeout: Duration,
     pub gc_frequency: Duration,
     pub verbosity: u8,
@@ -159,6 +162,7 @@ pub fn check(raw: Raw) -> Result<Settings, BadSetting> {
         probe_timeout: seconds("heartbeat-timeout-seconds", raw.heartbeat_timeout_seconds, 2)?,
         probe_failures: count("heartbeat-failed-retry", raw.heartbeat_failed_retry, 3)?,
         probe_successes: count("heartbeat-healthy-threshold", raw.heartbeat_healthy_threshold, 2)?,
+        sharing: sharing(&raw)?,
         min_request_timeout: duration("min-request-timeout", raw.min_request_timeout.as_deref().unwrap_or("30m"))?,
         gc_frequency: Duration::from_secs(60 * number("gc-frequency", raw.gc_frequency, 120, 1..=100_000)?.unsigned_abs()),
         verbosity: u8::try_from(number("v", raw.v, 2, 0..=10)?).expect("checked to be small"),
@@ -269,6 +273,27 @@ fn serving(raw: &Raw) -> Result<Option<(PathBuf, PathBuf)>, BadSetting> {
 fn balancing(mode: &str) -> Result<Balancing, BadSetting> {
     let names = Balancing::ALL.map(Balancing::name).join(", ");
     Balancing::from_name(mode).ok_or_else(|| bad("lb-mode", mode, format!("one of {names}")))
+}
+
+fn sharing(raw: &Raw) -> Result<Option<Sharing>, BadSetting> {
+    const POOL: [&str; 2] = ["/v1/services", "discovery.k8s.io/v1/endpointslices"];
+    let resource = |text: &str| {
+        let allowed = "group/version/resource, like discovery.k8s.io/v1/endpointslices or /v1/services";
+        text.trim().parse().map_err(|()| bad("pool-scope-resources", text, allowed))
+    };
+    let pool: Result<Vec<_>, _> = match &raw.pool_scope_resources {
+        Some(given) => given.iter().filter(|text| !text.trim().is_empty()).map(|text| resource(text)).collect(),
+        None => POOL.into_iter().map(resource).collect(),
+    };
+    let review_period = duration("access-review-period", raw.access_review_period.as_deref().unwrap_or("5m"))?;
+    let pool = pool?;
+    let resources = match raw.share_watches.as_deref().unwrap_or("all") {
+        "none" => return Ok(None),
+        "all" => None,
+        "pool" => Some(pool),
+        other => return Err(bad("share-watches", other, "all, pool or none")),
+    };
+    Ok(Some(Sharing { resources, review_period }))
 }
 
 fn working_mode(mode: &str) -> Result<WorkingMode, BadSetting> {

@@ -64,6 +64,11 @@ raw! {
     certificate_authority: PathBuf = "PEM file: the cluster's CA [required]",
     tls_cert_file: PathBuf = "PEM file: serving certificate for Pods [made, from a CA of the node's own]",
     tls_private_key_file: PathBuf = "PEM file: its key",
+    share_watches: String = "Which watches of the same share one of the cloud's, once the cloud has said that each client may watch by itself: all, pool (those of --pool-scope-resources) or none [all]",
+    #[arg(value_delimiter = ',')]
+    #[serde(deserialize_with = "list")]
+    pool_scope_resources: Vec<String> = "What a pool's nodes have in common, as group/version/resource [/v1/services,discovery.k8s.io/v1/endpointslices]",
+    access_review_period: String = "After how long the cloud is asked again, at the latest, whether one may watch that is told what another one is [5m]",
     working_mode: String = "edge, or cloud (nothing is remembered) [edge]",
     namespace: String = "Namespace of ConfigMap yurt-hub-cfg [kube-system]",
     cache_agents: String = "Comma list of components whose answers are remembered, * is all; what those named here have read is never given up for space [*]",

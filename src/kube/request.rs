@@ -233,6 +233,9 @@ impl Query {
     }
 }
 
+/// The parameters that say where a watch begins and how long it lasts.
+pub const BEGINNING_OF_WATCH: [&str; 4] = ["resourceVersion", "resourceVersionMatch", "sendInitialEvents", "timeoutSeconds"];
+
 /// A request target that asks for a Table's rows with the metadata of their objects, whatever it asked for.
 pub fn with_metadata(target: &str) -> String {
     with_query(target, &["includeObject"], &["includeObject=Metadata"])

@@ -52,6 +52,10 @@ impl BodyError {
 #[derive(Debug, Clone, Copy)]
 pub struct Own;
 
+/// Stands among the extensions of an answer that is what the cloud tells another one.
+#[derive(Debug, Clone, Copy)]
+pub struct Another;
+
 /// Whose request it is. The User-Agent is no part of it.
 #[derive(Debug, Clone, Default)]
 pub enum Caller {
@@ -103,6 +107,9 @@ pub struct Context {
     pub route: &'static str,
     pub why: &'static str,
 }
+
+/// The route of what the store answers although the cloud could.
+pub const SHARED: &str = "shared";
 
 /// Of a watch that goes on from something that the node has missed.
 pub const MISSED: &str = "this node has missed something before that resourceVersion: list again";

@@ -152,6 +152,9 @@ pub(super) enum By {
 pub(super) const OVERTAKEN: &str =
     "What was written on this node while the link was down is not what the cloud has, or may not be: list again.";
 
+/// Why one that does not read is told no more.
+pub(super) const LEFT_BEHIND: &str = "This client has read too slowly what several share: list again.";
+
 /// Notes later what the client of an open watch is told.
 pub(super) struct Note {
     filters: Arc<Filters>,

@@ -34,7 +34,7 @@ pub use turns::Turns;
 
 use super::Path;
 use super::context::{Body, BodyError, Caller, Context, Response};
-use super::filter::{OUTDATED, OVERTAKEN};
+use super::filter::{LEFT_BEHIND, OUTDATED, OVERTAKEN};
 use super::offline::Stand;
 use crate::kube::list::{Encoding, Limits};
 use crate::kube::media;
@@ -281,7 +281,7 @@ impl HttpBody for Held {
 fn is_expired(encoding: Encoding, status: &[u8]) -> bool {
     let Ok((_, status)) = object::whole_into_item(encoding, status) else { return false };
     let is_gone = message::number(encoding, &status, CODE).is_ok_and(|code| code == 410);
-    is_gone && message::text(encoding, &status, MESSAGE).is_ok_and(|why| ![OUTDATED, OVERTAKEN].contains(&&*why))
+    is_gone && message::text(encoding, &status, MESSAGE).is_ok_and(|why| ![OUTDATED, OVERTAKEN, LEFT_BEHIND].contains(&&*why))
 }
 
 #[cfg(test)]

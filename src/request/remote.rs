@@ -5,6 +5,7 @@ mod deletion;
 mod filtered;
 mod forward;
 mod learn;
+mod shared;
 mod tee;
 mod upgrade;
 mod wrote;
@@ -13,10 +14,12 @@ use std::sync::Arc;
 
 use http::Method;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::response::Parts;
 use http_body_util::BodyExt as _;
 
 use deletion::Options;
 pub use forward::{check_connection, leaves_http};
+pub use shared::Shared;
 
 use super::context::{BodyError, Context, Refusal, Request, Response, Whose};
 use super::filter::{By, Chain, Filters, Passing};
@@ -37,6 +40,8 @@ pub struct Remote {
     /// `None`: nothing is remembered (working mode `cloud`).
     pub knowledge: Option<Arc<Knowledge>>,
     pub metrics: Arc<Metrics>,
+    /// `None`: each watch is asked for by itself.
+    pub shared: Option<Arc<Shared>>,
 }
 
 /// Why the cloud did not answer.
@@ -64,16 +69,14 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
     if let Some(chain) = &chain {
         ask_for_what_it_reads(context, chain, &mut head).map_err(Failure::Refusal)?;
     }
-    let answer = balance::send(remote, context, &head, body).await.map_err(Failure::Upstream)?;
-    let (mut parts, body) = answer.into_parts();
-    forward::response_head(&mut parts);
-    let learn = |knowledge| {
-        let read = learn::from_head(knowledge, &remote.rules, context, chain.as_ref(), &parts);
-        let dry_run = options.as_ref().and_then(Options::is_dry_run).unwrap_or(context.info.query.dry_run);
-        if dry_run { read } else { read.or_else(|| wrote::from_head(knowledge, &remote.rules, context, &parts)) }
+    let going = shared::Going { remote, context, chain: chain.as_ref(), head: &head };
+    let (parts, body) = match shared::answer(going).await {
+        Some(answer) => answer?,
+        None => {
+            let asked = Asked { head: &head, body, version: &context.info.query.resource_version, options: options.as_ref() };
+            ask(remote, context, chain.as_ref(), asked).await?
+        }
     };
-    let recording = remote.knowledge.as_ref().and_then(learn);
-    let body = tee::Tee::new(body, recording);
     if !parts.status.is_success() {
         return Ok(passed_on(remote, context, parts, body));
     }
@@ -82,6 +85,35 @@ pub async fn serve(remote: &Remote, context: &Context, request: Request) -> Resu
         return Ok(passed_on(remote, context, parts, body));
     };
     Box::pin(filtered::answer(remote, context, chain, parts, body)).await
+}
+
+/// What the cloud is asked.
+struct Asked<'a> {
+    head: &'a http::request::Parts,
+    body: Option<RequestBody>,
+    /// Of a watch: from which it goes on.
+    version: &'a str,
+    /// Of a deletion; they are known once its body has gone by.
+    options: Option<&'a Options>,
+}
+
+/// Asks the cloud, and begins to remember what it answers.
+async fn ask(remote: &Remote, context: &Context, chain: Option<&Chain>, asked: Asked<'_>) -> Result<(Parts, tee::Tee), Failure> {
+    let answer = balance::send(remote, context, asked.head, asked.body).await.map_err(Failure::Upstream)?;
+    let (mut parts, body) = answer.into_parts();
+    forward::response_head(&mut parts);
+    let learn = |knowledge| {
+        let read = learn::from_head(knowledge, &remote.rules, context, chain, &parts, asked.version);
+        let dry_run = asked.options.and_then(Options::is_dry_run).unwrap_or(context.info.query.dry_run);
+        if dry_run { read } else { read.or_else(|| wrote::from_head(knowledge, &remote.rules, context, &parts)) }
+    };
+    let recording = remote.knowledge.as_ref().and_then(learn);
+    Ok((parts, tee::Tee::new(body, recording)))
+}
+
+/// Whether the store may answer a list although the cloud can be asked: it is told what another one's watch is.
+pub async fn leaves_to_store(remote: &Remote, context: &Context) -> bool {
+    shared::may_be_listed(remote, context).await.is_some()
 }
 
 /// The options of a deletion, and its body again.
@@ -112,7 +144,7 @@ fn ask_for_what_it_reads(context: &Context, chain: &Chain, head: &mut http::requ
 }
 
 /// An answer that no filter looks at; a watch may come to be looked at while it is open.
-fn passed_on(remote: &Remote, context: &Context, parts: http::response::Parts, body: tee::Tee) -> Response {
+fn passed_on(remote: &Remote, context: &Context, parts: Parts, body: tee::Tee) -> Response {
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let encoding = media::encoding_of(content_type).filter(|_| !parts.headers.contains_key(CONTENT_ENCODING));
     let body = match remote.filters.later(context, None).filter(|_| parts.status.is_success()) {

@@ -304,7 +304,7 @@ impl Knowledge {
     }
 
     /// As of which version a scope is known.
-    pub(super) fn version(&self, scope: &Scope) -> Option<u64> {
+    pub fn version(&self, scope: &Scope) -> Option<u64> {
         self.catalogue().headers.get(&scope.key()).map(Header::version_number)
     }
 

@@ -65,7 +65,9 @@ async fn through_a_hundred_cuts_no_client_lists_again() {
     let events: usize = world.clients.iter().map(|client| client.follower.lock().unwrap().events).sum();
     let told = world.hub.metric("holdfast_watches_held_total{reason=\"the difference was told\"}").await.unwrap();
     assert!(cuts < CUTS || told > 0.0, "no difference was ever told");
-    println!("{cuts} cuts, {events} events to {CLIENTS} clients, {told} differences");
+    let shared = world.hub.metric("holdfast_watches_shared_total").await.unwrap();
+    assert!(shared > 0.0, "no watch was ever shared");
+    println!("{cuts} cuts, {events} events to {CLIENTS} clients, {told} differences, {shared} times a watch was another's");
 }
 
 impl World {
@@ -80,7 +82,11 @@ impl World {
         for number in 0..CLIENTS {
             let alpn = if random.one_in(3) { Alpn::H1 } else { Alpn::H2 };
             let client = hub.pod(TOKEN, alpn).await.unwrap();
-            let scope = Scope::random(random, resources[number % resources.len()]);
+            let scope = match clients.last() {
+                // It shares the watch of the one before.
+                Some(Following { follower, .. }) if number % 3 == 2 => follower.lock().unwrap().scope.clone(),
+                _ => Scope::random(random, resources[number % resources.len()]),
+            };
             clients.push(Following::begin(&client, scope).await);
         }
         let mut world = Self { server, links, hub, writers: Vec::new(), clients };

@@ -9,21 +9,21 @@ use testkit::hub::eventually;
 use crate::{CONFIGMAPS, Rig, SECONDS, TOKEN, asked_by_pods, skipped};
 
 /// All that a watch from here on is told of, and where its client stands.
-struct Watching {
-    stream: Streaming,
-    version: u64,
+pub(super) struct Watching {
+    pub(super) stream: Streaming,
+    pub(super) version: u64,
     /// The object of the last event.
-    last: String,
+    pub(super) last: String,
 }
 
 impl Watching {
     /// Lists, and watches from there.
-    async fn begin(rig: &Rig, client: &Client, query: &str) -> Self {
+    pub(super) async fn begin(rig: &Rig, client: &Client, query: &str) -> Self {
         let version = listed(rig, client, query).await;
         Self::from(client, version, query).await
     }
 
-    async fn from(client: &Client, version: u64, query: &str) -> Self {
+    pub(super) async fn from(client: &Client, version: u64, query: &str) -> Self {
         let path = format!("{CONFIGMAPS}?watch=true&timeoutSeconds=600&resourceVersion={version}&{query}");
         let stream = client.stream("GET", &path, &[], "").await.unwrap();
         assert_eq!(stream.status, 200);
@@ -31,7 +31,7 @@ impl Watching {
     }
 
     /// The next event but bookmarks: its type, the object's name and its text. Versions never go back.
-    async fn next(&mut self) -> (String, String, String) {
+    pub(super) async fn next(&mut self) -> (String, String, String) {
         loop {
             let event = tokio::time::timeout(SECONDS(20), self.stream.event()).await.expect("an event").unwrap().expect("no end");
             let object = &event["object"];
@@ -51,17 +51,17 @@ impl Watching {
 }
 
 /// The version of a list that the node remembers.
-async fn listed(rig: &Rig, client: &Client, query: &str) -> u64 {
+pub(super) async fn listed(rig: &Rig, client: &Client, query: &str) -> u64 {
     let list = client.get(&format!("{CONFIGMAPS}?{query}")).await.unwrap().json();
     rig.remembered(1.0).await;
     list["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
 }
 
-fn event(kind: &str, name: &str, text: &str) -> (String, String, String) {
+pub(super) fn event(kind: &str, name: &str, text: &str) -> (String, String, String) {
     (kind.to_owned(), name.to_owned(), text.to_owned())
 }
 
-fn put(rig: &Rig, name: &str, text: &str) {
+pub(super) fn put(rig: &Rig, name: &str, text: &str) {
     rig.fake.put("configmaps", "story", name, json!({"metadata": {"labels": {"is": text}}, "data": {"text": text}}));
 }
 

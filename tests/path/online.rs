@@ -121,7 +121,8 @@ async fn a_request_whose_client_leaves_ends_in_the_cloud_too() {
         let rig = Rig::with(FakeOptions { http2, ..FakeOptions::default() }, &[]).await;
         let waiting = format!("{CONFIGMAPS}/never-answered");
         rig.fake.fault_at(&waiting, testkit::fake::Fault::StallHeaders);
-        let reading = format!("{CONFIGMAPS}?watch=1&resourceVersion={}", rig.fake.resource_version());
+        let version = rig.fake.resource_version();
+        let reading = format!("{CONFIGMAPS}?watch=1&resourceVersion={version}&allowWatchBookmarks=true");
         for alpn in [Alpn::H1, Alpn::H2] {
             for path in [&waiting, &reading] {
                 let client = rig.hub.pod(TOKEN, alpn).await.unwrap();
@@ -264,12 +265,18 @@ async fn the_service_kubernetes_is_rewritten_for_kubelet_alone_in_both_encodings
     assert!(contains(b"127.0.0.1") && !contains(b"10.96.0.1"));
 }
 
+/// One that shares nobody else's.
+fn watch_of_its_own(rig: &Rig, number: usize) -> String {
+    let version = rig.fake.resource_version();
+    format!("{CONFIGMAPS}?watch=1&resourceVersion={version}&fieldSelector=metadata.name%3Dn{number}")
+}
+
 #[tokio::test]
 async fn a_thousand_watches_do_not_keep_the_next_get_waiting() {
     let rig = Rig::with(FakeOptions { max_concurrent_streams: 100, ..FakeOptions::default() }, &[]).await;
     let client = rig.pod().await;
-    let path = format!("{CONFIGMAPS}?watch=1&resourceVersion={}", rig.fake.resource_version());
-    let watches = client.watches(&vec![path.as_str(); 1000]).await.unwrap();
+    let paths: Vec<String> = (0..1000).map(|number| watch_of_its_own(&rig, number)).collect();
+    let watches = client.watches(&paths.iter().map(String::as_str).collect::<Vec<_>>()).await.unwrap();
     let answer = tokio::time::timeout(SECONDS(5), client.get(&format!("{CONFIGMAPS}/greeting"))).await.unwrap().unwrap();
     assert_eq!(answer.status, 200);
     assert!(rig.fake.connections().live >= 10, "{:?}", rig.fake.connections());
@@ -291,10 +298,9 @@ async fn a_goaway_is_invisible() {
 async fn a_goaway_on_every_connection_of_many_is_invisible() {
     let rig = Rig::with(FakeOptions { max_concurrent_streams: 2, ..FakeOptions::default() }, &[]).await;
     let client = rig.pod().await;
-    let path = format!("{CONFIGMAPS}?watch=1&resourceVersion={}", rig.fake.resource_version());
     let mut watches = Vec::new();
-    for _ in 0..40 {
-        watches.push(client.stream("GET", &path, &[], "").await.unwrap());
+    for number in 0..40 {
+        watches.push(client.stream("GET", &watch_of_its_own(&rig, number), &[], "").await.unwrap());
     }
     let in_flight = async || rig.hub.metric("node_yurthub_in_flight_requests_total").await;
     let before = in_flight().await.unwrap();

@@ -10,13 +10,11 @@ use http_body_util::{BodyExt as _, Empty};
 use crate::kube::list::Encoding;
 use crate::kube::media::{self, Form, Media};
 use crate::kube::metadata;
-use crate::kube::request::with_query;
+use crate::kube::request::{BEGINNING_OF_WATCH, with_query};
 use crate::request::accept::Peer;
 use crate::request::{Bearer, Path, Request};
 
-/// What says where a watch begins and how long it lasts.
-const BEGINNING: [&str; 4] = ["resourceVersion", "resourceVersionMatch", "sendInitialEvents", "timeoutSeconds"];
-/// And what a list does not have.
+/// What a list does not have.
 const OF_WATCHES: [&str; 3] = ["watch", "allowWatchBookmarks", "limit"];
 /// Items of a page.
 const PAGE: &str = "500";
@@ -53,7 +51,7 @@ impl Again {
         let version = format!("resourceVersion={version}");
         let seconds = seconds.map(|seconds| format!("timeoutSeconds={seconds}"));
         let more: Vec<&str> = [Some(&*version), seconds.as_deref()].into_iter().flatten().collect();
-        self.request(&with_query(&self.target, &BEGINNING, &more))
+        self.request(&with_query(&self.target, &BEGINNING_OF_WATCH, &more))
     }
 
     /// A page of the list of the same; `accept`: what one of its events would be.
@@ -61,7 +59,7 @@ impl Again {
         let limit = format!("limit={PAGE}");
         let go_on = continue_token.map(|token| format!("continue={token}"));
         let more: Vec<&str> = [Some(&*limit), go_on.as_deref()].into_iter().flatten().collect();
-        let without: Vec<&str> = BEGINNING.into_iter().chain(OF_WATCHES).collect();
+        let without: Vec<&str> = BEGINNING_OF_WATCH.into_iter().chain(OF_WATCHES).collect();
         let mut request = self.request(&with_query(&self.target, &without, &more))?;
         request.headers_mut().insert(ACCEPT, HeaderValue::from_str(accept).ok()?);
         Some(request)

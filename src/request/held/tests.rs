@@ -16,6 +16,7 @@ fn a_410_counts_as_expired_unless_its_client_is_to_list_for_another_reason() {
             (410, "too old resource version: 1 (2)", true),
             (410, OUTDATED, false),
             (410, OVERTAKEN, false),
+            (410, LEFT_BEHIND, false),
             (500, "too old resource version: 1 (2)", false),
         ] {
             assert_eq!(is_expired(encoding, &status(code, message)), expired, "{code} {message}");

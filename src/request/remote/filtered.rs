@@ -15,7 +15,7 @@ use super::learn;
 use super::tee::Tee;
 use super::{Failure, Remote};
 use crate::kube::list::Encoding;
-use crate::kube::media::{self, Form, Media};
+use crate::kube::media;
 use crate::kube::message::Edit;
 use crate::request::context::{BodyError, Context, Own, Refusal, Response, full};
 use crate::request::filter::{self, Beginning, By, Chain, Filtered, Filters, Passing, Source, Transform};
@@ -103,9 +103,7 @@ fn edited(context: &Context, chain: &Chain, encoding: Encoding, parts: Parts, ob
 fn beginning(remote: &Remote, context: &Context, chain: &Chain, encoding: Encoding) -> Result<Beginning, Refusal> {
     let query = &context.info.query;
     let shown = Filters::shown(context, chain)?;
-    let whole = context.accepts.iter().all(|media| media.form == Form::Full);
-    let media =
-        if whole { Some(Media { encoding, form: Form::Full }) } else { learn::metadata_of_many(context, encoding).cloned() };
+    let media = learn::known_as(context, encoding);
     // The rows of a Table are printed by the cloud, in columns of its own. And of what begins in the middle nobody knows what
     // it goes on from.
     let is_known = !query.other && (query.goes_on() || query.begins_with_all());

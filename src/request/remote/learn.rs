@@ -19,13 +19,20 @@ use crate::state::rules::Rules;
 use crate::store::record::{ListAsk, ObjectAsk, Subject, WatchAsk};
 use crate::store::{Document, Knowledge, Reader, Recording};
 
-/// Notes rights, and begins to remember the body if it is worth it.
+/// Who may watch by itself, and is told what the cloud tells another one.
+pub(super) fn from_review(knowledge: &Knowledge, context: &Context) {
+    knowledge.see(&context.component);
+    rights(knowledge, context, StatusCode::OK);
+}
+
+/// Notes rights, and begins to remember the body if it is worth it. `version`: from which a watch goes on.
 pub(super) fn from_head(
     knowledge: &Arc<Knowledge>,
     rules: &Rules,
     context: &Context,
     chain: Option<&Chain>,
     parts: &Parts,
+    version: &str,
 ) -> Option<Recording> {
     if context.impersonated {
         return None;
@@ -35,7 +42,7 @@ pub(super) fn from_head(
     if !is_remembered(rules, context) {
         return None;
     }
-    let subject = subject(knowledge, context, chain, parts)?;
+    let subject = subject(knowledge, context, chain, parts, version)?;
     let gzip = match parts.headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
         None | Some(b"identity") => false,
         Some(b"gzip") => true,
@@ -56,11 +63,7 @@ pub(super) async fn may_go_on(
     if context.info.verb != "watch" || !resumes(context) || !is_kept() {
         return Ok(());
     }
-    let is_kept_so = |media: &&Media| media.form == Form::Full || is_metadata(media);
-    // As it will be asked for, and so remembered.
-    let json_alone = chain.is_some_and(Chain::wants_json);
-    let mut asked_for = context.accepts.iter().filter(|media| !json_alone || media.encoding == Encoding::Json);
-    let Some(media) = asked_for.next().filter(is_kept_so) else { return Ok(()) };
+    let Some(media) = asked_for(context, chain) else { return Ok(()) };
     let version = context.info.query.resource_version.parse().unwrap_or(0);
     let is_kubelets = matches!(context.caller, Caller::Node);
     if knowledge.sends_back(&names::scope(&context.info, media), version, is_kubelets).await {
@@ -69,7 +72,7 @@ pub(super) async fn may_go_on(
     Ok(())
 }
 
-fn is_remembered(rules: &Rules, context: &Context) -> bool {
+pub(super) fn is_remembered(rules: &Rules, context: &Context) -> bool {
     !context.impersonated && context.user().is_some() && rules.current().cache_agents.contains(&context.component)
 }
 
@@ -99,7 +102,7 @@ fn rights(knowledge: &Knowledge, context: &Context, status: StatusCode) {
     }
 }
 
-fn subject(knowledge: &Knowledge, context: &Context, chain: Option<&Chain>, parts: &Parts) -> Option<Subject> {
+fn subject(knowledge: &Knowledge, context: &Context, chain: Option<&Chain>, parts: &Parts, version: &str) -> Option<Subject> {
     let info = &context.info;
     if context.method != http::Method::GET {
         return None;
@@ -109,10 +112,10 @@ fn subject(knowledge: &Knowledge, context: &Context, chain: Option<&Chain>, part
     let whole = context.accepts.iter().all(|media| media.form == Form::Full);
     if info.is_read() && whole {
         let encoding = media::encoding_of(content_type)?;
-        return resource_subject(context, parts.status, Media { encoding, form: Form::Full });
+        return resource_subject(context, parts.status, Media { encoding, form: Form::Full }, version);
     }
     if let Some(metadata) = media::encoding_of(content_type).and_then(|encoding| metadata_of_many(context, encoding)) {
-        return resource_subject(context, parts.status, metadata.clone());
+        return resource_subject(context, parts.status, metadata.clone(), version);
     }
     let once = info.is_discovery() || (info.is_read() && info.verb != "watch");
     if parts.status != StatusCode::OK || !once || is_laid_out(context) {
@@ -134,6 +137,20 @@ fn note_absence(knowledge: &Knowledge, context: &Context, status: StatusCode) {
     }
 }
 
+/// As what a list or a watch in this encoding is remembered; `None`: not as a collection.
+pub(super) fn known_as(context: &Context, encoding: Encoding) -> Option<Media> {
+    let whole = context.accepts.iter().all(|media| media.form == Form::Full);
+    if whole { Some(Media { encoding, form: Form::Full }) } else { metadata_of_many(context, encoding).cloned() }
+}
+
+/// What a client asks for first, if that is remembered as a collection.
+pub(super) fn asked_for<'a>(context: &'a Context, chain: Option<&Chain>) -> Option<&'a Media> {
+    // As it will be asked for, and so remembered.
+    let json_alone = chain.is_some_and(Chain::wants_json);
+    let first = context.accepts.iter().find(|media| !json_alone || media.encoding == Encoding::Json);
+    first.filter(|media| media.form == Form::Full || is_metadata(media))
+}
+
 fn is_metadata(media: &Media) -> bool {
     matches!(&media.form, Form::As(form) if metadata::form_of_items(form).is_some())
 }
@@ -150,7 +167,7 @@ fn is_laid_out(context: &Context) -> bool {
     context.info.verb != "watch" && context.layout != Layout::Compact
 }
 
-fn resource_subject(context: &Context, status: StatusCode, media: Media) -> Option<Subject> {
+fn resource_subject(context: &Context, status: StatusCode, media: Media, version: &str) -> Option<Subject> {
     let info = &context.info;
     if info.query.other || is_laid_out(context) {
         return None;
@@ -177,7 +194,7 @@ fn resource_subject(context: &Context, status: StatusCode, media: Media) -> Opti
         }
         "watch" if status == StatusCode::OK => Some(Subject::Watch(WatchAsk {
             scope: scope(),
-            resource_version: info.query.resource_version.clone(),
+            resource_version: version.to_owned(),
             send_initial_events: info.query.wants_initial_events(),
             reader,
         })),

@@ -1,0 +1,339 @@
+//! One watch of the cloud's, and all who read it.
+//!
+//! Nobody drives it: whoever of its readers has read all there is asks the cloud for more, and what comes is there for all
+//! of them. It is remembered once, as it comes. Events that somebody has still to read wait up to [`WAITING`] bytes; then
+//! the others wait for who is slow, for [`PATIENCE`], and go on without.
+//!
+//! When what brings it is gone its readers end, and whoever asks again goes on with it, from the version that it has come
+//! to: until then it keeps what was read last.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context as Task, Poll, Wake, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use super::brought::{Brought, Event};
+use crate::kube::list::Encoding;
+use crate::kube::watch::EventType;
+use crate::store::Scope;
+use crate::upstream::{Error, Fault};
+
+/// Bytes of events that wait for somebody.
+const WAITING: usize = 256 * 1024;
+/// How long the others wait for who does not read.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Bytes of events that are kept, when all have read them, for who comes a moment later.
+const KEPT: usize = 32 * 1024;
+/// Bytes of them in all feeds.
+const KEPT_IN_ALL: usize = 1 << 20;
+
+/// Bytes that all feeds hold.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+pub(super) struct Feed {
+    now: Mutex<Now>,
+    readers: Mutex<HashMap<u64, Waker>>,
+    /// The cloud has been asked for more, and whoever is among `readers` is woken when it has come.
+    is_awaited: AtomicBool,
+    key: Arc<str>,
+    /// Held by who asks the cloud for it.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+struct Now {
+    coming: Option<Brought>,
+    encoding: Encoding,
+    answer: Answer,
+    events: VecDeque<Event>,
+    /// The number of the first of them.
+    first: u64,
+    bytes: usize,
+    /// All that came after this version is among `events`.
+    floor: u64,
+    /// The version that it has come to.
+    last: u64,
+    /// The number of the event that each reader reads next.
+    next: HashMap<u64, u64>,
+    readers: u64,
+    leader: u64,
+    /// Why what brought it is gone.
+    why: Option<Error>,
+    full_since: Option<Instant>,
+}
+
+/// What is the same of all answers.
+#[derive(Clone)]
+pub(super) struct Answer {
+    /// Fields of its head.
+    pub(super) headers: HeaderMap,
+    /// As what it is remembered; `None`: it is not.
+    pub(super) scope: Option<Scope>,
+}
+
+/// What a reader finds.
+pub(super) enum Found {
+    Event(Event),
+    /// The others could not wait any longer.
+    LeftBehind,
+    /// What brought it is gone, and why if that was no end of its own.
+    Lost(Option<Error>),
+}
+
+/// Whether somebody can read it from a version on.
+pub(super) enum Place {
+    Reader(u64),
+    /// Nobody brings it.
+    Lost,
+    /// What came after that version is not there any more.
+    Beyond,
+}
+
+impl Feed {
+    /// One that begins behind a version.
+    pub(super) fn new(key: Arc<str>, version: u64) -> Arc<Self> {
+        let now = Mutex::new(Now::behind(version));
+        Arc::new(Self { now, readers: Mutex::default(), is_awaited: AtomicBool::new(false), key, turn: Arc::default() })
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody reads it, or asks for it.
+    pub(super) fn is_idle(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1
+    }
+
+    /// A place for one who has been told everything up to `version`.
+    pub(super) fn place(&self, version: u64) -> Place {
+        let mut now = self.now();
+        match now.coming {
+            Some(_) if version >= now.floor => Place::Reader(now.admit()),
+            Some(_) => Place::Beyond,
+            None => Place::Lost,
+        }
+    }
+
+    /// Whether the cloud goes on with it.
+    pub(super) fn is_led(&self) -> bool {
+        self.now().coming.is_some()
+    }
+
+    /// The version from which the cloud is to go on with it; `None`: it does not lead on from `version`.
+    pub(super) fn leads_on(&self, version: u64) -> Option<u64> {
+        let now = self.now();
+        Some(now.last).filter(|last| (now.floor..=*last).contains(&version))
+    }
+
+    /// The cloud goes on with it, for who has asked.
+    pub(super) fn begin(&self, brought: Brought, answer: Answer) -> u64 {
+        let mut now = self.now();
+        (now.encoding, now.answer) = (brought.encoding(), answer);
+        now.coming = Some(brought);
+        now.leader = now.admit();
+        now.leader
+    }
+
+    pub(super) fn encoding(&self) -> Encoding {
+        self.now().encoding
+    }
+
+    pub(super) fn headers(&self) -> HeaderMap {
+        self.now().answer.headers.clone()
+    }
+
+    /// The version of the last event that has come, if the cloud goes on with it and it is remembered as this.
+    pub(super) fn told_of(&self, scope: &Scope) -> Option<u64> {
+        let now = self.now();
+        let is_it = now.coming.is_some() && now.answer.scope.as_ref() == Some(scope);
+        let last = now.events.iter().rev().find(|event| event.kind != EventType::Bookmark).and_then(|event| event.version);
+        is_it.then(|| last.unwrap_or(now.floor))
+    }
+
+    /// The next event of a reader, or until when it has to wait for another one at most.
+    pub(super) fn poll(self: &Arc<Self>, reader: u64, cx: &mut Task<'_>) -> Poll<Result<Found, Instant>> {
+        // Who has some left to read does not wait.
+        if let Some(found) = self.changed(|now| now.found(reader)) {
+            return Poll::Ready(Ok(found));
+        }
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).insert(reader, cx.waker().clone());
+        self.changed(|now| self.more(now, reader))
+    }
+
+    fn more(self: &Arc<Self>, now: &mut Now, reader: u64) -> Poll<Result<Found, Instant>> {
+        loop {
+            if let Some(found) = now.found(reader) {
+                return Poll::Ready(Ok(found));
+            }
+            if let Some(since) = now.full_since.filter(|since| since.elapsed() < PATIENCE) {
+                return Poll::Ready(Err(since + PATIENCE));
+            }
+            now.make_room();
+            if self.is_awaited.swap(true, Ordering::AcqRel) {
+                return Poll::Pending;
+            }
+            let waker = Waker::from(self.clone());
+            ready!(now.pull(&mut Task::from_waker(&waker)));
+            self.is_awaited.store(false, Ordering::Release);
+        }
+    }
+
+    /// Changes it, and wakes those that waited for room or for an end.
+    fn changed<T>(&self, change: impl FnOnce(&mut Now) -> T) -> T {
+        let mut now = self.now();
+        let (was_full, was_coming) = (now.full_since.is_some(), now.coming.is_some());
+        let changed = change(&mut now);
+        let is_news = was_full && now.full_since.is_none() || was_coming && now.coming.is_none();
+        drop(now);
+        if is_news {
+            self.wake_all();
+        }
+        changed
+    }
+
+    fn wake_all(&self) {
+        self.is_awaited.store(false, Ordering::Release);
+        let readers = std::mem::take(&mut *self.readers.lock().unwrap_or_else(PoisonError::into_inner));
+        readers.into_values().for_each(Waker::wake);
+    }
+
+    /// Whether there is nobody left although the cloud goes on with it.
+    pub(super) fn leave(&self, reader: u64) -> bool {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).remove(&reader);
+        self.changed(|now| {
+            now.next.remove(&reader);
+            now.trim();
+            now.next.is_empty() && now.coming.take().is_some()
+        })
+    }
+}
+
+/// What comes wakes all that wait for it.
+impl Wake for Feed {
+    fn wake(self: Arc<Self>) {
+        self.wake_all();
+    }
+}
+
+impl Now {
+    fn behind(version: u64) -> Self {
+        Self {
+            coming: None,
+            encoding: Encoding::Json,
+            answer: Answer { headers: HeaderMap::new(), scope: None },
+            events: VecDeque::new(),
+            first: 0,
+            bytes: 0,
+            floor: version,
+            last: version,
+            next: HashMap::new(),
+            readers: 0,
+            leader: 0,
+            why: None,
+            full_since: None,
+        }
+    }
+
+    fn admit(&mut self) -> u64 {
+        self.readers += 1;
+        self.next.insert(self.readers, self.first);
+        self.readers
+    }
+
+    fn found(&mut self, reader: u64) -> Option<Found> {
+        let Some(next) = self.next.get_mut(&reader) else { return Some(Found::Lost(None)) };
+        let Some(index) = next.checked_sub(self.first) else { return Some(Found::LeftBehind) };
+        let event = usize::try_from(index).ok().and_then(|index| self.events.get(index)).cloned();
+        let is_leader = reader == self.leader;
+        match event {
+            // Whether others may go on from there is theirs to ask.
+            Some(event) if event.kind == EventType::Error && !is_leader => Some(Found::Lost(Some(lost()))),
+            Some(event) => {
+                *next += 1;
+                self.trim();
+                Some(Found::Event(event))
+            }
+            None if self.coming.is_some() => None,
+            // The leader's time is up, not that of the others.
+            None => Some(Found::Lost(self.why.clone().or_else(|| (!is_leader).then(lost)))),
+        }
+    }
+
+    /// Takes in what has come. Nothing comes any more once `coming` is gone.
+    fn pull(&mut self, cx: &mut Task<'_>) -> Poll<()> {
+        let Some(coming) = &mut self.coming else { return Poll::Ready(()) };
+        match ready!(coming.poll(cx)) {
+            Ok(events) => events.into_iter().for_each(|event| self.push(event)),
+            Err(why) => (self.coming, self.why) = (None, why),
+        }
+        Poll::Ready(())
+    }
+
+    fn push(&mut self, mut event: Event) {
+        // A copy, for what came with it is not to wait as well.
+        event.raw = Bytes::copy_from_slice(&event.raw);
+        match event.version {
+            Some(version) => self.last = self.last.max(version),
+            None if event.kind == EventType::Error => {}
+            // Nobody is led on from here.
+            None => (self.floor, self.last) = (u64::MAX, u64::MAX),
+        }
+        self.bytes += event.raw.len();
+        HELD.fetch_add(event.raw.len(), Ordering::Relaxed);
+        self.events.push_back(event);
+        self.trim();
+    }
+
+    fn drop_first(&mut self) {
+        let Some(event) = self.events.pop_front() else { return };
+        self.first += 1;
+        self.bytes -= event.raw.len();
+        HELD.fetch_sub(event.raw.len(), Ordering::Relaxed);
+        if event.kind != EventType::Bookmark {
+            self.floor = self.floor.max(event.version.unwrap_or(0));
+        }
+    }
+
+    /// Drops what all have read and nobody is expected to want, and notes whether it is full of what somebody has not.
+    fn trim(&mut self) {
+        if self.bytes <= KEPT && HELD.load(Ordering::Relaxed) <= KEPT_IN_ALL {
+            self.full_since = None;
+            return;
+        }
+        // Whoever was left behind is not waited for again.
+        let slowest = self.next.values().filter(|next| **next >= self.first).min().copied().unwrap_or(u64::MAX);
+        while self.first < slowest && !self.events.is_empty() && (self.bytes > KEPT || HELD.load(Ordering::Relaxed) > KEPT_IN_ALL)
+        {
+            self.drop_first();
+        }
+        self.full_since = (self.bytes > WAITING).then(|| self.full_since.unwrap_or_else(Instant::now));
+    }
+
+    /// Drops what some have not read although they had their time.
+    fn make_room(&mut self) {
+        while self.full_since.is_some() && self.bytes > WAITING / 2 {
+            self.drop_first();
+        }
+        self.full_since = None;
+    }
+}
+
+impl Drop for Now {
+    fn drop(&mut self) {
+        HELD.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Of those who read it when what brought it was gone.
+pub(super) fn lost() -> Error {
+    Error::new(Fault::Link, true, "the watch that several share has ended")
+}
