@@ -94,8 +94,12 @@ fn layout(headers: &HeaderMap, pretty: Option<bool>) -> Layout {
 /// The cloud first; the store if the link is to blame, in the same request.
 async fn either(path: &Arc<Path>, context: &mut Context, request: Request) -> Result<Response, Refusal> {
     let (asked, request) = offline::Asked::of(request).await?;
-    if let Some(response) = known(path, context, &asked).await {
-        return Ok(response);
+    if context.info.verb == "list" {
+        let before = (context.route, context.why);
+        if let Some(response) = known(path, context, &asked).await {
+            return Ok(response);
+        }
+        (context.route, context.why) = before;
     }
     let failure = match first_answer(path, context, &asked, request).await {
         Ok(Answer::Clouds(response)) if response.extensions().get::<Another>().is_some() => {
@@ -118,16 +122,20 @@ async fn either(path: &Arc<Path>, context: &mut Context, request: Request) -> Re
     answer.map_err(|refusal| if may_have_happened { failure.into_refusal() } else { refusal })
 }
 
-/// A list of what the store is told as it changes.
+/// A list of what the store is told as it changes. What the store cannot answer the cloud can, while there is a link.
 async fn known(path: &Path, context: &mut Context, asked: &offline::Asked) -> Option<Response> {
-    if context.info.verb != "list" || !remote::leaves_to_store(&path.remote, context).await {
-        return None;
+    let answer = async {
+        if !remote::leaves_to_store(&path.remote, context).await {
+            return None;
+        }
+        (context.route, context.why) = (SHARED, "the store is told what changes");
+        Box::pin(offline::serve(&path.offline, context, asked.clone())).await.ok()
+    };
+    tokio::select! {
+        biased;
+        answer = answer => answer,
+        () = path.link.falls() => None,
     }
-    let (route, why) = (context.route, context.why);
-    (context.route, context.why) = (SHARED, "the store is told what changes");
-    let answer = Box::pin(offline::serve(&path.offline, context, asked.clone())).await;
-    // What it cannot answer the cloud can.
-    answer.inspect_err(|_| (context.route, context.why) = (route, why)).ok()
 }
 
 enum Answer {

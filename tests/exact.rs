@@ -24,6 +24,8 @@ mod objects;
 mod random;
 #[path = "exact/requests.rs"]
 mod requests;
+#[path = "exact/shared.rs"]
+mod shared;
 #[path = "exact/status.rs"]
 mod status;
 #[path = "exact/watches.rs"]

@@ -121,13 +121,17 @@ async fn accept(stream: TcpStream, remote: SocketAddr, tls: Option<Arc<Serving>>
             let peer = Peer::new(remote, local, Port::Loopback { ownership: OnceCell::new() });
             connection::serve(stream, Arc::new(peer), path, draining).await;
         }
-        Some(tls) => match tls::accept(tls.current(), stream).await {
-            Ok((stream, client)) => {
-                let peer = Peer::new(remote, local, Port::Secure { client });
-                connection::serve(stream, Arc::new(peer), path, draining).await;
+        Some(tls) => {
+            // Boxed, and gone with its end: it takes more than what comes after it.
+            let accepted = Box::pin(tls::accept(tls.current(), stream)).await;
+            match accepted {
+                Ok((stream, client)) => {
+                    let peer = Peer::new(remote, local, Port::Secure { client });
+                    connection::serve(Box::new(stream), Arc::new(peer), path, draining).await;
+                }
+                Err(error) => tracing::debug!(%remote, %error, "TLS handshake failed"),
             }
-            Err(error) => tracing::debug!(%remote, %error, "TLS handshake failed"),
-        },
+        }
     }
 }
 

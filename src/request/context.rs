@@ -52,6 +52,10 @@ impl BodyError {
 #[derive(Debug, Clone, Copy)]
 pub struct Own;
 
+/// Stands among the extensions of the answer to a watch.
+#[derive(Debug, Clone, Copy)]
+pub struct Watch;
+
 /// Stands among the extensions of an answer that is what the cloud tells another one.
 #[derive(Debug, Clone, Copy)]
 pub struct Another;

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use super::Path;
 use super::accept::Peer;
-use super::context::{Body, Caller, Context, Own, Refusal, Request, Response, Whose, freshness, full};
+use super::context::{Body, Caller, Context, Own, Refusal, Request, Response, SHARED, Watch, Whose, freshness, full};
 use crate::kube::coding::Codings;
 use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
@@ -114,6 +114,9 @@ fn finish(path: &Path, mut context: Context, result: Result<Response, Refusal>) 
     if context.codings.must_be_gzip() && is_compressed(&context, &parts, &body) {
         body = gzip::gzipped(&mut parts, body);
     }
+    if context.info.verb == "watch" {
+        parts.extensions.insert(Watch);
+    }
     let age = age_by_the_store(&context, &parts);
     let observed = Observed::new(path, context, parts.status, body, age);
     Response::from_parts(parts, observed.boxed_unsync())
@@ -129,7 +132,7 @@ fn without_bytes(parts: &mut Parts, body: &Body) -> Body {
 
 /// In seconds, as the client is told it.
 fn age_by_the_store(context: &Context, parts: &Parts) -> Option<u64> {
-    let age = parts.headers.get(AGE).filter(|_| context.route == "offline")?;
+    let age = parts.headers.get(AGE).filter(|_| ["offline", SHARED].contains(&context.route))?;
     age.to_str().ok()?.parse().ok()
 }
 

@@ -226,7 +226,8 @@ impl Knowledge {
         for (key, error) in damaged {
             tracing::error!(%error, "a collection's head is damaged: it is taken out and will be fetched again");
             self.metrics.damaged_records.inc();
-            self.store.apply(&[Op::Delete(key)], false)?;
+            // Beside the writer, who does not owe it to the disk.
+            self.store.apply(&[Op::Delete(key)], true)?;
         }
         Ok(headers)
     }

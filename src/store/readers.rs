@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::grant::now;
-use super::{Knowledge, StoreError, keys};
+use super::{Knowledge, Scope, StoreError, keys};
 
 /// Seconds between two writes of when an agent was seen.
 const REFRESH: u64 = 3600;
@@ -77,6 +77,19 @@ impl Knowledge {
         let now = now();
         if self.first_in(agent, REFRESH, now) && !self.put(keys::raw(keys::AGENT, agent.as_bytes()), &now.to_be_bytes()) {
             self.recent.forget(agent);
+        }
+    }
+
+    /// Notes who reads a collection by what is remembered for somebody else.
+    pub fn note_reader(&self, scope: &Scope, reader: &Reader) {
+        let is_new = self.catalogue().headers.get_mut(&scope.key()).is_some_and(|header| {
+            let before = (header.pinned, header.readers.clone());
+            header.pinned |= reader.node;
+            header.readers.note(&reader.agent);
+            before != (header.pinned, header.readers.clone())
+        });
+        if is_new {
+            self.write_head_later(scope);
         }
     }
 

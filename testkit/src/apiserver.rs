@@ -18,6 +18,8 @@ use crate::port::free_address;
 
 /// A static token of somebody who may do everything.
 pub const TOKEN: &str = "somebody";
+/// And of others of whom the same is true.
+pub const OTHERS: [&str; 2] = ["second", "third"];
 /// From the start to an answer.
 const READY: Duration = Duration::from_secs(40);
 
@@ -45,7 +47,8 @@ impl Apiserver {
         let ca = pki.write_to(folder.path())?;
         pki.server(&["127.0.0.1", "localhost"]).write_to(folder.path(), "serving")?;
         pki.client("tokens", "tokens").write_to(folder.path(), "tokens")?;
-        std::fs::write(path("users.csv"), format!("{TOKEN},somebody,1,system:masters\n"))?;
+        let users = [TOKEN].into_iter().chain(OTHERS).map(|token| format!("{token},{token},{token},system:masters\n"));
+        std::fs::write(path("users.csv"), users.collect::<String>())?;
         let etcd_url = format!("http://{etcd}");
         let etcd_flags = vec![
             format!("--data-dir={}", path("etcd")),

@@ -4,6 +4,7 @@
 //! the hub's end.
 
 mod greeting;
+mod streaming;
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -12,17 +13,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::header::CONTENT_LENGTH;
+use http::{Method, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 
 use self::greeting::Greeted;
+use self::streaming::Lent;
 use super::Peer;
-use crate::request::context::{Body, Response, full};
+use crate::request::context::{Body, Response, Watch, full};
 use crate::request::{self, Path, Request};
 use crate::runtime::drain::{Draining, Ending};
 use crate::upstream::{Error, Fault};
@@ -56,45 +60,58 @@ where
 async fn drive<Io, S>(io: Io, service: S, draining: Draining) -> Result<(), Failed>
 where
     Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    S: Service<http::Request<Incoming>, Response = Response, Error = Infallible>,
+    S: Service<http::Request<Incoming>, Response = Response, Error = Infallible> + Send + Sync,
     S::Future: Send + 'static,
 {
-    let joined = Joined::default();
-    let keep = joined.clone();
-    let io = Greeted::new(io, HEAD_TIMEOUT);
-    let is_served = io.is_served.clone();
-    let service = service_fn(move |request| {
-        is_served.store(true, Ordering::Relaxed);
-        let (answer, keep) = (service.call(request), keep.clone());
-        async move { answer.await.map(|answer| keep.of(answer)) }
-    });
-    http(io, service, draining.ending.clone()).await?;
-    match joined.take() {
-        Some(body) => run(body).await,
-        None => Ok(()),
+    let service = Arc::new(service);
+    let (mut io, mut said) = (io, Vec::new());
+    loop {
+        let lent = Lent::new(io, said);
+        // Boxed, so that what has a connection to itself holds no more than that.
+        let left = Box::pin(http(lent.clone(), service.clone(), draining.ending.clone())).await?;
+        match (left, lent.take_back()) {
+            (Some(Left::Joined(body)), _) => return run(body).await,
+            (Some(Left::Watch(answer)), Some(lent)) => match streaming::stream(lent, answer).await? {
+                Some(ended) => (io, said) = ended,
+                None => return Ok(()),
+            },
+            _ => return Ok(()),
+        }
     }
 }
 
-/// The body of a 101: what becomes of the connection when HTTP has left it.
-#[derive(Clone, Default)]
-struct Joined(Arc<Mutex<Option<Body>>>);
+/// What a connection is left to.
+enum Left {
+    /// The joined connections.
+    Joined(Body),
+    /// The answer to a watch.
+    Watch(Response),
+}
 
-impl Joined {
+/// Whether the connection is this watch's alone while it lasts: over HTTP/1.1 nothing else comes on it before its end.
+fn is_alone(asked: (&Method, Version), answer: &Response) -> bool {
+    let is_watch = answer.status() == StatusCode::OK && answer.extensions().get::<Watch>().is_some();
+    asked == (&Method::GET, Version::HTTP_11) && is_watch && !answer.headers().contains_key(CONTENT_LENGTH)
+}
+
+/// What became of a connection's answers that hyper does not write.
+#[derive(Clone, Default)]
+struct Handed(Arc<Mutex<Option<Left>>>, Arc<Notify>);
+
+impl Handed {
     /// Keeps the body of a 101; hyper would drop it.
-    fn of(&self, answer: Response) -> Response {
-        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return answer;
-        }
+    fn joined(&self, answer: Response) -> Response {
         let (parts, body) = answer.into_parts();
-        *self.lock() = Some(body);
+        *self.lock() = Some(Left::Joined(body));
         Response::from_parts(parts, full(Bytes::new()))
     }
 
-    fn take(&self) -> Option<Body> {
-        self.lock().take()
+    fn watch(&self, answer: Response) {
+        *self.lock() = Some(Left::Watch(answer));
+        self.1.notify_one();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Body>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Left>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -105,18 +122,44 @@ async fn run(mut body: Body) -> Result<(), Failed> {
     Ok(())
 }
 
-async fn http<Io, S>(io: Greeted<Io>, service: S, mut ending: Ending) -> Result<(), Failed>
+/// Until the connection ends, or is left to one answer.
+async fn http<Io, S>(io: Lent<Io>, service: S, mut ending: Ending) -> Result<Option<Left>, Failed>
 where
     Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: Service<http::Request<Incoming>, Response = Response, Error = Infallible>,
     S::Future: Send + 'static,
 {
+    let handed = Handed::default();
+    let greeted = Greeted::new(io.clone(), HEAD_TIMEOUT);
+    let is_served = greeted.is_served.clone();
+    let keep = handed.clone();
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        is_served.store(true, Ordering::Relaxed);
+        let asked = (request.method().clone(), request.version());
+        let (answer, keep, io) = (service.call(request), keep.clone(), io.clone());
+        async move {
+            let answer = answer.await?;
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                return Ok(keep.joined(answer));
+            }
+            if is_alone((&asked.0, asked.1), &answer) && io.is_flushed() {
+                keep.watch(answer);
+                std::future::pending::<()>().await;
+                return Ok::<_, Infallible>(Response::default());
+            }
+            Ok(answer)
+        }
+    });
     let builder = builder();
-    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(greeted), service));
     let mut told = false;
     loop {
         tokio::select! {
-            result = connection.as_mut() => return result,
+            result = connection.as_mut() => {
+                result?;
+                return Ok(handed.lock().take());
+            }
+            () = handed.1.notified() => return Ok(handed.lock().take()),
             () = ending.begun(), if !told => {
                 told = true;
                 connection.as_mut().graceful_shutdown();

@@ -17,12 +17,17 @@ use crate::request::filter::{Chain, resumes};
 use crate::request::names;
 use crate::state::rules::Rules;
 use crate::store::record::{ListAsk, ObjectAsk, Subject, WatchAsk};
-use crate::store::{Document, Knowledge, Reader, Recording};
+use crate::store::{Document, Knowledge, Reader, Recording, Scope};
 
-/// Who may watch by itself, and is told what the cloud tells another one.
-pub(super) fn from_review(knowledge: &Knowledge, context: &Context) {
+/// Who may read by itself, and is told what is told to another one.
+pub(super) fn from_review(knowledge: &Knowledge, context: &Context, scope: Option<&Scope>) {
     knowledge.see(&context.component);
     rights(knowledge, context, StatusCode::OK);
+    scope.into_iter().for_each(|scope| knowledge.note_reader(scope, &reader(context)));
+}
+
+fn reader(context: &Context) -> Reader {
+    Reader { agent: context.component.clone(), node: matches!(context.caller, Caller::Node) }
 }
 
 /// Notes rights, and begins to remember the body if it is worth it. `version`: from which a watch goes on.
@@ -173,7 +178,7 @@ fn resource_subject(context: &Context, status: StatusCode, media: Media, version
         return None;
     }
     let scope = || names::scope(info, &media);
-    let reader = Reader { agent: context.component.clone(), node: matches!(context.caller, Caller::Node) };
+    let reader = reader(context);
     match info.verb.as_str() {
         "get" => {
             let key = names::object(info, &media);

@@ -86,12 +86,37 @@ enum Granted {
     Alone,
 }
 
-/// The right to ask the cloud for a feed.
+/// The right to ask the cloud for a feed, and a place in it.
 struct Lead {
     feed: Arc<Feed>,
-    _turn: OwnedMutexGuard<()>,
+    reader: u64,
     /// From which it is to go on.
     version: u64,
+    is_begun: bool,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Lead {
+    /// `None`: the feed does not lead on from there.
+    fn of(feed: Arc<Feed>, turn: OwnedMutexGuard<()>, version: u64) -> Option<Self> {
+        let (reader, version) = feed.reserve(version)?;
+        Some(Self { feed, reader, version, is_begun: false, _turn: turn })
+    }
+
+    /// The cloud goes on with it.
+    fn begin(mut self, brought: Brought, answer: Answer) -> (Arc<Feed>, u64) {
+        self.feed.begin(self.reader, brought, answer);
+        self.is_begun = true;
+        (self.feed.clone(), self.reader)
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        if !self.is_begun {
+            self.feed.leave(self.reader);
+        }
+    }
 }
 
 /// A request on its way to the cloud.
@@ -139,7 +164,7 @@ pub(super) async fn may_be_listed(remote: &Remote, context: &Context) -> Option<
         return None;
     }
     shared.reviews.granted(&question).await?;
-    learn::from_review(knowledge, context);
+    learn::from_review(knowledge, context, Some(&scope));
     shared.metrics.lists_shared.inc();
     Some(())
 }
@@ -153,19 +178,21 @@ pub(super) async fn answer(going: Going<'_>) -> Option<Result<(Parts, Tee), Fail
         let is_marked = query.wants_initial_events() && wish.bookmarks;
         return if is_marked { Some(wish.begin(going).await) } else { None };
     }
-    let version = query.resource_version.parse().ok()?;
+    // With a match the cloud refuses it.
+    let version = query.resource_version.parse().ok().filter(|_| query.resource_version_match.is_empty())?;
     match wish.grant(version).await {
         Granted::Alone => None,
         Granted::Share(share) => {
+            let answer = share.feed.answer();
             if let Some(knowledge) = &remote.knowledge {
-                learn::from_review(knowledge, context);
+                learn::from_review(knowledge, context, answer.scope.as_ref());
             }
             let mut parts = http::Response::new(()).into_parts().0;
-            parts.headers = share.feed.headers();
+            parts.headers = answer.headers;
             parts.extensions.insert(Another);
             Some(Ok((parts, Tee::of(share))))
         }
-        Granted::Lead(lead) => Some(wish.lead(going, version, lead).await),
+        Granted::Lead(lead) => wish.lead(going, version, lead).await,
     }
 }
 
@@ -183,7 +210,8 @@ impl Shared {
         let Going { remote, context, head, .. } = going;
         let info = &context.info;
         // Only what is held goes on when what brings it has ended, and it is read for that.
-        let is_held = info.verb == "watch" && info.query.watch && !info.query.other && !context.peer.is_internal();
+        let is_asked = head.uri.query().is_some_and(|query| query.contains("watch="));
+        let is_held = info.verb == "watch" && is_asked && !info.query.other && !context.peer.is_internal();
         if !is_held || context.method != Method::GET || context.impersonated || !self.sharing.is_shared(info) {
             return None;
         }
@@ -216,11 +244,12 @@ impl Shared {
         feed
     }
 
-    /// Another one in the place of one that does not lead on from where the client is.
-    fn anew(&self, key: &Arc<str>, version: u64) -> Arc<Feed> {
-        let feed = Feed::new(key.clone(), version);
-        self.feeds().known.insert(key.clone(), feed.clone());
-        feed
+    /// Another one in the place of one that does not lead on from where the client is; `None`: somebody was faster.
+    fn anew(&self, old: &Arc<Feed>, version: u64) -> Option<Arc<Feed>> {
+        let mut feeds = self.feeds();
+        let place = feeds.known.get_mut(old.key()).filter(|known| Arc::ptr_eq(known, old))?;
+        *place = Feed::new(old.key().clone(), version);
+        Some(place.clone())
     }
 
     /// A reader is gone. Where it was the last one, and not because what brings it is gone, nobody goes on with it.
@@ -253,12 +282,12 @@ impl Wish {
 
     /// With the turn of a feed that nobody brings; `None`: somebody else begins another one in its place.
     fn may_lead(&self, feed: Arc<Feed>, turn: OwnedMutexGuard<()>, version: u64) -> Option<Lead> {
-        if let Some(from) = feed.leads_on(version) {
-            return Some(Lead { feed, _turn: turn, version: from });
+        if feed.leads_on(version) {
+            return Lead::of(feed, turn, version);
         }
-        let feed = self.shared.anew(&self.key, version);
+        let feed = self.shared.anew(&feed, version)?;
         let turn = feed.turn.clone().try_lock_owned().ok()?;
-        Some(Lead { feed, _turn: turn, version })
+        Lead::of(feed, turn, version)
     }
 
     /// `None`: nobody brings it any more.
@@ -271,23 +300,29 @@ impl Wish {
         }
     }
 
-    /// Asks the cloud, with the client's own credential and from where the feed goes on.
-    async fn lead(&self, going: Going<'_>, version: u64, lead: Lead) -> Result<(Parts, Tee), Failure> {
+    /// Asks the cloud, with the client's own credential and from where the feed goes on. `None`: it answers in a way that
+    /// nobody reads here, and is to be asked as the client has.
+    async fn lead(&self, going: Going<'_>, version: u64, lead: Lead) -> Option<Result<(Parts, Tee), Failure>> {
         let from = lead.version.to_string();
         let mut head = going.head.clone();
         let is_changed = lead.version != version || !self.bookmarks;
         if let Some(target) = head.uri.path_and_query().filter(|_| is_changed) {
             let more = [format!("resourceVersion={from}"), format!("{BOOKMARKS}=true")];
             let target = with_query(target.as_str(), &["resourceVersion", BOOKMARKS], &[&more[0], &more[1]]);
-            head.uri = target.parse().unwrap_or(head.uri);
+            head.uri = target.parse().ok()?;
         }
         let asked = Asked { head: &head, body: None, version: &from, options: None };
-        let (parts, body) = ask(going.remote, going.context, going.chain, asked).await?;
-        let Some(encoding) = encoding(&parts) else { return Ok((parts, body)) };
-        let brought = Brought::new(Box::pin(body), encoding);
-        let reader = lead.feed.begin(brought, going.answer(&parts, encoding));
+        let (parts, body) = match ask(going.remote, going.context, going.chain, asked).await {
+            Ok(answer) => answer,
+            Err(failure) => return Some(Err(failure)),
+        };
+        let Some(encoding) = encoding(&parts) else {
+            let is_refusal = parts.status != StatusCode::OK;
+            return (is_refusal || !is_changed).then_some(Ok((parts, body)));
+        };
+        let (feed, reader) = lead.begin(Brought::new(Box::pin(body), encoding), going.answer(&parts, encoding));
         self.is_let_in();
-        Ok((parts, Tee::of(self.reads(lead.feed, reader, version, None))))
+        Some(Ok((parts, Tee::of(self.reads(feed, reader, version, None)))))
     }
 
     /// Asks the cloud for all there is, by itself. What comes behind that may be another one's, or for those who come later.

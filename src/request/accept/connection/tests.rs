@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout};
 
 use super::*;
+use crate::request::context::BodyError;
 use crate::runtime::drain;
 
 /// How long a connection lasts whose client says this and no more.
@@ -54,7 +55,7 @@ async fn a_client_that_says_nothing_is_not_kept() {
 /// A client of its own connection, whose requests this answers.
 async fn client<S>(alpn: Alpn, service: S, draining: &Draining) -> Client
 where
-    S: Service<http::Request<Incoming>, Response = Response, Error = Infallible> + Send + 'static,
+    S: Service<http::Request<Incoming>, Response = Response, Error = Infallible> + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
     let (client, io) = tokio::io::duplex(4096);
@@ -96,4 +97,100 @@ async fn a_panic_ends_no_other_connection() {
         assert_eq!(neighbour.get("/").await.unwrap().text(), "well");
         assert_eq!(hit.get("/").await.is_ok(), alpn == Alpn::H2);
     }
+}
+
+/// The answer to a watch, of frames that come when they are sent.
+fn watch(frames: tokio::sync::mpsc::Receiver<Result<Bytes, BodyError>>) -> Response {
+    let frames = stream::unfold(frames, async |mut frames: tokio::sync::mpsc::Receiver<_>| {
+        frames.recv().await.map(|frame: Result<Bytes, BodyError>| (frame.map(Frame::data), frames))
+    });
+    let mut answer = Response::new(StreamBody::new(Box::pin(frames)).boxed_unsync());
+    answer.extensions_mut().insert(Watch);
+    answer
+}
+
+/// A connection whose requests are answered so, one after the other, and what the client reads and writes.
+fn answering(mut answers: Vec<Response>, draining: &Draining) -> tokio::io::DuplexStream {
+    let (client, io) = tokio::io::duplex(4096);
+    answers.reverse();
+    let answers = Mutex::new(answers);
+    let service = service_fn(move |_| {
+        let answer = answers.lock().unwrap().pop();
+        async move { Ok(answer.expect("no more requests than answers")) }
+    });
+    tokio::spawn(drive(io, service, draining.clone()));
+    client
+}
+
+const GET: &[u8] = b"GET /?watch=1 HTTP/1.1\r\nhost: x\r\n\r\n";
+
+/// Reads until the client has been told this.
+async fn told(client: &mut (impl tokio::io::AsyncRead + Unpin), end: &str) -> String {
+    let mut said = String::new();
+    while !said.ends_with(end) {
+        let mut some = vec![0; 4096];
+        let read = client.read(&mut some).await.unwrap();
+        assert!(read > 0, "it ends with {said}");
+        said += std::str::from_utf8(&some[..read]).unwrap();
+    }
+    said
+}
+
+#[tokio::test]
+async fn a_watch_over_http1_comes_in_chunks_and_leaves_its_connection_to_what_comes_next() {
+    let (_drain, draining) = drain::channel();
+    for broken in [false, true] {
+        let (events, frames) = tokio::sync::mpsc::channel(9);
+        let mut client = answering(vec![watch(frames), Response::new(full("well"))], &draining);
+        client.write_all(GET).await.unwrap();
+        let head = told(&mut client, "\r\n\r\n").await;
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "before any event: {head}");
+        assert!(["transfer-encoding: chunked", "date: "].iter().all(|field| head.contains(field)), "{head}");
+        for event in ["one\n", "", "two\n"] {
+            events.send(Ok(event.into())).await.unwrap();
+        }
+        assert_eq!(told(&mut client, "two\n\r\n").await, "4\r\none\n\r\n4\r\ntwo\n\r\n");
+        // The next request may come before the watch has ended.
+        client.write_all(GET).await.unwrap();
+        if broken {
+            events.send(Err(BodyError::Store("broken".into()))).await.unwrap();
+        }
+        drop(events);
+        let mut rest = String::new();
+        if broken {
+            client.read_to_string(&mut rest).await.unwrap();
+            assert_eq!(rest, "", "no last chunk, and no more answers");
+        } else {
+            assert!(told(&mut client, "well").await.starts_with("0\r\n\r\nHTTP/1.1 200 OK\r\n"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_its_watch_ends_it_whatever_it_has_said_meanwhile() {
+    let (_drain, draining) = drain::channel();
+    let (events, frames) = tokio::sync::mpsc::channel(9);
+    let mut client = answering(vec![watch(frames)], &draining);
+    client.write_all(GET).await.unwrap();
+    client.read_u8().await.unwrap();
+    client.write_all(GET).await.unwrap();
+    drop(client);
+    events.closed().await;
+}
+
+/// A client may send several requests at once, and read later: while hyper has something to write it keeps the connection.
+#[tokio::test]
+async fn what_comes_before_a_watch_is_told_first() {
+    let (_drain, draining) = drain::channel();
+    let (events, frames) = tokio::sync::mpsc::channel(9);
+    let large = "x".repeat(100_000);
+    let client = answering(vec![Response::new(full(large.clone())), watch(frames)], &draining);
+    let (mut reader, mut writer) = tokio::io::split(client);
+    writer.write_all(&[GET, GET].concat()).await.unwrap();
+    events.send(Ok("one\n".into())).await.unwrap();
+    drop(events);
+    tokio::task::yield_now().await;
+    let said = told(&mut reader, "4\r\none\n\r\n0\r\n\r\n").await;
+    let (first, second) = said.split_at(said.rfind("HTTP/1.1 200 OK").unwrap());
+    assert!(first.ends_with(&format!("\r\n\r\n{large}")) && second.contains("chunked"));
 }

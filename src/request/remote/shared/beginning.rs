@@ -1,15 +1,16 @@
 //! A watch that begins with all there is: its own up to the bookmark that says so, and then for all who watch the same.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::{Context as Task, Poll, ready};
 
 use bytes::Bytes;
 use http_body::Frame;
 
+use super::Wish;
 use super::brought::{Brought, Event};
-use super::feed::{Answer, Place};
+use super::feed::{Answer, Feed, Place};
 use super::share::Share;
-use super::{Lead, Wish};
 use crate::kube::watch::EventType;
 use crate::upstream::Error;
 
@@ -77,24 +78,28 @@ impl Beginning {
     fn joined(&self, brought: Brought, version: u64) -> Stage {
         let wish = &self.wish;
         let feed = wish.shared.feed(&wish.key, version);
-        match feed.place(version) {
-            // The cloud itself has let its client in just now.
-            Place::Reader(reader) => Stage::Shared(Box::new(wish.reads(feed, reader, version, Some(wish.is_let_in())))),
-            Place::Beyond => Stage::Own(brought, false),
-            Place::Lost => {
-                let turn = feed.turn.clone().try_lock_owned().ok();
-                match turn.and_then(|turn| wish.may_lead(feed, turn, version)) {
-                    // It goes on from elsewhere than this one does.
-                    Some(lead) if lead.version != version => Stage::Own(brought, false),
-                    Some(lead) => Stage::Shared(Box::new(self.led(lead, brought, version))),
-                    None => Stage::Own(brought, false),
-                }
+        if let Some(share) = self.share(&feed, version) {
+            return Stage::Shared(Box::new(share));
+        }
+        let Ok(turn) = feed.turn.clone().try_lock_owned() else { return Stage::Own(brought, false) };
+        if feed.is_led() {
+            drop(turn);
+            let share = self.share(&feed, version).map(Box::new);
+            return share.map_or(Stage::Own(brought, false), Stage::Shared);
+        }
+        match wish.may_lead(feed, turn, version) {
+            // Else it goes on from elsewhere than this one does.
+            Some(lead) if lead.version == version => {
+                let (feed, reader) = lead.begin(brought, self.answer.clone());
+                Stage::Shared(Box::new(wish.reads(feed, reader, version, None)))
             }
+            _ => Stage::Own(brought, false),
         }
     }
 
-    fn led(&self, lead: Lead, brought: Brought, version: u64) -> Share {
-        let reader = lead.feed.begin(brought, self.answer.clone());
-        self.wish.reads(lead.feed, reader, version, None)
+    fn share(&self, feed: &Arc<Feed>, version: u64) -> Option<Share> {
+        let Place::Reader(reader) = feed.place(version) else { return None };
+        // The cloud itself has let its client in just now.
+        Some(self.wish.reads(feed.clone(), reader, version, Some(self.wish.is_let_in())))
     }
 }

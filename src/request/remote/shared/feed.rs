@@ -59,10 +59,13 @@ struct Now {
     last: u64,
     /// The number of the event that each reader reads next.
     next: HashMap<u64, u64>,
+    /// How many read each of them next, and, last, how many have read them all.
+    at: VecDeque<usize>,
     readers: u64,
     leader: u64,
-    /// Why what brought it is gone.
+    /// Why what brought it is gone, and what it has said of that to who has asked.
     why: Option<Error>,
+    last_word: Option<Event>,
     full_since: Option<Instant>,
 }
 
@@ -100,7 +103,7 @@ impl Feed {
         Arc::new(Self { now, readers: Mutex::default(), is_awaited: AtomicBool::new(false), key, turn: Arc::default() })
     }
 
-    pub(super) fn key(&self) -> &str {
+    pub(super) fn key(&self) -> &Arc<str> {
         &self.key
     }
 
@@ -128,27 +131,35 @@ impl Feed {
         self.now().coming.is_some()
     }
 
-    /// The version from which the cloud is to go on with it; `None`: it does not lead on from `version`.
-    pub(super) fn leads_on(&self, version: u64) -> Option<u64> {
-        let now = self.now();
-        Some(now.last).filter(|last| (now.floor..=*last).contains(&version))
+    /// Whether it leads on from a version, once the cloud goes on with it.
+    pub(super) fn leads_on(&self, version: u64) -> bool {
+        self.now().leads_on(version)
     }
 
-    /// The cloud goes on with it, for who has asked.
-    pub(super) fn begin(&self, brought: Brought, answer: Answer) -> u64 {
+    /// A place for who asks the cloud to go on with it, and from which version that is; `None`: it does not lead on from
+    /// where its client is.
+    pub(super) fn reserve(&self, version: u64) -> Option<(u64, u64)> {
         let mut now = self.now();
-        (now.encoding, now.answer) = (brought.encoding(), answer);
-        now.coming = Some(brought);
-        now.leader = now.admit();
-        now.leader
+        now.leads_on(version).then(|| (now.admit(), now.last))
+    }
+
+    /// The cloud goes on with it, for who has a place.
+    pub(super) fn begin(&self, reader: u64, brought: Brought, answer: Answer) {
+        self.changed(|now| {
+            // One that has not noticed its end was let in for that alone.
+            now.leave(now.leader);
+            (now.encoding, now.answer, now.leader) = (brought.encoding(), answer, reader);
+            (now.last_word, now.why) = (None, None);
+            now.coming = Some(brought);
+        });
     }
 
     pub(super) fn encoding(&self) -> Encoding {
         self.now().encoding
     }
 
-    pub(super) fn headers(&self) -> HeaderMap {
-        self.now().answer.headers.clone()
+    pub(super) fn answer(&self) -> Answer {
+        self.now().answer.clone()
     }
 
     /// The version of the last event that has come, if the cloud goes on with it and it is remembered as this.
@@ -210,8 +221,7 @@ impl Feed {
     pub(super) fn leave(&self, reader: u64) -> bool {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).remove(&reader);
         self.changed(|now| {
-            now.next.remove(&reader);
-            now.trim();
+            now.leave(reader);
             now.next.is_empty() && now.coming.take().is_some()
         })
     }
@@ -236,9 +246,11 @@ impl Now {
             floor: version,
             last: version,
             next: HashMap::new(),
+            at: VecDeque::from([0]),
             readers: 0,
             leader: 0,
             why: None,
+            last_word: None,
             full_since: None,
         }
     }
@@ -246,26 +258,46 @@ impl Now {
     fn admit(&mut self) -> u64 {
         self.readers += 1;
         self.next.insert(self.readers, self.first);
+        self.at[0] += 1;
         self.readers
     }
 
-    fn found(&mut self, reader: u64) -> Option<Found> {
-        let Some(next) = self.next.get_mut(&reader) else { return Some(Found::Lost(None)) };
-        let Some(index) = next.checked_sub(self.first) else { return Some(Found::LeftBehind) };
-        let event = usize::try_from(index).ok().and_then(|index| self.events.get(index)).cloned();
-        let is_leader = reader == self.leader;
-        match event {
-            // Whether others may go on from there is theirs to ask.
-            Some(event) if event.kind == EventType::Error && !is_leader => Some(Found::Lost(Some(lost()))),
-            Some(event) => {
-                *next += 1;
-                self.trim();
-                Some(Found::Event(event))
-            }
-            None if self.coming.is_some() => None,
-            // The leader's time is up, not that of the others.
-            None => Some(Found::Lost(self.why.clone().or_else(|| (!is_leader).then(lost)))),
+    fn leave(&mut self, reader: u64) {
+        if let Some(next) = self.next.remove(&reader)
+            && let Some(index) = self.index(next)
+        {
+            self.at[index] -= 1;
         }
+        self.trim();
+    }
+
+    fn leads_on(&self, version: u64) -> bool {
+        (self.floor..=self.last).contains(&version)
+    }
+
+    /// `None`: it is not there any more.
+    fn index(&self, number: u64) -> Option<usize> {
+        usize::try_from(number.checked_sub(self.first)?).ok()
+    }
+
+    fn found(&mut self, reader: u64) -> Option<Found> {
+        let Some(next) = self.next.get(&reader).copied() else { return Some(Found::Lost(Some(lost()))) };
+        let Some(index) = self.index(next) else { return Some(Found::LeftBehind) };
+        if let Some(event) = self.events.get(index).cloned() {
+            self.next.insert(reader, next + 1);
+            self.at[index] -= 1;
+            self.at[index + 1] += 1;
+            self.trim();
+            return Some(Found::Event(event));
+        }
+        if self.coming.is_some() {
+            return None;
+        }
+        if reader != self.leader {
+            // Whether others may go on from there is theirs to ask, and the leader's time is not theirs.
+            return Some(Found::Lost(Some(self.why.clone().unwrap_or_else(lost))));
+        }
+        Some(self.last_word.take().map_or_else(|| Found::Lost(self.why.clone()), Found::Event))
     }
 
     /// Takes in what has come. Nothing comes any more once `coming` is gone.
@@ -282,19 +314,24 @@ impl Now {
         // A copy, for what came with it is not to wait as well.
         event.raw = Bytes::copy_from_slice(&event.raw);
         match event.version {
+            _ if event.kind == EventType::Error => {
+                (self.coming, self.last_word) = (None, Some(event));
+                return;
+            }
             Some(version) => self.last = self.last.max(version),
-            None if event.kind == EventType::Error => {}
             // Nobody is led on from here.
             None => (self.floor, self.last) = (u64::MAX, u64::MAX),
         }
         self.bytes += event.raw.len();
         HELD.fetch_add(event.raw.len(), Ordering::Relaxed);
         self.events.push_back(event);
+        self.at.push_back(0);
         self.trim();
     }
 
     fn drop_first(&mut self) {
         let Some(event) = self.events.pop_front() else { return };
+        self.at.pop_front();
         self.first += 1;
         self.bytes -= event.raw.len();
         HELD.fetch_sub(event.raw.len(), Ordering::Relaxed);
@@ -305,13 +342,10 @@ impl Now {
 
     /// Drops what all have read and nobody is expected to want, and notes whether it is full of what somebody has not.
     fn trim(&mut self) {
-        if self.bytes <= KEPT && HELD.load(Ordering::Relaxed) <= KEPT_IN_ALL {
-            self.full_since = None;
-            return;
-        }
-        // Whoever was left behind is not waited for again.
-        let slowest = self.next.values().filter(|next| **next >= self.first).min().copied().unwrap_or(u64::MAX);
-        while self.first < slowest && !self.events.is_empty() && (self.bytes > KEPT || HELD.load(Ordering::Relaxed) > KEPT_IN_ALL)
+        let is_over = self.next.is_empty() && self.coming.is_none();
+        while self.at[0] == 0
+            && !self.events.is_empty()
+            && (is_over || self.bytes > KEPT || HELD.load(Ordering::Relaxed) > KEPT_IN_ALL)
         {
             self.drop_first();
         }
