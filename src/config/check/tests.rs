@@ -64,6 +64,9 @@ fn each_bad_value_names_its_field_and_what_is_allowed() {
         ("disabled-resource-filters", Box::new(|raw| raw.disabled_resource_filters = Some(vec!["masterservce".into()]))),
         ("min-request-timeout", Box::new(|raw| raw.min_request_timeout = Some("soon".into()))),
         ("min-request-timeout", Box::new(|raw| raw.min_request_timeout = Some("30".into()))),
+        ("share-watches", Box::new(|raw| raw.share_watches = Some("some".into()))),
+        ("pool-scope-resources", Box::new(|raw| raw.pool_scope_resources = Some(vec!["services".into()]))),
+        ("access-review-period", Box::new(|raw| raw.access_review_period = Some("5".into()))),
         ("heartbeat-failed-retry", Box::new(|raw| raw.heartbeat_failed_retry = Some(Whole(0)))),
     ];
     for (field, spoil) in cases {
