@@ -121,7 +121,7 @@ async fn open(way: &Way, alpn: Alpn, (connections, watches): (usize, usize)) -> 
         let client = way.client(alpn).await?;
         let paths: Vec<String> = (0..watches / connections)
             .map(|index| (connection * watches / connections + index) % OBJECTS)
-            .map(|index| format!("{WATCHED}?fieldSelector=metadata.name%3Dbench-{index:06}&watch=true"))
+            .map(|index| format!("{WATCHED}?fieldSelector=metadata.name%3Dbench-{index:06}&watch=true&resourceVersion=1"))
             .collect();
         let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
         let watches = client.watches(&paths).await?;
