@@ -217,6 +217,11 @@ impl Query {
         }
     }
 
+    /// For how many seconds a watch is wanted, if that is said and more than none.
+    pub fn seconds(&self) -> Option<u64> {
+        self.timeout_seconds.as_deref()?.parse().ok().filter(|seconds| *seconds > 0)
+    }
+
     /// Whether a watch begins with all there is and says where that ends.
     pub fn wants_initial_events(&self) -> bool {
         self.send_initial_events == Some(true)

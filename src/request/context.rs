@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use tokio::sync::Notify;
 
 use super::accept::Peer;
 use crate::kube::coding::Codings;
 use crate::kube::layout::Layout;
-use crate::kube::media::Media;
+use crate::kube::list::Encoding;
+use crate::kube::media::{self, Media};
 use crate::kube::request::RequestInfo;
 use crate::kube::status::{Cause, Details};
 use crate::kube::token::{self, TokenDigest};
@@ -309,6 +311,13 @@ impl From<crate::store::StoreError> for Refusal {
     fn from(error: crate::store::StoreError) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, error.to_string())
     }
+}
+
+/// The encoding of an answer that can be read as it comes.
+pub fn readable(status: StatusCode, headers: &HeaderMap) -> Option<Encoding> {
+    let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let is_readable = status == StatusCode::OK && !headers.contains_key(CONTENT_ENCODING);
+    media::encoding_of(content_type).filter(|_| is_readable)
 }
 
 /// A body of known bytes.

@@ -22,8 +22,6 @@ use std::task::{Context as Task, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt as _;
 use tokio::time::{Instant, Sleep};
@@ -33,11 +31,10 @@ use away::{Joined, Next, Step};
 pub use turns::Turns;
 
 use super::Path;
-use super::context::{Body, BodyError, Caller, Context, Response};
+use super::context::{Body, BodyError, Caller, Context, Response, readable};
 use super::filter::{LEFT_BEHIND, OUTDATED, OVERTAKEN};
 use super::offline::Stand;
 use crate::kube::list::{Encoding, Limits};
-use crate::kube::media;
 use crate::kube::message;
 use crate::kube::object;
 use crate::kube::schema::status::{CODE, MESSAGE};
@@ -95,11 +92,7 @@ pub(super) fn hold(path: &Arc<Path>, context: &Context, mut again: Again, respon
         again.bearer = Some(bearer.clone());
     }
     let query = &context.info.query;
-    let seconds = query
-        .timeout_seconds
-        .as_deref()
-        .and_then(|seconds| seconds.parse().ok())
-        .filter(|seconds| (1..=u64::from(u32::MAX)).contains(seconds));
+    let seconds = query.seconds().filter(|seconds| *seconds <= u64::from(u32::MAX));
     let began = Instant::from_std(context.started);
     let kept = Box::new(Kept {
         again,
@@ -124,10 +117,7 @@ fn may_go_on(context: &Context) -> bool {
 
 /// Of a watch that can be read.
 fn encoding(response: &Response) -> Option<Encoding> {
-    let headers = response.headers();
-    let readable = response.status() == StatusCode::OK && !headers.contains_key(CONTENT_ENCODING);
-    let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    media::encoding_of(content_type).filter(|_| readable)
+    readable(response.status(), response.headers())
 }
 
 impl Kept {

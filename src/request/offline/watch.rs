@@ -213,14 +213,7 @@ fn open(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context, chain:
 /// How long the watch stays open at most.
 fn lasts(offline: &Offline, context: &Context) -> Duration {
     let least = offline.min_request_timeout;
-    let asked = context
-        .info
-        .query
-        .timeout_seconds
-        .as_deref()
-        .and_then(|seconds| seconds.parse().ok())
-        .filter(|seconds| *seconds > 0)
-        .map(|seconds| LONGEST.min(seconds));
+    let asked = context.info.query.seconds().map(|seconds| LONGEST.min(seconds));
     Duration::from_secs(asked.unwrap_or(least + context.id * 7919 % least.max(1)))
 }
 

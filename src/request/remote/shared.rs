@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use http::response::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use tokio::sync::OwnedMutexGuard;
@@ -33,9 +33,8 @@ use super::learn;
 use super::tee::Tee;
 use super::{Asked, Failure, Remote, ask};
 use crate::kube::list::Encoding;
-use crate::kube::media;
 use crate::kube::request::{BEGINNING_OF_WATCH, with_query};
-use crate::request::context::{Another, Context};
+use crate::request::context::{Another, Context, readable};
 use crate::request::filter::Chain;
 use crate::request::names;
 use crate::runtime::metrics::Metrics;
@@ -131,10 +130,10 @@ impl Going<'_> {
     /// What counts for whoever is told the same.
     fn answer(&self, parts: &Parts, encoding: Encoding) -> Answer {
         let fields = [CONTENT_TYPE, CACHE_CONTROL].into_iter();
-        let headers = fields.filter_map(|name| parts.headers.get(&name).cloned().map(|value| (name, value))).collect();
+        let fields = fields.filter_map(|name| parts.headers.get(&name).cloned().map(|value| (name, value))).collect();
         let is_remembered = self.remote.knowledge.is_some() && learn::is_remembered(&self.remote.rules, self.context);
         let media = learn::known_as(self.context, encoding).filter(|_| is_remembered);
-        Answer { headers, scope: media.map(|media| names::scope(&self.context.info, &media)) }
+        Answer { fields, scope: media.map(|media| names::scope(&self.context.info, &media)) }
     }
 }
 
@@ -188,7 +187,7 @@ pub(super) async fn answer(going: Going<'_>) -> Option<Result<(Parts, Tee), Fail
                 learn::from_review(knowledge, context, answer.scope.as_ref());
             }
             let mut parts = http::Response::new(()).into_parts().0;
-            parts.headers = answer.headers;
+            parts.headers.extend(answer.fields);
             parts.extensions.insert(Another);
             Some(Ok((parts, Tee::of(share))))
         }
@@ -219,13 +218,12 @@ impl Shared {
         let accept = head.headers.get(ACCEPT).map(HeaderValue::as_bytes).unwrap_or_default();
         let is_remembered = remote.knowledge.is_some() && learn::is_remembered(&remote.rules, context);
         let key = format!("{target} {is_remembered} {}", String::from_utf8_lossy(accept));
-        let seconds =
-            info.query.timeout_seconds.as_deref().and_then(|seconds| seconds.parse().ok()).filter(|seconds| *seconds > 0);
+        let until = |seconds| Instant::from_std(context.started).checked_add(Duration::from_secs(seconds));
         Some(Wish {
             shared: self.clone(),
             key: key.into(),
             bookmarks: info.query.allow_watch_bookmarks,
-            until: seconds.and_then(|seconds| Instant::from_std(context.started).checked_add(Duration::from_secs(seconds))),
+            until: info.query.seconds().and_then(until),
             question: Question::of(context)?,
         })
     }
@@ -316,12 +314,11 @@ impl Wish {
             Ok(answer) => answer,
             Err(failure) => return Some(Err(failure)),
         };
-        let Some(encoding) = encoding(&parts) else {
+        let Some(encoding) = readable(parts.status, &parts.headers) else {
             let is_refusal = parts.status != StatusCode::OK;
             return (is_refusal || !is_changed).then_some(Ok((parts, body)));
         };
         let (feed, reader) = lead.begin(Brought::new(Box::pin(body), encoding), going.answer(&parts, encoding));
-        self.is_let_in();
         Some(Ok((parts, Tee::of(self.reads(feed, reader, version, None)))))
     }
 
@@ -330,8 +327,7 @@ impl Wish {
         let version = &going.context.info.query.resource_version;
         let asked = Asked { head: going.head, body: None, version, options: None };
         let (parts, body) = ask(going.remote, going.context, going.chain, asked).await?;
-        let Some(encoding) = encoding(&parts) else { return Ok((parts, body)) };
-        self.is_let_in();
+        let Some(encoding) = readable(parts.status, &parts.headers) else { return Ok((parts, body)) };
         let brought = Brought::new(Box::pin(body), encoding);
         let beginning = Beginning::new(self, brought, going.answer(&parts, encoding));
         Ok((parts, Tee::beginning(beginning)))
@@ -354,13 +350,6 @@ impl Wish {
 }
 
 const BOOKMARKS: &str = "allowWatchBookmarks";
-
-/// Of an answer that can be read.
-fn encoding(parts: &Parts) -> Option<Encoding> {
-    let is_readable = parts.status == StatusCode::OK && !parts.headers.contains_key(CONTENT_ENCODING);
-    let content_type = parts.headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    media::encoding_of(content_type).filter(|_| is_readable)
-}
 
 #[cfg(test)]
 mod tests;

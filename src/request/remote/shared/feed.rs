@@ -14,7 +14,7 @@ use std::task::{Context as Task, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::brought::{Brought, Event};
@@ -72,8 +72,8 @@ struct Now {
 /// What is the same of all answers.
 #[derive(Clone)]
 pub(super) struct Answer {
-    /// Fields of its head.
-    pub(super) headers: HeaderMap,
+    /// Fields of its head: few, and each watch has them.
+    pub(super) fields: Box<[(HeaderName, HeaderValue)]>,
     /// As what it is remembered; `None`: it is not.
     pub(super) scope: Option<Scope>,
 }
@@ -239,7 +239,7 @@ impl Now {
         Self {
             coming: None,
             encoding: Encoding::Json,
-            answer: Answer { headers: HeaderMap::new(), scope: None },
+            answer: Answer { fields: Box::default(), scope: None },
             events: VecDeque::new(),
             first: 0,
             bytes: 0,

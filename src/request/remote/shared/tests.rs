@@ -6,7 +6,6 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::poll_fn;
 use futures_util::task::noop_waker;
-use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::StreamBody;
 use proptest::prelude::*;
@@ -27,7 +26,7 @@ impl Cloud {
         });
         let (leader, _) = feed.reserve(newest(feed)).unwrap();
         let brought = Brought::new(Box::pin(StreamBody::new(frames.boxed())), Encoding::Json);
-        feed.begin(leader, brought, Answer { headers: HeaderMap::new(), scope: None });
+        feed.begin(leader, brought, Answer { fields: Box::default(), scope: None });
         (Self(sender), leader)
     }
 
