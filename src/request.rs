@@ -46,8 +46,8 @@ pub struct Path {
 /// Serves one request: the only way through the hub, for clients and for its own
 /// loops alike.
 pub async fn serve(path: Arc<Path>, peer: Arc<accept::Peer>, request: Request) -> Response {
-    let again = held::Again::of(&path, &peer, &request);
     let mut begun = respond::Begun::new(&path, peer, &request);
+    let again = held::Again::of(&path, begun.context(), request.headers());
     // What is rare on the way is boxed: every request pays for the size of this.
     let mut result = answer(&path, begun.context(), request).await;
     if let Some(again) = again {

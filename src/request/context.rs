@@ -93,7 +93,7 @@ pub struct Context {
     pub started: Instant,
     pub peer: Arc<Peer>,
     pub method: http::Method,
-    pub target: String,
+    pub target: Arc<str>,
     /// The User-Agent up to the first `/`: a hint for caching and filters, never for
     /// rights.
     pub component: String,
@@ -190,7 +190,7 @@ impl Context {
             started: Instant::now(),
             peer: Arc::new(Peer::internal()),
             method: http::Method::GET,
-            target: target.to_owned(),
+            target: target.into(),
             component: "sample".into(),
             info: crate::kube::request::parse(&http::Method::GET, &uri).expect("a test's own target"),
             accepts: crate::kube::media::accepted(None),

@@ -68,7 +68,7 @@ pub fn document(context: &Context, chain: Option<&Chain>) -> String {
     let accepts: Vec<String> = context.accepts.iter().map(|media| format!("{media:?}")).collect();
     let target = match chain {
         Some(chain) if chain.asks_for_objects() => Cow::Owned(request::with_metadata(&context.target)),
-        _ => Cow::Borrowed(&context.target),
+        _ => Cow::Borrowed(&*context.target),
     };
     format!("{target} {}", accepts.join(","))
 }

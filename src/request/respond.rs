@@ -69,7 +69,7 @@ pub fn begin(peer: Arc<Peer>, request: &Request) -> Context {
         started: Instant::now(),
         peer,
         method: request.method().clone(),
-        target: request.uri().path_and_query().map_or_else(String::new, |target| target.as_str().to_owned()),
+        target: request.uri().path_and_query().map_or_else(Arc::default, |target| target.as_str().into()),
         component: component(agent).to_owned(),
         info: RequestInfo::default(),
         accepts: media::accepted(request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok())),

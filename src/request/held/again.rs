@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Weak};
 
 use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use http_body_util::{BodyExt as _, Empty};
 
 use crate::kube::list::Encoding;
@@ -12,6 +12,7 @@ use crate::kube::media::{self, Form, Media};
 use crate::kube::metadata;
 use crate::kube::request::{BEGINNING_OF_WATCH, with_query};
 use crate::request::accept::Peer;
+use crate::request::context::Context;
 use crate::request::{Bearer, Path, Request};
 
 /// What a list does not have.
@@ -23,7 +24,7 @@ pub(in crate::request) struct Again {
     /// The hub ends when it is to, whoever still watches.
     pub(super) path: Weak<Path>,
     pub(super) peer: Arc<Peer>,
-    target: Box<str>,
+    target: Arc<str>,
     headers: Box<[(HeaderName, HeaderValue)]>,
     /// `None`: a node's own.
     pub(super) bearer: Option<Arc<Bearer>>,
@@ -31,19 +32,19 @@ pub(in crate::request) struct Again {
 
 impl Again {
     /// `None`: it is no watch of a client's.
-    pub(in crate::request) fn of(path: &Arc<Path>, peer: &Arc<Peer>, request: &Request) -> Option<Self> {
-        let target = request.uri().path_and_query()?;
-        let is_watch = target.query().is_some_and(|query| query.contains("watch="));
+    pub(in crate::request) fn of(path: &Arc<Path>, context: &Context, asked: &HeaderMap) -> Option<Self> {
+        let (peer, target) = (context.peer.clone(), context.target.clone());
+        let is_watch = target.split_once('?').is_some_and(|(_, query)| query.contains("watch="));
         if !is_watch || peer.is_internal() {
             return None;
         }
         // A copy of its own: the value may be a slice of all that came with it.
         let copy = |name: HeaderName| {
-            let value = HeaderValue::from_bytes(request.headers().get(&name)?.as_bytes()).ok()?;
+            let value = HeaderValue::from_bytes(asked.get(&name)?.as_bytes()).ok()?;
             Some((name, value))
         };
         let headers = [ACCEPT, USER_AGENT].into_iter().filter_map(copy).collect();
-        Some(Self { path: Arc::downgrade(path), peer: peer.clone(), target: target.as_str().into(), headers, bearer: None })
+        Some(Self { path: Arc::downgrade(path), peer, target, headers, bearer: None })
     }
 
     /// The same from a version on, for so many seconds if that is said.

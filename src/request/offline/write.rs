@@ -36,7 +36,7 @@ pub(super) async fn event(knowledge: &Knowledge, context: &Context, asked: &Aske
         Caller::Bearer(bearer) => Credential::Token(bearer.token.to_string()),
         Caller::Nobody | Caller::Other => return Err(Refusal::unauthorized("no credential")),
     };
-    let entry = Entry::new(context.target.clone(), meta.name.clone(), content_type.to_owned(), credential, body.to_vec());
+    let entry = Entry::new(context.target.to_string(), meta.name.clone(), content_type.to_owned(), credential, body.to_vec());
     let event = entry.read().map_err(|error| Refusal::bad_request(format!("the Event: {error}")))?;
     // Who gets 201 here must not get a refusal from the cloud, where nobody hears it.
     let faults = event.faults_of_event(&context.info.namespace, context.info.group_version() == "events.k8s.io/v1");

@@ -5,13 +5,15 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Task, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::kube::request::RequestInfo;
 use crate::request::Path;
+use crate::request::accept::Peer;
 use crate::request::context::{Body, BodyError, Caller, Context};
 use crate::runtime::drain::Ending;
 use crate::runtime::metrics::{Answer, Kind, Metrics};
@@ -25,7 +27,7 @@ pub(super) struct Observed {
 }
 
 struct Story {
-    context: Context,
+    asked: Asked,
     /// `None`: none was sent.
     status: Option<StatusCode>,
     bytes: u64,
@@ -65,7 +67,33 @@ impl Story {
         kind.in_flight.inc();
         metrics.in_flight_total.inc();
         let (head, ending) = (context.started.elapsed(), path.ending.clone());
-        Self { context, status: None, bytes: 0, head, age: None, outcome: "aborted", kind, metrics, ending }
+        Self { asked: Asked::of(context), status: None, bytes: 0, head, age: None, outcome: "aborted", kind, metrics, ending }
+    }
+}
+
+/// What is told of a request in the end. A watch lasts: it keeps no more of its context than that.
+struct Asked {
+    id: u64,
+    started: Instant,
+    peer: Arc<Peer>,
+    method: Method,
+    target: Arc<str>,
+    component: String,
+    caller: Caller,
+    verb: String,
+    /// It renews a lease.
+    is_heartbeat: bool,
+    is_proxied: bool,
+    route: &'static str,
+    why: &'static str,
+}
+
+impl Asked {
+    fn of(context: Context) -> Self {
+        let is_proxied = is_proxied(&context.info);
+        let Context { id, started, peer, method, target, component, caller, info, route, why, .. } = context;
+        let is_heartbeat = info.resource == "leases";
+        Self { id, started, peer, method, target, component, caller, verb: info.verb, is_heartbeat, is_proxied, route, why }
     }
 }
 
@@ -101,7 +129,7 @@ impl HttpBody for Observed {
             }
             Some(Err(error)) => {
                 self.story.outcome = if error.is_clients() { "aborted" } else { "broken" };
-                tracing::debug!(id = self.story.context.id, %error, "an answer broke off");
+                tracing::debug!(id = self.story.asked.id, %error, "an answer broke off");
             }
         }
         Poll::Ready(frame)
@@ -118,7 +146,7 @@ impl HttpBody for Observed {
 
 impl Drop for Story {
     fn drop(&mut self) {
-        let context = &self.context;
+        let asked = &self.asked;
         if self.outcome == "aborted" && self.ending.is_over() {
             self.outcome = "drained";
         }
@@ -126,33 +154,33 @@ impl Drop for Story {
         self.kind.in_flight.dec();
         self.metrics.in_flight_total.dec();
         self.kind.traffic.inc_by(self.bytes);
-        self.metrics.answers.get_or_create(&Answer { route: context.route, code }).inc();
+        self.metrics.answers.get_or_create(&Answer { route: asked.route, code }).inc();
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
                     target: "access",
-                    id = context.id,
-                    from = %context.peer.remote,
-                    agent = context.component,
-                    caller = %Who(&context.caller),
-                    method = %context.method,
-                    target = %Target { text: &context.target, proxied: is_proxied(&context.info) },
-                    verb = context.info.verb,
-                    route = context.route,
-                    why = context.why,
+                    id = asked.id,
+                    from = %asked.peer.remote,
+                    agent = asked.component,
+                    caller = %Who(&asked.caller),
+                    method = %asked.method,
+                    target = %Target { text: &asked.target, proxied: asked.is_proxied },
+                    verb = asked.verb,
+                    route = asked.route,
+                    why = asked.why,
                     status = code,
                     age_s = self.age,
                     bytes = self.bytes,
                     head_ms = millis(self.head),
-                    total_ms = millis(context.started.elapsed()),
+                    total_ms = millis(asked.started.elapsed()),
                     outcome = self.outcome,
                 )
             };
         }
         // A heartbeat that went well is not worth a line every ten seconds, nor is what the hub reads for itself.
         let well = |status: StatusCode| status.is_success() || status == StatusCode::NOT_MODIFIED;
-        let heartbeat = context.info.resource == "leases" && self.status.is_some_and(well);
-        let own = context.peer.is_internal() && self.status.is_none_or(well);
+        let heartbeat = asked.is_heartbeat && self.status.is_some_and(well);
+        let own = asked.peer.is_internal() && self.status.is_none_or(well);
         if heartbeat || own { line!(debug) } else { line!(info) }
     }
 }
