@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout};
 
 pub(super) use beginning::Beginning;
 use brought::Brought;
-use feed::{Answer, Feed, Place};
+use feed::{Answer, Feed, Place, Reader};
 use review::{Asking, Question, Reviews};
 pub(super) use share::Share;
 use share::Terms;
@@ -88,10 +88,10 @@ enum Granted {
 /// The right to ask the cloud for a feed, and a place in it.
 struct Lead {
     feed: Arc<Feed>,
-    reader: u64,
+    /// `None`: it has begun.
+    reader: Option<Reader>,
     /// From which it is to go on.
     version: u64,
-    is_begun: bool,
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -99,21 +99,21 @@ impl Lead {
     /// `None`: the feed does not lead on from there.
     fn of(feed: Arc<Feed>, turn: OwnedMutexGuard<()>, version: u64) -> Option<Self> {
         let (reader, version) = feed.reserve(version)?;
-        Some(Self { feed, reader, version, is_begun: false, _turn: turn })
+        Some(Self { feed, reader: Some(reader), version, _turn: turn })
     }
 
     /// The cloud goes on with it.
-    fn begin(mut self, brought: Brought, answer: Answer) -> (Arc<Feed>, u64) {
-        self.feed.begin(self.reader, brought, answer);
-        self.is_begun = true;
-        (self.feed.clone(), self.reader)
+    fn begin(mut self, brought: Brought, answer: Answer) -> (Arc<Feed>, Reader) {
+        let reader = self.reader.take().expect("it begins once");
+        self.feed.begin(&reader, brought, answer);
+        (self.feed.clone(), reader)
     }
 }
 
 impl Drop for Lead {
     fn drop(&mut self) {
-        if !self.is_begun {
-            self.feed.leave(self.reader);
+        if let Some(reader) = &self.reader {
+            self.feed.leave(reader);
         }
     }
 }
@@ -251,7 +251,7 @@ impl Shared {
     }
 
     /// A reader is gone. Where it was the last one, and not because what brings it is gone, nobody goes on with it.
-    fn leave(&self, feed: &Arc<Feed>, reader: u64) {
+    fn leave(&self, feed: &Arc<Feed>, reader: &Reader) {
         if feed.leave(reader) {
             let mut feeds = self.feeds();
             if feeds.known.get(feed.key()).is_some_and(|known| Arc::ptr_eq(known, feed)) {
@@ -339,7 +339,7 @@ impl Wish {
     }
 
     /// `granted`: until when it need not be asked again whether it may; `None`: the cloud itself ends it.
-    fn reads(&self, feed: Arc<Feed>, reader: u64, from: u64, granted: Option<Instant>) -> Share {
+    fn reads(&self, feed: Arc<Feed>, reader: Reader, from: u64, granted: Option<Instant>) -> Share {
         let asking = || Asking::new(self.shared.reviews.clone(), self.question.clone());
         let terms = granted.map(|granted| {
             self.shared.metrics.watches_shared.inc();

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes of events that are kept, when all have read them, for who comes a moment later.
 const KEPT: usize = 32 * 1024;
 /// Bytes of them in all feeds.
-const KEPT_IN_ALL: usize = 1 << 20;
+const KEPT_IN_ALL: usize = 256 * 1024;
 
 /// Bytes that all feeds hold.
 static HELD: AtomicUsize = AtomicUsize::new(0);
@@ -49,7 +49,9 @@ struct Now {
     coming: Option<Brought>,
     encoding: Encoding,
     answer: Answer,
-    events: VecDeque<Event>,
+    events: VecDeque<Waiting>,
+    /// How many have read them all.
+    done: usize,
     /// The number of the first of them.
     first: u64,
     bytes: usize,
@@ -57,16 +59,26 @@ struct Now {
     floor: u64,
     /// The version that it has come to.
     last: u64,
-    /// The number of the event that each reader reads next.
-    next: HashMap<u64, u64>,
-    /// How many read each of them next, and, last, how many have read them all.
-    at: VecDeque<usize>,
+    /// How many read it, and how many have ever.
+    reading: usize,
     readers: u64,
+    /// Who has asked the cloud for it.
     leader: u64,
-    /// Why what brought it is gone, and what it has said of that to who has asked.
-    why: Option<Error>,
-    last_word: Option<Event>,
+    end: Option<Box<End>>,
     full_since: Option<Instant>,
+}
+
+struct Waiting {
+    event: Event,
+    /// How many read it next.
+    next_of: usize,
+}
+
+/// Why what brought it is gone.
+enum End {
+    Failed(Error),
+    /// What it has said of that, to who has asked.
+    Said(Event),
 }
 
 /// What is the same of all answers.
@@ -76,6 +88,15 @@ pub(super) struct Answer {
     pub(super) fields: Box<[(HeaderName, HeaderValue)]>,
     /// As what it is remembered; `None`: it is not.
     pub(super) scope: Option<Scope>,
+}
+
+/// Somebody's place in it.
+pub(super) struct Reader {
+    number: u64,
+    /// The number of the event that it reads next.
+    next: u64,
+    /// It asks the cloud.
+    leads: bool,
 }
 
 /// What a reader finds.
@@ -89,7 +110,7 @@ pub(super) enum Found {
 
 /// Whether somebody can read it from a version on.
 pub(super) enum Place {
-    Reader(u64),
+    Reader(Reader),
     /// Nobody brings it.
     Lost,
     /// What came after that version is not there any more.
@@ -120,7 +141,7 @@ impl Feed {
     pub(super) fn place(&self, version: u64) -> Place {
         let mut now = self.now();
         match now.coming {
-            Some(_) if version >= now.floor => Place::Reader(now.admit()),
+            Some(_) if version >= now.floor => Place::Reader(now.admit(false)),
             Some(_) => Place::Beyond,
             None => Place::Lost,
         }
@@ -138,19 +159,16 @@ impl Feed {
 
     /// A place for who asks the cloud to go on with it, and from which version that is; `None`: it does not lead on from
     /// where its client is.
-    pub(super) fn reserve(&self, version: u64) -> Option<(u64, u64)> {
+    pub(super) fn reserve(&self, version: u64) -> Option<(Reader, u64)> {
         let mut now = self.now();
-        now.leads_on(version).then(|| (now.admit(), now.last))
+        now.leads_on(version).then(|| (now.admit(true), now.last))
     }
 
     /// The cloud goes on with it, for who has a place.
-    pub(super) fn begin(&self, reader: u64, brought: Brought, answer: Answer) {
+    pub(super) fn begin(&self, reader: &Reader, brought: Brought, answer: Answer) {
         self.changed(|now| {
-            // One that has not noticed its end was let in for that alone.
-            now.leave(now.leader);
-            (now.encoding, now.answer, now.leader) = (brought.encoding(), answer, reader);
-            (now.last_word, now.why) = (None, None);
-            now.coming = Some(brought);
+            (now.encoding, now.answer, now.leader) = (brought.encoding(), answer, reader.number);
+            (now.coming, now.end) = (Some(brought), None);
         });
     }
 
@@ -166,21 +184,27 @@ impl Feed {
     pub(super) fn told_of(&self, scope: &Scope) -> Option<u64> {
         let now = self.now();
         let is_it = now.coming.is_some() && now.answer.scope.as_ref() == Some(scope);
-        let last = now.events.iter().rev().find(|event| event.kind != EventType::Bookmark).and_then(|event| event.version);
+        let last = now
+            .events
+            .iter()
+            .rev()
+            .map(|waiting| &waiting.event)
+            .find(|event| event.kind != EventType::Bookmark)
+            .and_then(|event| event.version);
         is_it.then(|| last.unwrap_or(now.floor))
     }
 
     /// The next event of a reader, or until when it has to wait for another one at most.
-    pub(super) fn poll(self: &Arc<Self>, reader: u64, cx: &mut Task<'_>) -> Poll<Result<Found, Instant>> {
+    pub(super) fn poll(self: &Arc<Self>, reader: &mut Reader, cx: &mut Task<'_>) -> Poll<Result<Found, Instant>> {
         // Who has some left to read does not wait.
         if let Some(found) = self.changed(|now| now.found(reader)) {
             return Poll::Ready(Ok(found));
         }
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).insert(reader, cx.waker().clone());
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).insert(reader.number, cx.waker().clone());
         self.changed(|now| self.more(now, reader))
     }
 
-    fn more(self: &Arc<Self>, now: &mut Now, reader: u64) -> Poll<Result<Found, Instant>> {
+    fn more(self: &Arc<Self>, now: &mut Now, reader: &mut Reader) -> Poll<Result<Found, Instant>> {
         loop {
             if let Some(found) = now.found(reader) {
                 return Poll::Ready(Ok(found));
@@ -218,11 +242,11 @@ impl Feed {
     }
 
     /// Whether there is nobody left although the cloud goes on with it.
-    pub(super) fn leave(&self, reader: u64) -> bool {
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).remove(&reader);
+    pub(super) fn leave(&self, reader: &Reader) -> bool {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).remove(&reader.number);
         self.changed(|now| {
             now.leave(reader);
-            now.next.is_empty() && now.coming.take().is_some()
+            now.reading == 0 && now.coming.take().is_some()
         })
     }
 }
@@ -241,34 +265,39 @@ impl Now {
             encoding: Encoding::Json,
             answer: Answer { fields: Box::default(), scope: None },
             events: VecDeque::new(),
+            done: 0,
             first: 0,
             bytes: 0,
             floor: version,
             last: version,
-            next: HashMap::new(),
-            at: VecDeque::from([0]),
+            reading: 0,
             readers: 0,
             leader: 0,
-            why: None,
-            last_word: None,
+            end: None,
             full_since: None,
         }
     }
 
-    fn admit(&mut self) -> u64 {
-        self.readers += 1;
-        self.next.insert(self.readers, self.first);
-        self.at[0] += 1;
-        self.readers
+    fn admit(&mut self, leads: bool) -> Reader {
+        (self.reading, self.readers) = (self.reading + 1, self.readers + 1);
+        *self.who_reads(0) += 1;
+        Reader { number: self.readers, next: self.first, leads }
     }
 
-    fn leave(&mut self, reader: u64) {
-        if let Some(next) = self.next.remove(&reader)
-            && let Some(index) = self.index(next)
-        {
-            self.at[index] -= 1;
+    fn leave(&mut self, reader: &Reader) {
+        self.reading -= 1;
+        if let Some(index) = self.index(reader.next) {
+            *self.who_reads(index) -= 1;
         }
         self.trim();
+    }
+
+    /// How many read that event next.
+    fn who_reads(&mut self, index: usize) -> &mut usize {
+        match self.events.get_mut(index) {
+            Some(waiting) => &mut waiting.next_of,
+            None => &mut self.done,
+        }
     }
 
     fn leads_on(&self, version: u64) -> bool {
@@ -280,24 +309,32 @@ impl Now {
         usize::try_from(number.checked_sub(self.first)?).ok()
     }
 
-    fn found(&mut self, reader: u64) -> Option<Found> {
-        let Some(next) = self.next.get(&reader).copied() else { return Some(Found::Lost(Some(lost()))) };
-        let Some(index) = self.index(next) else { return Some(Found::LeftBehind) };
-        if let Some(event) = self.events.get(index).cloned() {
-            self.next.insert(reader, next + 1);
-            self.at[index] -= 1;
-            self.at[index + 1] += 1;
+    fn found(&mut self, reader: &mut Reader) -> Option<Found> {
+        let is_leader = reader.number == self.leader;
+        if reader.leads && reader.number < self.leader {
+            // It has not noticed its end, and was let in for that alone.
+            return Some(Found::Lost(Some(lost())));
+        }
+        let Some(index) = self.index(reader.next) else { return Some(Found::LeftBehind) };
+        if let Some(event) = self.events.get(index).map(|waiting| waiting.event.clone()) {
+            reader.next += 1;
+            *self.who_reads(index) -= 1;
+            *self.who_reads(index + 1) += 1;
             self.trim();
             return Some(Found::Event(event));
         }
         if self.coming.is_some() {
             return None;
         }
-        if reader != self.leader {
-            // Whether others may go on from there is theirs to ask, and the leader's time is not theirs.
-            return Some(Found::Lost(Some(self.why.clone().unwrap_or_else(lost))));
-        }
-        Some(self.last_word.take().map_or_else(|| Found::Lost(self.why.clone()), Found::Event))
+        // Whether others may go on from there is theirs to ask, and the leader's time is not theirs.
+        Some(match self.end.as_deref() {
+            Some(End::Failed(why)) => Found::Lost(Some(why.clone())),
+            _ if !is_leader => Found::Lost(Some(lost())),
+            _ => match self.end.take().map(|end| *end) {
+                Some(End::Said(event)) => Found::Event(event),
+                _ => Found::Lost(None),
+            },
+        })
     }
 
     /// Takes in what has come. Nothing comes any more once `coming` is gone.
@@ -305,7 +342,7 @@ impl Now {
         let Some(coming) = &mut self.coming else { return Poll::Ready(()) };
         match ready!(coming.poll(cx)) {
             Ok(events) => events.into_iter().for_each(|event| self.push(event)),
-            Err(why) => (self.coming, self.why) = (None, why),
+            Err(why) => (self.coming, self.end) = (None, why.map(|why| Box::new(End::Failed(why)))),
         }
         Poll::Ready(())
     }
@@ -315,7 +352,7 @@ impl Now {
         event.raw = Bytes::copy_from_slice(&event.raw);
         match event.version {
             _ if event.kind == EventType::Error => {
-                (self.coming, self.last_word) = (None, Some(event));
+                (self.coming, self.end) = (None, Some(Box::new(End::Said(event))));
                 return;
             }
             Some(version) => self.last = self.last.max(version),
@@ -324,14 +361,13 @@ impl Now {
         }
         self.bytes += event.raw.len();
         HELD.fetch_add(event.raw.len(), Ordering::Relaxed);
-        self.events.push_back(event);
-        self.at.push_back(0);
+        let next_of = std::mem::take(&mut self.done);
+        self.events.push_back(Waiting { event, next_of });
         self.trim();
     }
 
     fn drop_first(&mut self) {
-        let Some(event) = self.events.pop_front() else { return };
-        self.at.pop_front();
+        let Some(Waiting { event, .. }) = self.events.pop_front() else { return };
         self.first += 1;
         self.bytes -= event.raw.len();
         HELD.fetch_sub(event.raw.len(), Ordering::Relaxed);
@@ -342,12 +378,15 @@ impl Now {
 
     /// Drops what all have read and nobody is expected to want, and notes whether it is full of what somebody has not.
     fn trim(&mut self) {
-        let is_over = self.next.is_empty() && self.coming.is_none();
-        while self.at[0] == 0
-            && !self.events.is_empty()
+        let is_over = self.reading == 0 && self.coming.is_none();
+        while self.events.front().is_some_and(|first| first.next_of == 0)
             && (is_over || self.bytes > KEPT || HELD.load(Ordering::Relaxed) > KEPT_IN_ALL)
         {
             self.drop_first();
+        }
+        if self.events.is_empty() {
+            // Most are idle most of the time.
+            self.events = VecDeque::new();
         }
         self.full_since = (self.bytes > WAITING).then(|| self.full_since.unwrap_or_else(Instant::now));
     }

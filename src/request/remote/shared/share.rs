@@ -10,7 +10,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Shared;
 use super::brought::Event;
-use super::feed::{Feed, Found, lost};
+use super::feed::{Feed, Found, Reader, lost};
 use super::review::Asking;
 use crate::kube::watch::{self, EventType};
 use crate::request::filter::LEFT_BEHIND;
@@ -19,7 +19,7 @@ use crate::upstream::Error;
 pub(in crate::request::remote) struct Share {
     shared: Arc<Shared>,
     pub(super) feed: Arc<Feed>,
-    reader: u64,
+    reader: Reader,
     /// The version up to which its client has been told everything.
     from: u64,
     /// Whether its client has asked for bookmarks.
@@ -68,7 +68,7 @@ impl Share {
     pub(super) fn new(
         shared: Arc<Shared>,
         feed: Arc<Feed>,
-        reader: u64,
+        reader: Reader,
         from: u64,
         bookmarks: bool,
         terms: Option<Box<Terms>>,
@@ -88,7 +88,7 @@ impl Share {
             _ => {}
         }
         loop {
-            let event = match ready!(self.feed.poll(self.reader, cx)) {
+            let event = match ready!(self.feed.poll(&mut self.reader, cx)) {
                 Ok(Found::Event(event)) => event,
                 Ok(Found::LeftBehind) => {
                     let last = watch::error_status(self.feed.encoding(), 410, "Expired", LEFT_BEHIND);
@@ -125,6 +125,6 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.shared.leave(&self.feed, self.reader);
+        self.shared.leave(&self.feed, &self.reader);
     }
 }
