@@ -119,7 +119,7 @@ async fn accept(stream: TcpStream, remote: SocketAddr, tls: Option<Arc<Serving>>
     match tls {
         None => {
             let peer = Peer::new(remote, local, Port::Loopback { ownership: OnceCell::new() });
-            connection::serve(stream, Arc::new(peer), path, draining).await;
+            connection::serve(Box::new(stream), Arc::new(peer), path, draining).await;
         }
         Some(tls) => {
             // Boxed, and gone with its end: it takes more than what comes after it.

@@ -38,10 +38,14 @@ const STREAMS: u32 = 2048;
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-pub(super) async fn serve<Io>(io: Io, peer: Arc<Peer>, path: Arc<Path>, draining: Draining)
-where
-    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Of either door: hyper's server is in the binary once.
+pub(super) type Socket = Box<dyn Io>;
+
+pub(super) async fn serve(io: Socket, peer: Arc<Peer>, path: Arc<Path>, draining: Draining) {
     let remote = peer.remote;
     let service = service_fn(move |request: http::Request<Incoming>| {
         let request: Request = request.map(|body| -> crate::upstream::RequestBody {
@@ -57,9 +61,8 @@ where
 }
 
 /// Serves until the connection ends: the client's doing, or the hub's own end.
-async fn drive<Io, S>(io: Io, service: S, draining: Draining) -> Result<(), Failed>
+async fn drive<S>(io: Socket, service: S, draining: Draining) -> Result<(), Failed>
 where
-    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: Service<http::Request<Incoming>, Response = Response, Error = Infallible> + Send + Sync,
     S::Future: Send + 'static,
 {
@@ -123,9 +126,8 @@ async fn run(mut body: Body) -> Result<(), Failed> {
 }
 
 /// Until the connection ends, or is left to one answer.
-async fn http<Io, S>(io: Lent<Io>, service: S, mut ending: Ending) -> Result<Option<Left>, Failed>
+async fn http<S>(io: Lent, service: S, mut ending: Ending) -> Result<Option<Left>, Failed>
 where
-    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: Service<http::Request<Incoming>, Response = Response, Error = Infallible>,
     S::Future: Send + 'static,
 {

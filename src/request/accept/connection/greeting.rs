@@ -14,6 +14,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::streaming::Lent;
+
 /// How HTTP/2 begins (RFC 9113, 3.4); any other byte is the beginning of HTTP/1.1.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -22,8 +24,8 @@ const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 4 << 20;
 
 /// An io whose reads fail if it has not said within a limit which protocol it speaks.
-pub(super) struct Greeted<Io> {
-    io: Io,
+pub(super) struct Greeted {
+    io: Lent,
     waiting: Option<Waiting>,
     /// Whether there was a request.
     pub(super) is_served: Arc<AtomicBool>,
@@ -43,14 +45,14 @@ struct Waiting {
     came: usize,
 }
 
-impl<Io> Greeted<Io> {
-    pub(super) fn new(io: Io, limit: Duration) -> Self {
+impl Greeted {
+    pub(super) fn new(io: Lent, limit: Duration) -> Self {
         let waiting = Waiting { deadline: Box::pin(tokio::time::sleep(limit)), came: 0 };
         Self { io, waiting: Some(waiting), is_served: Arc::default(), lingering: None }
     }
 }
 
-impl<Io: AsyncRead + Unpin> Greeted<Io> {
+impl Greeted {
     /// Reads away what the client is still sending, until it ends the connection too.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let linger = || Lingering { deadline: Box::pin(tokio::time::sleep(LINGER)), left: LINGER_BYTES };
@@ -77,7 +79,7 @@ impl Waiting {
     }
 }
 
-impl<Io: AsyncRead + Unpin> AsyncRead for Greeted<Io> {
+impl AsyncRead for Greeted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
         let before = buf.filled().len();
         let poll = Pin::new(&mut self.io).poll_read(cx, buf);
@@ -93,7 +95,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Greeted<Io> {
     }
 }
 
-impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Greeted<Io> {
+impl AsyncWrite for Greeted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }

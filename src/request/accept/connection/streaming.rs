@@ -16,34 +16,30 @@ use http_body::Frame;
 use http_body_util::BodyExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
+use super::Socket;
 use crate::request::context::Response;
 
 /// Bytes that a client may say before the watch has ended; more are left unread.
 const AHEAD: usize = 4096;
 
 /// A connection's io, of which hyper has one handle and whoever takes it back another.
-pub(super) struct Lent<Io>(Arc<Mutex<State<Io>>>);
+#[derive(Clone)]
+pub(super) struct Lent(Arc<Mutex<State>>);
 
-struct State<Io> {
-    io: Io,
+struct State {
+    io: Socket,
     /// What the client has said already.
     said: Vec<u8>,
     /// All that hyper had to write is written.
     is_flushed: bool,
 }
 
-impl<Io> Clone for Lent<Io> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<Io> Lent<Io> {
-    pub(super) fn new(io: Io, said: Vec<u8>) -> Self {
+impl Lent {
+    pub(super) fn new(io: Socket, said: Vec<u8>) -> Self {
         Self(Arc::new(Mutex::new(State { io, said, is_flushed: true })))
     }
 
-    fn state(&self) -> MutexGuard<'_, State<Io>> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -53,12 +49,12 @@ impl<Io> Lent<Io> {
     }
 
     /// Once hyper's handle is gone.
-    pub(super) fn take_back(self) -> Option<Io> {
+    pub(super) fn take_back(self) -> Option<Socket> {
         Arc::into_inner(self.0).map(|state| state.into_inner().unwrap_or_else(PoisonError::into_inner).io)
     }
 }
 
-impl<Io: AsyncRead + Unpin> AsyncRead for Lent<Io> {
+impl AsyncRead for Lent {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
         let mut state = self.state();
         if state.said.is_empty() {
@@ -71,7 +67,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Lent<Io> {
     }
 }
 
-impl<Io: AsyncWrite + Unpin> AsyncWrite for Lent<Io> {
+impl AsyncWrite for Lent {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
         let mut state = self.state();
         state.is_flushed = false;
@@ -103,7 +99,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Lent<Io> {
 
 /// Writes the answer until it ends, and returns the connection with what the client has said meanwhile; or until its client
 /// leaves. One that breaks off has no end (RFC 9112, 7.1).
-pub(super) async fn stream<Io: AsyncRead + AsyncWrite + Unpin>(mut io: Io, response: Response) -> Result<Option<(Io, Vec<u8>)>> {
+pub(super) async fn stream(mut io: Socket, response: Response) -> Result<Option<(Socket, Vec<u8>)>> {
     let (parts, mut body) = response.into_parts();
     let mut said = Vec::new();
     io.write_all(&head(parts.status, &parts.headers)).await?;
@@ -146,7 +142,7 @@ fn head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
 }
 
 /// Returns when the client has ended the connection.
-async fn leaves<Io: AsyncRead + Unpin>(io: &mut Io, said: &mut Vec<u8>) {
+async fn leaves(io: &mut Socket, said: &mut Vec<u8>) {
     let mut some = [0; 256];
     loop {
         if said.len() >= AHEAD {
