@@ -21,6 +21,7 @@ mod disk;
 mod document;
 mod garbage;
 mod grant;
+mod heard;
 mod history;
 mod journal;
 mod keys;

@@ -3,13 +3,15 @@
 //! Each program below `tests/clients` is what the documentation of its library shows. It finds in its environment and at
 //! /var/run/secrets/kubernetes.io/serviceaccount what kubelet gives a Pod, lists and watches the ConfigMaps of its
 //! namespace (client-go's the Services, which have a status, and metadata alone, too), and prints their names once it has
-//! them. helm is helm. `scripts/build-clients` builds them and says where they are.
+//! them. helm is helm, and client-go's recorder writes Events. `scripts/build-clients` builds them and says where they are.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 #[path = "clients/helm.rs"]
 mod helm;
 #[path = "clients/pod.rs"]
 mod pod;
+#[path = "clients/recorder.rs"]
+mod recorder;
 #[path = "clients/rig.rs"]
 mod rig;
 

@@ -36,6 +36,8 @@ mod rights;
 mod rules;
 #[path = "path/secrecy.rs"]
 mod secrecy;
+#[path = "path/series.rs"]
+mod series;
 #[path = "path/served.rs"]
 mod served;
 #[path = "path/servers.rs"]

@@ -1,5 +1,5 @@
 //! What was promised while the link was down is kept when it is back: journalled
-//! Events go to the cloud, in order, each until it is there or refused for good.
+//! Events go to the cloud, in order, each until it is there or refused for good, and what has changed of one behind it.
 //!
 //! An Event is delivered with the credential it was accepted with. A Pod's token may have
 //! expired by then: another one that the cloud has issued for the same user takes its
@@ -99,6 +99,9 @@ impl Delivery {
             }
             for (sequence, entry) in entries {
                 after = sequence;
+                if self.knowledge.is_early(&entry) {
+                    continue;
+                }
                 match self.deliver(&entry, &mut useless).await {
                     Fate::Later => return Ok(()),
                     Fate::NotYet => continue,
@@ -145,7 +148,15 @@ impl Delivery {
                 Err(error) => tracing::debug!(%error, "an Event could not be delivered now"),
                 Ok(answer) => {
                     return match answer.status() {
-                        status if status.is_success() || status == StatusCode::CONFLICT => Fate::Settled,
+                        status if status.is_success() => Fate::Settled,
+                        // It is there; or, of a change, somebody else has just written it.
+                        StatusCode::CONFLICT => {
+                            if entry.is_change {
+                                Fate::NotYet
+                            } else {
+                                Fate::Settled
+                            }
+                        }
                         StatusCode::TOO_MANY_REQUESTS => Fate::Later,
                         status if status.is_server_error() => Fate::NotYet,
                         StatusCode::UNAUTHORIZED => Fate::LockedOut,
@@ -166,7 +177,9 @@ fn identity(credential: &Credential) -> Identity {
 }
 
 fn head(entry: &Entry, credential: &Credential) -> Option<Parts> {
-    let mut request = Request::post(entry.target.as_str())
+    let mut request = Request::builder()
+        .method(entry.method())
+        .uri(entry.target.as_str())
         .header(CONTENT_TYPE, entry.content_type.as_str())
         .header(USER_AGENT, concat!("holdfast/", env!("CARGO_PKG_VERSION")));
     if let Credential::Token(token) = credential {

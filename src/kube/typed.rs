@@ -7,6 +7,7 @@
 //!
 //! Sources: `types.go` for names, order and `omitempty`, `generated.proto` for numbers, of Kubernetes 1.34.
 
+mod change;
 mod known;
 mod read;
 mod valid;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 
 use super::list::Encoding;
 use super::message::MessageError;
+pub use change::{Change, NotKept};
 
 /// The fields of a type, in the order of the Go type.
 pub type Type = &'static [Member];

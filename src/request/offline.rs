@@ -148,6 +148,13 @@ pub async fn keep(offline: &Offline, context: &Context, asked: &Asked, response:
     {
         knowledge.forget_renewal();
     }
+    if context.info.verb == "create"
+        && context.info.resource == "events"
+        && response.status().is_success()
+        && let Some(knowledge) = &offline.knowledge
+    {
+        write::event_was_created(knowledge, context, asked);
+    }
     let is_token = context.info.verb == "create" && context.info.subresource == "token";
     match &offline.knowledge {
         Some(knowledge) if is_token && response.status() == StatusCode::CREATED && !context.impersonated => {
@@ -202,6 +209,7 @@ async fn known(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context,
         "watch" => watch::serve(offline, knowledge, context).await,
         "create" if info.subresource == "token" => token::serve(knowledge, asked),
         "create" => write::event(knowledge, context, asked).await,
+        "patch" => write::change(offline, knowledge, context, asked).await.map(laid_out),
         "update" => write::lease(offline, knowledge, context, asked),
         _ => Err(Refusal::unavailable("the link to the cloud is down")),
     }

@@ -75,6 +75,7 @@ pub struct Metrics {
     pub given_up: Family<Why, Counter>,
     pub journal_entries: Gauge,
     pub events_accepted: Counter,
+    pub events_folded: Counter,
     pub events_delivered: Counter,
     pub events_dropped: Family<Why, Counter>,
     pub panics: Counter,
@@ -190,10 +191,11 @@ figures! {
     gauge store_bytes "holdfast_store_bytes" "Bytes of remembered items",
     gauge store_objects "holdfast_store_objects" "Remembered items",
     counter given_up "holdfast_store_given_up" "Collections, and rows that stand for themselves, given up by reason",
-    gauge journal_entries "holdfast_journal_entries" "Events that wait for delivery",
-    counter events_accepted "holdfast_events_accepted" "Events accepted while the link was down",
-    counter events_delivered "holdfast_events_delivered" "Events delivered after the link's return",
-    counter events_dropped "holdfast_events_dropped" "Events that were not kept because the journal was full, or that the cloud has refused after they were accepted, by reason",
+    gauge journal_entries "holdfast_journal_entries" "Events, and changes of Events, that wait for delivery",
+    counter events_accepted "holdfast_events_accepted" "Events, and changes of Events, accepted while the link was down",
+    counter events_folded "holdfast_events_folded" "Changes of Events that were accepted on top of one that waited already, to be delivered as one with it",
+    counter events_delivered "holdfast_events_delivered" "Events, and changes of Events, delivered after the link's return",
+    counter events_dropped "holdfast_events_dropped" "Events that were not kept because the journal was full, or that the cloud has refused after they were accepted, or changes that the cloud has been told a later one of, by reason",
     counter panics "holdfast_panics" "Panics: each ended one task, or met damage in the file of the store",
 }
 

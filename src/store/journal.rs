@@ -1,19 +1,27 @@
-//! Events accepted while the link is down, until they are in the cloud.
+//! Events accepted while the link is down, and what of an Event has changed since, until they are in the cloud.
 //!
-//! An entry is durable before its 201 is sent; it is removed once the cloud has it
-//! (201, or 409 AlreadyExists) or refuses it for good. Bounded: what was acknowledged
+//! An entry is durable before its client is answered; it is removed once the cloud has it
+//! (success, or of a new Event 409 AlreadyExists) or refuses it for good. Bounded: what was acknowledged
 //! stays, and what comes once it is full is refused, and counted.
+//!
+//! An Event that happens a thousand times is changed a thousand times: of all changes of one there is one entry, the last
+//! of them on top of those before. It comes behind the entry of the Event itself, which is never touched: that may be on
+//! its way to the cloud.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
+mod waiting;
 
+use http::Method;
 use serde::{Deserialize, Serialize};
 
 use super::grant::now;
 use super::writer::Batch;
-use super::{Knowledge, Op, StoreError, keys};
+use super::{Knowledge, ObjectKey, Op, StoreError, keys};
 use crate::kube::request::{self, RequestInfo};
+use crate::kube::token;
+use crate::kube::typed::Change;
 use crate::runtime::metrics::Why;
+use waiting::Subject;
+pub(super) use waiting::{Event, Journal};
 
 const BODY: usize = 64 * 1024;
 /// Entries read at a time.
@@ -31,16 +39,30 @@ pub enum Credential {
     Token(String),
 }
 
+impl Credential {
+    /// A client's tokens change, and its user does not.
+    fn is_of_same_user(&self, other: &Self) -> bool {
+        let user = |token: &str| token::claims(token).map(|claims| claims.user);
+        match (self, other) {
+            (Self::Token(one), Self::Token(other)) => one == other || user(one).is_some_and(|one| user(other) == Some(one)),
+            _ => self == other,
+        }
+    }
+}
+
 /// One accepted write.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Entry {
-    /// Path and query it was posted to.
+    /// Path and query it was sent to.
     pub target: String,
     pub name: String,
     pub content_type: String,
     pub credential: Credential,
     /// Unix seconds.
     pub at: u64,
+    /// It is a PATCH of an Event; else it is a new one.
+    #[serde(default)]
+    pub is_change: bool,
     #[serde(skip)]
     pub body: Vec<u8>,
 }
@@ -53,6 +75,8 @@ pub enum NotAccepted {
     TooLarge(usize),
     #[error("{0} Events wait for delivery, and no more are kept")]
     Full(usize),
+    #[error("another client's change of this Event waits for delivery")]
+    Anothers,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -65,21 +89,29 @@ impl Knowledge {
         self.tasks.spawn(async move { knowledge.take(entry).await }).await.map_err(|_| StoreError::Ended)?
     }
 
-    async fn take(&self, entry: Entry) -> Result<(), NotAccepted> {
+    async fn take(&self, mut entry: Entry) -> Result<(), NotAccepted> {
+        // Each change of an Event is on top of the one before.
+        let _turn = if entry.is_change { Some(self.changing.lock().await) } else { None };
+        let before = if entry.is_change { self.changes_of(&entry.place())? } else { None };
+        if let Some((_, before)) = &before {
+            entry = entry.on_top_of(before)?;
+        }
         if entry.body.len() > BODY {
             return Err(NotAccepted::TooLarge(entry.body.len()));
         }
-        let admitted = self.journal().admit(entry.place(), self.limits.journal_entries);
+        let admitted = self.journal().admit(entry.subject(), self.limits.journal_entries);
         let sequence = admitted.inspect_err(|error| {
             if let NotAccepted::Full(_) = error {
                 self.metrics().events_dropped.get_or_create(&Why { reason: "journal full" }).inc();
             }
         })?;
         let row = self.sealer().seal(&key(sequence), &super::object::join(&entry, &entry.body));
-        let ops = vec![Op::Put(key(sequence), row)];
+        let before = before.map(|(sequence, _)| sequence);
+        let ops = before.map(|before| Op::Delete(key(before))).into_iter().chain([Op::Put(key(sequence), row)]).collect();
         let result = self.writer().apply(Batch { ops, durable: true, ..Batch::default() }).await;
         match &result {
             Err(_) => self.journal().leave(sequence),
+            Ok(()) if self.journal().counts(sequence, before) => drop(self.metrics().events_folded.inc()),
             Ok(()) => drop(self.metrics().events_accepted.inc()),
         }
         self.journal_changed();
@@ -89,7 +121,7 @@ impl Knowledge {
     /// The oldest entries behind number `after` that wait, at most `limit`, with the numbers to
     /// settle them by. Damaged ones are removed and counted.
     pub fn entries(&self, after: u64, limit: usize) -> Result<Vec<(u64, Entry)>, StoreError> {
-        let waits = |sequence| self.journal().waiting.contains_key(&sequence);
+        let waits = |sequence| self.journal().has(sequence);
         self.stored_entries(after, limit, waits)
     }
 
@@ -113,6 +145,39 @@ impl Knowledge {
         let mut entry: Entry = super::object::split(key, &mut row)?;
         entry.body = row;
         Ok(entry)
+    }
+
+    /// What waits to be changed of an Event.
+    pub(super) fn changes_of(&self, place: &str) -> Result<Option<(u64, Entry)>, StoreError> {
+        loop {
+            let Some(sequence) = self.journal().at(place).changed else { return Ok(None) };
+            if let Some(row) = self.snapshot()?.read(&key(sequence))? {
+                match self.open_entry(&key(sequence), row) {
+                    Ok(entry) => return Ok(Some((sequence, entry))),
+                    Err(_) => self.lost(key(sequence)),
+                }
+            } else if self.journal().at(place).changed == Some(sequence) {
+                // It is being settled just now.
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether the Event that an entry changes is not in the cloud yet.
+    pub fn is_early(&self, entry: &Entry) -> bool {
+        entry.is_change && self.journal().at(&entry.place()).created.is_some()
+    }
+
+    /// The cloud has taken a later write of this Event: what waited to be changed of it would go back behind that.
+    pub fn overtake_change(&self, written: &ObjectKey) {
+        let Some(sequence) = self.journal().at(&place(&written.scope.namespace, &written.name)).changed else { return };
+        let Some(knowledge) = self.own.upgrade() else { return };
+        self.tasks.spawn(async move {
+            match knowledge.settle(sequence).await {
+                Ok(()) => drop(knowledge.metrics().events_dropped.get_or_create(&Why { reason: "overtaken" }).inc()),
+                Err(error) => tracing::warn!(%error, "a change of an Event that is overtaken is still in the journal"),
+            }
+        });
     }
 
     /// A damaged entry is given up, and said to be.
@@ -141,7 +206,7 @@ impl Knowledge {
 
     /// The rows of all that was acknowledged and is not in the cloud yet, as far as they can be read.
     pub(super) fn promised(&self) -> Vec<Op> {
-        let waiting: Vec<u64> = self.journal().waiting.keys().copied().collect();
+        let waiting = self.journal().sequences();
         let mut rows = Vec::new();
         for key in waiting.into_iter().map(key) {
             match self.snapshot().and_then(|snapshot| snapshot.read(&key)) {
@@ -159,7 +224,7 @@ impl Knowledge {
             let entries = self.stored_entries(after, PAGE, |_| true)?;
             let Some((last, _)) = entries.last() else { break };
             after = *last;
-            waiting.extend(entries.into_iter().map(|(sequence, entry)| (sequence, entry.place())));
+            waiting.extend(entries.into_iter().map(|(sequence, entry)| (sequence, entry.subject())));
         }
         *self.journal() = waiting.into_iter().collect();
         self.journal_changed();
@@ -167,79 +232,56 @@ impl Knowledge {
     }
 
     fn journal_changed(&self) {
-        let waiting = self.journal().waiting.len();
+        let waiting = self.journal().len();
         self.metrics().journal_entries.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         self.written_here.send_modify(|changes| *changes += 1);
     }
 }
 
-/// Which entries wait, in the order they came.
-#[derive(Default)]
-pub(super) struct Journal {
-    last: u64,
-    waiting: BTreeMap<u64, String>,
-    /// By `namespace/name`, in the order of lists.
-    places: BTreeMap<String, u64>,
-    /// How many have left since the hub began.
-    pub(super) left: u64,
-}
-
-impl Journal {
-    /// The new entry's number.
-    fn admit(&mut self, place: String, limit: usize) -> Result<u64, NotAccepted> {
-        if self.places.contains_key(&place) {
-            return Err(NotAccepted::AlreadyExists);
-        }
-        if self.waiting.len() >= limit {
-            return Err(NotAccepted::Full(limit));
-        }
-        self.last += 1;
-        self.places.insert(place.clone(), self.last);
-        self.waiting.insert(self.last, place);
-        Ok(self.last)
-    }
-
-    fn leave(&mut self, sequence: u64) {
-        if let Some(place) = self.waiting.remove(&sequence) {
-            self.places.remove(&place);
-            self.left += 1;
-        }
-    }
-
-    pub(super) fn at(&self, place: &str) -> Option<u64> {
-        self.places.get(place).copied()
-    }
-
-    /// Those whose place begins with this.
-    pub(super) fn within<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, u64)> {
-        let from = self.places.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
-        from.take_while(move |(place, _)| place.starts_with(prefix)).map(|(place, sequence)| (place.as_str(), *sequence))
-    }
-}
-
-impl FromIterator<(u64, String)> for Journal {
-    fn from_iter<I: IntoIterator<Item = (u64, String)>>(entries: I) -> Self {
-        let waiting: BTreeMap<u64, String> = entries.into_iter().collect();
-        let places = waiting.iter().map(|(sequence, place)| (place.clone(), *sequence)).collect();
-        let last = waiting.keys().last().copied().unwrap_or(0);
-        Self { last, waiting, places, left: 0 }
-    }
-}
-
 impl Entry {
     pub fn new(target: String, name: String, content_type: String, credential: Credential, body: Vec<u8>) -> Self {
-        Self { target, name, content_type, credential, at: now(), body }
+        Self { target, name, content_type, credential, at: now(), is_change: false, body }
     }
 
-    /// What it was posted to.
+    /// A change of the Event at `target`.
+    pub fn change(target: String, name: String, content_type: String, credential: Credential, body: Vec<u8>) -> Self {
+        Self { is_change: true, ..Self::new(target, name, content_type, credential, body) }
+    }
+
+    /// Both changes as one, by the later one's credential.
+    fn on_top_of(self, before: &Self) -> Result<Self, NotAccepted> {
+        let is_same_api = before.info().api_group == self.info().api_group;
+        if !is_same_api || !before.credential.is_of_same_user(&self.credential) {
+            return Err(NotAccepted::Anothers);
+        }
+        Ok(match (before.as_change(), self.as_change()) {
+            (Some(before), Some(change)) => Self { body: before.and_then(change).to_patch(), ..self },
+            _ => self,
+        })
+    }
+
+    /// What it changes.
+    pub(super) fn as_change(&self) -> Option<Change> {
+        Change::read(&self.info().api_group, &self.content_type, &self.body).ok()
+    }
+
+    pub fn method(&self) -> Method {
+        if self.is_change { Method::PATCH } else { Method::POST }
+    }
+
+    /// What it was sent to.
     pub(super) fn info(&self) -> RequestInfo {
         let uri = self.target.parse().ok();
-        uri.and_then(|uri| request::parse(&http::Method::POST, &uri).ok()).unwrap_or_default()
+        uri.and_then(|uri| request::parse(&self.method(), &uri).ok()).unwrap_or_default()
     }
 
-    /// Where the cloud would put it: both APIs that have Events have the same ones.
+    /// Where the cloud has its Event: both APIs that have Events have the same ones.
     fn place(&self) -> String {
         place(&self.info().namespace, &self.name)
+    }
+
+    fn subject(&self) -> Subject {
+        Subject { place: self.place(), is_change: self.is_change }
     }
 }
 

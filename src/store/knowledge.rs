@@ -17,6 +17,7 @@ use super::coming::Coming;
 use super::contents::Contents;
 use super::document::Etags;
 use super::grant::now;
+use super::heard::Heard;
 use super::journal::Journal;
 use super::local::Renewed;
 use super::missed::SentBack;
@@ -99,6 +100,9 @@ pub struct Knowledge {
     pub(super) coming: Coming,
     pub(super) contents: Contents,
     journal: Mutex<Journal>,
+    pub(super) heard: Heard,
+    /// Held by who changes an Event that waits.
+    pub(super) changing: tokio::sync::Mutex<()>,
     /// The node's own Lease, as kubelet last renewed it while the link was down.
     pub(super) lease: Mutex<Option<Arc<Renewed>>>,
     /// Counts the changes of what was written on this node.
@@ -164,6 +168,8 @@ impl Knowledge {
             coming: Coming::default(),
             contents: Contents::default(),
             journal: Mutex::default(),
+            heard: Heard::default(),
+            changing: tokio::sync::Mutex::default(),
             lease: Mutex::default(),
             written_here: tokio::sync::watch::Sender::default(),
             used: Mutex::default(),

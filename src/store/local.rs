@@ -31,15 +31,15 @@ pub struct Renewed {
 /// One that was written on this node.
 #[derive(Clone)]
 pub enum Local {
-    /// By its number in the journal.
-    Event(u64),
+    /// Where it is, and what waits of it in the journal.
+    Event(String, journal::Event),
     Lease(Arc<Renewed>),
 }
 
 impl PartialEq for Local {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Event(one), Self::Event(other)) => one == other,
+            (Self::Event(_, one), Self::Event(_, other)) => one == other,
             (Self::Lease(one), Self::Lease(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
@@ -77,18 +77,25 @@ impl ListView {
         Ok(self)
     }
 
-    /// The Events that wait, in this state, and that the cloud has not said itself.
+    /// The Events that wait, in this state, and that the cloud has not said itself; and those of which a change waits.
     fn events(&self, knowledge: &Knowledge) -> Result<Vec<(Vec<u8>, Local)>, StoreError> {
         let items = keys::items(self.header.id);
         let within = String::from_utf8_lossy(&self.prefix[items.len()..]).into_owned();
-        let waiting: Vec<(Vec<u8>, u64)> = {
-            let journal = knowledge.journal();
-            journal.within(&within).map(|(place, sequence)| ([&*items, place.as_bytes()].concat(), sequence)).collect()
-        };
+        let waiting: Vec<(String, journal::Event)> =
+            knowledge.journal().within(&within).map(|(place, event)| (place.to_owned(), event)).collect();
         let mut events = Vec::with_capacity(waiting.len());
-        for (key, sequence) in waiting {
-            if self.snapshot.read(&key)?.is_none() && self.snapshot.read(&journal::key(sequence))?.is_some() {
-                events.push((key, Local::Event(sequence)));
+        for (place, mut event) in waiting {
+            let key = [&*items, place.as_bytes()].concat();
+            let is_clouds = self.snapshot.read(&key)?.is_some();
+            let has = |sequence| self.snapshot.read(&journal::key(sequence)).map(|row| row.is_some());
+            event.created = event.created.filter(|_| !is_clouds);
+            let is_shown = match event.created {
+                Some(sequence) => has(sequence)?,
+                // What changes is no metadata.
+                None => is_clouds && event.changed.is_some() && !self.header.scope.is_of_metadata(),
+            };
+            if is_shown {
+                events.push((key, Local::Event(place, event)));
             }
         }
         Ok(events)
@@ -135,13 +142,39 @@ impl Knowledge {
     /// What is known of an object, what was written on this node included.
     pub fn object_here(&self, wanted: &ObjectKey) -> Result<Found, StoreError> {
         let (found, from) = self.find_object(wanted)?;
+        let found = match found {
+            Found::Unknown if wanted.scope.has_events() => self.heard_event(wanted).unwrap_or(found),
+            found => found,
+        };
         // Whoever is answered from it uses it.
         if !matches!(found, Found::Unknown) {
             self.touch(from);
         }
-        let Some((local, version)) = self.local_instead(wanted, &found) else { return Ok(found) };
+        let Some((local, version)) = self.local_instead(wanted, &found) else { return self.with_changes(wanted, found) };
         let item = self.local_item(&*self.snapshot()?, &wanted.scope, &version, &local)?;
         Ok(item.map_or(found, |item| Found::Object { record: record(&wanted.scope, &local, version), item }))
+    }
+
+    /// The cloud's Event, with what waits to be changed of it.
+    fn with_changes(&self, wanted: &ObjectKey, found: Found) -> Result<Found, StoreError> {
+        if !wanted.scope.has_events() {
+            return Ok(found);
+        }
+        let Found::Object { record, item } = found else { return Ok(found) };
+        let place = journal::place(&wanted.scope.namespace, &wanted.name);
+        Ok(Found::Object { record, item: self.changed_item(&wanted.scope, &place, item)? })
+    }
+
+    /// The Event as this node shows it, whoever may see it; `None`: it does not know it as a whole.
+    pub fn event_here(&self, wanted: &ObjectKey) -> Result<Option<Typed>, StoreError> {
+        for key in wanted.in_both() {
+            if let (Some(of), Found::Object { item, .. }) =
+                (typed::of(&key.scope.group, &key.scope.resource), self.object_here(&key)?)
+            {
+                return Ok(Typed::read(of, key.scope.encoding(), &item).ok());
+            }
+        }
+        Ok(None)
     }
 
     /// How many Events wait in the journal that belong to a scope, selected or not.
@@ -154,8 +187,9 @@ impl Knowledge {
     fn local_instead(&self, wanted: &ObjectKey, found: &Found) -> Option<(Local, String)> {
         let ObjectKey { scope, name } = wanted;
         if scope.has_events() && !matches!(found, Found::Object { .. }) {
-            let sequence = self.journal().at(&journal::place(&scope.namespace, name))?;
-            return Some((Local::Event(sequence), self.newest_of_events()));
+            let place = journal::place(&scope.namespace, name);
+            let event = self.journal().at(&place);
+            return event.created.is_some().then(|| (Local::Event(place, event), self.newest_of_events()));
         }
         let renewed = self.renewed().filter(|_| scope.has_leases())?;
         let known = match found {
@@ -185,8 +219,29 @@ impl Knowledge {
         let Some(of) = typed::of(&scope.group, &scope.resource) else { return Ok(None) };
         Ok(match local {
             Local::Lease(renewed) => Some(renewed.lease.write(of, scope.encoding())),
-            Local::Event(sequence) => self.event(snapshot, *sequence, version)?.map(|event| event.write(of, scope.encoding())),
+            Local::Event(place, event) => {
+                let Some(sequence) = event.created else { return Ok(None) };
+                let Some(event) = self.event(snapshot, sequence, version)? else { return Ok(None) };
+                Some(self.as_changed(place, event)?.write(of, scope.encoding()))
+            }
         })
+    }
+
+    /// The Event once what waits to be changed of it has happened.
+    fn as_changed(&self, place: &str, event: Typed) -> Result<Typed, StoreError> {
+        let change = self.changes_of(place)?.and_then(|(_, entry)| entry.as_change());
+        Ok(match change {
+            Some(change) => event.changed(&change),
+            None => event,
+        })
+    }
+
+    /// The cloud's own Event once what waits to be changed of it has happened.
+    pub(super) fn changed_item(&self, scope: &Scope, place: &str, item: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        let is_whole = !scope.is_of_metadata() && self.journal().at(place).changed.is_some();
+        let Some(of) = typed::of(&scope.group, &scope.resource).filter(|_| is_whole) else { return Ok(item) };
+        let Ok(event) = Typed::read(of, scope.encoding(), &item) else { return Ok(item) };
+        Ok(self.as_changed(place, event)?.write(of, scope.encoding()))
     }
 
     fn event(&self, snapshot: &dyn Snapshot, sequence: u64, version: &str) -> Result<Option<Typed>, StoreError> {
@@ -237,7 +292,7 @@ impl Knowledge {
 }
 
 fn record(scope: &Scope, local: &Local, resource_version: String) -> ObjectRecord {
-    let kind = if matches!(local, Local::Event(_)) { "Event" } else { "Lease" };
+    let kind = if matches!(local, Local::Event(..)) { "Event" } else { "Lease" };
     let api_version = if scope.group.is_empty() { scope.version.clone() } else { format!("{}/{}", scope.group, scope.version) };
     ObjectRecord {
         kind: kind.to_owned(),

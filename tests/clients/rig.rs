@@ -16,7 +16,7 @@ const GROUP: &str = "example.org";
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const CREATED: u16 = 201;
 /// For what happens by itself.
-const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(30);
 
 pub struct Rig {
     pub hub: Hub,
@@ -67,7 +67,10 @@ impl Rig {
             }
         }
         let resources = ["configmaps", "secrets", "services", "widgets"];
-        let rules = json!([{"apiGroups": ["", GROUP], "resources": resources, "verbs": ["get", "list", "watch"]}]);
+        let rules = json!([
+            {"apiGroups": ["", GROUP], "resources": resources, "verbs": ["get", "list", "watch"]},
+            {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+        ]);
         let role = json!({"metadata": {"name": "reader"}, "rules": rules});
         self.create(&format!("{RBAC}/namespaces/{name}/roles"), &role).await;
         let group = "rbac.authorization.k8s.io";
@@ -101,6 +104,23 @@ impl Rig {
             .await
             .unwrap();
         self.cut_at = self.hub.log().len();
+    }
+
+    /// The cloud is there again, and the hub has noticed.
+    pub async fn restore(&mut self) {
+        self.server.run().await.unwrap();
+        eventually("the link is up", SOON, async || Ok(self.hub.metric("node_yurthub_server_healthy_status").await? == 1.0))
+            .await
+            .unwrap();
+    }
+
+    /// How often each Event of a namespace has happened, as the cloud has it.
+    pub async fn counts_of_events(&self, namespace: &str) -> anyhow::Result<Vec<u64>> {
+        let list = self.server.client().await?.get(&format!("/api/v1/namespaces/{namespace}/events")).await?.json();
+        let mut counts: Vec<u64> =
+            list["items"].as_array().into_iter().flatten().filter_map(|event| event["count"].as_u64()).collect();
+        counts.sort_unstable();
+        Ok(counts)
     }
 
     /// Ends the hub and starts it again, as a node's restart does.

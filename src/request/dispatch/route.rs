@@ -67,6 +67,7 @@ fn is_small_write(info: &RequestInfo) -> bool {
     let resource = (info.api_group.as_str(), info.resource.as_str(), info.subresource.as_str());
     match info.verb.as_str() {
         "create" => matches!(resource, ("" | "events.k8s.io", "events", "") | ("", "serviceaccounts", "token")),
+        "patch" => matches!(resource, ("" | "events.k8s.io", "events", "")),
         "update" => matches!(resource, ("coordination.k8s.io", "leases", "")) && info.namespace == "kube-node-lease",
         _ => false,
     }
@@ -93,7 +94,9 @@ mod tests {
             ("POST", "/api/v1/namespaces/a/pods/p/exec", Route::Remote, Route::Refuse),
             ("POST", "/api/v1/namespaces/a/events", Route::Either, Route::Offline),
             ("POST", "/apis/events.k8s.io/v1/namespaces/a/events", Route::Either, Route::Offline),
-            ("PATCH", "/api/v1/namespaces/a/events/e", Route::Remote, Route::Refuse),
+            ("PATCH", "/api/v1/namespaces/a/events/e", Route::Either, Route::Offline),
+            ("PATCH", "/api/v1/namespaces/a/pods/p", Route::Remote, Route::Refuse),
+            ("DELETE", "/api/v1/namespaces/a/events/e", Route::Remote, Route::Refuse),
             ("PUT", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n", Route::Either, Route::Offline),
             ("PUT", "/apis/coordination.k8s.io/v1/namespaces/other/leases/n", Route::Remote, Route::Refuse),
             ("POST", "/api/v1/namespaces/a/serviceaccounts/s/token", Route::Either, Route::Offline),

@@ -1,17 +1,21 @@
 //! Writes that can be honoured while the link is down: Events, and kubelet's own
 //! heartbeat.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
 use super::{Asked, Offline};
 use crate::kube::list::Encoding;
+use crate::kube::media::Media;
 use crate::kube::request::RequestInfo;
-use crate::kube::typed::{self, Typed};
+use crate::kube::typed::{self, Change, Typed};
 use crate::kube::{media, object};
 use crate::request::context::{Caller, Context, Refusal, Response, Whose, full};
-use crate::store::{Credential, Entry, Knowledge, NotAccepted};
+use crate::request::names;
+use crate::store::{Credential, Entry, Knowledge, NotAccepted, ObjectKey};
 
 /// An Event goes into the journal, durably, and then gets its 201; the cloud gets it
 /// after the link's return, and until then the node shows it (`store/local.rs`).
@@ -26,16 +30,10 @@ pub(super) async fn event(knowledge: &Knowledge, context: &Context, asked: &Aske
         // Without a name of its own it could not be delivered just once.
         return Err(Refusal::unavailable("the link to the cloud is down, and only an Event with a name can be kept"));
     }
-    if context.info.query.dry_run {
-        return Err(Refusal::unavailable("the link to the cloud is down, and only the cloud can try what it would do"));
-    }
+    is_no_trial(context)?;
     is_event(context, encoding, body)?;
     is_of_path(context, &meta)?;
-    let credential = match &context.caller {
-        Caller::Node => Credential::Node,
-        Caller::Bearer(bearer) => Credential::Token(bearer.token.to_string()),
-        Caller::Nobody | Caller::Other => return Err(Refusal::unauthorized("no credential")),
-    };
+    let credential = credential(context)?;
     let entry = Entry::new(context.target.to_string(), meta.name.clone(), content_type.to_owned(), credential, body.to_vec());
     let event = entry.read().map_err(|error| Refusal::bad_request(format!("the Event: {error}")))?;
     // Who gets 201 here must not get a refusal from the cloud, where nobody hears it.
@@ -47,6 +45,62 @@ pub(super) async fn event(knowledge: &Knowledge, context: &Context, asked: &Aske
     Ok(echo(asked, body, StatusCode::CREATED))
 }
 
+/// An Event has happened again: that is kept in the journal as well, the last time on top of those before, and goes to the
+/// cloud behind the Event. Its client is answered as with a GET: with what this node knows of the Event, or not at all.
+pub(super) async fn change(
+    offline: &Offline,
+    knowledge: &Arc<Knowledge>,
+    context: &Context,
+    asked: &Asked,
+) -> Result<Response, Refusal> {
+    let (info, content_type, body) = (&context.info, asked.content_type(), asked.body()?);
+    is_no_trial(context)?;
+    let change = Change::read(&info.api_group, content_type, body);
+    let change =
+        change.map_err(|error| Refusal::unavailable(format!("the link to the cloud is down, and of this patch: {error}")))?;
+    super::answer::get(offline, knowledge, context).await?;
+    let unknown = || Refusal::unavailable("the link to the cloud is down, and this node does not know this Event as a whole");
+    let event = knowledge.event_here(&key(info, &info.name))?.ok_or_else(unknown)?;
+    let faults = event.changed(&change).faults_of_event(&info.namespace, info.group_version() == "events.k8s.io/v1");
+    if !faults.is_empty() {
+        return Err(Refusal::invalid("", "Event", &info.name, faults));
+    }
+    let credential = credential(context)?;
+    let entry = Entry::change(context.target.to_string(), info.name.clone(), content_type.to_owned(), credential, body.to_vec());
+    knowledge.accept(entry).await.map_err(|error| refused(&error, info, &info.name))?;
+    super::answer::get(offline, knowledge, context).await
+}
+
+fn key(info: &RequestInfo, name: &str) -> ObjectKey {
+    let scope = names::scope(info, &Media { encoding: Encoding::Json, form: media::Form::Full });
+    ObjectKey { scope, name: name.to_owned() }
+}
+
+/// The cloud has been told of an Event anew: what waits to be changed of one of this name is older.
+pub(super) fn event_was_created(knowledge: &Knowledge, context: &Context, asked: &Asked) {
+    let encoding = media::encoding_of(asked.content_type());
+    let meta = encoding.zip(asked.body.as_ref()).and_then(|(encoding, body)| object::sent_meta(encoding, body).ok());
+    if let Some(meta) = meta {
+        knowledge.overtake_change(&key(&context.info, &meta.name));
+    }
+}
+
+/// By which it goes to the cloud.
+fn credential(context: &Context) -> Result<Credential, Refusal> {
+    match &context.caller {
+        Caller::Node => Ok(Credential::Node),
+        Caller::Bearer(bearer) => Ok(Credential::Token(bearer.token.to_string())),
+        Caller::Nobody | Caller::Other => Err(Refusal::unauthorized("no credential")),
+    }
+}
+
+fn is_no_trial(context: &Context) -> Result<(), Refusal> {
+    if context.info.query.dry_run {
+        return Err(Refusal::unavailable("the link to the cloud is down, and only the cloud can try what it would do"));
+    }
+    Ok(())
+}
+
 fn refused(error: &NotAccepted, info: &RequestInfo, name: &str) -> Refusal {
     match error {
         NotAccepted::AlreadyExists => {
@@ -54,7 +108,7 @@ fn refused(error: &NotAccepted, info: &RequestInfo, name: &str) -> Refusal {
             Refusal::new(StatusCode::CONFLICT, "AlreadyExists", Whose::Client, message).about(info, name)
         }
         // Without Retry-After, and with a Status: client-go's recorder does not try this one again.
-        NotAccepted::TooLarge(_) | NotAccepted::Full(_) => {
+        NotAccepted::TooLarge(_) | NotAccepted::Full(_) | NotAccepted::Anothers => {
             Refusal::unavailable(format!("the link to the cloud is down: {error}"))
         }
         NotAccepted::Store(_) => {

@@ -28,18 +28,20 @@ pub(super) fn from_head(knowledge: &Arc<Knowledge>, rules: &Rules, context: &Con
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let encoding = media::encoding_of(content_type);
     let key = names::object(info, &Media { encoding: encoding.unwrap_or(Encoding::Json), form: Form::Full });
-    if info.resource == "events" {
+    let is_event = info.resource == "events";
+    if is_event {
         if info.verb == "create" {
             knowledge.note_created(&key);
         }
-        return None;
-    }
-    if deletes {
-        knowledge.forget_copies(info.path.trim_end_matches('/'));
-    }
-    // Of one that is created the name is in the answer.
-    if info.verb != "create" {
-        knowledge.note_written(&key, &Written::now(&info.api_version, !deletes, ""));
+        knowledge.overtake_change(&key);
+    } else {
+        if deletes {
+            knowledge.forget_copies(info.path.trim_end_matches('/'));
+        }
+        // Of one that is created the name is in the answer.
+        if info.verb != "create" {
+            knowledge.note_written(&key, &Written::now(&info.api_version, !deletes, ""));
+        }
     }
     let gzip = match parts.headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
         None | Some(b"identity") => false,
@@ -50,7 +52,9 @@ pub(super) fn from_head(knowledge: &Arc<Knowledge>, rules: &Rules, context: &Con
         return None;
     }
     let is_whole = context.layout == Layout::Compact && context.accepts.iter().all(|media| media.form == Form::Full);
-    let is_remembered = !context.impersonated && rules.current().cache_agents.contains(&context.component);
+    // Of an Event as long as it may happen again, whoever it is by.
+    let is_worth = is_event || rules.current().cache_agents.contains(&context.component);
+    let is_remembered = !context.impersonated && is_worth;
     // Who writes something does not come to read it: it is nobody's own.
     let reader = Reader { agent: context.component.clone(), node: false };
     Some(knowledge.record(Subject::Write(WriteAsk { key, deletes, keeps: is_whole && is_remembered, reader }), gzip))

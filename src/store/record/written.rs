@@ -36,7 +36,20 @@ async fn read(knowledge: &Knowledge, ask: WriteAsk, mut parts: Parts) -> Result<
     } else {
         !is_gone(encoding, &item).map_err(unreadable)?
     };
+    if ask.key.scope.resource == "events" {
+        hear(knowledge, ask, (own, there), (&item, parts.at));
+        return Ok(());
+    }
     note(knowledge, ask, (own, there), (&full, parts.at))
+}
+
+fn hear(knowledge: &Knowledge, ask: WriteAsk, (own, there): (Meta, bool), (item, at): (&[u8], u64)) {
+    let key = ObjectKey { name: own.name, ..ask.key };
+    if !there {
+        knowledge.forget_event(&key);
+    } else if ask.keeps {
+        knowledge.hear_event(key, item, own.resource_version, at);
+    }
 }
 
 fn note(knowledge: &Knowledge, ask: WriteAsk, (own, there): (Meta, bool), (full, at): (&[u8], u64)) -> Result<(), Reason> {

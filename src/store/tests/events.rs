@@ -1,4 +1,10 @@
-//! Events that wait for delivery.
+//! Events that wait for delivery, and changes of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
 
@@ -15,7 +21,7 @@ struct Damaged {
 
 impl Store for Damaged {
     fn apply(&self, ops: &[Op], durable: bool) -> Result<(), StoreError> {
-        if self.found.load(std::sync::atomic::Ordering::Relaxed) {
+        if self.found.load(Ordering::Relaxed) {
             return Err(StoreError::Unreadable("damaged".into()));
         }
         self.store.apply(ops, durable)
@@ -32,7 +38,7 @@ async fn an_event_is_not_delivered_again_because_a_damaged_file_cannot_be_told()
     let knowledge = open(store.clone());
     knowledge.accept(entry("e")).await.unwrap();
     let (sequence, _) = knowledge.entries(0, 1).unwrap().pop().unwrap();
-    store.found.store(true, std::sync::atomic::Ordering::Relaxed);
+    store.found.store(true, Ordering::Relaxed);
     knowledge.settle(sequence).await.unwrap();
     assert!(knowledge.entries(0, 1).unwrap().is_empty());
     assert_eq!(open(store).entries(0, 9).unwrap().len(), 1, "a restart delivers it once more, for nobody can tell");
@@ -71,12 +77,177 @@ async fn an_event_whose_author_went_away_is_kept_or_not_and_never_in_between() {
         // It is on its way to the disk.
         tokio::task::yield_now().await;
         drop(accepting);
-        store.fail.store(fails, std::sync::atomic::Ordering::Relaxed);
+        store.fail.store(fails, Ordering::Relaxed);
         drop(busy);
         settle(&knowledge).await;
-        store.fail.store(false, std::sync::atomic::Ordering::Relaxed);
+        store.fail.store(false, Ordering::Relaxed);
         let again = knowledge.accept(entry("e")).await;
         assert_eq!(matches!(again, Err(NotAccepted::AlreadyExists)), !fails);
         assert_eq!(knowledge.entries(0, 9).unwrap().len(), 1);
     }
+}
+
+const EVENTS: &str = "/api/v1/namespaces/n/events";
+
+fn create(name: &str) -> Entry {
+    Entry::new(EVENTS.into(), name.into(), "application/json".into(), Credential::Node, b"{}".to_vec())
+}
+
+fn change_by(credential: Credential, name: &str, patch: &str) -> Entry {
+    let kind = "application/strategic-merge-patch+json";
+    Entry::change(format!("{EVENTS}/{name}"), name.into(), kind.into(), credential, patch.as_bytes().to_vec())
+}
+
+fn change(name: &str, count: u64) -> Entry {
+    change_by(Credential::Node, name, &format!(r#"{{"count":{count}}}"#))
+}
+
+/// What waits, in order: of which Event, and of a change how often that has happened.
+fn waiting(knowledge: &Knowledge) -> Vec<(String, Option<u64>)> {
+    let count = |entry: &Entry| serde_json::from_slice::<serde_json::Value>(&entry.body).unwrap()["count"].as_u64();
+    let entries = knowledge.entries(0, 99).unwrap();
+    entries.into_iter().map(|(_, entry)| (entry.name.clone(), count(&entry))).collect()
+}
+
+#[tokio::test]
+async fn changes_of_an_event_wait_as_one_behind_it() {
+    let store = Arc::new(Memory::default());
+    let knowledge = open(store.clone());
+    knowledge.accept(create("e")).await.unwrap();
+    knowledge.accept(change("e", 2)).await.unwrap();
+    knowledge.accept(create("f")).await.unwrap();
+    let patch = r#"{"message":"three","series":{"count":3}}"#;
+    knowledge.accept(change_by(Credential::Node, "e", patch)).await.unwrap();
+    knowledge.accept(change("e", 3)).await.unwrap();
+    let all = [("e".to_owned(), None), ("f".to_owned(), None), ("e".to_owned(), Some(3))];
+    for knowledge in [knowledge, open(store)] {
+        assert_eq!(waiting(&knowledge), all);
+        let (_, entry) = knowledge.entries(0, 9).unwrap().pop().unwrap();
+        let sent: serde_json::Value = serde_json::from_slice(&entry.body).unwrap();
+        assert_eq!(sent, serde_json::json!({"count": 3, "message": "three", "series": {"count": 3}}));
+    }
+}
+
+/// One client's word is not sent with another's credential, nor in an API that calls the fields otherwise.
+#[tokio::test]
+async fn changes_of_two_clients_are_not_made_one() {
+    let knowledge = open(Arc::new(Memory::default()));
+    knowledge.accept(change("e", 2)).await.unwrap();
+    let others = change_by(Credential::Token("t".into()), "e", r#"{"count":9}"#);
+    assert!(matches!(knowledge.accept(others).await, Err(NotAccepted::Anothers)));
+    let mut elsewhere = change_by(Credential::Node, "e", r#"{"series":{"count":9}}"#);
+    elsewhere.target = elsewhere.target.replace("/api/v1", "/apis/events.k8s.io/v1");
+    assert!(matches!(knowledge.accept(elsewhere).await, Err(NotAccepted::Anothers)));
+    assert_eq!(waiting(&knowledge), [("e".to_owned(), Some(2))]);
+}
+
+#[tokio::test]
+async fn a_full_journal_takes_a_change_on_top_of_one_that_waits() {
+    let knowledge = open_within(Arc::new(Memory::default()), Limits { journal_entries: 1, ..Limits::default() });
+    knowledge.accept(change("e", 2)).await.unwrap();
+    knowledge.accept(change("e", 3)).await.unwrap();
+    assert!(matches!(knowledge.accept(change("f", 2)).await, Err(NotAccepted::Full(1))));
+    assert_eq!(waiting(&knowledge), [("e".to_owned(), Some(3))]);
+}
+
+/// What is delivered while a later one is on its way to the disk takes nothing of that with it.
+#[tokio::test]
+async fn a_change_that_comes_while_the_one_before_is_delivered_is_kept() {
+    let store = Arc::new(Failing::default());
+    let knowledge = open(store.clone());
+    knowledge.accept(change("e", 2)).await.unwrap();
+    let (before, _) = knowledge.entries(0, 1).unwrap().pop().unwrap();
+    let busy = hold(&store);
+    let later = tokio::spawn({
+        let knowledge = knowledge.clone();
+        async move { knowledge.accept(change("e", 3)).await }
+    });
+    let settled = tokio::spawn({
+        let knowledge = knowledge.clone();
+        async move { knowledge.settle(before).await }
+    });
+    tokio::task::yield_now().await;
+    drop(busy);
+    later.await.unwrap().unwrap();
+    settled.await.unwrap().unwrap();
+    assert_eq!(waiting(&knowledge), [("e".to_owned(), Some(3))]);
+    let (sequence, _) = knowledge.entries(0, 1).unwrap().pop().unwrap();
+    knowledge.settle(sequence).await.unwrap();
+    assert_eq!(knowledge.metrics().journal_entries.get(), 0, "nothing is left of either");
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Create(&'static str),
+    Change(&'static str),
+    /// The oldest is in the cloud.
+    Deliver,
+    Fail,
+    Restart,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let name = || prop::sample::select(vec!["a", "b", "c"]);
+    let step = prop_oneof![
+        2 => name().prop_map(Step::Create),
+        5 => name().prop_map(Step::Change),
+        3 => Just(Step::Deliver),
+        1 => Just(Step::Fail),
+        1 => Just(Step::Restart),
+    ];
+    prop::collection::vec(step, 1..40)
+}
+
+/// Whatever happens, what was acknowledged comes to the cloud, and the last that it hears of each Event is the last that was
+/// acknowledged.
+#[test]
+fn what_was_acknowledged_of_an_event_is_delivered_in_order_and_its_last_change_last() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let config = Config { cases: 128, ..Config::default() };
+    let result = TestRunner::new(config).run(&steps(), |steps| {
+        runtime.block_on(run(steps));
+        Ok(())
+    });
+    result.unwrap();
+}
+
+async fn run(steps: Vec<Step>) {
+    let store = Arc::new(Failing::default());
+    let mut knowledge = open(store.clone());
+    let (mut count, mut acknowledged) = (0, BTreeMap::new());
+    let mut cloud: BTreeMap<String, Option<u64>> = BTreeMap::new();
+    for step in steps.into_iter().chain(std::iter::repeat_n(Step::Deliver, 40)) {
+        match step {
+            Step::Create(name) => match knowledge.accept(create(name)).await {
+                Ok(()) => drop(acknowledged.entry(name.to_owned()).or_insert(None)),
+                Err(error) => assert!(matches!(error, NotAccepted::AlreadyExists), "{error}"),
+            },
+            Step::Change(name) => {
+                count += 1;
+                knowledge.accept(change(name, count)).await.unwrap();
+                acknowledged.insert(name.to_owned(), Some(count));
+            }
+            Step::Deliver => {
+                let Some((sequence, entry)) = knowledge.entries(0, 1).unwrap().pop() else { continue };
+                let body: serde_json::Value = serde_json::from_slice(&entry.body).unwrap();
+                let said = cloud.entry(entry.name.clone()).or_default();
+                if entry.is_change {
+                    assert!(*said < body["count"].as_u64(), "it goes on");
+                    *said = body["count"].as_u64();
+                }
+                knowledge.settle(sequence).await.unwrap();
+            }
+            Step::Fail => {
+                store.fail.store(true, Ordering::Relaxed);
+                assert!(knowledge.accept(change("a", 0)).await.is_err());
+                store.fail.store(false, Ordering::Relaxed);
+            }
+            Step::Restart => knowledge = open(store.clone()),
+        }
+        let entries = knowledge.entries(0, 99).unwrap();
+        let kinds: BTreeSet<_> = entries.iter().map(|(_, entry)| (&entry.name, entry.is_change)).collect();
+        assert_eq!(kinds.len(), entries.len(), "of each Event one, and one change");
+    }
+    assert_eq!(cloud, acknowledged);
+    assert_eq!(knowledge.metrics().journal_entries.get(), 0);
 }

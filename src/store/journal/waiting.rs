@@ -1,0 +1,124 @@
+//! Which entries wait, and which Events they are about.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use super::NotAccepted;
+
+/// In the order they came.
+#[derive(Default)]
+pub(in crate::store) struct Journal {
+    last: u64,
+    waiting: BTreeMap<u64, Subject>,
+    /// By `namespace/name`, in the order of lists.
+    events: BTreeMap<String, Event>,
+    /// How many have left since the hub began.
+    pub(in crate::store) left: u64,
+}
+
+/// The entries that wait of one Event, by their numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Event {
+    pub(in crate::store) created: Option<u64>,
+    /// All changes of it are one entry, and the last of them has its number.
+    pub(in crate::store) changed: Option<u64>,
+}
+
+/// What an entry is about.
+#[derive(Debug, Clone)]
+pub(super) struct Subject {
+    pub(super) place: String,
+    pub(super) is_change: bool,
+}
+
+impl Event {
+    fn of(&mut self, subject: &Subject) -> &mut Option<u64> {
+        if subject.is_change { &mut self.changed } else { &mut self.created }
+    }
+}
+
+impl Journal {
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn has(&self, sequence: u64) -> bool {
+        self.waiting.contains_key(&sequence)
+    }
+
+    pub(super) fn sequences(&self) -> Vec<u64> {
+        self.waiting.keys().copied().collect()
+    }
+
+    /// The new entry's number. A change is the Event's once it [counts](Self::counts).
+    pub(super) fn admit(&mut self, subject: Subject, limit: usize) -> Result<u64, NotAccepted> {
+        let waiting = self.at(&subject.place);
+        if !subject.is_change && waiting.created.is_some() {
+            return Err(NotAccepted::AlreadyExists);
+        }
+        let takes_a_place = !(subject.is_change && waiting.changed.is_some());
+        if takes_a_place && self.waiting.len() >= limit {
+            return Err(NotAccepted::Full(limit));
+        }
+        self.last += 1;
+        if !subject.is_change {
+            self.set(self.last, &subject);
+        }
+        self.waiting.insert(self.last, subject);
+        Ok(self.last)
+    }
+
+    /// The entry is on disk, in the place of the one before; returns whether that has waited until now.
+    pub(super) fn counts(&mut self, sequence: u64, before: Option<u64>) -> bool {
+        let has_waited = before.is_some_and(|before| self.remove(before));
+        // It may have been delivered by now.
+        if let Some(subject) = self.waiting.get(&sequence).cloned() {
+            self.set(sequence, &subject);
+        }
+        has_waited
+    }
+
+    fn set(&mut self, sequence: u64, subject: &Subject) {
+        *self.events.entry(subject.place.clone()).or_default().of(subject) = Some(sequence);
+    }
+
+    /// It is in the cloud, or given up.
+    pub(super) fn leave(&mut self, sequence: u64) {
+        if self.remove(sequence) {
+            self.left += 1;
+        }
+    }
+
+    fn remove(&mut self, sequence: u64) -> bool {
+        let Some(subject) = self.waiting.remove(&sequence) else { return false };
+        if let Some(event) = self.events.get_mut(&subject.place) {
+            event.of(&subject).take_if(|waiting| *waiting == sequence);
+            if *event == Event::default() {
+                self.events.remove(&subject.place);
+            }
+        }
+        true
+    }
+
+    pub(in crate::store) fn at(&self, place: &str) -> Event {
+        self.events.get(place).copied().unwrap_or_default()
+    }
+
+    /// Those whose place begins with this.
+    pub(in crate::store) fn within<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, Event)> {
+        let from = self.events.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        from.take_while(move |(place, _)| place.starts_with(prefix)).map(|(place, event)| (place.as_str(), *event))
+    }
+}
+
+impl FromIterator<(u64, Subject)> for Journal {
+    fn from_iter<I: IntoIterator<Item = (u64, Subject)>>(entries: I) -> Self {
+        let mut journal = Self::default();
+        for (sequence, subject) in entries {
+            journal.set(sequence, &subject);
+            journal.waiting.insert(sequence, subject);
+            journal.last = journal.last.max(sequence);
+        }
+        journal
+    }
+}
