@@ -14,6 +14,8 @@ mod cuts;
 mod discovery;
 #[path = "exact/follower.rs"]
 mod follower;
+#[path = "exact/gentle.rs"]
+mod gentle;
 #[path = "exact/history.rs"]
 mod history;
 #[path = "exact/link.rs"]

@@ -4,7 +4,7 @@
 //! with the thread that has started it.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -13,8 +13,11 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::client::{Alpn, Client};
 use crate::hub::eventually;
+use crate::network::Namespace;
 use crate::pki::Pki;
 use crate::port::free_address;
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A static token of somebody who may do everything.
 pub const TOKEN: &str = "somebody";
@@ -25,8 +28,12 @@ const READY: Duration = Duration::from_secs(40);
 
 pub struct Apiserver {
     pub address: SocketAddr,
+    /// Where the test itself reaches it.
+    pub reached: SocketAddr,
     pub pki: Pki,
     folder: tempfile::TempDir,
+    /// Before the command of each server.
+    enter: Vec<String>,
     lab: PathBuf,
     etcd_flags: Vec<String>,
     server_flags: Vec<String>,
@@ -41,11 +48,22 @@ impl Apiserver {
 
     /// The same with more flags of the kube-apiserver.
     pub async fn with(lab: &Path, flags: &[&str]) -> Result<Self> {
+        Self::at(lab, [LOCALHOST; 2], Vec::new(), flags).await
+    }
+
+    /// In a network namespace at its address `ip`, and at another one by which the test reaches it whatever becomes of that.
+    pub async fn inside(lab: &Path, namespace: &Namespace, ip: IpAddr, aside: IpAddr) -> Result<Self> {
+        let advertised = format!("--advertise-address={ip}");
+        Self::at(lab, [ip, aside], namespace.enter(), &["--bind-address=0.0.0.0", &advertised]).await
+    }
+
+    async fn at(lab: &Path, [ip, aside]: [IpAddr; 2], enter: Vec<String>, flags: &[&str]) -> Result<Self> {
         let (address, etcd, peers) = (free_address()?, free_address()?, free_address()?);
+        let [address, reached] = [ip, aside].map(|ip| SocketAddr::new(ip, address.port()));
         let (pki, folder) = (Pki::new(), tempfile::tempdir()?);
         let path = |name: &str| folder.path().join(name).display().to_string();
         let ca = pki.write_to(folder.path())?;
-        pki.server(&["127.0.0.1", "localhost"]).write_to(folder.path(), "serving")?;
+        pki.server(&["127.0.0.1", "localhost", &ip.to_string()]).write_to(folder.path(), "serving")?;
         pki.client("tokens", "tokens").write_to(folder.path(), "tokens")?;
         let users = [TOKEN].into_iter().chain(OTHERS).map(|token| format!("{token},{token},{token},system:masters\n"));
         std::fs::write(path("users.csv"), users.collect::<String>())?;
@@ -78,7 +96,7 @@ impl Apiserver {
         ];
         server_flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let lab = lab.to_owned();
-        let mut server = Self { address, pki, folder, lab, etcd_flags, server_flags, servers: Vec::new() };
+        let mut server = Self { address, reached, pki, folder, enter, lab, etcd_flags, server_flags, servers: Vec::new() };
         server.run().await?;
         Ok(server)
     }
@@ -88,7 +106,7 @@ impl Apiserver {
         for (program, flags) in [("etcd", &self.etcd_flags), ("kube-apiserver", &self.server_flags)] {
             let log = std::fs::File::create(self.folder.path().join(format!("{program}.log")))?;
             let mut command = Command::new("setpriv");
-            command.args(["--pdeathsig", "KILL"]).arg(&self.lab).arg(program).args(flags);
+            command.args(["--pdeathsig", "KILL"]).args(&self.enter).arg(&self.lab).arg(program).args(flags);
             command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
             self.servers.push(command.spawn().with_context(|| format!("{program}: setpriv of util-linux"))?);
         }
@@ -107,7 +125,7 @@ impl Apiserver {
     }
 
     async fn ready(&mut self) -> Result<()> {
-        let (address, ca) = (self.address, self.pki.ca_pem().to_owned());
+        let (address, ca) = (self.reached, self.pki.ca_pem().to_owned());
         let servers = RefCell::new(&mut self.servers);
         let ready = eventually("the kube-apiserver is ready", READY, async || {
             let ended = servers.borrow_mut().iter_mut().any(|server| !matches!(server.try_wait(), Ok(None)));
@@ -134,7 +152,7 @@ impl Apiserver {
 
     /// A client on the server itself, with the token of somebody who may do everything.
     pub async fn client(&self) -> Result<Client> {
-        client(self.address, self.pki.ca_pem()).await
+        client(self.reached, self.pki.ca_pem()).await
     }
 
     /// Ends both servers, as a cut would.

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod disk;
 pub mod fake;
 pub mod hub;
+pub mod network;
 pub mod pki;
 pub mod port;
 

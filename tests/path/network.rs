@@ -1,8 +1,8 @@
 //! The hub on a node's network, in namespaces of the tests' own.
 
 use std::future::ready;
-use std::process::Stdio;
 
+use testkit::network::Namespace;
 use testkit::pki::Pki;
 use tokio::process::{Child, Command};
 
@@ -10,39 +10,17 @@ use super::*;
 
 const ADDRESS: &str = "169.254.2.1";
 
-/// A network namespace, there as long as its only process.
-struct Network {
-    _holder: Child,
-    file: String,
-}
+/// A node's network, or a Pod's.
+struct Network(Namespace);
 
 impl Network {
     /// `None`: this process may not make one.
     async fn make() -> Option<Self> {
-        let mut command = Command::new("unshare");
-        command.args(["--net", "sleep", "infinity"]).stderr(Stdio::null()).kill_on_drop(true);
-        let mut holder = command.spawn().ok()?;
-        let file = format!("/proc/{}/ns/net", holder.id()?);
-        let (own, held) = (std::fs::read_link("/proc/self/ns/net").ok()?, || std::fs::read_link(&file).ok());
-        let settled =
-            || ready(Ok(holder.try_wait().is_ok_and(|ended| ended.is_some()) || held().is_some_and(|held| held != own)));
-        eventually("it has left the test's namespace, or has ended", SECONDS(5), settled).await.unwrap();
-        held()?;
-        let network = Self { _holder: holder, file };
-        network.run("ip", &["link", "set", "lo", "up"]).await;
-        Some(network)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args([&format!("--net={}", self.file), "--", program]).kill_on_drop(true);
-        command
+        Namespace::make().await.unwrap().map(Self)
     }
 
     async fn run(&self, program: &str, arguments: &[&str]) -> String {
-        let output = self.command(program).args(arguments).output().await.unwrap();
-        assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        self.0.run(program, arguments).await.unwrap()
     }
 
     /// Runs a script of bash, which can open a connection.
@@ -53,7 +31,7 @@ impl Network {
     /// A Pod's network, behind this node's: the Pod is 10.9.0.2 and 10.9.0.3.
     async fn pod(&self) -> Self {
         let pod = Self::make().await.unwrap();
-        let [node, inside] = [self, &pod].map(|network| network._holder.id().unwrap());
+        let [node, inside] = [self, &pod].map(|network| network.0.pid());
         let link = format!("link add veth-node netns {node} type veth peer name veth-pod netns {inside}");
         pod.run("ip", &link.split(' ').collect::<Vec<_>>()).await;
         self.bash("ip address add 10.9.0.1/24 dev veth-node && ip link set veth-node up").await;
@@ -68,7 +46,7 @@ impl Network {
 
     /// A hub that is ready, or has ended.
     async fn start(&self, hub: &Hub) -> Child {
-        let mut command = self.command("sh");
+        let mut command = self.0.command("sh");
         // As in packaging/holdfast.service: as many as the doors have places.
         command.args(["-c", "ulimit -Sn $(ulimit -Hn); exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_holdfast")]);
         let log = std::fs::File::create(hub.log_path()).unwrap();
