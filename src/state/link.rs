@@ -13,6 +13,24 @@ use tokio::time::{Instant, sleep_until};
 
 /// Watches that wait for the link ask the cloud over this time, in milliseconds, not all at once.
 const SPREAD: u64 = 1000;
+/// The beginning of it is the node's own.
+const OWN: u64 = 100;
+
+/// When a watch that waits for the link asks again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// The number of its request.
+    pub id: u64,
+    /// It is kubelet's: what runs on the node goes by it.
+    pub is_nodes: bool,
+}
+
+impl Turn {
+    fn after(self) -> Duration {
+        let mixed = self.id.wrapping_mul(7919);
+        Duration::from_millis(if self.is_nodes { mixed % OWN } else { OWN + mixed % (SPREAD - OWN) })
+    }
+}
 
 /// How the servers that are up share the requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,10 +119,10 @@ impl Link {
         let _ = self.up.subscribe().wait_for(|up| *up).await.map(drop);
     }
 
-    /// The same for one of many that wait for it, each by the number of its request.
-    pub async fn is_back_in_turn(&self, id: u64) {
+    /// The same for one of many that wait for it.
+    pub async fn is_back_in_turn(&self, turn: Turn) {
         self.is_back().await;
-        tokio::time::sleep(Duration::from_millis(id.wrapping_mul(7919) % SPREAD)).await;
+        tokio::time::sleep(turn.after()).await;
     }
 
     /// Returns when all that wait for the link have had their turn since it came back.
@@ -168,18 +186,24 @@ mod tests {
     async fn many_that_wait_for_the_link_are_not_back_at_once_but_within_a_second() {
         let link = Link::new(1);
         link.set(0, false);
-        assert!(link.is_back_in_turn(0).now_or_never().is_none());
+        let turn = |id, is_nodes| link.is_back_in_turn(Turn { id, is_nodes });
+        assert!(turn(0, true).now_or_never().is_none());
         link.set(0, true);
         let began = tokio::time::Instant::now();
-        let mut turns: Vec<_> = futures_util::future::join_all((0..100).map(async |id| {
-            link.is_back_in_turn(id).await;
-            began.elapsed()
-        }))
-        .await;
-        assert!(turns.iter().all(|turn| *turn < Duration::from_secs(1)));
-        turns.sort();
-        turns.dedup();
-        assert_eq!(turns.len(), 100, "each in a turn of its own");
+        for is_nodes in [false, true] {
+            let took = async |id| {
+                turn(id, is_nodes).await;
+                began.elapsed()
+            };
+            let began = began.elapsed();
+            let mut turns: Vec<_> = futures_util::future::join_all((0..100).map(took)).await;
+            let own = |turn: &Duration| (*turn - began).as_millis() < u128::from(OWN);
+            assert!(turns.iter().all(|turn| own(turn) == is_nodes), "kubelet's come before the others");
+            assert!(turns.iter().all(|turn| *turn - began < Duration::from_secs(1)));
+            turns.sort();
+            turns.dedup();
+            assert_eq!(turns.len(), 100, "each in a turn of its own");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,6 +15,7 @@ use crate::request::filter::{OUTDATED, OVERTAKEN};
 use crate::request::offline::Stand;
 use crate::request::{Path, answer, offline, read, respond};
 use crate::runtime::metrics::Why;
+use crate::state::link::Turn;
 
 /// Between two tries, at first and at most.
 const SOON: Duration = Duration::from_millis(100);
@@ -117,7 +118,7 @@ async fn wait(kept: &mut Kept, path: &Path, pause: Duration) {
     }
     // The disk may have been busy before.
     look_back(kept).await;
-    let back = path.link.is_back_in_turn(kept.id);
+    let back = path.link.is_back_in_turn(Turn { id: kept.id, is_nodes: kept.again.bearer.is_none() });
     match kept.until {
         Some(until) => _ = timeout_at(until, back).await,
         None => back.await,

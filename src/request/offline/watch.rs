@@ -40,7 +40,7 @@ use crate::request::context::{BodyError, Caller, Context, Refusal, Response, fre
 use crate::request::filter::{By, Chain, Note, OUTDATED, OVERTAKEN};
 use crate::request::names;
 use crate::runtime::drain::Ending;
-use crate::state::link::Link;
+use crate::state::link::{Link, Turn};
 use crate::store::{Happened, Knowledge, ListView, Scope};
 
 /// Seconds that a watch may ask for: more than anybody waits, and what a clock can add.
@@ -61,7 +61,7 @@ struct Watcher {
     initial: Initial,
     bookmarks: bool,
     until: Instant,
-    id: u64,
+    turn: Turn,
     link: Arc<Link>,
     chain: Option<Chain>,
     ending: Ending,
@@ -196,7 +196,7 @@ fn open(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context, chain:
         bookmarks,
         version,
         until: Instant::now() + lasts(offline, context),
-        id: context.id,
+        turn: Turn { id: context.id, is_nodes: matches!(context.caller, Caller::Node) },
         link: offline.link.clone(),
         note: offline.filters.note(context, chain.as_ref()),
         chain,
@@ -384,7 +384,7 @@ impl Watcher {
             }
         });
         let link = self.link.clone();
-        let mut back = std::pin::pin!(link.is_back_in_turn(self.id));
+        let mut back = std::pin::pin!(link.is_back_in_turn(self.turn));
         let mut bookmark_at = Instant::now() + BOOKMARKS;
         loop {
             tokio::select! {
