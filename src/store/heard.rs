@@ -50,6 +50,11 @@ impl Event {
 }
 
 impl Kept {
+    fn forget_within(&mut self, prefix: &str) {
+        self.events.retain(|event| !event.place.starts_with(prefix));
+        self.bytes = self.events.iter().map(Event::bytes).sum();
+    }
+
     fn forget(&mut self, place: &str) {
         if let Some(index) = self.events.iter().position(|event| event.place == place)
             && let Some(event) = self.events.remove(index)
@@ -84,9 +89,10 @@ impl Knowledge {
         self.heard().keep(Event { place, key, item: item.into(), resource_version, at });
     }
 
-    /// It is there no more.
-    pub(super) fn forget_event(&self, key: &ObjectKey) {
-        self.heard().forget(&journal::place(&key.scope.namespace, &key.name));
+    /// It was deleted; without a name all of the namespace were, or of all namespaces.
+    pub fn forget_event(&self, key: &ObjectKey) {
+        let place = journal::place(&key.scope.namespace, &key.name);
+        if key.name.is_empty() { self.heard().forget_within(&place) } else { self.heard().forget(&place) }
     }
 
     /// The Event as the cloud has answered its write; of metadata nothing is kept.
@@ -149,6 +155,13 @@ mod tests {
         assert_eq!(message(&knowledge, "f"), None);
         knowledge.forget_event(&key("", "e", true));
         assert_eq!((message(&knowledge, "e"), knowledge.heard().bytes), (None, 0));
+        for (namespace, is_left) in [("other", true), ("n", false), ("", false)] {
+            hear(&knowledge, "e", "again");
+            let all = key("", "", true);
+            knowledge.forget_event(&ObjectKey { scope: Scope { namespace: namespace.into(), ..all.scope }, ..all });
+            assert_eq!(message(&knowledge, "e").is_some(), is_left, "{namespace}");
+        }
+        assert_eq!(knowledge.heard().bytes, 0);
     }
 
     #[tokio::test]

@@ -144,12 +144,13 @@ impl Knowledge {
         let (found, from) = self.find_object(wanted)?;
         let found = match found {
             Found::Unknown if wanted.scope.has_events() => self.heard_event(wanted).unwrap_or(found),
-            found => found,
+            Found::Unknown => found,
+            // Whoever is answered from it uses it.
+            found => {
+                self.touch(from);
+                found
+            }
         };
-        // Whoever is answered from it uses it.
-        if !matches!(found, Found::Unknown) {
-            self.touch(from);
-        }
         let Some((local, version)) = self.local_instead(wanted, &found) else { return self.with_changes(wanted, found) };
         let item = self.local_item(&*self.snapshot()?, &wanted.scope, &version, &local)?;
         Ok(item.map_or(found, |item| Found::Object { record: record(&wanted.scope, &local, version), item }))

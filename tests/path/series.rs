@@ -23,7 +23,7 @@ async fn post(client: &Client, name: &str) -> u16 {
 
 /// One that the cloud has let create Events and change them.
 async fn recorder(rig: &Rig) -> Client {
-    for verb in ["patch", "list", "watch"] {
+    for verb in ["patch", "list", "watch", "delete", "deletecollection"] {
         rig.fake.allow(SAMPLE, verb, "events", "story", "*");
     }
     let client = rig.pod().await;
@@ -163,4 +163,16 @@ async fn an_event_that_has_begun_before_the_cut_goes_on_being_counted() {
     assert_eq!(happens(&rig.pod().await, "online", 10).await.status, 503, "it is not known any more how it began");
     rig.restore().await;
     counted(&rig, "online", 9).await;
+}
+
+#[tokio::test]
+async fn an_event_that_was_deleted_is_not_known_by_what_was_told_of_it_before() {
+    for target in [format!("{EVENTS}/online"), EVENTS.to_owned()] {
+        let rig = Rig::start().await;
+        let client = recorder(&rig).await;
+        assert_eq!(client.request("DELETE", &target, &[], "").await.unwrap().status, 200);
+        rig.cut(Fault::Refuse).await;
+        let answer = happens(&client, "online", 3).await;
+        assert_eq!(answer.status, 503, "{target}: {}", answer.text());
+    }
 }

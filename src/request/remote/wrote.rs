@@ -33,6 +33,9 @@ pub(super) fn from_head(knowledge: &Arc<Knowledge>, rules: &Rules, context: &Con
         if info.verb == "create" {
             knowledge.note_created(&key);
         }
+        if deletes {
+            knowledge.forget_event(&key);
+        }
         knowledge.overtake_change(&key);
     } else {
         if deletes {
