@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderValue, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, Limited};
 use tokio::time::Instant;
 
 use crate::kube::token;
@@ -25,6 +25,8 @@ use crate::upstream::{Error, RequestBody, Server};
 
 const AT_A_TIME: usize = 64;
 const RETRY: Duration = Duration::from_secs(2);
+/// Bytes of an Event in the cloud's answer.
+const LARGEST: usize = 64 * 1024;
 /// How long an Event waits, once the cloud has refused its author's token, for kubelet to
 /// get another one for its Pod.
 const GRACE: Duration = Duration::from_secs(3600);
@@ -99,7 +101,7 @@ impl Delivery {
             }
             for (sequence, entry) in entries {
                 after = sequence;
-                if self.knowledge.is_early(&entry) {
+                if !self.knowledge.waits(sequence) || self.knowledge.is_early(&entry) {
                     continue;
                 }
                 match self.deliver(&entry, &mut useless).await {
@@ -139,6 +141,13 @@ impl Delivery {
         Fate::LockedOut
     }
 
+    /// The Event as the cloud has it now may happen again when the link is down again.
+    async fn hear(&self, entry: &Entry, body: impl http_body::Body<Data = Bytes, Error = Error>) {
+        if let Some(event) = whole(body).await {
+            self.knowledge.hear_delivered(entry, &event);
+        }
+    }
+
     async fn send(&self, entry: &Entry, credential: &Credential) -> Fate {
         let Some(head) = head(entry, credential) else { return Fate::Refused(StatusCode::BAD_REQUEST) };
         for server in self.servers.iter().filter(|server| self.link.server_is_up(server.index)) {
@@ -148,7 +157,10 @@ impl Delivery {
                 Err(error) => tracing::debug!(%error, "an Event could not be delivered now"),
                 Ok(answer) => {
                     return match answer.status() {
-                        status if status.is_success() => Fate::Settled,
+                        status if status.is_success() => {
+                            self.hear(entry, answer.into_body()).await;
+                            Fate::Settled
+                        }
                         // It is there; or, of a change, somebody else has just written it.
                         StatusCode::CONFLICT => {
                             if entry.is_change {
@@ -167,6 +179,15 @@ impl Delivery {
         }
         Fate::Later
     }
+}
+
+/// JSON, for nothing else is asked for.
+async fn whole<B>(body: B) -> Option<Bytes>
+where
+    B: http_body::Body<Data = Bytes, Error = Error>,
+{
+    let whole = tokio::time::timeout(RETRY, Limited::new(body, LARGEST).collect()).await;
+    whole.ok()?.ok().map(|whole| whole.to_bytes())
 }
 
 fn identity(credential: &Credential) -> Identity {

@@ -151,6 +151,7 @@ pub async fn keep(offline: &Offline, context: &Context, asked: &Asked, response:
     if context.info.verb == "create"
         && context.info.resource == "events"
         && response.status().is_success()
+        && !context.info.query.dry_run
         && let Some(knowledge) = &offline.knowledge
     {
         write::event_was_created(knowledge, context, asked);

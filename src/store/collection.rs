@@ -281,12 +281,12 @@ impl ListView {
 
     fn local_item(&self, knowledge: &Knowledge, local: &Local) -> Result<Option<Vec<u8>>, StoreError> {
         let Header { scope, resource_version, .. } = &self.header;
-        if let Local::Event(place, event) = local
-            && event.created.is_none()
+        if let Local::Event(event) = local
+            && event.is_clouds()
         {
-            let key = [&*keys::items(self.header.id), place.as_bytes()].concat();
+            let key = [&*keys::items(self.header.id), event.place().as_bytes()].concat();
             let Some(row) = self.snapshot.read(&key)? else { return Ok(None) };
-            return Ok(Some(knowledge.changed_item(scope, place, knowledge.sealer().open_row(&key, row)?)?));
+            return Ok(Some(event.changed_item(scope, knowledge.sealer().open_row(&key, row)?)));
         }
         knowledge.local_item(&*self.snapshot, scope, resource_version, local)
     }

@@ -7,9 +7,13 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
+use super::collection::version_number;
 use super::journal;
+use super::knowledge::now_ms;
 use super::object::ObjectRecord;
-use super::{Found, Knowledge, ObjectKey, Readers};
+use super::{Entry, Found, Knowledge, ObjectKey, Readers, Scope};
+use crate::kube::list::Encoding;
+use crate::kube::object;
 use crate::kube::typed::{self, Typed};
 
 /// Of all that are kept; some two hundred.
@@ -64,6 +68,11 @@ impl Kept {
     }
 
     fn keep(&mut self, event: Event) {
+        // Two answers may be taken apart in the other order.
+        let version = |event: &Event| version_number(&event.resource_version);
+        if self.events.iter().any(|known| known.place == event.place && version(known) > version(&event)) {
+            return;
+        }
         self.forget(&event.place);
         if event.item.len() > LARGEST {
             return;
@@ -87,6 +96,19 @@ impl Knowledge {
     pub(super) fn hear_event(&self, key: ObjectKey, item: &[u8], resource_version: String, at: u64) {
         let place = journal::place(&key.scope.namespace, &key.name);
         self.heard().keep(Event { place, key, item: item.into(), resource_version, at });
+    }
+
+    /// The cloud has answered the delivery of an Event, or of a change, with this in JSON.
+    pub fn hear_delivered(&self, entry: &Entry, event: &[u8]) {
+        let info = entry.info();
+        let Ok((_, item)) = object::into_item(Encoding::Json, event) else { return };
+        let Ok(meta) = object::meta(Encoding::Json, &item) else { return };
+        if typed::of(&info.api_group, &info.resource).is_none() || meta.name != entry.name {
+            return;
+        }
+        let (group, version) = (info.api_group, info.api_version);
+        let scope = Scope { group, version, resource: info.resource, namespace: info.namespace, ..Scope::default() };
+        self.hear_event(ObjectKey { scope, name: meta.name }, &item, meta.resource_version, now_ms());
     }
 
     /// It was deleted; without a name all of the namespace were, or of all namespaces.
@@ -123,9 +145,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::kube::list::Encoding;
+    use crate::store::Memory;
     use crate::store::tests::open;
-    use crate::store::{Memory, Scope};
 
     fn key(group: &str, name: &str, protobuf: bool) -> ObjectKey {
         let (group, resource, namespace) = (group.to_owned(), "events".to_owned(), "n".to_owned());

@@ -10,6 +10,8 @@
 
 mod waiting;
 
+use std::time::{Duration, Instant};
+
 use http::Method;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +28,8 @@ pub(super) use waiting::{Event, Journal};
 const BODY: usize = 64 * 1024;
 /// Entries read at a time.
 const PAGE: usize = 64;
+/// How long a change waits for those before it to be on the disk.
+const TURN: Duration = Duration::from_secs(5);
 
 pub(super) fn key(sequence: u64) -> Vec<u8> {
     keys::raw(keys::JOURNAL, &sequence.to_be_bytes())
@@ -90,8 +94,11 @@ impl Knowledge {
     }
 
     async fn take(&self, mut entry: Entry) -> Result<(), NotAccepted> {
+        if entry.body.len() > BODY {
+            return Err(NotAccepted::TooLarge(entry.body.len()));
+        }
         // Each change of an Event is on top of the one before.
-        let _turn = if entry.is_change { Some(self.changing.lock().await) } else { None };
+        let _turn = if entry.is_change { Some(self.turn_to_change().await?) } else { None };
         let before = if entry.is_change { self.changes_of(&entry.place())? } else { None };
         if let Some((_, before)) = &before {
             entry = entry.on_top_of(before)?;
@@ -116,6 +123,12 @@ impl Knowledge {
         }
         self.journal_changed();
         Ok(result?)
+    }
+
+    /// Those that wait for a disk that hangs take memory.
+    async fn turn_to_change(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, StoreError> {
+        let turn = tokio::time::timeout(TURN, self.changing.lock()).await;
+        turn.map_err(|_| StoreError::Backend("the disk is busy with others' changes of Events".to_owned()))
     }
 
     /// The oldest entries behind number `after` that wait, at most `limit`, with the numbers to
@@ -151,16 +164,25 @@ impl Knowledge {
     pub(super) fn changes_of(&self, place: &str) -> Result<Option<(u64, Entry)>, StoreError> {
         loop {
             let Some(sequence) = self.journal().at(place).changed else { return Ok(None) };
-            if let Some(row) = self.snapshot()?.read(&key(sequence))? {
+            // One that has taken its place on the disk may not count yet.
+            let latest = self.journal().latest_change(place, sequence);
+            let snapshot = self.snapshot()?;
+            for sequence in [latest, sequence] {
+                let Some(row) = snapshot.read(&key(sequence))? else { continue };
                 match self.open_entry(&key(sequence), row) {
                     Ok(entry) => return Ok(Some((sequence, entry))),
                     Err(_) => self.lost(key(sequence)),
                 }
-            } else if self.journal().at(place).changed == Some(sequence) {
-                // It is being settled just now.
+            }
+            if self.journal().at(place).changed == Some(sequence) && self.journal().latest_change(place, sequence) == latest {
                 return Ok(None);
             }
         }
+    }
+
+    /// Whether an entry has not been overtaken since it was read.
+    pub fn waits(&self, sequence: u64) -> bool {
+        self.journal().has(sequence)
     }
 
     /// Whether the Event that an entry changes is not in the cloud yet.
@@ -168,14 +190,17 @@ impl Knowledge {
         entry.is_change && self.journal().at(&entry.place()).created.is_some()
     }
 
-    /// The cloud has taken a later write of this Event: what waited to be changed of it would go back behind that.
-    pub fn overtake_change(&self, written: &ObjectKey) {
-        let Some(sequence) = self.journal().at(&place(&written.scope.namespace, &written.name)).changed else { return };
+    /// The cloud has taken a write of this Event that has begun then: what has waited since before that to be changed of it
+    /// would go back behind it.
+    pub fn overtake_change(&self, written: &ObjectKey, begun: Instant) {
+        let place = place(&written.scope.namespace, &written.name);
+        let Some(sequence) = self.journal().overtake(&place, begun) else { return };
+        self.metrics().events_dropped.get_or_create(&Why { reason: "overtaken" }).inc();
+        self.journal_changed();
         let Some(knowledge) = self.own.upgrade() else { return };
         self.tasks.spawn(async move {
-            match knowledge.settle(sequence).await {
-                Ok(()) => drop(knowledge.metrics().events_dropped.get_or_create(&Why { reason: "overtaken" }).inc()),
-                Err(error) => tracing::warn!(%error, "a change of an Event that is overtaken is still in the journal"),
+            if let Err(error) = knowledge.settle(sequence).await {
+                tracing::warn!(%error, "a change of an Event that is overtaken is still on the disk");
             }
         });
     }
@@ -191,17 +216,24 @@ impl Knowledge {
         self.journal_changed();
     }
 
-    /// The entry is in the cloud, or refused for good. A damaged file cannot be told so: the next life of the hub delivers
-    /// it once more, and hears that it is there.
+    /// The entry is in the cloud, or refused for good, or overtaken. Where the disk takes no writes it is told so with the next
+    /// one. A damaged file cannot be told: the next life of the hub delivers it once more, and hears that it is there.
     pub async fn settle(&self, sequence: u64) -> Result<(), StoreError> {
-        let ops = vec![Op::Delete(key(sequence))];
-        match self.writer().apply(Batch { ops, durable: true, ..Batch::default() }).await {
-            Ok(()) | Err(StoreError::Unreadable(_)) => {}
-            Err(error) => return Err(error),
-        }
-        self.journal().leave(sequence);
+        let rows = {
+            let mut journal = self.journal();
+            journal.leave(sequence);
+            journal.on_disk.push(sequence);
+            std::mem::take(&mut journal.on_disk)
+        };
         self.journal_changed();
-        Ok(())
+        let ops = rows.iter().map(|sequence| Op::Delete(key(*sequence))).collect();
+        match self.writer().apply(Batch { ops, durable: true, ..Batch::default() }).await {
+            Ok(()) | Err(StoreError::Unreadable(_)) => Ok(()),
+            Err(error) => {
+                self.journal().on_disk.extend(rows);
+                Err(error)
+            }
+        }
     }
 
     /// The rows of all that was acknowledged and is not in the cloud yet, as far as they can be read.
@@ -281,7 +313,7 @@ impl Entry {
     }
 
     fn subject(&self) -> Subject {
-        Subject { place: self.place(), is_change: self.is_change }
+        Subject { place: self.place(), is_change: self.is_change, since: Instant::now() }
     }
 }
 

@@ -20,7 +20,7 @@ use super::{Found, Knowledge, ObjectKey, ObjectRecord, Readers, Snapshot, StoreE
 use crate::kube::list::Encoding;
 use crate::kube::media;
 use crate::kube::object::{self, Meta, ObjectError};
-use crate::kube::typed::{self, Created, Typed};
+use crate::kube::typed::{self, Change, Created, Typed};
 
 /// The Lease as kubelet sent it.
 pub struct Renewed {
@@ -28,18 +28,25 @@ pub struct Renewed {
     lease: Typed,
 }
 
+/// What waits of an Event in the journal, as it is shown from the first to the last page.
+pub struct WrittenEvent {
+    place: String,
+    /// By which it is told whether something has changed.
+    waiting: journal::Event,
+    change: Option<Change>,
+}
+
 /// One that was written on this node.
 #[derive(Clone)]
 pub enum Local {
-    /// Where it is, and what waits of it in the journal.
-    Event(String, journal::Event),
+    Event(Arc<WrittenEvent>),
     Lease(Arc<Renewed>),
 }
 
 impl PartialEq for Local {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Event(_, one), Self::Event(_, other)) => one == other,
+            (Self::Event(one), Self::Event(other)) => one.waiting == other.waiting,
             (Self::Lease(one), Self::Lease(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
@@ -95,7 +102,7 @@ impl ListView {
                 None => is_clouds && event.changed.is_some() && !self.header.scope.is_of_metadata(),
             };
             if is_shown {
-                events.push((key, Local::Event(place, event)));
+                events.push((key, Local::Event(Arc::new(knowledge.written_event(place, event)?))));
             }
         }
         Ok(events)
@@ -128,6 +135,31 @@ impl ListView {
     }
 }
 
+impl WrittenEvent {
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Whether the cloud has the Event, of which a change waits.
+    pub(super) fn is_clouds(&self) -> bool {
+        self.waiting.created.is_none()
+    }
+
+    fn changed(&self, event: Typed) -> Typed {
+        match &self.change {
+            Some(change) => event.changed(change),
+            None => event,
+        }
+    }
+
+    /// The cloud's own Event once what waits to be changed of it has happened.
+    pub(super) fn changed_item(&self, scope: &Scope, item: Vec<u8>) -> Vec<u8> {
+        let Some(of) = typed::of(&scope.group, &scope.resource).filter(|_| !scope.is_of_metadata()) else { return item };
+        let Ok(event) = Typed::read(of, scope.encoding(), &item) else { return item };
+        self.changed(event).write(of, scope.encoding())
+    }
+}
+
 impl Renewed {
     fn version(&self) -> u64 {
         version_number(&self.meta.resource_version)
@@ -151,7 +183,7 @@ impl Knowledge {
                 found
             }
         };
-        let Some((local, version)) = self.local_instead(wanted, &found) else { return self.with_changes(wanted, found) };
+        let Some((local, version)) = self.local_instead(wanted, &found)? else { return self.with_changes(wanted, found) };
         let item = self.local_item(&*self.snapshot()?, &wanted.scope, &version, &local)?;
         Ok(item.map_or(found, |item| Found::Object { record: record(&wanted.scope, &local, version), item }))
     }
@@ -163,7 +195,12 @@ impl Knowledge {
         }
         let Found::Object { record, item } = found else { return Ok(found) };
         let place = journal::place(&wanted.scope.namespace, &wanted.name);
-        Ok(Found::Object { record, item: self.changed_item(&wanted.scope, &place, item)? })
+        let waiting = self.journal().at(&place);
+        let item = match waiting.changed {
+            Some(_) => self.written_event(place, waiting)?.changed_item(&wanted.scope, item),
+            None => item,
+        };
+        Ok(Found::Object { record, item })
     }
 
     /// The Event as this node shows it, whoever may see it; `None`: it does not know it as a whole.
@@ -185,14 +222,15 @@ impl Knowledge {
     }
 
     /// What is shown instead of what was found, and its resourceVersion.
-    fn local_instead(&self, wanted: &ObjectKey, found: &Found) -> Option<(Local, String)> {
+    fn local_instead(&self, wanted: &ObjectKey, found: &Found) -> Result<Option<(Local, String)>, StoreError> {
         let ObjectKey { scope, name } = wanted;
         if scope.has_events() && !matches!(found, Found::Object { .. }) {
             let place = journal::place(&scope.namespace, name);
-            let event = self.journal().at(&place);
-            return event.created.is_some().then(|| (Local::Event(place, event), self.newest_of_events()));
+            let waiting = self.journal().at(&place);
+            let event = waiting.created.map(|_| self.written_event(place, waiting)).transpose()?;
+            return Ok(event.map(|event| (Local::Event(Arc::new(event)), self.newest_of_events())));
         }
-        let renewed = self.renewed().filter(|_| scope.has_leases())?;
+        let Some(renewed) = self.renewed().filter(|_| scope.has_leases()) else { return Ok(None) };
         let known = match found {
             Found::Object { item, .. } => version_of(scope.encoding(), item),
             Found::Lacking(view) => view.header.version_number(),
@@ -200,7 +238,7 @@ impl Knowledge {
         };
         let is_it = renewed.meta.namespace == scope.namespace && renewed.meta.name == *name;
         let version = renewed.meta.resource_version.clone();
-        (is_it && known <= renewed.version()).then_some((Local::Lease(renewed), version))
+        Ok((is_it && known <= renewed.version()).then_some((Local::Lease(renewed), version)))
     }
 
     /// The newest resourceVersion at which Events are known; empty: at none.
@@ -220,29 +258,17 @@ impl Knowledge {
         let Some(of) = typed::of(&scope.group, &scope.resource) else { return Ok(None) };
         Ok(match local {
             Local::Lease(renewed) => Some(renewed.lease.write(of, scope.encoding())),
-            Local::Event(place, event) => {
-                let Some(sequence) = event.created else { return Ok(None) };
-                let Some(event) = self.event(snapshot, sequence, version)? else { return Ok(None) };
-                Some(self.as_changed(place, event)?.write(of, scope.encoding()))
+            Local::Event(written) => {
+                let Some(sequence) = written.waiting.created else { return Ok(None) };
+                let event = self.event(snapshot, sequence, version)?;
+                event.map(|event| written.changed(event).write(of, scope.encoding()))
             }
         })
     }
 
-    /// The Event once what waits to be changed of it has happened.
-    fn as_changed(&self, place: &str, event: Typed) -> Result<Typed, StoreError> {
-        let change = self.changes_of(place)?.and_then(|(_, entry)| entry.as_change());
-        Ok(match change {
-            Some(change) => event.changed(&change),
-            None => event,
-        })
-    }
-
-    /// The cloud's own Event once what waits to be changed of it has happened.
-    pub(super) fn changed_item(&self, scope: &Scope, place: &str, item: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-        let is_whole = !scope.is_of_metadata() && self.journal().at(place).changed.is_some();
-        let Some(of) = typed::of(&scope.group, &scope.resource).filter(|_| is_whole) else { return Ok(item) };
-        let Ok(event) = Typed::read(of, scope.encoding(), &item) else { return Ok(item) };
-        Ok(self.as_changed(place, event)?.write(of, scope.encoding()))
+    fn written_event(&self, place: String, waiting: journal::Event) -> Result<WrittenEvent, StoreError> {
+        let change = self.changes_of(&place)?.and_then(|(_, entry)| entry.as_change());
+        Ok(WrittenEvent { place, waiting, change })
     }
 
     fn event(&self, snapshot: &dyn Snapshot, sequence: u64, version: &str) -> Result<Option<Typed>, StoreError> {

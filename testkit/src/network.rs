@@ -21,8 +21,8 @@ impl Namespace {
     /// # Errors
     /// If loopback cannot be set up.
     pub async fn make() -> anyhow::Result<Option<Self>> {
-        let mut command = Command::new("unshare");
-        command.args(["--net", "sleep", "infinity"]).stderr(Stdio::null()).kill_on_drop(true);
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "unshare", "--net", "sleep", "infinity"]).stderr(Stdio::null()).kill_on_drop(true);
         let Ok(mut holder) = command.spawn() else { return Ok(None) };
         let Some(pid) = holder.id() else { return Ok(None) };
         let (own, held) = (std::fs::read_link("/proc/self/ns/net")?, || std::fs::read_link(file(pid)).ok());

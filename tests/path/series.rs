@@ -163,6 +163,10 @@ async fn an_event_that_has_begun_before_the_cut_goes_on_being_counted() {
     assert_eq!(happens(&rig.pod().await, "online", 10).await.status, 503, "it is not known any more how it began");
     rig.restore().await;
     counted(&rig, "online", 9).await;
+    // What was delivered is known in the next cut.
+    rig.cut(Fault::Refuse).await;
+    let answer = happens(&rig.pod().await, "online", 10).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["count"]), (200, &10.into()), "{}", answer.text());
 }
 
 #[tokio::test]

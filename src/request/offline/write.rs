@@ -81,7 +81,7 @@ pub(super) fn event_was_created(knowledge: &Knowledge, context: &Context, asked:
     let encoding = media::encoding_of(asked.content_type());
     let meta = encoding.zip(asked.body.as_ref()).and_then(|(encoding, body)| object::sent_meta(encoding, body).ok());
     if let Some(meta) = meta {
-        knowledge.overtake_change(&key(&context.info, &meta.name));
+        knowledge.overtake_change(&key(&context.info, &meta.name), context.started);
     }
 }
 

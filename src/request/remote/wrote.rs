@@ -36,7 +36,7 @@ pub(super) fn from_head(knowledge: &Arc<Knowledge>, rules: &Rules, context: &Con
         if deletes {
             knowledge.forget_event(&key);
         }
-        knowledge.overtake_change(&key);
+        knowledge.overtake_change(&key, context.started);
     } else {
         if deletes {
             knowledge.forget_copies(info.path.trim_end_matches('/'));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::time::Instant;
 
 use super::NotAccepted;
 
@@ -12,6 +13,8 @@ pub(in crate::store) struct Journal {
     waiting: BTreeMap<u64, Subject>,
     /// By `namespace/name`, in the order of lists.
     events: BTreeMap<String, Event>,
+    /// Those that have left and are on the disk all the same.
+    pub(super) on_disk: Vec<u64>,
     /// How many have left since the hub began.
     pub(in crate::store) left: u64,
 }
@@ -29,6 +32,8 @@ pub struct Event {
 pub(super) struct Subject {
     pub(super) place: String,
     pub(super) is_change: bool,
+    /// Of this life of the hub.
+    pub(super) since: Instant,
 }
 
 impl Event {
@@ -80,6 +85,20 @@ impl Journal {
 
     fn set(&mut self, sequence: u64, subject: &Subject) {
         *self.events.entry(subject.place.clone()).or_default().of(subject) = Some(sequence);
+    }
+
+    /// Of the changes of an Event from this number on the last, on the disk or on its way there.
+    pub(super) fn latest_change(&self, place: &str, from: u64) -> u64 {
+        let is_it = |subject: &Subject| subject.is_change && subject.place == place;
+        self.waiting.range(from..).rev().find(|(_, subject)| is_it(subject)).map_or(from, |(sequence, _)| *sequence)
+    }
+
+    /// Gives up the change of an Event that has waited since before `begun`.
+    pub(super) fn overtake(&mut self, place: &str, begun: Instant) -> Option<u64> {
+        let sequence = self.at(place).changed?;
+        let is_older = self.waiting.get(&sequence).is_some_and(|subject| subject.since < begun);
+        is_older.then(|| self.leave(sequence))?;
+        Some(sequence)
     }
 
     /// It is in the cloud, or given up.

@@ -88,6 +88,36 @@ async fn what_was_written_here_is_shown_as_metadata_too() {
     assert_eq!(pages(&knowledge, &view, 9).0, [("a/x".to_owned(), "node".to_owned())]);
 }
 
+/// A list in protobuf says how long it is before its items come.
+#[tokio::test]
+async fn a_list_shows_each_event_as_it_was_when_it_began() {
+    let knowledge = open(Arc::new(Memory::default()));
+    cloud(&knowledge, scope("", ""), &Model::from([("a/known".to_owned(), ("web", "cloud"))])).await;
+    knowledge.accept(entry("a/new", "web")).await.unwrap();
+    let change = async |name: &str, message: &str| {
+        let (target, patch) = (format!("/api/v1/namespaces/a/events/{name}"), format!(r#"{{"message":"{message}"}}"#));
+        let kind = "application/merge-patch+json".to_owned();
+        knowledge.accept(Entry::change(target, name.to_owned(), kind, Credential::Node, patch.into_bytes())).await.unwrap();
+    };
+    let messages = |view: &ListView| {
+        let mut messages = Vec::new();
+        let mut each = |_: &[u8], item: Vec<u8>| {
+            let item: serde_json::Value = serde_json::from_slice(&item).unwrap();
+            messages.push(item["message"].as_str().unwrap().to_owned());
+            true
+        };
+        view.visit(&knowledge, None, &mut each).unwrap();
+        messages
+    };
+    change("known", "once").await;
+    change("new", "once").await;
+    let before = view(&knowledge, "a", "");
+    change("known", "and again").await;
+    change("new", "and again").await;
+    assert_eq!(messages(&before), ["once", "once"]);
+    assert_eq!(messages(&view(&knowledge, "a", "")), ["and again", "and again"]);
+}
+
 /// Who holds a Lease.
 fn is_nodes(item: &[u8]) -> bool {
     item.windows(6).any(|word| word == b"\"node\"")

@@ -45,9 +45,11 @@ async fn read(knowledge: &Knowledge, ask: WriteAsk, mut parts: Parts) -> Result<
 
 fn hear(knowledge: &Knowledge, ask: WriteAsk, (own, there): (Meta, bool), (item, at): (&[u8], u64)) {
     let key = ObjectKey { name: own.name, ..ask.key };
-    // What was deleted is forgotten already, and may linger.
     if there && ask.keeps && !ask.deletes {
         knowledge.hear_event(key, item, own.resource_version, at);
+    } else {
+        // It is not as it was.
+        knowledge.forget_event(&key);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Events that wait for delivery, and changes of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -176,12 +177,45 @@ async fn a_change_that_comes_while_the_one_before_is_delivered_is_kept() {
     assert_eq!(knowledge.metrics().journal_entries.get(), 0, "nothing is left of either");
 }
 
+fn key(name: &str) -> ObjectKey {
+    let scope = Scope { version: "v1".into(), resource: "events".into(), namespace: "n".into(), ..Scope::default() };
+    ObjectKey { scope, name: name.to_owned() }
+}
+
+/// At once, whatever the disk does: it may have been read already to be delivered.
+#[tokio::test]
+async fn what_the_cloud_has_been_told_since_overtakes_what_waits_and_nothing_that_came_after() {
+    let store = Arc::new(Failing::default());
+    let knowledge = open(store.clone());
+    let before = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+    knowledge.accept(create("e")).await.unwrap();
+    knowledge.accept(change("e", 2)).await.unwrap();
+    let (sequence, _) = knowledge.entries(0, 9).unwrap().pop().unwrap();
+    knowledge.overtake_change(&key("e"), before);
+    assert!(knowledge.waits(sequence), "it was accepted later");
+    store.fail.store(true, Ordering::Relaxed);
+    knowledge.overtake_change(&key("f"), Instant::now());
+    knowledge.overtake_change(&key("e"), Instant::now());
+    knowledge.overtake_change(&key("e"), Instant::now());
+    assert!(!knowledge.waits(sequence));
+    assert_eq!(knowledge.metrics().events_dropped.get_or_create(&Why { reason: "overtaken" }).get(), 1);
+    settle(&knowledge).await;
+    assert_eq!(waiting(&knowledge), [("e".to_owned(), None)]);
+    assert_eq!(waiting(&open(store.clone())).len(), 2, "the disk has not been told");
+    store.fail.store(false, Ordering::Relaxed);
+    let (created, _) = knowledge.entries(0, 9).unwrap().pop().unwrap();
+    knowledge.settle(created).await.unwrap();
+    assert!(waiting(&open(store)).is_empty(), "with the next one it is");
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Create(&'static str),
     Change(&'static str),
-    /// The oldest is in the cloud.
+    /// The oldest of those that were read is in the cloud.
     Deliver,
+    /// The cloud is told of the same Event itself.
+    Online(&'static str),
     Fail,
     Restart,
 }
@@ -192,6 +226,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => name().prop_map(Step::Create),
         5 => name().prop_map(Step::Change),
         3 => Just(Step::Deliver),
+        1 => name().prop_map(Step::Online),
         1 => Just(Step::Fail),
         1 => Just(Step::Restart),
     ];
@@ -216,6 +251,7 @@ async fn run(steps: Vec<Step>) {
     let mut knowledge = open(store.clone());
     let (mut count, mut acknowledged) = (0, BTreeMap::new());
     let mut cloud: BTreeMap<String, Option<u64>> = BTreeMap::new();
+    let mut page = VecDeque::new();
     for step in steps.into_iter().chain(std::iter::repeat_n(Step::Deliver, 40)) {
         match step {
             Step::Create(name) => match knowledge.accept(create(name)).await {
@@ -228,7 +264,11 @@ async fn run(steps: Vec<Step>) {
                 acknowledged.insert(name.to_owned(), Some(count));
             }
             Step::Deliver => {
-                let Some((sequence, entry)) = knowledge.entries(0, 1).unwrap().pop() else { continue };
+                page.retain(|(sequence, _)| knowledge.waits(*sequence));
+                if page.is_empty() {
+                    page.extend(knowledge.entries(0, 9).unwrap());
+                }
+                let Some((sequence, entry)) = page.pop_front() else { continue };
                 let body: serde_json::Value = serde_json::from_slice(&entry.body).unwrap();
                 let said = cloud.entry(entry.name.clone()).or_default();
                 if entry.is_change {
@@ -237,12 +277,22 @@ async fn run(steps: Vec<Step>) {
                 }
                 knowledge.settle(sequence).await.unwrap();
             }
+            Step::Online(name) => {
+                count += 1;
+                knowledge.overtake_change(&key(name), Instant::now());
+                cloud.insert(name.to_owned(), Some(count));
+                acknowledged.insert(name.to_owned(), Some(count));
+            }
             Step::Fail => {
+                settle(&knowledge).await;
                 store.fail.store(true, Ordering::Relaxed);
                 assert!(knowledge.accept(change("a", 0)).await.is_err());
                 store.fail.store(false, Ordering::Relaxed);
             }
-            Step::Restart => knowledge = open(store.clone()),
+            Step::Restart => {
+                settle(&knowledge).await;
+                (knowledge, page) = (open(store.clone()), VecDeque::new());
+            }
         }
         let entries = knowledge.entries(0, 99).unwrap();
         let kinds: BTreeSet<_> = entries.iter().map(|(_, entry)| (&entry.name, entry.is_change)).collect();

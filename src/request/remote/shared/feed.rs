@@ -62,8 +62,9 @@ struct Now {
     /// How many read it, and how many have ever.
     reading: usize,
     readers: u64,
-    /// Who has asked the cloud for it.
+    /// Who has asked the cloud for it, and what it reads next, until it has left.
     leader: u64,
+    leader_next: Option<u64>,
     end: Option<Box<End>>,
     full_since: Option<Instant>,
 }
@@ -167,6 +168,10 @@ impl Feed {
     /// The cloud goes on with it, for who has a place.
     pub(super) fn begin(&self, reader: &Reader, brought: Brought, answer: Answer) {
         self.changed(|now| {
+            // One that has not noticed its end was let in for that alone.
+            if let Some(next) = now.leader_next.replace(reader.next) {
+                now.forget(next);
+            }
             (now.encoding, now.answer, now.leader) = (brought.encoding(), answer, reader.number);
             (now.coming, now.end) = (Some(brought), None);
         });
@@ -273,6 +278,7 @@ impl Now {
             reading: 0,
             readers: 0,
             leader: 0,
+            leader_next: None,
             end: None,
             full_since: None,
         }
@@ -285,11 +291,27 @@ impl Now {
     }
 
     fn leave(&mut self, reader: &Reader) {
+        if self.is_displaced(reader) {
+            return;
+        }
+        if reader.number == self.leader {
+            self.leader_next = None;
+        }
+        self.forget(reader.next);
+        self.trim();
+    }
+
+    /// Another one has asked the cloud since: it does not count any more.
+    fn is_displaced(&self, reader: &Reader) -> bool {
+        reader.leads && reader.number < self.leader
+    }
+
+    /// One that would read this next does not.
+    fn forget(&mut self, next: u64) {
         self.reading -= 1;
-        if let Some(index) = self.index(reader.next) {
+        if let Some(index) = self.index(next) {
             *self.who_reads(index) -= 1;
         }
-        self.trim();
     }
 
     /// How many read that event next.
@@ -311,13 +333,15 @@ impl Now {
 
     fn found(&mut self, reader: &mut Reader) -> Option<Found> {
         let is_leader = reader.number == self.leader;
-        if reader.leads && reader.number < self.leader {
-            // It has not noticed its end, and was let in for that alone.
+        if self.is_displaced(reader) {
             return Some(Found::Lost(Some(lost())));
         }
         let Some(index) = self.index(reader.next) else { return Some(Found::LeftBehind) };
         if let Some(event) = self.events.get(index).map(|waiting| waiting.event.clone()) {
             reader.next += 1;
+            if is_leader {
+                self.leader_next = Some(reader.next);
+            }
             *self.who_reads(index) -= 1;
             *self.who_reads(index + 1) += 1;
             self.trim();

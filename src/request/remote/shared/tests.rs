@@ -157,7 +157,9 @@ fn the_one_who_asked_before_is_let_in_for_that_alone() {
     let (cloud, mut again) = Cloud::bring(&feed);
     cloud.says(event("MODIFIED", 11, 0));
     assert_eq!(versions(&feed, &mut again), [11]);
+    assert!(!feed.leave(&second) && feed.leave(&again), "nobody is left who counts");
     assert!(matches!(now(&feed, &mut first), Some(Found::Lost(Some(_)))), "it has not noticed its end before");
+    feed.leave(&first);
 }
 
 #[test]
