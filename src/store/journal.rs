@@ -216,24 +216,23 @@ impl Knowledge {
         self.journal_changed();
     }
 
-    /// The entry is in the cloud, or refused for good, or overtaken. Where the disk takes no writes it is told so with the next
-    /// one. A damaged file cannot be told: the next life of the hub delivers it once more, and hears that it is there.
+    /// The entry is in the cloud, or refused for good, or was overtaken. A damaged file cannot be told so: the next life of
+    /// the hub delivers it once more, and hears that it is there.
     pub async fn settle(&self, sequence: u64) -> Result<(), StoreError> {
-        let rows = {
-            let mut journal = self.journal();
-            journal.leave(sequence);
-            journal.on_disk.push(sequence);
-            std::mem::take(&mut journal.on_disk)
-        };
-        self.journal_changed();
+        let mut rows = std::mem::take(&mut self.journal().on_disk);
+        rows.push(sequence);
         let ops = rows.iter().map(|sequence| Op::Delete(key(*sequence))).collect();
         match self.writer().apply(Batch { ops, durable: true, ..Batch::default() }).await {
-            Ok(()) | Err(StoreError::Unreadable(_)) => Ok(()),
+            Ok(()) | Err(StoreError::Unreadable(_)) => self.journal().leave(sequence),
             Err(error) => {
-                self.journal().on_disk.extend(rows);
-                Err(error)
+                let mut journal = self.journal();
+                rows.retain(|sequence| !journal.has(*sequence));
+                journal.on_disk.extend(rows);
+                return Err(error);
             }
         }
+        self.journal_changed();
+        Ok(())
     }
 
     /// The rows of all that was acknowledged and is not in the cloud yet, as far as they can be read.

@@ -13,7 +13,7 @@ pub(in crate::store) struct Journal {
     waiting: BTreeMap<u64, Subject>,
     /// By `namespace/name`, in the order of lists.
     events: BTreeMap<String, Event>,
-    /// Those that have left and are on the disk all the same.
+    /// Those that were overtaken while the disk took no writes: it is told with the next that is settled.
     pub(super) on_disk: Vec<u64>,
     /// How many have left since the hub began.
     pub(in crate::store) left: u64,
