@@ -164,4 +164,6 @@ fn event(namespace: &str, name: &str) -> serde_json::Value {
         "involvedObject": {"kind": "Pod", "name": "p", "namespace": namespace}, "message": name})
 }
 
+/// Whose the token of `Rig::pod` is.
+const SAMPLE: &str = "system:serviceaccount:story:sample";
 const CONFIGMAPS: &str = "/api/v1/namespaces/story/configmaps";

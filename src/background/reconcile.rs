@@ -161,14 +161,9 @@ impl Delivery {
                             self.hear(entry, answer.into_body()).await;
                             Fate::Settled
                         }
-                        // It is there; or, of a change, somebody else has just written it.
-                        StatusCode::CONFLICT => {
-                            if entry.is_change {
-                                Fate::NotYet
-                            } else {
-                                Fate::Settled
-                            }
-                        }
+                        // Somebody else has just written it.
+                        StatusCode::CONFLICT if entry.is_change => Fate::NotYet,
+                        StatusCode::CONFLICT => Fate::Settled,
                         StatusCode::TOO_MANY_REQUESTS => Fate::Later,
                         status if status.is_server_error() => Fate::NotYet,
                         StatusCode::UNAUTHORIZED => Fate::LockedOut,

@@ -5,13 +5,13 @@
 //! collection has is that collection's.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::collection::version_number;
 use super::journal;
 use super::knowledge::now_ms;
-use super::object::ObjectRecord;
-use super::{Entry, Found, Knowledge, ObjectKey, Readers, Scope};
+use super::local::record;
+use super::{Entry, Found, Knowledge, ObjectKey, Scope};
 use crate::kube::list::Encoding;
 use crate::kube::object;
 use crate::kube::typed::{self, Typed};
@@ -88,7 +88,7 @@ impl Kept {
 }
 
 impl Knowledge {
-    fn heard(&self) -> std::sync::MutexGuard<'_, Kept> {
+    fn heard(&self) -> MutexGuard<'_, Kept> {
         self.heard.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -122,20 +122,7 @@ impl Knowledge {
         let place = journal::place(&wanted.scope.namespace, &wanted.name);
         let heard = self.heard();
         let event = heard.events.iter().find(|event| event.place == place)?;
-        let scope = &wanted.scope;
-        let record = ObjectRecord {
-            kind: "Event".to_owned(),
-            api_version: if scope.group.is_empty() {
-                scope.version.clone()
-            } else {
-                format!("{}/{}", scope.group, scope.version)
-            },
-            resource_version: event.resource_version.clone(),
-            at: event.at,
-            absent: false,
-            pinned: false,
-            readers: Readers::default(),
-        };
+        let record = record(&wanted.scope, event.resource_version.clone(), event.at);
         Some(Found::Object { record, item: event.shown(wanted)? })
     }
 }

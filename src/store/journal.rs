@@ -163,19 +163,20 @@ impl Knowledge {
     /// What waits to be changed of an Event.
     pub(super) fn changes_of(&self, place: &str) -> Result<Option<(u64, Entry)>, StoreError> {
         loop {
-            let Some(sequence) = self.journal().at(place).changed else { return Ok(None) };
-            // One that has taken its place on the disk may not count yet.
-            let latest = self.journal().latest_change(place, sequence);
+            let Some(counts) = self.journal().at(place).changed else { return Ok(None) };
             let snapshot = self.snapshot()?;
-            for sequence in [latest, sequence] {
-                let Some(row) = snapshot.read(&key(sequence))? else { continue };
-                match self.open_entry(&key(sequence), row) {
-                    Ok(entry) => return Ok(Some((sequence, entry))),
-                    Err(_) => self.lost(key(sequence)),
-                }
+            let (mut sequence, mut row) = (counts, snapshot.read(&key(counts))?);
+            if row.is_none() {
+                // One that has taken its place on the disk may not count yet.
+                sequence = self.journal().latest_change(place, counts);
+                row = snapshot.read(&key(sequence))?;
             }
-            if self.journal().at(place).changed == Some(sequence) && self.journal().latest_change(place, sequence) == latest {
-                return Ok(None);
+            match row.map(|row| self.open_entry(&key(sequence), row)) {
+                Some(Ok(entry)) => return Ok(Some((sequence, entry))),
+                Some(Err(_)) => self.lost(key(sequence)),
+                // It is being settled just now.
+                None if self.journal().at(place).changed == Some(counts) => return Ok(None),
+                None => {}
             }
         }
     }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::collection::{ListView, Scope, version_number};
 use super::journal::{self, Entry};
 use super::knowledge::now_ms;
-use super::{Found, Knowledge, ObjectKey, ObjectRecord, Readers, Snapshot, StoreError, keys};
+use super::{Found, Knowledge, ObjectKey, ObjectRecord, Snapshot, StoreError, keys};
 use crate::kube::list::Encoding;
 use crate::kube::media;
 use crate::kube::object::{self, Meta, ObjectError};
@@ -185,7 +185,7 @@ impl Knowledge {
         };
         let Some((local, version)) = self.local_instead(wanted, &found)? else { return self.with_changes(wanted, found) };
         let item = self.local_item(&*self.snapshot()?, &wanted.scope, &version, &local)?;
-        Ok(item.map_or(found, |item| Found::Object { record: record(&wanted.scope, &local, version), item }))
+        Ok(item.map_or(found, |item| Found::Object { record: record(&wanted.scope, version, now_ms()), item }))
     }
 
     /// The cloud's Event, with what waits to be changed of it.
@@ -318,18 +318,11 @@ impl Knowledge {
     }
 }
 
-fn record(scope: &Scope, local: &Local, resource_version: String) -> ObjectRecord {
-    let kind = if matches!(local, Local::Event(..)) { "Event" } else { "Lease" };
+/// Of one whose type is known here, as of `at` in unix milliseconds.
+pub(super) fn record(scope: &Scope, resource_version: String, at: u64) -> ObjectRecord {
+    let kind = if scope.has_events() { "Event" } else { "Lease" };
     let api_version = if scope.group.is_empty() { scope.version.clone() } else { format!("{}/{}", scope.group, scope.version) };
-    ObjectRecord {
-        kind: kind.to_owned(),
-        api_version,
-        resource_version,
-        at: now_ms(),
-        absent: false,
-        pinned: false,
-        readers: Readers::default(),
-    }
+    ObjectRecord { kind: kind.to_owned(), api_version, resource_version, at, ..ObjectRecord::default() }
 }
 
 impl Entry {

@@ -7,7 +7,6 @@ use testkit::fake::Fault;
 use super::*;
 
 const EVENTS: &str = "/api/v1/namespaces/story/events";
-const SAMPLE: &str = "system:serviceaccount:story:sample";
 
 /// How often an Event has happened, as recorders of client-go say it.
 async fn happens(client: &Client, name: &str, count: u64) -> testkit::client::Response {

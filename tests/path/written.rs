@@ -7,7 +7,6 @@ use testkit::fake::Fault;
 
 use super::*;
 
-const SAMPLE: &str = "system:serviceaccount:story:sample";
 const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";

@@ -58,7 +58,7 @@ impl Change {
             if !is_known {
                 return Err(NotKept::Field(name.clone()));
             }
-            if has_null(value) {
+            if takes_away(value) {
                 return Err(NotKept::Removal(name.clone()));
             }
         }
@@ -90,11 +90,11 @@ impl Typed {
     }
 }
 
-/// A directive of a strategic merge patch (`$patch`) is text: it is none of the fields that are known.
-fn has_null(value: &Json) -> bool {
+/// By a null, or by a directive of a strategic merge patch (`$patch`).
+fn takes_away(value: &Json) -> bool {
     match value {
         Json::Null => true,
-        Json::Object(members) => members.iter().any(|(name, value)| name.starts_with('$') || has_null(value)),
+        Json::Object(members) => members.iter().any(|(name, value)| name.starts_with('$') || takes_away(value)),
         _ => false,
     }
 }

@@ -10,16 +10,17 @@ use http::response::Parts;
 use crate::kube::layout::Layout;
 use crate::kube::list::Encoding;
 use crate::kube::media::{self, Form, Media};
+use crate::kube::request::RequestInfo;
 use crate::request::context::Context;
 use crate::request::names;
 use crate::state::rules::Rules;
 use crate::store::record::{Subject, WriteAsk};
-use crate::store::{Knowledge, Reader, Recording, Written};
+use crate::store::{Knowledge, ObjectKey, Reader, Recording, Written};
 
 /// Notes what the head says already, and begins to read the rest.
 pub(super) fn from_head(knowledge: &Arc<Knowledge>, rules: &Rules, context: &Context, parts: &Parts) -> Option<Recording> {
     let info = &context.info;
-    let deletes = matches!(info.verb.as_str(), "delete" | "deletecollection");
+    let deletes = deletes(info);
     let writes = deletes || matches!(info.verb.as_str(), "create" | "update" | "patch");
     // Nothing has happened, or nothing that could make the object come or go.
     if !writes || !info.is_resource || !info.subresource.is_empty() || !parts.status.is_success() {
@@ -30,21 +31,9 @@ pub(super) fn from_head(knowledge: &Arc<Knowledge>, rules: &Rules, context: &Con
     let key = names::object(info, &Media { encoding: encoding.unwrap_or(Encoding::Json), form: Form::Full });
     let is_event = info.resource == "events";
     if is_event {
-        if info.verb == "create" {
-            knowledge.note_created(&key);
-        }
-        if deletes {
-            knowledge.forget_event(&key);
-        }
-        knowledge.overtake_change(&key, context.started);
+        event(knowledge, context, &key)
     } else {
-        if deletes {
-            knowledge.forget_copies(info.path.trim_end_matches('/'));
-        }
-        // Of one that is created the name is in the answer.
-        if info.verb != "create" {
-            knowledge.note_written(&key, &Written::now(&info.api_version, !deletes, ""));
-        }
+        object(knowledge, context, &key)
     }
     let gzip = match parts.headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
         None | Some(b"identity") => false,
@@ -61,4 +50,29 @@ pub(super) fn from_head(knowledge: &Arc<Knowledge>, rules: &Rules, context: &Con
     // Who writes something does not come to read it: it is nobody's own.
     let reader = Reader { agent: context.component.clone(), node: false };
     Some(knowledge.record(Subject::Write(WriteAsk { key, deletes, keeps: is_whole && is_remembered, reader }), gzip))
+}
+
+fn deletes(info: &RequestInfo) -> bool {
+    matches!(info.verb.as_str(), "delete" | "deletecollection")
+}
+
+fn event(knowledge: &Knowledge, context: &Context, key: &ObjectKey) {
+    if context.info.verb == "create" {
+        knowledge.note_created(key);
+    }
+    if deletes(&context.info) {
+        knowledge.forget_event(key);
+    }
+    knowledge.overtake_change(key, context.started);
+}
+
+fn object(knowledge: &Knowledge, context: &Context, key: &ObjectKey) {
+    let info = &context.info;
+    if deletes(info) {
+        knowledge.forget_copies(info.path.trim_end_matches('/'));
+    }
+    // Of one that is created the name is in the answer.
+    if info.verb != "create" {
+        knowledge.note_written(key, &Written::now(&info.api_version, !deletes(info), ""));
+    }
 }

@@ -96,8 +96,8 @@ impl Journal {
     /// Gives up the change of an Event that has waited since before `begun`.
     pub(super) fn overtake(&mut self, place: &str, begun: Instant) -> Option<u64> {
         let sequence = self.at(place).changed?;
-        let is_older = self.waiting.get(&sequence).is_some_and(|subject| subject.since < begun);
-        is_older.then(|| self.leave(sequence))?;
+        self.waiting.get(&sequence).filter(|subject| subject.since < begun)?;
+        self.leave(sequence);
         Some(sequence)
     }
 

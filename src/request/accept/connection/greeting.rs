@@ -50,9 +50,7 @@ impl Greeted {
         let waiting = Waiting { deadline: Box::pin(tokio::time::sleep(limit)), came: 0 };
         Self { io, waiting: Some(waiting), is_served: Arc::default(), lingering: None }
     }
-}
 
-impl Greeted {
     /// Reads away what the client is still sending, until it ends the connection too.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let linger = || Lingering { deadline: Box::pin(tokio::time::sleep(LINGER)), left: LINGER_BYTES };
