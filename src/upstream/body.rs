@@ -2,11 +2,13 @@
 //!
 //! Dropping it before its end cancels the request at the server.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::connection::{Expecting, Place};
@@ -22,6 +24,14 @@ enum Inner {
     H2(H2),
     H1 { body: Incoming },
     Lane(LaneBody),
+    Begun(Box<Begun>),
+}
+
+/// A body of which some has come before anybody took it.
+struct Begun {
+    come: VecDeque<Frame<Bytes>>,
+    /// `None`: there is no more.
+    rest: Option<Body>,
 }
 
 struct H2 {
@@ -55,6 +65,24 @@ impl Body {
             body.has_end = true;
         }
     }
+
+    /// Waits until all of it has come, or more than `most` bytes. What has come is held, to be taken as if it came now: an
+    /// answer that breaks off meanwhile is an error, and none that somebody was shown a part of.
+    pub async fn begun(mut self, most: usize) -> Result<Self, Error> {
+        let mut is_whole = self.is_end_stream();
+        if is_whole {
+            return Ok(self);
+        }
+        let (mut come, mut held) = (VecDeque::new(), 0);
+        while !is_whole && held <= most {
+            let frame = self.frame().await.transpose()?;
+            is_whole = frame.is_none() || self.is_end_stream();
+            held += frame.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
+            come.extend(frame);
+        }
+        let rest = (!is_whole).then_some(self);
+        Ok(Self(Inner::Begun(Box::new(Begun { come, rest }))))
+    }
 }
 
 impl HttpBody for Body {
@@ -66,6 +94,7 @@ impl HttpBody for Body {
             Inner::H2(body) => body.poll_awaited(cx),
             Inner::H1 { body } => Pin::new(body).poll_frame(cx).map_err(|error| Error::new(Fault::Link, true, error)),
             Inner::Lane(body) => body.poll_frame(cx),
+            Inner::Begun(body) => body.poll_frame(cx),
         }
     }
 
@@ -74,6 +103,7 @@ impl HttpBody for Body {
             Inner::H2(body) => body.ended,
             Inner::H1 { body } => body.is_end_stream(),
             Inner::Lane(body) => body.is_end(),
+            Inner::Begun(body) => body.come.is_empty() && body.rest.as_ref().is_none_or(HttpBody::is_end_stream),
         }
     }
 
@@ -82,6 +112,25 @@ impl HttpBody for Body {
             Inner::H2(_) => SizeHint::default(),
             Inner::H1 { body } => body.size_hint(),
             Inner::Lane(body) => body.left().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Inner::Begun(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Begun {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match (self.come.pop_front(), &mut self.rest) {
+            (Some(frame), _) => Poll::Ready(Some(Ok(frame))),
+            (None, Some(rest)) => Pin::new(rest).poll_frame(cx),
+            (None, None) => Poll::Ready(None),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let come: usize = self.come.iter().filter_map(Frame::data_ref).map(Bytes::len).sum();
+        match self.rest.as_ref().map_or(Some(0), |rest| rest.size_hint().exact()) {
+            Some(rest) => SizeHint::with_exact(rest + come as u64),
+            None => SizeHint::default(),
         }
     }
 }

@@ -253,9 +253,9 @@ async fn watch_silence(mut pings: PingPong, shared: &Shared, timing: Timing) {
     loop {
         shared.falls_quiet(timing).await;
         let mut pong = pin!(pings.ping(Ping::opaque()));
+        let mut since = Instant::now();
         loop {
-            let before = shared.came_last();
-            match tokio::time::timeout(timing.pong, &mut pong).await {
+            match tokio::time::timeout_at(since + timing.pong, &mut pong).await {
                 Ok(Ok(_)) => {
                     shared.signs.replies.fetch_add(1, Ordering::Relaxed);
                     break;
@@ -263,7 +263,7 @@ async fn watch_silence(mut pings: PingPong, shared: &Shared, timing: Timing) {
                 // The driver ends by itself and knows the reason.
                 Ok(Err(_)) => std::future::pending().await,
                 // The reply may be behind much else on a slow link.
-                Err(_) if shared.came_last() > before => {}
+                Err(_) if shared.came_last() > since => since = shared.came_last(),
                 Err(_) => return,
             }
         }

@@ -129,6 +129,34 @@ async fn an_object_that_breaks_off_on_its_way_to_a_filter_is_the_stores() {
     assert_ne!(answer.header("cache-status"), "", "the store's");
 }
 
+/// The head of an answer is no promise: what its client has seen nothing of is the store's, whatever it was.
+#[tokio::test]
+async fn an_answer_that_breaks_off_at_its_beginning_is_the_stores() {
+    let object = format!("{CONFIGMAPS}/greeting");
+    for (path, http2) in [(CONFIGMAPS, true), (CONFIGMAPS, false), (&object, true), (&object, false)] {
+        let rig = Rig::with(testkit::fake::FakeOptions { http2, ..testkit::fake::FakeOptions::default() }, &[]).await;
+        let client = rig.pod().await;
+        let whole = client.get(path).await.unwrap();
+        rig.remembered(1.0).await;
+        rig.fake.clear_requests();
+        rig.fake.fault_at(path, if http2 { Fault::StallBody(20) } else { Fault::TruncateBody(20) });
+        let cut = async {
+            testkit::hub::eventually("the answer has begun", SECONDS(10), async || {
+                Ok(rig.fake.requests().iter().any(|request| request.path_and_query == path))
+            })
+            .await
+            .unwrap();
+            if http2 {
+                rig.fake.fault(Fault::Freeze);
+            }
+        };
+        let (answer, ()) = tokio::join!(client.get(path), cut);
+        let answer = answer.unwrap();
+        assert_eq!((answer.status.as_u16(), &answer.body), (200, &whole.body), "{path} {http2}: {}", answer.text());
+        assert_ne!(answer.header("cache-status"), "", "the store's");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_speaks_no_http_is_a_server_that_is_down() {
     let rig = Rig::start().await;

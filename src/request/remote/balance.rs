@@ -5,13 +5,14 @@ mod order;
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use http::Response;
 use http::header::TE;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use self::order::{Asked, Candidate};
 use super::Remote;
@@ -29,6 +30,10 @@ const SILENCE: Duration = Duration::from_millis(600);
 /// A read for which a connection to the only server had to be made may be answered by the store, if nothing comes from that
 /// server for a while after so long: the connection and its silence together would take longer than the two seconds of a read.
 const ANEW: Duration = Duration::from_millis(1350);
+
+/// An answer to a read is passed on once this much of its body has come, or all of it: one that breaks off before is asked for
+/// again, or it is the store's. Most answers are smaller, and none is kept waiting for more than one window of its stream.
+const BEGINNING: usize = 64 * 1024;
 
 /// A connection that broke later than this is not made anew for the same request.
 const RECONNECT: Duration = Duration::from_millis(500);
@@ -69,15 +74,11 @@ pub(super) async fn send(
 ) -> Result<Response<Body>, Error> {
     let order = order(remote, context, head);
     let sending = Sending::new(remote, context, head, body.is_none());
-    let mut answer = match order[..] {
+    match order[..] {
         [index] if sending.may_be_known() => sending.alone(index).await,
         [_, _, ..] if sending.may_be_known() => sending.side_by_side(order).await,
         _ => sending.in_turn(order, body).await,
-    }?;
-    if !context.info.is_long_running() {
-        answer.body_mut().has_an_end();
     }
-    Ok(answer)
 }
 
 /// One request on its way to the servers.
@@ -120,14 +121,17 @@ impl<'a> Sending<'a> {
     /// There is no other one: if it falls silent on a connection that is new the store is told that it may answer.
     async fn alone(&self, index: usize) -> Result<Response<Body>, Error> {
         if self.remote.servers[index].is_connected(self.identity) {
-            return self.ask_for_read(index).await;
+            match self.ask_once(index, &mut None).await {
+                Err(error) if self.broke_just_now(&error) && self.may_repeat(&error, false) => {}
+                result => return result,
+            }
         }
         with_doubt(self.doubt(index), &self.context.in_doubt, self.ask_for_read(index)).await
     }
 
     /// Returns when it is silent for a read that has waited for a while. Over HTTP/1.1 nobody knows that of a slow one.
     async fn doubt(&self, index: usize) {
-        tokio::time::sleep(ANEW).await;
+        tokio::time::sleep_until(self.started + ANEW).await;
         self.silence_of(index).await;
         if !self.remote.servers[index].is_connected(self.identity) {
             std::future::pending().await
@@ -170,19 +174,34 @@ impl<'a> Sending<'a> {
 
     /// Asks one server, and once more for a connection that broke just now.
     async fn ask(&self, index: usize, body: &mut Option<RequestBody>) -> Result<Response<Body>, Error> {
-        let server = &self.remote.servers[index];
-        let mut is_first = true;
-        loop {
-            let sent = match self.is_small {
-                true => server.get(self.identity, self.head).await,
-                false => server.send(self.identity, self.head, body).await,
-            };
-            let broke = |error: &Error| error.is_link() && error.was_sent() && self.started.elapsed() < RECONNECT;
-            match sent {
-                Err(error) if is_first && broke(&error) && self.may_repeat(&error, body.is_some()) => is_first = false,
-                result => return result,
+        match self.ask_once(index, body).await {
+            Err(error) if self.broke_just_now(&error) && self.may_repeat(&error, body.is_some()) => {
+                self.ask_once(index, body).await
             }
+            result => result,
         }
+    }
+
+    fn broke_just_now(&self, error: &Error) -> bool {
+        error.is_link() && error.was_sent() && self.started.elapsed() < RECONNECT
+    }
+
+    /// The answer; one that the store may have as well comes with the beginning of its body.
+    async fn ask_once(&self, index: usize, body: &mut Option<RequestBody>) -> Result<Response<Body>, Error> {
+        let server = &self.remote.servers[index];
+        let mut answer = match self.is_small {
+            true => server.get(self.identity, self.head).await?,
+            false => server.send(self.identity, self.head, body).await?,
+        };
+        if self.context.info.is_long_running() {
+            return Ok(answer);
+        }
+        answer.body_mut().has_an_end();
+        if !self.may_be_known() {
+            return Ok(answer);
+        }
+        let (parts, body) = answer.into_parts();
+        Ok(Response::from_parts(parts, body.begun(BEGINNING).await?))
     }
 
     /// Whether nothing of it was seen, or it may be seen twice.

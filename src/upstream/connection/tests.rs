@@ -83,21 +83,33 @@ async fn an_answer_that_is_silent_for_hours_is_not_cut() {
 /// What comes from it comes in pieces, with pauses.
 struct Slow {
     io: DuplexStream,
-    pause: Pin<Box<Sleep>>,
+    pause: Duration,
+    until: Pin<Box<Sleep>>,
+    /// Pieces to come.
+    left: usize,
 }
 
 const PIECE: usize = 2048;
-/// Long enough for a ping, whose reply is then behind all that is under way.
-const PAUSE: Duration = Duration::from_millis(800);
+
+impl Slow {
+    fn new(io: DuplexStream, pause: Duration, left: usize) -> Self {
+        Self { io, pause, until: Box::pin(tokio::time::sleep(pause)), left }
+    }
+}
 
 impl AsyncRead for Slow {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        std::task::ready!(self.pause.as_mut().poll(cx));
+        std::task::ready!(self.until.as_mut().poll(cx));
+        if self.left == 0 {
+            return Poll::Pending;
+        }
         let mut bytes = [0; PIECE];
         let mut piece = ReadBuf::new(&mut bytes[..PIECE.min(buf.remaining())]);
         std::task::ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
         buf.put_slice(piece.filled());
-        self.pause.as_mut().reset(Instant::now() + PAUSE);
+        let until = Instant::now() + self.pause;
+        self.until.as_mut().reset(until);
+        self.left -= 1;
         Poll::Ready(Ok(()))
     }
 }
@@ -116,12 +128,37 @@ impl AsyncWrite for Slow {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_link_that_is_slow_is_not_silent() {
-    const LENGTH: usize = 48 * 1024;
+/// Long enough for a ping, whose reply is then behind all that is under way.
+const PAUSES: [u64; 4] = [460, 500, 800, 890];
+
+async fn long_answer(pause: Duration, pieces: usize) -> Body {
     let (io, server) = tokio::io::duplex(2 * LENGTH);
     tokio::spawn(serve(server, HOURS, |mut body| Box::pin(async move { body.send_data(vec![0; LENGTH].into(), true).unwrap() })));
-    let mut body = answer_over(Slow { io, pause: Box::pin(tokio::time::sleep(PAUSE)) }).await;
+    let mut body = answer_over(Slow::new(io, pause, pieces)).await;
     body.has_an_end();
-    assert_eq!(body.collect().await.unwrap().to_bytes().len(), LENGTH);
+    body
+}
+
+const LENGTH: usize = 48 * 1024;
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_is_slow_is_not_silent() {
+    for pause in PAUSES {
+        let body = long_answer(Duration::from_millis(pause), usize::MAX).await;
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), LENGTH, "{pause} ms");
+    }
+}
+
+/// What has come while a ping's reply was waited for gives the reply no more time than the ping had.
+#[tokio::test(start_paused = true)]
+async fn silence_of_a_link_that_is_slow_is_found_as_soon() {
+    for pause in PAUSES {
+        for pieces in 4..12 {
+            let (began, pause) = (Instant::now(), Duration::from_millis(pause));
+            let mut body = long_answer(pause, pieces as usize).await;
+            while body.frame().await.unwrap().is_ok() {}
+            let after = began.elapsed() - pause * pieces;
+            assert!(after <= Duration::from_millis(901), "{pause:?}, {pieces} pieces: {after:?}");
+        }
+    }
 }
