@@ -12,6 +12,8 @@ mod compare;
 mod cuts;
 #[path = "exact/discovery.rs"]
 mod discovery;
+#[path = "exact/expired.rs"]
+mod expired;
 #[path = "exact/follower.rs"]
 mod follower;
 #[path = "exact/gentle.rs"]

@@ -66,6 +66,8 @@ impl LockedOut {
 enum Fate {
     Settled,
     Refused(StatusCode),
+    /// It is there already, or is being written by somebody else.
+    Conflict,
     /// The cloud does not accept the token.
     LockedOut,
     /// The cloud cannot take this one now; it may take others.
@@ -106,7 +108,7 @@ impl Delivery {
                 }
                 match self.deliver(&entry, &mut useless).await {
                     Fate::Later => return Ok(()),
-                    Fate::NotYet => continue,
+                    Fate::NotYet | Fate::Conflict => continue,
                     Fate::LockedOut if locked_out.waits(sequence) => continue,
                     Fate::LockedOut => self.drop_refused(&entry, StatusCode::UNAUTHORIZED),
                     Fate::Refused(status) => self.drop_refused(&entry, status),
@@ -128,11 +130,11 @@ impl Delivery {
         if matches!(&entry.credential, Credential::Token(token) if useless.contains(token)) {
             return Fate::LockedOut;
         }
-        let fate = self.send(entry, &entry.credential).await;
+        let fate = self.send_or_anew(entry, &entry.credential).await;
         let (Fate::LockedOut, Credential::Token(token)) = (&fate, &entry.credential) else { return fate };
         let user = token::claims(token).map(|claims| claims.user).unwrap_or_default();
         for token in self.knowledge.issued_to(&user).unwrap_or_default() {
-            match self.send(entry, &Credential::Token(token)).await {
+            match self.send_or_anew(entry, &Credential::Token(token)).await {
                 Fate::LockedOut => {}
                 fate => return fate,
             }
@@ -145,6 +147,22 @@ impl Delivery {
     async fn hear(&self, entry: &Entry, body: impl http_body::Body<Data = Bytes, Error = Error>) {
         if let Some(event) = whole(body).await {
             self.knowledge.hear_delivered(entry, &event);
+        }
+    }
+
+    /// Events expire in the cloud (`--event-ttl`), and what happens again is told all the same: as an EventRecorder does.
+    async fn send_or_anew(&self, entry: &Entry, credential: &Credential) -> Fate {
+        let mut fate = self.send(entry, credential).await;
+        if matches!(fate, Fate::Refused(StatusCode::NOT_FOUND))
+            && let Some(anew) = entry.anew()
+        {
+            fate = self.send(&anew, credential).await;
+        }
+        match fate {
+            // Somebody else has just written it.
+            Fate::Conflict if entry.is_change => Fate::NotYet,
+            Fate::Conflict => Fate::Settled,
+            fate => fate,
         }
     }
 
@@ -161,9 +179,7 @@ impl Delivery {
                             self.hear(entry, answer.into_body()).await;
                             Fate::Settled
                         }
-                        // Somebody else has just written it.
-                        StatusCode::CONFLICT if entry.is_change => Fate::NotYet,
-                        StatusCode::CONFLICT => Fate::Settled,
+                        StatusCode::CONFLICT => Fate::Conflict,
                         StatusCode::TOO_MANY_REQUESTS => Fate::Later,
                         status if status.is_server_error() => Fate::NotYet,
                         StatusCode::UNAUTHORIZED => Fate::LockedOut,

@@ -110,15 +110,24 @@ impl Typed {
         }
     }
 
+    /// As a client would create it: without what the cloud has given it.
+    #[must_use]
+    pub fn anew(mut self, namespace: &str) -> Self {
+        if let Value::One(metadata) = self.0.entry("metadata").or_insert_with(|| Value::One(Record::new())) {
+            metadata.retain(|key, _| SAID.contains(key));
+            metadata.insert("namespace", Value::Text(namespace.to_owned()));
+        }
+        self
+    }
+
     /// As it is once it has been created, but for the uid, which only the cloud can give.
-    pub fn created(mut self, created: &Created<'_>) -> Self {
-        let Value::One(metadata) = self.0.entry("metadata").or_insert_with(|| Value::One(Record::new())) else { return self };
-        metadata.retain(|key, _| SAID.contains(key));
-        metadata.insert("namespace", Value::Text(created.namespace.to_owned()));
+    pub fn created(self, created: &Created<'_>) -> Self {
+        let mut created_one = self.anew(created.namespace);
+        let Some(Value::One(metadata)) = created_one.0.get_mut("metadata") else { return created_one };
         metadata.insert("resourceVersion", Value::Text(created.resource_version.to_owned()));
         let micros = i64::try_from(created.at).unwrap_or(0).saturating_mul(SECOND);
         metadata.insert("creationTimestamp", Value::Time(micros));
-        self
+        created_one
     }
 }
 

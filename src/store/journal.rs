@@ -14,13 +14,15 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::grant::now;
 use super::writer::Batch;
 use super::{Knowledge, ObjectKey, Op, StoreError, keys};
+use crate::kube::list::Encoding;
 use crate::kube::request::{self, RequestInfo};
 use crate::kube::token;
-use crate::kube::typed::Change;
+use crate::kube::typed::{self, Change, Typed};
 use crate::runtime::metrics::Why;
 use waiting::Subject;
 pub(super) use waiting::{Event, Journal};
@@ -67,6 +69,9 @@ pub struct Entry {
     /// It is a PATCH of an Event; else it is a new one.
     #[serde(default)]
     pub is_change: bool,
+    /// What is changed, as it was known: in JSON, in item form, by the API that `target` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event: Option<Box<RawValue>>,
     #[serde(skip)]
     pub body: Vec<u8>,
 }
@@ -94,8 +99,8 @@ impl Knowledge {
     }
 
     async fn take(&self, mut entry: Entry) -> Result<(), NotAccepted> {
-        if entry.body.len() > BODY {
-            return Err(NotAccepted::TooLarge(entry.body.len()));
+        if entry.bytes() > BODY {
+            return Err(NotAccepted::TooLarge(entry.bytes()));
         }
         // Each change of an Event is on top of the one before.
         let _turn = if entry.is_change { Some(self.turn_to_change().await?) } else { None };
@@ -103,8 +108,8 @@ impl Knowledge {
         if let Some((_, before)) = &before {
             entry = entry.on_top_of(before)?;
         }
-        if entry.body.len() > BODY {
-            return Err(NotAccepted::TooLarge(entry.body.len()));
+        if entry.bytes() > BODY {
+            return Err(NotAccepted::TooLarge(entry.bytes()));
         }
         let admitted = self.journal().admit(entry.subject(), self.limits.journal_entries);
         let sequence = admitted.inspect_err(|error| {
@@ -272,12 +277,43 @@ impl Knowledge {
 
 impl Entry {
     pub fn new(target: String, name: String, content_type: String, credential: Credential, body: Vec<u8>) -> Self {
-        Self { target, name, content_type, credential, at: now(), is_change: false, body }
+        Self { target, name, content_type, credential, at: now(), is_change: false, event: None, body }
     }
 
     /// A change of the Event at `target`.
     pub fn change(target: String, name: String, content_type: String, credential: Credential, body: Vec<u8>) -> Self {
         Self { is_change: true, ..Self::new(target, name, content_type, credential, body) }
+    }
+
+    /// With the Event as it is known: one that has expired in the cloud is created anew, and one that began before the hub did
+    /// is known by it.
+    #[must_use]
+    pub fn of(mut self, event: &Typed) -> Self {
+        let info = self.info();
+        let json = typed::of(&info.api_group, &info.resource).map(|of| event.write(of, Encoding::Json));
+        self.event = json.and_then(|json| serde_json::from_slice(&json).ok());
+        self
+    }
+
+    /// The Event that is changed, as it was known.
+    pub(super) fn event(&self) -> Option<Typed> {
+        let (info, event) = (self.info(), self.event.as_ref()?);
+        Typed::read(typed::of(&info.api_group, &info.resource)?, Encoding::Json, event.get().as_bytes()).ok()
+    }
+
+    /// The Event that is changed, as a new one that has happened as often.
+    pub fn anew(&self) -> Option<Self> {
+        let info = self.info();
+        let event = self.event()?.changed(&self.as_change()?).anew(&info.namespace);
+        let body = event.write(typed::of(&info.api_group, &info.resource)?, Encoding::Json);
+        let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
+        let target = format!("{}?{query}", path.rsplit_once('/')?.0);
+        Some(Self::new(target, self.name.clone(), "application/json".to_owned(), self.credential.clone(), body))
+    }
+
+    /// Of what clients have said.
+    fn bytes(&self) -> usize {
+        self.body.len() + self.event.as_ref().map_or(0, |event| event.get().len())
     }
 
     /// Both changes as one, by the later one's credential.
@@ -287,7 +323,10 @@ impl Entry {
             return Err(NotAccepted::Anothers);
         }
         Ok(match (before.as_change(), self.as_change()) {
-            (Some(before), Some(change)) => Self { body: before.and_then(change).to_patch(), ..self },
+            (Some(changed), Some(change)) => {
+                let event = self.event.or_else(|| before.event.clone());
+                Self { body: changed.and_then(change).to_patch(), event, ..self }
+            }
             _ => self,
         })
     }

@@ -175,7 +175,10 @@ impl Knowledge {
     pub fn object_here(&self, wanted: &ObjectKey) -> Result<Found, StoreError> {
         let (found, from) = self.find_object(wanted)?;
         let found = match found {
-            Found::Unknown if wanted.scope.has_events() => self.heard_event(wanted).unwrap_or(found),
+            Found::Unknown if wanted.scope.has_events() => match self.heard_event(wanted) {
+                Some(heard) => heard,
+                None => self.event_that_waits(wanted)?.unwrap_or(found),
+            },
             Found::Unknown => found,
             // Whoever is answered from it uses it.
             found => {
@@ -201,6 +204,18 @@ impl Knowledge {
             None => item,
         };
         Ok(Found::Object { record, item })
+    }
+
+    /// The cloud's Event, of which a change waits, as it was known when that was accepted.
+    fn event_that_waits(&self, wanted: &ObjectKey) -> Result<Option<Found>, StoreError> {
+        let place = journal::place(&wanted.scope.namespace, &wanted.name);
+        let waits = self.changes_of(&place)?.map(|(_, entry)| entry);
+        let of = typed::of(&wanted.scope.group, &wanted.scope.resource);
+        Ok(waits.and_then(|entry| {
+            let item = entry.event()?.write(of?, wanted.scope.encoding());
+            let version = object::meta(wanted.scope.encoding(), &item).ok()?.resource_version;
+            Some(Found::Object { record: record(&wanted.scope, version, entry.at * 1000), item })
+        }))
     }
 
     /// The Event as this node shows it, whoever may see it; `None`: it does not know it as a whole.

@@ -159,13 +159,65 @@ async fn an_event_that_has_begun_before_the_cut_goes_on_being_counted() {
     rig.hub.kill();
     rig.hub.run().await.unwrap();
     rig.link_is(0.0).await;
-    assert_eq!(happens(&rig.pod().await, "online", 10).await.status, 503, "it is not known any more how it began");
+    let client = rig.pod().await;
+    let answer = happens(&client, "online", 10).await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.json()["count"]),
+        (200, &10.into()),
+        "it waits, and how it began: {}",
+        answer.text()
+    );
+    assert_eq!(answer.json()["involvedObject"]["namespace"], "story");
     rig.restore().await;
-    counted(&rig, "online", 9).await;
+    counted(&rig, "online", 10).await;
     // What was delivered is known in the next cut.
     rig.cut(Fault::Refuse).await;
-    let answer = happens(&rig.pod().await, "online", 10).await;
-    assert_eq!((answer.status.as_u16(), &answer.json()["count"]), (200, &10.into()), "{}", answer.text());
+    let answer = happens(&rig.pod().await, "online", 11).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["count"]), (200, &11.into()), "{}", answer.text());
+}
+
+/// A cut may be longer than the hour for which the cloud keeps an Event.
+#[tokio::test]
+async fn an_event_that_has_expired_meanwhile_is_told_anew_and_how_often_it_has_happened() {
+    let rig = Rig::start().await;
+    let client = recorder(&rig).await;
+    for name in ["again", "taken"] {
+        assert_eq!(post(&client, name).await, 201);
+    }
+    rig.cut(Fault::Refuse).await;
+    for (name, count) in [("online", 3), ("online", 4), ("again", 2), ("taken", 2)] {
+        assert_eq!(happens(&client, name, count).await.status, 200);
+        rig.fake.delete("events", "story", name);
+    }
+    rig.fake.remove_token(TOKEN);
+    rig.restore().await;
+    // Somebody tells the cloud of this one between the PATCH and the POST.
+    let taken = format!("{EVENTS}/taken");
+    rig.fake.fault_at(&taken, Fault::Status(404));
+    rig.fake.put("events", "story", "taken", json!({"count": 1}));
+    rig.fake.clear_requests();
+    rig.fake.add_token(TOKEN, SAMPLE, &[]);
+    let says = |request: &testkit::fake::Recorded, name: &str| {
+        request.method == "POST" && String::from_utf8_lossy(&request.body).contains(name)
+    };
+    let is_taken = async || Ok(rig.fake.requests().iter().any(|request| says(request, "taken")));
+    eventually("it is told anew, and there", SECONDS(10), is_taken).await.unwrap();
+    rig.fake.heal().unwrap();
+    for (name, count) in [("online", 4), ("again", 2), ("taken", 2)] {
+        counted(&rig, name, count).await;
+    }
+    let online = rig.fake.get("events", "story", "online").unwrap();
+    assert_eq!((&online["involvedObject"]["namespace"], &online["message"]), (&"story".into(), &"4 times".into()));
+    eventually("nothing waits", SECONDS(5), async || Ok(rig.hub.metric("holdfast_journal_entries").await? == 0.0)).await.unwrap();
+    let dropped = rig.hub.metric(r#"holdfast_events_dropped_total{reason="refused"}"#).await.unwrap_or_default();
+    assert_eq!(dropped, 0.0);
+    let told = rig.fake.requests();
+    let created: Vec<_> = told.iter().filter(|request| says(request, "online") || says(request, "again")).collect();
+    assert_eq!(created.len(), 2);
+    for request in created {
+        let event: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+        assert_eq!(event["metadata"]["resourceVersion"], serde_json::Value::Null, "what the cloud had given it is not said");
+    }
 }
 
 #[tokio::test]

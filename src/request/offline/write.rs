@@ -61,13 +61,14 @@ pub(super) async fn change(
     super::answer::get(offline, knowledge, context).await?;
     let unknown = || Refusal::unavailable("the link to the cloud is down, and this node does not know this Event as a whole");
     let event = knowledge.event_here(&key(info, &info.name))?.ok_or_else(unknown)?;
-    let faults = event.changed(&change).faults_of_event(&info.namespace, info.group_version() == "events.k8s.io/v1");
+    let changed = event.clone().changed(&change);
+    let faults = changed.faults_of_event(&info.namespace, info.group_version() == "events.k8s.io/v1");
     if !faults.is_empty() {
         return Err(Refusal::invalid("", "Event", &info.name, faults));
     }
     let credential = credential(context)?;
     let entry = Entry::change(context.target.to_string(), info.name.clone(), content_type.to_owned(), credential, body.to_vec());
-    knowledge.accept(entry).await.map_err(|error| refused(&error, info, &info.name))?;
+    knowledge.accept(entry.of(&event)).await.map_err(|error| refused(&error, info, &info.name))?;
     super::answer::get(offline, knowledge, context).await
 }
 
