@@ -35,7 +35,10 @@ pub struct Member {
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Text,
+    /// Of 32 bits.
     Number,
+    /// Of 64 bits.
+    Long,
     Flag,
     /// `metav1.Time`, whole seconds.
     Time,

@@ -1,8 +1,8 @@
 //! Events accepted while the link is down, and what of an Event has changed since, until they are in the cloud.
 //!
 //! An entry is durable before its client is answered; it is removed once the cloud has it
-//! (success, or of a new Event 409 AlreadyExists) or refuses it for good. Bounded: what was acknowledged
-//! stays, and what comes once it is full is refused, and counted.
+//! (success, or of a new Event 409 AlreadyExists) or refuses it for good. Bounded in entries and bytes: once it is full what
+//! has waited for more than a day makes room; else what was acknowledged stays, and what comes is refused. Both are counted.
 //!
 //! An Event that happens a thousand times is changed a thousand times: of all changes of one there is one entry, the last
 //! of them on top of those before. It comes behind the entry of the Event itself, which is never touched: that may be on
@@ -24,7 +24,7 @@ use crate::kube::request::{self, RequestInfo};
 use crate::kube::token;
 use crate::kube::typed::{self, Change, Typed};
 use crate::runtime::metrics::Why;
-use waiting::Subject;
+use waiting::{Admitted, Subject};
 pub(super) use waiting::{Event, Journal};
 
 const BODY: usize = 64 * 1024;
@@ -71,7 +71,7 @@ pub struct Entry {
     pub is_change: bool,
     /// What is changed, as it was known: in JSON, in item form, by the API that `target` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    event: Option<Box<RawValue>>,
+    pub(super) event: Option<Box<RawValue>>,
     #[serde(skip)]
     pub body: Vec<u8>,
 }
@@ -82,7 +82,7 @@ pub enum NotAccepted {
     AlreadyExists,
     #[error("an Event of {0} bytes is too large to be kept, at most {BODY} are")]
     TooLarge(usize),
-    #[error("{0} Events wait for delivery, and no more are kept")]
+    #[error("{0} Events wait for delivery, and there is no room for more")]
     Full(usize),
     #[error("another client's change of this Event waits for delivery")]
     Anothers,
@@ -111,23 +111,36 @@ impl Knowledge {
         if entry.bytes() > BODY {
             return Err(NotAccepted::TooLarge(entry.bytes()));
         }
-        let admitted = self.journal().admit(entry.subject(), self.limits.journal_entries);
-        let sequence = admitted.inspect_err(|error| {
+        let admitted = self.journal().admit(entry.subject(), &self.limits);
+        let Admitted { sequence, too_old } = admitted.inspect_err(|error| {
             if let NotAccepted::Full(_) = error {
                 self.metrics().events_dropped.get_or_create(&Why { reason: "journal full" }).inc();
             }
         })?;
         let row = self.sealer().seal(&key(sequence), &super::object::join(&entry, &entry.body));
         let before = before.map(|(sequence, _)| sequence);
-        let ops = before.map(|before| Op::Delete(key(before))).into_iter().chain([Op::Put(key(sequence), row)]).collect();
+        let gone = before.iter().chain(&too_old).map(|sequence| Op::Delete(key(*sequence)));
+        let ops = gone.chain([Op::Put(key(sequence), row)]).collect();
         let result = self.writer().apply(Batch { ops, durable: true, ..Batch::default() }).await;
         match &result {
-            Err(_) => self.journal().leave(sequence),
+            Err(_) => drop(self.journal().leave(sequence)),
             Ok(()) if self.journal().counts(sequence, before) => drop(self.metrics().events_folded.inc()),
             Ok(()) => drop(self.metrics().events_accepted.inc()),
         }
+        if result.is_ok() {
+            self.give_up_old(&too_old);
+        }
         self.journal_changed();
         Ok(result?)
+    }
+
+    /// They are on the disk no more.
+    fn give_up_old(&self, too_old: &[u64]) {
+        let count = too_old.iter().filter(|sequence| self.journal().leave(**sequence)).count();
+        if count > 0 {
+            self.metrics().events_dropped.get_or_create(&Why { reason: "too old" }).inc_by(count as u64);
+            tracing::warn!(count, "Events that have waited for more than a day make room for what happens now");
+        }
     }
 
     /// Those that wait for a disk that hangs take memory.
@@ -229,7 +242,7 @@ impl Knowledge {
         rows.push(sequence);
         let ops = rows.iter().map(|sequence| Op::Delete(key(*sequence))).collect();
         match self.writer().apply(Batch { ops, durable: true, ..Batch::default() }).await {
-            Ok(()) | Err(StoreError::Unreadable(_)) => self.journal().leave(sequence),
+            Ok(()) | Err(StoreError::Unreadable(_)) => drop(self.journal().leave(sequence)),
             Err(error) => {
                 let mut journal = self.journal();
                 rows.retain(|sequence| !journal.has(*sequence));
@@ -352,7 +365,7 @@ impl Entry {
     }
 
     fn subject(&self) -> Subject {
-        Subject { place: self.place(), is_change: self.is_change, since: Instant::now() }
+        Subject { place: self.place(), is_change: self.is_change, since: Instant::now(), at: self.at, bytes: self.bytes() }
     }
 }
 

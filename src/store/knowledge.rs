@@ -45,8 +45,9 @@ pub struct Limits {
     pub max_item: usize,
     /// One document (a discovery answer, a table).
     pub max_document: usize,
-    /// Events that wait for delivery; further ones are refused.
+    /// Events that wait for delivery, and their bytes; further ones are refused, unless some that wait are old.
     pub journal_entries: usize,
+    pub journal_bytes: usize,
 }
 
 impl Default for Limits {
@@ -58,6 +59,7 @@ impl Default for Limits {
             max_item: 8 << 20,
             max_document: 8 << 20,
             journal_entries: 4096,
+            journal_bytes: 16 << 20,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The types of what is written on this node.
 
-use super::Kind::{Flag, Json, Many, Map, MicroTime, Number, One, Text, Texts, Time};
+use super::Kind::{Flag, Json, Long, Many, Map, MicroTime, Number, One, Text, Texts, Time};
 use super::Shown::{Always, NotEmpty, Set};
 use super::{Kind, Member, Shown, Type};
 
@@ -21,10 +21,10 @@ const METADATA: Type = &[
     field("selfLink", 4, Text, NotEmpty),
     field("uid", 5, Text, NotEmpty),
     field("resourceVersion", 6, Text, NotEmpty),
-    field("generation", 7, Number, NotEmpty),
+    field("generation", 7, Long, NotEmpty),
     field("creationTimestamp", 8, Time, NotEmpty),
     field("deletionTimestamp", 9, Time, Set),
-    field("deletionGracePeriodSeconds", 10, Number, Set),
+    field("deletionGracePeriodSeconds", 10, Long, Set),
     field("labels", 11, Map, NotEmpty),
     field("annotations", 12, Map, NotEmpty),
     field("ownerReferences", 13, Many(OWNER), NotEmpty),

@@ -30,7 +30,8 @@ fn json_value(member: &Member, text: &[u8]) -> Result<Value, MessageError> {
     let string = |text: &[u8]| json::string_value(text).map(|text| text.into_owned()).ok_or(wrong);
     Ok(match member.kind {
         Kind::Text => Value::Text(string(text)?),
-        Kind::Number => Value::Number(std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(wrong)?),
+        Kind::Number => Value::Number(number::<i32>(text).ok_or(wrong)?.into()),
+        Kind::Long => Value::Number(number(text).ok_or(wrong)?),
         Kind::Flag => Value::Flag(match text {
             b"true" => true,
             b"false" => false,
@@ -44,6 +45,10 @@ fn json_value(member: &Member, text: &[u8]) -> Result<Value, MessageError> {
         Kind::One(of) => Value::One(json(of, text)?),
         Kind::Many(of) => Value::Many(elements(text, wrong)?.into_iter().map(|text| json(of, text)).collect::<Result<_, _>>()?),
     })
+}
+
+fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 fn elements(array: &[u8], wrong: MessageError) -> Result<Vec<&[u8]>, MessageError> {
@@ -90,7 +95,9 @@ pub(super) fn proto(of: Type, message: &[u8]) -> Result<Record, MessageError> {
 fn proto_value(member: &Member, field: &Field<'_>) -> Result<Option<Value>, MessageError> {
     Ok(Some(match member.kind {
         Kind::Text => Value::Text(field.text()?.to_owned()),
-        Kind::Number => Value::Number(field.varint()?.cast_signed()),
+        // What is beyond 32 bits falls away, as in the kube-apiserver.
+        Kind::Number => Value::Number(i64::from(u32::try_from(field.varint()? & 0xffff_ffff).unwrap_or_default().cast_signed())),
+        Kind::Long => Value::Number(field.varint()?.cast_signed()),
         Kind::Flag => Value::Flag(field.varint()? != 0),
         Kind::Time | Kind::MicroTime => return Ok(proto_time(member, field.bytes()?)?.map(Value::Time)),
         Kind::Json => {

@@ -111,3 +111,15 @@ proptest::proptest! {
         }
     }
 }
+
+/// The kube-apiserver says 400 to such a one.
+#[test]
+fn a_count_has_32_bits_and_a_generation_64() {
+    let events = of("", "events").unwrap();
+    let read = |text: &str| Typed::read(events, Encoding::Json, text.as_bytes());
+    for (count, is_read) in [("2147483647", true), ("2147483648", false), ("-2147483648", true), ("1.5", false), ("1e3", false)] {
+        assert_eq!(read(&format!(r#"{{"count":{count}}}"#)).is_ok(), is_read, "{count}");
+        assert_eq!(read(&format!(r#"{{"series":{{"count":{count}}}}}"#)).is_ok(), is_read, "{count}");
+    }
+    assert!(read(r#"{"metadata":{"generation":2147483648}}"#).is_ok());
+}

@@ -51,7 +51,7 @@ fn json_value(out: &mut Vec<u8>, kind: Kind, value: Option<&Value>) {
             series(out, *b"[]", records, |out, record| out.extend_from_slice(&json(of, record)));
         }
         (Kind::Text, _) => out.extend_from_slice(b"\"\""),
-        (Kind::Number, _) => out.push(b'0'),
+        (Kind::Number | Kind::Long, _) => out.push(b'0'),
         (Kind::One(of), _) => out.extend_from_slice(&json(of, &Record::new())),
         _ => out.extend_from_slice(b"null"),
     }
@@ -112,7 +112,7 @@ fn proto_value(out: &mut Vec<u8>, member: &Member, value: Option<&Value>) {
         (Kind::Many(of), Some(Value::Many(records))) => {
             records.iter().for_each(|record| write_bytes(out, number, &proto(of, record)));
         }
-        (Kind::Number | Kind::Flag, _) => write_number(out, number, 0),
+        (Kind::Number | Kind::Long | Kind::Flag, _) => write_number(out, number, 0),
         (Kind::One(of), _) => write_bytes(out, number, &proto(of, &Record::new())),
         (Kind::Text | Kind::Time | Kind::MicroTime, _) => write_bytes(out, number, b""),
         _ => {}

@@ -5,11 +5,17 @@ use std::ops::Bound;
 use std::time::Instant;
 
 use super::NotAccepted;
+use crate::store::knowledge::Limits;
+
+/// What has waited for so many seconds makes room for what happens now: the cloud keeps an Event for an hour.
+const OLD: u64 = 24 * 3600;
 
 /// In the order they came.
 #[derive(Default)]
 pub(in crate::store) struct Journal {
     last: u64,
+    /// Of all that wait.
+    bytes: usize,
     waiting: BTreeMap<u64, Subject>,
     /// By `namespace/name`, in the order of lists.
     events: BTreeMap<String, Event>,
@@ -34,6 +40,17 @@ pub(super) struct Subject {
     pub(super) is_change: bool,
     /// Of this life of the hub.
     pub(super) since: Instant,
+    /// Unix seconds.
+    pub(super) at: u64,
+    pub(super) bytes: usize,
+}
+
+/// What a new entry is told.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) sequence: u64,
+    /// Those that make room for it, once it is on disk.
+    pub(super) too_old: Vec<u64>,
 }
 
 impl Event {
@@ -56,21 +73,39 @@ impl Journal {
     }
 
     /// The new entry's number. A change is the Event's once it [counts](Self::counts).
-    pub(super) fn admit(&mut self, subject: Subject, limit: usize) -> Result<u64, NotAccepted> {
-        let waiting = self.at(&subject.place);
-        if !subject.is_change && waiting.created.is_some() {
+    pub(super) fn admit(&mut self, subject: Subject, limits: &Limits) -> Result<Admitted, NotAccepted> {
+        if !subject.is_change && self.at(&subject.place).created.is_some() {
             return Err(NotAccepted::AlreadyExists);
         }
-        let takes_a_place = !(subject.is_change && waiting.changed.is_some());
-        if takes_a_place && self.waiting.len() >= limit {
-            return Err(NotAccepted::Full(limit));
-        }
+        let too_old = self.room_for(&subject, limits)?;
         self.last += 1;
         if !subject.is_change {
             self.set(self.last, &subject);
         }
-        self.waiting.insert(self.last, subject);
-        Ok(self.last)
+        self.insert(self.last, subject);
+        Ok(Admitted { sequence: self.last, too_old })
+    }
+
+    /// Of the oldest as many as have to go; they are old, or there is no room.
+    fn room_for(&self, subject: &Subject, limits: &Limits) -> Result<Vec<u64>, NotAccepted> {
+        let replaced = self.at(&subject.place).changed.filter(|_| subject.is_change);
+        let mut left = self.waiting.iter().filter(|(sequence, _)| Some(**sequence) != replaced);
+        let freed = replaced.and_then(|sequence| self.waiting.get(&sequence));
+        let mut entries = self.waiting.len() + 1 - usize::from(freed.is_some());
+        let mut bytes = self.bytes + subject.bytes - freed.map_or(0, |freed| freed.bytes);
+        let mut too_old = Vec::new();
+        while entries > limits.journal_entries || bytes > limits.journal_bytes {
+            let oldest = left.next().filter(|(_, oldest)| oldest.at.saturating_add(OLD) <= subject.at);
+            let (sequence, oldest) = oldest.ok_or(NotAccepted::Full(self.waiting.len()))?;
+            too_old.push(*sequence);
+            (entries, bytes) = (entries - 1, bytes - oldest.bytes);
+        }
+        Ok(too_old)
+    }
+
+    fn insert(&mut self, sequence: u64, subject: Subject) {
+        self.bytes += subject.bytes;
+        self.waiting.insert(sequence, subject);
     }
 
     /// The entry is on disk, in the place of the one before; returns whether that has waited until now.
@@ -102,14 +137,15 @@ impl Journal {
     }
 
     /// It is in the cloud, or given up.
-    pub(super) fn leave(&mut self, sequence: u64) {
-        if self.remove(sequence) {
-            self.left += 1;
-        }
+    pub(super) fn leave(&mut self, sequence: u64) -> bool {
+        let has_waited = self.remove(sequence);
+        self.left += u64::from(has_waited);
+        has_waited
     }
 
     fn remove(&mut self, sequence: u64) -> bool {
         let Some(subject) = self.waiting.remove(&sequence) else { return false };
+        self.bytes -= subject.bytes;
         if let Some(event) = self.events.get_mut(&subject.place) {
             event.of(&subject).take_if(|waiting| *waiting == sequence);
             if *event == Event::default() {
@@ -135,7 +171,7 @@ impl FromIterator<(u64, Subject)> for Journal {
         let mut journal = Self::default();
         for (sequence, subject) in entries {
             journal.set(sequence, &subject);
-            journal.waiting.insert(sequence, subject);
+            journal.insert(sequence, subject);
             journal.last = journal.last.max(sequence);
         }
         journal

@@ -66,6 +66,61 @@ async fn a_full_journal_keeps_what_it_has_and_refuses_more() {
     assert_eq!(waiting().1, ["b", "c"], "there is room again");
 }
 
+/// What the cloud has forgotten after an hour anyway is worth less than what happens now; what is younger was promised.
+#[tokio::test]
+async fn in_a_full_journal_what_has_waited_for_more_than_a_day_makes_room() {
+    let sized = |name: &str, days_old: u64, bytes: usize| {
+        let mut entry = Entry::new("/e".into(), name.into(), "application/json".into(), Credential::Node, vec![b' '; bytes]);
+        entry.at -= days_old * 24 * 3600;
+        entry
+    };
+    let limits = Limits { journal_entries: 3, journal_bytes: 1000, ..Limits::default() };
+    let store = Arc::new(Memory::default());
+    let knowledge = open_within(store.clone(), limits);
+    let names = |knowledge: &Knowledge| {
+        let entries = knowledge.entries(0, 9).unwrap();
+        entries.into_iter().map(|(_, entry)| entry.name).collect::<Vec<_>>().concat()
+    };
+    let dropped = |reason| knowledge.metrics().events_dropped.get_or_create(&Why { reason }).get();
+    for (entry, waiting) in [
+        (sized("a", 2, 300), "a"),
+        (sized("b", 1, 300), "ab"),
+        (sized("c", 0, 300), "abc"),
+        (sized("d", 0, 300), "bcd"),
+        (sized("e", 0, 500), "bcd"),
+        (sized("f", 0, 400), "cdf"),
+        (sized("g", 0, 1), "cdf"),
+    ] {
+        let name = entry.name.clone();
+        let accepted = knowledge.accept(entry).await;
+        assert_eq!(accepted.is_ok(), waiting.contains(&name), "{name}");
+        assert!(matches!(accepted, Ok(()) | Err(NotAccepted::Full(3))));
+        assert_eq!(names(&knowledge), waiting, "{name}");
+        assert_eq!(names(&open_within(store.clone(), limits)), waiting, "{name}, on the disk");
+    }
+    assert_eq!((dropped("too old"), dropped("journal full")), (2, 2));
+    let (oldest, _) = knowledge.entries(0, 1).unwrap().pop().unwrap();
+    knowledge.settle(oldest).await.unwrap();
+    knowledge.accept(sized("h", 0, 300)).await.unwrap();
+    assert_eq!(names(&knowledge), "dfh", "there is room again");
+}
+
+#[tokio::test]
+async fn what_would_make_room_stays_if_the_disk_takes_nothing_new() {
+    let store = Arc::new(Failing::default());
+    let knowledge = open_within(store.clone(), Limits { journal_entries: 1, ..Limits::default() });
+    let mut old = entry("old");
+    old.at -= 2 * 24 * 3600;
+    knowledge.accept(old).await.unwrap();
+    for (fails, left) in [(true, "old"), (false, "new")] {
+        store.fail.store(fails, Ordering::Relaxed);
+        assert_eq!(knowledge.accept(entry("new")).await.is_err(), fails);
+        store.fail.store(false, Ordering::Relaxed);
+        let names: Vec<_> = knowledge.entries(0, 9).unwrap().into_iter().map(|(_, entry)| entry.name).collect();
+        assert_eq!(names, [left]);
+    }
+}
+
 /// Who goes away while the disk is busy may come again, and is told what has become of it.
 #[tokio::test]
 async fn an_event_whose_author_went_away_is_kept_or_not_and_never_in_between() {
