@@ -3,8 +3,9 @@
 //! Dropping it before its end cancels the request at the server.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -66,16 +67,21 @@ impl Body {
         }
     }
 
-    /// Waits until all of it has come, or more than `most` bytes. What has come is held, to be taken as if it came now: an
-    /// answer that breaks off meanwhile is an error, and none that somebody was shown a part of.
-    pub async fn begun(mut self, most: usize) -> Result<Self, Error> {
+    /// Waits until all of it has come, or more than `most` bytes, or for as long as `within`. What has come is held, to be
+    /// taken as if it came now: an answer that breaks off meanwhile is an error, and none that somebody was shown a part of.
+    pub async fn begun(mut self, most: usize, within: Duration) -> Result<Self, Error> {
         let mut is_whole = self.is_end_stream();
         if is_whole {
             return Ok(self);
         }
         let (mut come, mut held) = (VecDeque::new(), 0);
+        let mut is_over = pin!(tokio::time::sleep(within));
         while !is_whole && held <= most {
-            let frame = self.frame().await.transpose()?;
+            let frame = tokio::select! {
+                biased;
+                frame = self.frame() => frame.transpose()?,
+                () = &mut is_over => break,
+            };
             is_whole = frame.is_none() || self.is_end_stream();
             held += frame.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
             come.extend(frame);

@@ -182,11 +182,11 @@ async fn a_read_that_meets_the_cut_is_answered_within_two_seconds() {
 async fn a_list_that_the_cut_meets_in_its_middle_ends_within_two_seconds_and_is_the_stores_then() {
     let rig = Rig::start().await;
     // Of one that is shorter the client sees nothing before it has come.
-    rig.fake.put("configmaps", "story", "long", json!({"data": {"text": "x".repeat(100_000)}}));
+    rig.fake.put("configmaps", "story", "long", json!({"data": {"text": "x".repeat(400_000)}}));
     let client = see(&rig).await;
     let whole = client.get(CONFIGMAPS).await.unwrap();
     rig.remembered(1.0).await;
-    rig.fake.fault_next(CONFIGMAPS, Fault::StallBody(80_000));
+    rig.fake.fault_next(CONFIGMAPS, Fault::StallBody(300_000));
     let mut list = client.stream("GET", CONFIGMAPS, &[], "").await.unwrap();
     assert!(list.chunk().await.unwrap().is_some(), "it has begun");
     rig.fake.fault(Fault::Silence);

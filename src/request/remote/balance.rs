@@ -32,8 +32,11 @@ const SILENCE: Duration = Duration::from_millis(600);
 const ANEW: Duration = Duration::from_millis(1350);
 
 /// An answer to a read is passed on once this much of its body has come, or all of it: one that breaks off before is asked for
-/// again, or it is the store's. Most answers are smaller, and none is kept waiting for more than one window of its stream.
-const BEGINNING: usize = 64 * 1024;
+/// again, or it is the store's. A node's own Pods are no more than this, and a stream's window is larger.
+const BEGINNING: usize = 256 * 1024;
+
+/// For so long: silence is known by then, and who waits for the next byte is not to give up on a slow link.
+const BEGINS: Duration = Duration::from_millis(1500);
 
 /// A connection that broke later than this is not made anew for the same request.
 const RECONNECT: Duration = Duration::from_millis(500);
@@ -201,7 +204,7 @@ impl<'a> Sending<'a> {
             return Ok(answer);
         }
         let (parts, body) = answer.into_parts();
-        Ok(Response::from_parts(parts, body.begun(BEGINNING).await?))
+        Ok(Response::from_parts(parts, body.begun(BEGINNING, BEGINS).await?))
     }
 
     /// Whether nothing of it was seen, or it may be seen twice.

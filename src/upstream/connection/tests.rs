@@ -133,7 +133,11 @@ const PAUSES: [u64; 4] = [460, 500, 800, 890];
 
 async fn long_answer(pause: Duration, pieces: usize) -> Body {
     let (io, server) = tokio::io::duplex(2 * LENGTH);
-    tokio::spawn(serve(server, HOURS, |mut body| Box::pin(async move { body.send_data(vec![0; LENGTH].into(), true).unwrap() })));
+    tokio::spawn(serve(server, HOURS, |mut body| {
+        Box::pin(async move {
+            (1..=LENGTH / PIECE).for_each(|piece| body.send_data(vec![0; PIECE].into(), piece == LENGTH / PIECE).unwrap());
+        })
+    }));
     let mut body = answer_over(Slow::new(io, pause, pieces)).await;
     body.has_an_end();
     body
@@ -161,4 +165,21 @@ async fn silence_of_a_link_that_is_slow_is_found_as_soon() {
             assert!(after <= Duration::from_millis(901), "{pause:?}, {pieces} pieces: {after:?}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_beginning_of_an_answer_is_waited_for_and_not_forever() {
+    let (hour, second) = (Duration::from_secs(3600), Duration::from_secs(1));
+    for (pause, most, within, waits) in
+        [(0, LENGTH, second, 0..=0), (500, PIECE, hour, 1..=4), (500, LENGTH, second, 2..=2), (500, LENGTH, hour, 23..=26)]
+    {
+        let body = long_answer(Duration::from_millis(pause), usize::MAX).await;
+        let began = Instant::now();
+        let body = body.begun(most, within).await.unwrap();
+        let waited = began.elapsed().as_millis() / u128::from(pause.max(1));
+        assert!(waits.contains(&waited), "{pause} ms, {most} bytes, {within:?}: {waited} pieces");
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), LENGTH, "nothing is lost");
+    }
+    let broken = long_answer(Duration::from_millis(500), 4).await.begun(LENGTH, hour).await;
+    assert!(broken.is_err_and(|error| error.is_link()), "nobody was shown any of it");
 }
