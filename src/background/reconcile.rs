@@ -106,7 +106,7 @@ impl Delivery {
                 if !self.knowledge.waits(sequence) || self.knowledge.is_early(&entry) {
                     continue;
                 }
-                match self.deliver(&entry, &mut useless).await {
+                match self.deliver(sequence, &entry, &mut useless).await {
                     Fate::Later => return Ok(()),
                     Fate::NotYet | Fate::Conflict => continue,
                     Fate::LockedOut if locked_out.waits(sequence) => continue,
@@ -126,15 +126,15 @@ impl Delivery {
 
     /// With its own credential, or with what the cloud has issued for the same user since.
     /// `useless`: tokens for which neither has helped in this round.
-    async fn deliver(&self, entry: &Entry, useless: &mut HashSet<String>) -> Fate {
+    async fn deliver(&self, sequence: u64, entry: &Entry, useless: &mut HashSet<String>) -> Fate {
         if matches!(&entry.credential, Credential::Token(token) if useless.contains(token)) {
             return Fate::LockedOut;
         }
-        let fate = self.send_or_anew(entry, &entry.credential).await;
+        let fate = self.tell(sequence, entry, &entry.credential).await;
         let (Fate::LockedOut, Credential::Token(token)) = (&fate, &entry.credential) else { return fate };
         let user = token::claims(token).map(|claims| claims.user).unwrap_or_default();
         for token in self.knowledge.issued_to(&user).unwrap_or_default() {
-            match self.send_or_anew(entry, &Credential::Token(token)).await {
+            match self.tell(sequence, entry, &Credential::Token(token)).await {
                 Fate::LockedOut => {}
                 fate => return fate,
             }
@@ -151,12 +151,14 @@ impl Delivery {
     }
 
     /// Events expire in the cloud (`--event-ttl`), and what happens again is told all the same: as an EventRecorder does.
-    async fn send_or_anew(&self, entry: &Entry, credential: &Credential) -> Fate {
+    async fn tell(&self, sequence: u64, entry: &Entry, credential: &Credential) -> Fate {
         let mut fate = self.send(entry, credential).await;
         if matches!(fate, Fate::Refused(StatusCode::NOT_FOUND))
-            && let Some(anew) = entry.anew()
+            // Somebody may just have deleted it.
+            && self.knowledge.waits(sequence)
+            && let Some(creation) = entry.creation()
         {
-            fate = self.send(&anew, credential).await;
+            fate = self.send(&creation, credential).await;
         }
         match fate {
             // Somebody else has just written it.

@@ -21,6 +21,9 @@ const BYTES: usize = 256 * 1024;
 /// Of one: hardly any is larger than 2 KB.
 const LARGEST: usize = 16 * 1024;
 
+/// Milliseconds within which an answer is taken apart.
+const LATE: u64 = 60_000;
+
 #[derive(Default)]
 pub(super) struct Heard(Mutex<Kept>);
 
@@ -29,6 +32,8 @@ struct Kept {
     /// The latest last.
     events: VecDeque<Event>,
     bytes: usize,
+    /// When one was deleted last, in unix milliseconds.
+    forgotten_at: u64,
 }
 
 struct Event {
@@ -74,7 +79,9 @@ impl Kept {
             return;
         }
         self.forget(&event.place);
-        if event.item.len() > LARGEST {
+        // An answer is taken apart a little later than it came; what was forgotten meanwhile stays so.
+        let is_older = event.at <= self.forgotten_at && self.forgotten_at - event.at < LATE;
+        if is_older || event.item.len() > LARGEST {
             return;
         }
         self.bytes += event.bytes();
@@ -114,7 +121,14 @@ impl Knowledge {
     /// It was deleted; without a name all of the namespace were, or of all namespaces.
     pub fn forget_event(&self, key: &ObjectKey) {
         let place = journal::place(&key.scope.namespace, &key.name);
-        if key.name.is_empty() { self.heard().forget_within(&place) } else { self.heard().forget(&place) }
+        let mut heard = self.heard();
+        heard.forgotten_at = now_ms();
+        if key.name.is_empty() { heard.forget_within(&place) } else { heard.forget(&place) }
+    }
+
+    /// The cloud has answered a write of it, and how it is since is not known here.
+    pub(super) fn mishear_event(&self, key: &ObjectKey) {
+        self.heard().forget(&journal::place(&key.scope.namespace, &key.name));
     }
 
     /// The Event as the cloud has answered its write; of metadata nothing is kept.
@@ -170,6 +184,19 @@ mod tests {
             assert_eq!(message(&knowledge, "e").is_some(), is_left, "{namespace}");
         }
         assert_eq!(knowledge.heard().bytes, 0);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_taken_apart_after_a_deletion_comes_too_late() {
+        let knowledge = open(Arc::new(Memory::default()));
+        let deleted = now_ms();
+        knowledge.forget_event(&key("", "e", true));
+        let event = br#"{"metadata":{"name":"e","namespace":"n","resourceVersion":"7"},"note":"x"}"#;
+        for (at, is_known) in [(deleted, false), (deleted - LATE / 2, false), (now_ms() + 1, true), (1, true)] {
+            knowledge.heard().forget("n/e");
+            knowledge.hear_event(key("events.k8s.io", "e", false), event, "7".into(), at);
+            assert_eq!(message(&knowledge, "e").is_some(), is_known, "{at}");
+        }
     }
 
     #[tokio::test]

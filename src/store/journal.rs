@@ -56,6 +56,15 @@ impl Credential {
     }
 }
 
+/// An Event as it was known when a change of it was accepted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Known {
+    /// As of when, in unix milliseconds.
+    pub(super) at: u64,
+    /// In JSON, in item form, by the API that its entry's `target` names.
+    item: Box<RawValue>,
+}
+
 /// One accepted write.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Entry {
@@ -69,9 +78,9 @@ pub struct Entry {
     /// It is a PATCH of an Event; else it is a new one.
     #[serde(default)]
     pub is_change: bool,
-    /// What is changed, as it was known: in JSON, in item form, by the API that `target` names.
+    /// What is changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) event: Option<Box<RawValue>>,
+    pub(super) known: Option<Known>,
     #[serde(skip)]
     pub body: Vec<u8>,
 }
@@ -99,8 +108,8 @@ impl Knowledge {
     }
 
     async fn take(&self, mut entry: Entry) -> Result<(), NotAccepted> {
-        if entry.bytes() > BODY {
-            return Err(NotAccepted::TooLarge(entry.bytes()));
+        if entry.body.len() > BODY {
+            return Err(NotAccepted::TooLarge(entry.body.len()));
         }
         // Each change of an Event is on top of the one before.
         let _turn = if entry.is_change { Some(self.turn_to_change().await?) } else { None };
@@ -108,9 +117,11 @@ impl Knowledge {
         if let Some((_, before)) = &before {
             entry = entry.on_top_of(before)?;
         }
-        if entry.bytes() > BODY {
-            return Err(NotAccepted::TooLarge(entry.bytes()));
+        if entry.body.len() > BODY {
+            return Err(NotAccepted::TooLarge(entry.body.len()));
         }
+        // Then it is changed while the cloud has it, and not created anew.
+        entry.known.take_if(|known| known.item.get().len() > BODY);
         let admitted = self.journal().admit(entry.subject(), &self.limits);
         let Admitted { sequence, too_old } = admitted.inspect_err(|error| {
             if let NotAccepted::Full(_) = error {
@@ -210,16 +221,25 @@ impl Knowledge {
     }
 
     /// The cloud has taken a write of this Event that has begun then: what has waited since before that to be changed of it
-    /// would go back behind it.
+    /// would go back behind it. Without a name: all of the namespace are deleted, or of all namespaces.
     pub fn overtake_change(&self, written: &ObjectKey, begun: Instant) {
         let place = place(&written.scope.namespace, &written.name);
-        let Some(sequence) = self.journal().overtake(&place, begun) else { return };
-        self.metrics().events_dropped.get_or_create(&Why { reason: "overtaken" }).inc();
+        let overtaken = {
+            let mut journal = self.journal();
+            let changes: Vec<u64> = match written.name.is_empty() {
+                true => journal.within(&place).filter_map(|(_, event)| event.changed).collect(),
+                false => journal.at(&place).changed.into_iter().collect(),
+            };
+            journal.overtake(changes, begun)
+        };
+        self.metrics().events_dropped.get_or_create(&Why { reason: "overtaken" }).inc_by(overtaken.len() as u64);
         self.journal_changed();
-        let Some(knowledge) = self.own.upgrade() else { return };
+        let Some(knowledge) = self.own.upgrade().filter(|_| !overtaken.is_empty()) else { return };
         self.tasks.spawn(async move {
-            if let Err(error) = knowledge.settle(sequence).await {
-                tracing::warn!(%error, "a change of an Event that is overtaken is still on the disk");
+            for sequence in overtaken {
+                if let Err(error) = knowledge.settle(sequence).await {
+                    tracing::warn!(%error, "a change of an Event that is overtaken is still on the disk");
+                }
             }
         });
     }
@@ -290,7 +310,7 @@ impl Knowledge {
 
 impl Entry {
     pub fn new(target: String, name: String, content_type: String, credential: Credential, body: Vec<u8>) -> Self {
-        Self { target, name, content_type, credential, at: now(), is_change: false, event: None, body }
+        Self { target, name, content_type, credential, at: now(), is_change: false, known: None, body }
     }
 
     /// A change of the Event at `target`.
@@ -298,24 +318,24 @@ impl Entry {
         Self { is_change: true, ..Self::new(target, name, content_type, credential, body) }
     }
 
-    /// With the Event as it is known: one that has expired in the cloud is created anew, and one that began before the hub did
+    /// With the Event as it is known, as of `at` in unix milliseconds: one that has expired in the cloud is created anew, and one that began before the hub did
     /// is known by it.
     #[must_use]
-    pub fn of(mut self, event: &Typed) -> Self {
+    pub fn with_event(mut self, event: &Typed, at: u64) -> Self {
         let info = self.info();
         let json = typed::of(&info.api_group, &info.resource).map(|of| event.write(of, Encoding::Json));
-        self.event = json.and_then(|json| serde_json::from_slice(&json).ok());
+        self.known = json.and_then(|json| serde_json::from_slice(&json).ok()).map(|item| Known { at, item });
         self
     }
 
     /// The Event that is changed, as it was known.
     pub(super) fn event(&self) -> Option<Typed> {
-        let (info, event) = (self.info(), self.event.as_ref()?);
-        Typed::read(typed::of(&info.api_group, &info.resource)?, Encoding::Json, event.get().as_bytes()).ok()
+        let (info, known) = (self.info(), self.known.as_ref()?);
+        Typed::read(typed::of(&info.api_group, &info.resource)?, Encoding::Json, known.item.get().as_bytes()).ok()
     }
 
-    /// The Event that is changed, as a new one that has happened as often.
-    pub fn anew(&self) -> Option<Self> {
+    /// The creation of the Event that is changed, with the count that it has reached.
+    pub fn creation(&self) -> Option<Self> {
         let info = self.info();
         let event = self.event()?.changed(&self.as_change()?).anew(&info.namespace);
         let body = event.write(typed::of(&info.api_group, &info.resource)?, Encoding::Json);
@@ -324,9 +344,11 @@ impl Entry {
         Some(Self::new(target, self.name.clone(), "application/json".to_owned(), self.credential.clone(), body))
     }
 
-    /// Of what clients have said.
+    /// Of all that its client has had a say in.
     fn bytes(&self) -> usize {
-        self.body.len() + self.event.as_ref().map_or(0, |event| event.get().len())
+        let credential = if let Credential::Token(token) = &self.credential { token.len() } else { 0 };
+        let known = self.known.as_ref().map_or(0, |known| known.item.get().len());
+        self.target.len() + self.name.len() + self.content_type.len() + credential + known + self.body.len()
     }
 
     /// Both changes as one, by the later one's credential.
@@ -337,8 +359,8 @@ impl Entry {
         }
         Ok(match (before.as_change(), self.as_change()) {
             (Some(changed), Some(change)) => {
-                let event = self.event.or_else(|| before.event.clone());
-                Self { body: changed.and_then(change).to_patch(), event, ..self }
+                let known = self.known.or_else(|| before.known.clone());
+                Self { body: changed.and_then(change).to_patch(), known, ..self }
             }
             _ => self,
         })

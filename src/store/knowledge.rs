@@ -45,7 +45,7 @@ pub struct Limits {
     pub max_item: usize,
     /// One document (a discovery answer, a table).
     pub max_document: usize,
-    /// Events that wait for delivery, and their bytes; further ones are refused, unless some that wait are old.
+    /// Events that wait for delivery, and their bytes; further ones are refused, unless some that wait are old and go for them.
     pub journal_entries: usize,
     pub journal_bytes: usize,
 }

@@ -209,22 +209,27 @@ impl Knowledge {
     /// The cloud's Event, of which a change waits, as it was known when that was accepted.
     fn event_that_waits(&self, wanted: &ObjectKey) -> Result<Option<Found>, StoreError> {
         let place = journal::place(&wanted.scope.namespace, &wanted.name);
+        // One that was created here is shown as such.
+        if self.journal().at(&place).created.is_some() {
+            return Ok(None);
+        }
         let waits = self.changes_of(&place)?.map(|(_, entry)| entry);
         let of = typed::of(&wanted.scope.group, &wanted.scope.resource);
         Ok(waits.and_then(|entry| {
             let item = entry.event()?.write(of?, wanted.scope.encoding());
             let version = object::meta(wanted.scope.encoding(), &item).ok()?.resource_version;
-            Some(Found::Object { record: record(&wanted.scope, version, entry.at * 1000), item })
+            Some(Found::Object { record: record(&wanted.scope, version, entry.known?.at), item })
         }))
     }
 
-    /// The Event as this node shows it, whoever may see it; `None`: it does not know it as a whole.
-    pub fn event_here(&self, wanted: &ObjectKey) -> Result<Option<Typed>, StoreError> {
+    /// The Event as this node shows it, whoever may see it, and as of when it is known, in unix milliseconds; `None`: it does
+    /// not know it as a whole.
+    pub fn event_here(&self, wanted: &ObjectKey) -> Result<Option<(Typed, u64)>, StoreError> {
         for key in wanted.in_both() {
-            if let (Some(of), Found::Object { item, .. }) =
+            if let (Some(of), Found::Object { item, record }) =
                 (typed::of(&key.scope.group, &key.scope.resource), self.object_here(&key)?)
             {
-                return Ok(Typed::read(of, key.scope.encoding(), &item).ok());
+                return Ok(Typed::read(of, key.scope.encoding(), &item).ok().map(|event| (event, record.at)));
             }
         }
         Ok(None)

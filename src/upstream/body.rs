@@ -67,6 +67,10 @@ impl Body {
         }
     }
 
+    pub(super) fn is_h1(&self) -> bool {
+        matches!(self.0, Inner::H1 { .. })
+    }
+
     /// Waits until all of it has come, or more than `most` bytes, or for as long as `within`. What has come is held, to be
     /// taken as if it came now: an answer that breaks off meanwhile is an error, and none that somebody was shown a part of.
     pub async fn begun(mut self, most: usize, within: Duration) -> Result<Self, Error> {
@@ -83,8 +87,10 @@ impl Body {
                 () = &mut is_over => break,
             };
             is_whole = frame.is_none() || self.is_end_stream();
-            held += frame.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
-            come.extend(frame);
+            // One that only says that it is the last would come after what its length says is all.
+            let Some(frame) = frame.filter(|frame| frame.data_ref().is_none_or(|data| !data.is_empty())) else { continue };
+            held += frame.data_ref().map_or(0, Bytes::len) + size_of::<Frame<Bytes>>();
+            come.push_back(frame);
         }
         let rest = (!is_whole).then_some(self);
         Ok(Self(Inner::Begun(Box::new(Begun { come, rest }))))
@@ -132,12 +138,11 @@ impl Begun {
         }
     }
 
+    /// What has trailers has no length: over HTTP/1.1 they would not be sent.
     fn size_hint(&self) -> SizeHint {
-        let come: usize = self.come.iter().filter_map(Frame::data_ref).map(Bytes::len).sum();
-        match self.rest.as_ref().map_or(Some(0), |rest| rest.size_hint().exact()) {
-            Some(rest) => SizeHint::with_exact(rest + come as u64),
-            None => SizeHint::default(),
-        }
+        let come: Option<usize> = self.come.iter().map(|frame| frame.data_ref().map(Bytes::len)).sum();
+        let rest = self.rest.as_ref().map_or(Some(0), |rest| rest.size_hint().exact());
+        come.zip(rest).map_or_else(SizeHint::default, |(come, rest)| SizeHint::with_exact(come as u64 + rest))
     }
 }
 

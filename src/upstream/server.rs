@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -150,6 +151,21 @@ impl Server {
             answer = answer => answer,
             error = self.gone(identity) => Err(error),
         }
+    }
+
+    /// The answer with the beginning of its body ([`Body::begun`]).
+    pub async fn begun(
+        &self,
+        identity: Identity,
+        answer: Response<Body>,
+        most: usize,
+        within: Duration,
+    ) -> Result<Response<Body>, Error> {
+        let (parts, body) = answer.into_parts();
+        let is_h1 = body.is_h1();
+        let beginning = body.begun(most, within);
+        let body = if is_h1 { self.unless_gone(identity, beginning).await? } else { beginning.await? };
+        Ok(Response::from_parts(parts, body))
     }
 
     /// Returns when the server does not even shake hands. HTTP/1.1 has no ping that would tell

@@ -133,27 +133,65 @@ async fn an_object_that_breaks_off_on_its_way_to_a_filter_is_the_stores() {
 #[tokio::test]
 async fn an_answer_that_breaks_off_at_its_beginning_is_the_stores() {
     let object = format!("{CONFIGMAPS}/greeting");
-    for (path, http2) in [(CONFIGMAPS, true), (CONFIGMAPS, false), (&object, true), (&object, false)] {
+    for (path, http2, fault) in [
+        (CONFIGMAPS, true, Fault::Freeze),
+        (&object, true, Fault::Freeze),
+        (CONFIGMAPS, false, Fault::Silence),
+        (&object, false, Fault::Silence),
+        (CONFIGMAPS, false, Fault::TruncateBody(20)),
+        (&object, false, Fault::TruncateBody(20)),
+    ] {
+        let stalls = !matches!(fault, Fault::TruncateBody(_));
         let rig = Rig::with(testkit::fake::FakeOptions { http2, ..testkit::fake::FakeOptions::default() }, &[]).await;
         let client = rig.pod().await;
         let whole = client.get(path).await.unwrap();
         rig.remembered(1.0).await;
         rig.fake.clear_requests();
-        rig.fake.fault_at(path, if http2 { Fault::StallBody(20) } else { Fault::TruncateBody(20) });
+        rig.fake.fault_at(path, if stalls { Fault::StallBody(20) } else { fault });
         let cut = async {
             testkit::hub::eventually("the answer has begun", SECONDS(10), async || {
                 Ok(rig.fake.requests().iter().any(|request| request.path_and_query == path))
             })
             .await
             .unwrap();
-            if http2 {
-                rig.fake.fault(Fault::Freeze);
+            if stalls {
+                rig.fake.fault(fault);
             }
         };
         let (answer, ()) = tokio::join!(client.get(path), cut);
         let answer = answer.unwrap();
-        assert_eq!((answer.status.as_u16(), &answer.body), (200, &whole.body), "{path} {http2}: {}", answer.text());
+        assert_eq!((answer.status.as_u16(), &answer.body), (200, &whole.body), "{path} {http2} {fault:?}: {}", answer.text());
         assert_ne!(answer.header("cache-status"), "", "the store's");
+    }
+}
+
+/// It has said all that counts in its head.
+#[tokio::test]
+async fn a_refusal_that_breaks_off_is_a_refusal() {
+    let rig = Rig::with(testkit::fake::FakeOptions { http2: false, ..testkit::fake::FakeOptions::default() }, &[]).await;
+    let client = rig.pod().await;
+    assert_eq!(client.get(CONFIGMAPS).await.unwrap().status, 200);
+    rig.remembered(1.0).await;
+    rig.fake.forbid_all();
+    rig.fake.fault_at(CONFIGMAPS, Fault::TruncateBody(20));
+    let refused = client.get(CONFIGMAPS).await;
+    assert!(refused.as_ref().is_ok_and(|answer| answer.status == 403) || refused.is_err(), "{refused:?}");
+    rig.cut(Fault::Refuse).await;
+    assert_eq!(client.get(CONFIGMAPS).await.unwrap().status, 403, "the store goes by it as well");
+}
+
+/// As a Go server sends what its buffer does not hold: it ends with a frame that says nothing else.
+#[tokio::test]
+async fn what_does_not_say_how_long_it_is_is_remembered_whoever_reads_it() {
+    for alpn in [Alpn::H1, Alpn::H2] {
+        let rig = Rig::start().await;
+        rig.fake.fault_at(CONFIGMAPS, Fault::NoLength);
+        let client = rig.hub.pod(TOKEN, alpn).await.unwrap();
+        let whole = client.get(CONFIGMAPS).await.unwrap();
+        assert_eq!(whole.status, 200);
+        rig.remembered(1.0).await;
+        rig.cut(Fault::Refuse).await;
+        assert_eq!(client.get(CONFIGMAPS).await.unwrap().body, whole.body, "{alpn:?}");
     }
 }
 

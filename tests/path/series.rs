@@ -209,8 +209,8 @@ async fn an_event_that_has_expired_meanwhile_is_told_anew_and_how_often_it_has_h
     let online = rig.fake.get("events", "story", "online").unwrap();
     assert_eq!((&online["involvedObject"]["namespace"], &online["message"]), (&"story".into(), &"4 times".into()));
     eventually("nothing waits", SECONDS(5), async || Ok(rig.hub.metric("holdfast_journal_entries").await? == 0.0)).await.unwrap();
-    let dropped = rig.hub.metric(r#"holdfast_events_dropped_total{reason="refused"}"#).await.unwrap_or_default();
-    assert_eq!(dropped, 0.0);
+    assert_eq!(rig.hub.total("holdfast_events_dropped_total").await.unwrap(), 0.0);
+    assert_eq!(rig.hub.total("holdfast_events_delivered_total").await.unwrap(), 3.0);
     let told = rig.fake.requests();
     let created: Vec<_> = told.iter().filter(|request| says(request, "online") || says(request, "again")).collect();
     assert_eq!(created.len(), 2);
@@ -229,5 +229,27 @@ async fn an_event_that_was_deleted_is_not_known_by_what_was_told_of_it_before() 
         rig.cut(Fault::Refuse).await;
         let answer = happens(&client, "online", 3).await;
         assert_eq!(answer.status, 503, "{target}: {}", answer.text());
+    }
+}
+
+/// Nor by what waits to be changed of it: it would be brought back.
+#[tokio::test]
+async fn an_event_that_was_deleted_is_not_brought_back_by_a_change_that_waits() {
+    for target in [format!("{EVENTS}/online"), EVENTS.to_owned()] {
+        let rig = Rig::start().await;
+        let client = recorder(&rig).await;
+        rig.cut(Fault::Refuse).await;
+        assert_eq!(happens(&client, "online", 3).await.status, 200);
+        rig.fake.remove_token(TOKEN);
+        rig.restore().await;
+        let kubelet = rig.hub.kubelet().await.unwrap();
+        assert_eq!(kubelet.request("DELETE", &target, &[], "").await.unwrap().status, 200);
+        let given_up = async || Ok(rig.hub.metric(r#"holdfast_events_dropped_total{reason="overtaken"}"#).await? == 1.0);
+        eventually("it is given up", SECONDS(10), given_up).await.unwrap();
+        assert_eq!(rig.hub.metric("holdfast_journal_entries").await.unwrap(), 0.0, "{target}");
+        assert!(rig.fake.get("events", "story", "online").is_none());
+        rig.fake.add_token(TOKEN, SAMPLE, &[]);
+        rig.cut(Fault::Refuse).await;
+        assert_eq!(happens(&client, "online", 4).await.status, 503, "{target}: it is not known any more");
     }
 }

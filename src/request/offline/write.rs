@@ -60,7 +60,7 @@ pub(super) async fn change(
         change.map_err(|error| Refusal::unavailable(format!("the link to the cloud is down, and of this patch: {error}")))?;
     super::answer::get(offline, knowledge, context).await?;
     let unknown = || Refusal::unavailable("the link to the cloud is down, and this node does not know this Event as a whole");
-    let event = knowledge.event_here(&key(info, &info.name))?.ok_or_else(unknown)?;
+    let (event, at) = knowledge.event_here(&key(info, &info.name))?.ok_or_else(unknown)?;
     let changed = event.clone().changed(&change);
     let faults = changed.faults_of_event(&info.namespace, info.group_version() == "events.k8s.io/v1");
     if !faults.is_empty() {
@@ -68,7 +68,7 @@ pub(super) async fn change(
     }
     let credential = credential(context)?;
     let entry = Entry::change(context.target.to_string(), info.name.clone(), content_type.to_owned(), credential, body.to_vec());
-    knowledge.accept(entry.of(&event)).await.map_err(|error| refused(&error, info, &info.name))?;
+    knowledge.accept(entry.with_event(&event, at)).await.map_err(|error| refused(&error, info, &info.name))?;
     super::answer::get(offline, knowledge, context).await
 }
 

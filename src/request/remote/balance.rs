@@ -36,7 +36,7 @@ const ANEW: Duration = Duration::from_millis(1350);
 const BEGINNING: usize = 256 * 1024;
 
 /// For so long: silence is known by then, and who waits for the next byte is not to give up on a slow link.
-const BEGINS: Duration = Duration::from_millis(1500);
+const BEGINS: Duration = Duration::from_millis(1900);
 
 /// A connection that broke later than this is not made anew for the same request.
 const RECONNECT: Duration = Duration::from_millis(500);
@@ -93,13 +93,15 @@ struct Sending<'a> {
     bodiless: bool,
     is_small: bool,
     started: Instant,
+    /// Servers whose answers have begun.
+    beginning: AtomicUsize,
 }
 
 impl<'a> Sending<'a> {
     fn new(remote: &'a Remote, context: &'a Context, head: &'a http::request::Parts, bodiless: bool) -> Self {
         let identity = identity(&context.caller);
         let is_small = bodiless && head.method == http::Method::GET && asks_for_one_object(context, head);
-        Self { remote, context, head, identity, bodiless, is_small, started: Instant::now() }
+        Self { remote, context, head, identity, bodiless, is_small, started: Instant::now(), beginning: AtomicUsize::new(0) }
     }
 
     /// A read that the store may answer too. Anything else has the next server or nothing, however long a silent one has
@@ -123,13 +125,16 @@ impl<'a> Sending<'a> {
 
     /// There is no other one: if it falls silent on a connection that is new the store is told that it may answer.
     async fn alone(&self, index: usize) -> Result<Response<Body>, Error> {
-        if self.remote.servers[index].is_connected(self.identity) {
-            match self.ask_once(index, &mut None).await {
-                Err(error) if self.broke_just_now(&error) && self.may_repeat(&error, false) => {}
-                result => return result,
-            }
+        let (doubt, in_doubt) = (self.doubt(index), &self.context.in_doubt);
+        if !self.remote.servers[index].is_connected(self.identity) {
+            return with_doubt(doubt, in_doubt, self.ask_for_read(index)).await;
         }
-        with_doubt(self.doubt(index), &self.context.in_doubt, self.ask_for_read(index)).await
+        match self.ask_once(index, &mut None).await {
+            Err(error) if self.broke_just_now(&error) && self.may_repeat(&error, false) => {
+                with_doubt(doubt, in_doubt, self.ask_once(index, &mut None)).await
+            }
+            result => result,
+        }
     }
 
     /// Returns when it is silent for a read that has waited for a while. Over HTTP/1.1 nobody knows that of a slow one.
@@ -159,7 +164,7 @@ impl<'a> Sending<'a> {
                 () = &mut silence, if next.peek().is_some_and(is_up) => {}
             }
             let is_late = failed.is_some() && self.started.elapsed() > FAILOVER;
-            if is_late {
+            if is_late && self.beginning.load(Ordering::Relaxed) == 0 {
                 self.context.in_doubt.notify_one();
             }
             if let Some(index) = next.next_if(|index| !is_late || is_up(index)) {
@@ -200,11 +205,14 @@ impl<'a> Sending<'a> {
             return Ok(answer);
         }
         answer.body_mut().has_an_end();
-        if !self.may_be_known() {
+        // What the cloud refuses is nobody else's to answer.
+        if !self.may_be_known() || !answer.status().is_success() {
             return Ok(answer);
         }
-        let (parts, body) = answer.into_parts();
-        Ok(Response::from_parts(parts, body.begun(BEGINNING, BEGINS).await?))
+        self.beginning.fetch_add(1, Ordering::Relaxed);
+        let begun = server.begun(self.identity, answer, BEGINNING, BEGINS).await;
+        self.beginning.fetch_sub(1, Ordering::Relaxed);
+        begun
     }
 
     /// Whether nothing of it was seen, or it may be seen twice.

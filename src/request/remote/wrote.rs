@@ -63,7 +63,11 @@ fn event(knowledge: &Knowledge, context: &Context, key: &ObjectKey) {
     if deletes(&context.info) {
         knowledge.forget_event(key);
     }
-    knowledge.overtake_change(key, context.started);
+    let query = &context.info.query;
+    // Which ones are selected only the cloud knows.
+    if query.label_selector.is_empty() && query.field_selector.is_empty() {
+        knowledge.overtake_change(key, context.started);
+    }
 }
 
 fn object(knowledge: &Knowledge, context: &Context, key: &ObjectKey) {

@@ -86,16 +86,16 @@ impl Journal {
         Ok(Admitted { sequence: self.last, too_old })
     }
 
-    /// Of the oldest as many as have to go; they are old, or there is no room.
+    /// Those that have to go for it, the oldest first. Only what is old goes: where that is not enough it is not admitted.
     fn room_for(&self, subject: &Subject, limits: &Limits) -> Result<Vec<u64>, NotAccepted> {
         let replaced = self.at(&subject.place).changed.filter(|_| subject.is_change);
-        let mut left = self.waiting.iter().filter(|(sequence, _)| Some(**sequence) != replaced);
+        let mut others = self.waiting.iter().filter(|(sequence, _)| Some(**sequence) != replaced);
         let freed = replaced.and_then(|sequence| self.waiting.get(&sequence));
         let mut entries = self.waiting.len() + 1 - usize::from(freed.is_some());
         let mut bytes = self.bytes + subject.bytes - freed.map_or(0, |freed| freed.bytes);
         let mut too_old = Vec::new();
         while entries > limits.journal_entries || bytes > limits.journal_bytes {
-            let oldest = left.next().filter(|(_, oldest)| oldest.at.saturating_add(OLD) <= subject.at);
+            let oldest = others.find(|(_, oldest)| oldest.at.saturating_add(OLD) <= subject.at);
             let (sequence, oldest) = oldest.ok_or(NotAccepted::Full(self.waiting.len()))?;
             too_old.push(*sequence);
             (entries, bytes) = (entries - 1, bytes - oldest.bytes);
@@ -128,12 +128,12 @@ impl Journal {
         self.waiting.range(from..).rev().find(|(_, subject)| is_it(subject)).map_or(from, |(sequence, _)| *sequence)
     }
 
-    /// Gives up the change of an Event that has waited since before `begun`.
-    pub(super) fn overtake(&mut self, place: &str, begun: Instant) -> Option<u64> {
-        let sequence = self.at(place).changed?;
-        self.waiting.get(&sequence).filter(|subject| subject.since < begun)?;
-        self.leave(sequence);
-        Some(sequence)
+    /// Gives up the changes of Events that have waited since before `begun`.
+    pub(super) fn overtake(&mut self, changes: Vec<u64>, begun: Instant) -> Vec<u64> {
+        let is_older = |sequence: &u64| self.waiting.get(sequence).is_some_and(|subject| subject.since < begun);
+        let older: Vec<u64> = changes.into_iter().filter(is_older).collect();
+        older.iter().for_each(|sequence| _ = self.leave(*sequence));
+        older
     }
 
     /// It is in the cloud, or given up.

@@ -48,8 +48,7 @@ fn hear(knowledge: &Knowledge, ask: WriteAsk, (own, there): (Meta, bool), (item,
     if there && ask.keeps && !ask.deletes {
         knowledge.hear_event(key, item, own.resource_version, at);
     } else {
-        // It is not as it was.
-        knowledge.forget_event(&key);
+        knowledge.mishear_event(&key);
     }
 }
 

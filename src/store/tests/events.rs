@@ -74,7 +74,7 @@ async fn in_a_full_journal_what_has_waited_for_more_than_a_day_makes_room() {
         entry.at -= days_old * 24 * 3600;
         entry
     };
-    let limits = Limits { journal_entries: 3, journal_bytes: 1000, ..Limits::default() };
+    let limits = Limits { journal_entries: 3, journal_bytes: 1100, ..Limits::default() };
     let store = Arc::new(Memory::default());
     let knowledge = open_within(store.clone(), limits);
     let names = |knowledge: &Knowledge| {
@@ -101,8 +101,19 @@ async fn in_a_full_journal_what_has_waited_for_more_than_a_day_makes_room() {
     assert_eq!((dropped("too old"), dropped("journal full")), (2, 2));
     let (oldest, _) = knowledge.entries(0, 1).unwrap().pop().unwrap();
     knowledge.settle(oldest).await.unwrap();
-    knowledge.accept(sized("h", 0, 300)).await.unwrap();
+    // By a clock that was ahead.
+    let mut ahead = sized("h", 0, 100);
+    ahead.at += 365 * 24 * 3600;
+    knowledge.accept(ahead).await.unwrap();
     assert_eq!(names(&knowledge), "dfh", "there is room again");
+    for (days_old, name, waiting) in [(0, "i", "dfh"), (2, "j", "dfh")] {
+        assert!(knowledge.accept(sized(name, days_old, 1)).await.is_err());
+        assert_eq!(names(&knowledge), waiting);
+    }
+    let mut tomorrow = sized("k", 0, 1);
+    tomorrow.at += 25 * 3600;
+    knowledge.accept(tomorrow).await.unwrap();
+    assert_eq!(names(&knowledge), "fhk", "what is old goes, and not what seems to be of next year");
 }
 
 #[tokio::test]

@@ -183,3 +183,20 @@ async fn the_beginning_of_an_answer_is_waited_for_and_not_forever() {
     let broken = long_answer(Duration::from_millis(500), 4).await.begun(LENGTH, hour).await;
     assert!(broken.is_err_and(|error| error.is_link()), "nobody was shown any of it");
 }
+
+/// Over HTTP/1.1 nothing is sent behind what its length says is all.
+#[tokio::test]
+async fn an_answer_with_trailers_has_no_length_and_keeps_them() {
+    let (io, server) = tokio::io::duplex(4096);
+    tokio::spawn(serve(server, HOURS, |mut body| {
+        Box::pin(async move {
+            body.send_data("all".into(), false).unwrap();
+            body.send_trailers(http::HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("e"))])).unwrap();
+        })
+    }));
+    let body = answer_over(io).await.begun(LENGTH, HOURS).await.unwrap();
+    assert_eq!(http_body::Body::size_hint(&body).exact(), None);
+    let whole = body.collect().await.unwrap();
+    assert_eq!(whole.trailers().unwrap()["etag"], "e");
+    assert_eq!(whole.to_bytes(), "all");
+}

@@ -18,7 +18,7 @@ use crate::upstream::error::{Error, Fault};
 /// An answer that has not begun by then is asked for over HTTP/2 instead.
 const AT_ONCE: Duration = Duration::from_millis(100);
 /// A body in which nothing comes for this long has broken off: it is one object, of a server nearby.
-const STALLED: Duration = Duration::from_millis(1800);
+const STALLED: Duration = Duration::from_millis(1300);
 const MAX_HEAD: usize = 256 * 1024;
 const MAX_FIELDS: usize = 100;
 

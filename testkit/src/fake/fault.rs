@@ -27,6 +27,9 @@ pub enum Fault {
     WrongContentLength,
     /// Breaks the framing in the middle of the body: a chunk size that is no number over HTTP/1.
     BadChunk,
+    /// Sends the body without saying how long it is, and its end by itself: as a Go server does with what its buffer does not
+    /// hold.
+    NoLength,
     /// Sends the body at this many bytes a second.
     SlowBody(u64),
     /// Finishes what runs, takes nothing new: GOAWAY over HTTP/2, no keep-alive over HTTP/1. All
@@ -115,13 +118,14 @@ pub(crate) fn spoil(fault: Fault, mut answer: Reply, line: std::sync::Arc<Line>)
     if matches!(answer.body(), FakeBody::Whole(Some(_))) && fault == Fault::WrongContentLength {
         return wrong_length(answer);
     }
-    let spoils = matches!(fault, Fault::StallBody(_) | Fault::TruncateBody(_) | Fault::BadChunk | Fault::SlowBody(_));
+    let spoils =
+        matches!(fault, Fault::StallBody(_) | Fault::TruncateBody(_) | Fault::BadChunk | Fault::SlowBody(_) | Fault::NoLength);
     if !spoils {
         return answer;
     }
     let (feed, body) = FakeBody::fed();
     let length = match answer.body() {
-        FakeBody::Whole(Some(bytes)) if fault != Fault::BadChunk => Some(bytes.len()),
+        FakeBody::Whole(Some(bytes)) if !matches!(fault, Fault::BadChunk | Fault::NoLength) => Some(bytes.len()),
         _ => None,
     };
     if let Some(length) = length {
@@ -137,6 +141,7 @@ pub(crate) fn spoil(fault: Fault, mut answer: Reply, line: std::sync::Arc<Line>)
             }
             Fault::BadChunk => bad_chunk(inner, &feed, &line).await,
             Fault::SlowBody(rate) => slow(inner, &feed, rate).await,
+            Fault::NoLength => drop(pump(inner, &feed, usize::MAX).await),
             _ => {}
         }
     });
