@@ -108,11 +108,13 @@ impl Delivery {
                 }
                 match self.deliver(sequence, &entry, &mut useless).await {
                     Fate::Later => return Ok(()),
-                    Fate::NotYet | Fate::Conflict => continue,
+                    Fate::NotYet => continue,
+                    // Somebody else has just written it.
+                    Fate::Conflict if entry.is_change => continue,
                     Fate::LockedOut if locked_out.waits(sequence) => continue,
                     Fate::LockedOut => self.drop_refused(&entry, StatusCode::UNAUTHORIZED),
                     Fate::Refused(status) => self.drop_refused(&entry, status),
-                    Fate::Settled => drop(self.knowledge.metrics().events_delivered.inc()),
+                    Fate::Settled | Fate::Conflict => drop(self.knowledge.metrics().events_delivered.inc()),
                 }
                 self.knowledge.settle(sequence).await?;
             }
@@ -152,20 +154,15 @@ impl Delivery {
 
     /// Events expire in the cloud (`--event-ttl`), and what happens again is told all the same: as an EventRecorder does.
     async fn tell(&self, sequence: u64, entry: &Entry, credential: &Credential) -> Fate {
-        let mut fate = self.send(entry, credential).await;
+        let fate = self.send(entry, credential).await;
         if matches!(fate, Fate::Refused(StatusCode::NOT_FOUND))
             // Somebody may just have deleted it.
             && self.knowledge.waits(sequence)
             && let Some(creation) = entry.creation()
         {
-            fate = self.send(&creation, credential).await;
+            return self.send(&creation, credential).await;
         }
-        match fate {
-            // Somebody else has just written it.
-            Fate::Conflict if entry.is_change => Fate::NotYet,
-            Fate::Conflict => Fate::Settled,
-            fate => fate,
-        }
+        fate
     }
 
     async fn send(&self, entry: &Entry, credential: &Credential) -> Fate {

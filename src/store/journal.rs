@@ -318,8 +318,8 @@ impl Entry {
         Self { is_change: true, ..Self::new(target, name, content_type, credential, body) }
     }
 
-    /// With the Event as it is known, as of `at` in unix milliseconds: one that has expired in the cloud is created anew, and one that began before the hub did
-    /// is known by it.
+    /// With the Event as it is known, as of `at` in unix milliseconds: by it one that has expired in the cloud is created anew,
+    /// and one that has begun before the hub did is known.
     #[must_use]
     pub fn with_event(mut self, event: &Typed, at: u64) -> Self {
         let info = self.info();
