@@ -125,12 +125,12 @@ impl Typed {
 
     /// As it is once it has been created, but for the uid, which only the cloud can give.
     pub fn created(self, created: &Created<'_>) -> Self {
-        let mut created_one = self.anew(created.namespace);
-        let Some(Value::One(metadata)) = created_one.0.get_mut("metadata") else { return created_one };
+        let mut object = self.anew(created.namespace);
+        let Some(Value::One(metadata)) = object.0.get_mut("metadata") else { return object };
         metadata.insert("resourceVersion", Value::Text(created.resource_version.to_owned()));
         let micros = i64::try_from(created.at).unwrap_or(0).saturating_mul(SECOND);
         metadata.insert("creationTimestamp", Value::Time(micros));
-        created_one
+        object
     }
 }
 

@@ -195,7 +195,7 @@ figures! {
     counter events_accepted "holdfast_events_accepted" "Events, and changes of Events, accepted while the link was down",
     counter events_folded "holdfast_events_folded" "Changes of Events that were accepted on top of one that waited already, to be delivered as one with it",
     counter events_delivered "holdfast_events_delivered" "Events, and changes of Events, delivered after the link's return",
-    counter events_dropped "holdfast_events_dropped" "Events that were not kept because the journal was full, or that have made room after a day, or that the cloud has refused after they were accepted, or changes that the cloud has been told a later one of, by reason",
+    counter events_dropped "holdfast_events_dropped" "Events that were not kept because the journal was full, or that have made room after a day, or that the cloud has refused after they were accepted, or changes that a later write or a deletion has overtaken, by reason",
     counter panics "holdfast_panics" "Panics: each ended one task, or met damage in the file of the store",
 }
 

@@ -358,10 +358,7 @@ impl Entry {
             return Err(NotAccepted::Anothers);
         }
         Ok(match (before.as_change(), self.as_change()) {
-            (Some(changed), Some(change)) => {
-                let known = self.known.or_else(|| before.known.clone());
-                Self { body: changed.and_then(change).to_patch(), known, ..self }
-            }
+            (Some(before), Some(change)) => Self { body: before.and_then(change).to_patch(), ..self },
             _ => self,
         })
     }

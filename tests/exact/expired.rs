@@ -13,10 +13,11 @@ use crate::link::Link;
 
 const SOON: Duration = Duration::from_secs(30);
 const MERGE: [(&str, &str); 1] = [("content-type", "application/strategic-merge-patch+json")];
-/// Both APIs, an Event as a recorder begins it in each, and how often it has happened.
+/// Both APIs.
 const CORE: &str = "/api/v1/namespaces/default/events";
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
 
+/// As a recorder begins it.
 fn begun(api: &str, name: &str) -> Value {
     let about = json!({"apiVersion": "v1", "kind": "ConfigMap", "namespace": "default", "name": "about"});
     let metadata = json!({"name": name, "namespace": "default", "labels": {"a": "b"}});
@@ -39,7 +40,7 @@ async fn again(client: &Client, api: &str, name: &str, count: u64) -> Response {
 }
 
 #[tokio::test]
-async fn an_event_that_has_expired_is_created_anew_as_often_as_it_has_happened() {
+async fn an_event_that_has_expired_is_created_anew_with_the_count_it_has_reached() {
     let Some(lab) = lab() else { return };
     let server = Apiserver::start(&lab).await.unwrap();
     let cloud = server.client().await.unwrap();

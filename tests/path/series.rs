@@ -149,6 +149,7 @@ async fn a_change_that_waits_is_not_delivered_behind_a_later_one() {
 async fn an_event_that_has_begun_before_the_cut_goes_on_being_counted() {
     let mut rig = Rig::start().await;
     let client = recorder(&rig).await;
+    assert_eq!(post(&client, "quiet").await, 201);
     rig.cut(Fault::Refuse).await;
     assert_eq!(happens(&client, "before-the-hub", 2).await.status, 503, "of this one the node knows nothing");
     for count in 3..=9 {
@@ -168,6 +169,7 @@ async fn an_event_that_has_begun_before_the_cut_goes_on_being_counted() {
         answer.text()
     );
     assert_eq!(answer.json()["involvedObject"]["namespace"], "story");
+    assert_eq!(happens(&client, "quiet", 2).await.status, 503, "nothing of it waits: it is not known any more how it began");
     rig.restore().await;
     counted(&rig, "online", 10).await;
     // What was delivered is known in the next cut.
