@@ -326,6 +326,10 @@ async fn where_pods_were_missed_kubelet_lists_again_and_is_told_no_shorter_list(
     };
     let version = list().await;
     assert_eq!(watch(&version).await, 200);
+    // Its client has left, and the hub has to know that before there is anything to tell.
+    let open = |watch: &str| rig.fake.open(watch);
+    let watches = || rig.fake.requests().into_iter().map(|asked| asked.path_and_query).filter(|asked| asked.contains("watch=1"));
+    eventually("nobody watches", SECONDS(10), async || Ok(!watches().any(|asked| open(&asked) > 0))).await.unwrap();
     put("second");
     let second = kubelet.get("/api/v1/namespaces/story/pods/second").await.unwrap().json();
     let beyond = second["metadata"]["resourceVersion"].as_str().unwrap();
