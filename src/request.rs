@@ -14,7 +14,7 @@ pub mod respond;
 use std::pin::pin;
 use std::sync::Arc;
 
-pub use held::Turns;
+pub use held::{Succession, Turns};
 
 use context::{Another, Context, Refusal, SHARED};
 pub use context::{Bearer, Body, BodyError, Caller, Request, Response};
@@ -41,6 +41,8 @@ pub struct Path {
     pub ending: Ending,
     /// Of watches that have lost what brought them.
     pub held: Turns,
+    /// Who takes this process's place.
+    pub succession: Succession,
 }
 
 /// Serves one request: the only way through the hub, for clients and for its own

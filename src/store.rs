@@ -82,6 +82,9 @@ pub enum StoreError {
     File { path: String, why: String },
     #[error("store: the writer has ended")]
     Ended,
+    /// Another hub has the file.
+    #[error("store: another process of the hub has it")]
+    Closed,
 }
 
 /// An ordered table of rows.
@@ -100,6 +103,8 @@ pub trait Snapshot: Send + Sync {
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError>;
     /// The same, beginning behind the key `after`.
     fn scan_after(&self, prefix: &[u8], after: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError>;
+    /// It is kept for what may come, and nobody waits for it: where it is in the way it cannot be read any more.
+    fn is_kept(&self) {}
 }
 
 /// Makes a file that is there as a whole or not at all, whatever happens meanwhile: `write` makes it under another name.

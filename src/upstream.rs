@@ -18,6 +18,7 @@ mod pool;
 mod proxy;
 mod resolver;
 mod server;
+mod successor;
 mod timing;
 
 pub use address::Address;
@@ -26,4 +27,5 @@ pub use error::{Error, Fault};
 pub use http1::Upgraded;
 pub use proxy::{BadProxy, Proxies};
 pub use server::{Means, Server};
+pub use successor::Successor;
 pub use timing::Timing;

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::header::{CONNECTION, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -55,13 +56,23 @@ impl Admin {
         Self { registry, readiness, ending }
     }
 
-    /// Answers until the process ends: a draining hub says that it drains.
+    /// Answers until the process ends, a draining hub that it drains; or until another process answers in its place.
     pub async fn serve(self, socket: TcpListener) {
+        let mut ending = self.ending.clone();
         let admin = Arc::new(self);
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             let Ok(permit) = room.clone().acquire_owned().await else { return };
-            let Ok((stream, _)) = socket.accept().await else {
+            let accepted = tokio::select! {
+                accepted = socket.accept() => accepted,
+                () = ending.leaving(), if !ending.has_begun() => {
+                    if ending.stays().await || ending.has_begun() {
+                        continue;
+                    }
+                    return;
+                }
+            };
+            let Ok((stream, _)) = accepted else {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
@@ -69,8 +80,12 @@ impl Admin {
             tokio::spawn(async move {
                 let _permit = permit;
                 let service = service_fn(move |request| {
-                    let admin = admin.clone();
-                    async move { Ok::<_, Infallible>(admin.answer(&request)) }
+                    let mut answer = admin.answer(&request);
+                    if admin.ending.is_leaving() {
+                        // The next one may be another process's to answer.
+                        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    async { Ok::<_, Infallible>(answer) }
                 });
                 let _ = http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -108,8 +123,8 @@ impl Admin {
         match prometheus_client::encoding::text::encode(&mut out, &self.registry) {
             Ok(()) => {
                 let mut response = text(StatusCode::OK, out);
-                let kind = http::HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-                response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+                let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+                response.headers_mut().insert(CONTENT_TYPE, kind);
                 response
             }
             Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the figures could not be written\n"),

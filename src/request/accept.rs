@@ -11,7 +11,7 @@ mod tls;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::Path;
@@ -45,6 +45,8 @@ pub enum Port {
     Loopback { ownership: OnceCell<Ownership> },
     /// HTTPS; `client`: a verified client certificate.
     Secure { client: Option<Subject> },
+    /// The process whose place this one has taken: what its clients still watch, and without a token the node itself does.
+    Predecessor,
     /// The hub's own loops.
     Internal,
 }
@@ -52,8 +54,12 @@ pub enum Port {
 impl Peer {
     /// The hub itself.
     pub fn internal() -> Self {
+        Self::of_nowhere(Port::Internal)
+    }
+
+    fn of_nowhere(port: Port) -> Self {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self::new(nowhere, nowhere, Port::Internal)
+        Self::new(nowhere, nowhere, port)
     }
 
     /// Whether it is the hub itself.
@@ -81,7 +87,8 @@ impl Listener {
         Self { socket, tls: Some(tls) }
     }
 
-    /// Serves until the end has begun; connections at work then finish on their own.
+    /// Serves until the hub leaves for good; connections at work then finish on their own. While it may leave, whoever comes
+    /// waits at the door, which may be another process's as well.
     pub async fn serve(self, path: Arc<Path>, mut draining: Draining) {
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         let shares = Shares::new(SHARE);
@@ -89,7 +96,12 @@ impl Listener {
             let Ok(permit) = room.clone().acquire_owned().await else { return };
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
-                () = draining.ending.begun() => return,
+                () = draining.ending.leaving() => {
+                    if draining.ending.stays().await {
+                        continue;
+                    }
+                    return;
+                }
             };
             match accepted {
                 Ok((stream, remote)) => {
@@ -111,6 +123,12 @@ impl Listener {
             }
         }
     }
+}
+
+/// Serves the process whose place this one has taken, until it ends.
+pub async fn predecessor(socket: UnixStream, path: Arc<Path>, draining: Draining) {
+    let peer = Peer::of_nowhere(Port::Predecessor);
+    connection::serve(Box::new(socket), Arc::new(peer), path, draining).await;
 }
 
 async fn accept(stream: TcpStream, remote: SocketAddr, tls: Option<Arc<Serving>>, path: Arc<Path>, draining: Draining) {

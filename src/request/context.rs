@@ -311,6 +311,9 @@ fn of_group(what: &str, group: &str) -> String {
 
 impl From<crate::store::StoreError> for Refusal {
     fn from(error: crate::store::StoreError) -> Self {
+        if matches!(error, crate::store::StoreError::Closed) {
+            return Self::unavailable("another process of the hub has taken over: ask on a new connection");
+        }
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", Whose::Us, error.to_string())
     }
 }

@@ -6,13 +6,18 @@
 //! the cloud does not have that version any more, the client is told the difference between what it was shown and a new list
 //! ([`difference`]), and the watch goes on from there.
 //!
+//! Where another process takes this one's place, the same request is asked of that one ([`handing`]), and what was there
+//! before goes on if it does not.
+//!
 //! A stream ends where only its client can help: the credential is not accepted any more, what it was shown is not known
 //! exactly, the filters have changed, or all there is was still being told. Then it lists again, as it would have without.
 
 mod again;
 mod away;
 mod difference;
+mod handing;
 mod listing;
+mod succession;
 mod turns;
 
 use std::collections::VecDeque;
@@ -27,7 +32,9 @@ use http_body_util::BodyExt as _;
 use tokio::time::{Instant, Sleep};
 
 pub(super) use again::Again;
-use away::{Joined, Next, Step};
+use away::{By, Joined, Next, Step};
+use handing::Handing;
+pub use succession::Succession;
 pub use turns::Turns;
 
 use super::Path;
@@ -74,6 +81,7 @@ struct Held {
     kept: Option<Box<Kept>>,
     /// What goes on once the client has been told where it stands.
     waiting: Option<Box<Kept>>,
+    handing: Handing,
 }
 
 enum State {
@@ -82,6 +90,8 @@ enum State {
     /// It was asked again.
     Joined(Joined, Option<Pin<Box<Sleep>>>),
     Away(Pin<Box<dyn Future<Output = (Box<Kept>, Next)> + Send>>),
+    /// Another process is asked whether it goes on.
+    Handed(handing::Asked),
     Over(Option<BodyError>),
 }
 
@@ -107,7 +117,8 @@ pub(super) fn hold(path: &Arc<Path>, context: &Context, mut again: Again, respon
     });
     let (kept, waiting) = if query.goes_on() { (Some(kept), None) } else { (None, Some(kept)) };
     let framer = Framer::new(encoding, Limits::ANSWER.max_item);
-    response.map(|body| Held { state: State::First(body), framer, out: VecDeque::new(), kept, waiting }.boxed_unsync())
+    let handing = Handing::of(&path.succession);
+    response.map(|body| Held { state: State::First(body), framer, out: VecDeque::new(), kept, waiting, handing }.boxed_unsync())
 }
 
 fn may_go_on(context: &Context) -> bool {
@@ -148,6 +159,7 @@ impl Held {
             if event.kind == EventType::Error {
                 return self.error(raw, &event.object);
             }
+            self.handing.is_over();
             self.note(event.kind, &event.object);
             self.out.push_back(raw);
         }
@@ -177,10 +189,14 @@ impl Held {
 
     /// The stream's last word, unless it is for the hub itself.
     fn error(&mut self, raw: Bytes, status: &[u8]) {
-        let step = match &self.state {
-            State::Joined(joined, _) if joined.by_cloud => Some(Step::TellDifference),
-            State::Joined(..) => Some(Step::AskCloud),
-            _ => None,
+        if self.handing.goes_back(&mut self.state, &mut self.framer) {
+            return;
+        }
+        let by = if let State::Joined(joined, _) = &self.state { Some(joined.by) } else { None };
+        let step = match by {
+            Some(By::Cloud) => Some(Step::TellDifference),
+            Some(By::Store) => Some(Step::AskCloud),
+            Some(By::Successor) | None => None,
         };
         match (self.kept.take(), step) {
             (Some(kept), Some(step)) if is_expired(kept.encoding, status) => self.leave(kept, step),
@@ -195,6 +211,9 @@ impl Held {
 
     /// What brought the events is gone; `error`: without having ended as it should. What filters or the store end is over.
     fn lost(&mut self, error: Option<BodyError>) {
+        if self.handing.goes_back(&mut self.state, &mut self.framer) {
+            return;
+        }
         let may_go_on = matches!(error, None | Some(BodyError::Upstream(_)));
         match self.kept.take().filter(|_| may_go_on) {
             Some(kept) if kept.is_over() || error.is_none() && kept.has_lasted() => self.state = State::Over(None),
@@ -212,7 +231,10 @@ impl Held {
         match next {
             Next::Joined(joined) => {
                 // The store says by itself when the cloud is to be asked, and that may not know the version.
-                let trial = joined.by_cloud.then(|| Box::pin(tokio::time::sleep(TRIAL)));
+                if joined.by == By::Successor {
+                    self.handing.is_done();
+                }
+                let trial = (joined.by == By::Cloud).then(|| Box::pin(tokio::time::sleep(TRIAL)));
                 self.state = State::Joined(joined, trial);
                 self.kept = Some(kept);
             }
@@ -230,6 +252,35 @@ impl Held {
         if trial.as_mut().is_some_and(|trial| trial.as_mut().poll(cx).is_ready()) {
             *trial = None;
             self.kept.iter_mut().for_each(|kept| kept.stand = None);
+            self.handing.is_over();
+        }
+    }
+
+    /// Whether another process is to be asked, or has answered.
+    fn is_handed(&mut self, cx: &mut Task<'_>) -> bool {
+        match &mut self.state {
+            State::First(_) | State::Joined(..) if self.kept.is_some() && self.handing.begins(cx) => {
+                let Some(kept) = self.kept.take() else { return false };
+                let before = std::mem::replace(&mut self.state, State::Handed(handing::ask(kept)));
+                self.handing.leaves(before);
+                true
+            }
+            State::Handed(asked) => {
+                let Poll::Ready((kept, joined)) = asked.as_mut().poll(cx) else { return false };
+                match joined {
+                    Some(joined) => {
+                        let framer = Framer::new(kept.encoding, Limits::ANSWER.max_item);
+                        self.handing.keeps(std::mem::replace(&mut self.framer, framer));
+                        self.state = State::Joined(joined, Some(Box::pin(tokio::time::sleep(TRIAL))));
+                    }
+                    None => {
+                        self.handing.goes_back(&mut self.state, &mut self.framer);
+                    }
+                }
+                self.kept = Some(kept);
+                true
+            }
+            _ => false,
         }
     }
 }
@@ -249,6 +300,9 @@ impl HttpBody for Held {
                 return Poll::Ready(Some(Ok(Frame::data(event))));
             }
             this.is_well(cx);
+            if this.is_handed(cx) {
+                continue;
+            }
             let frame = match &mut this.state {
                 State::First(body) | State::Joined(Joined { body, .. }, _) => ready!(Pin::new(body).poll_frame(cx)),
                 State::Away(going_on) => {
@@ -256,6 +310,7 @@ impl HttpBody for Held {
                     this.go_on(kept, next);
                     continue;
                 }
+                State::Handed(_) => return Poll::Pending,
                 State::Over(error) => return Poll::Ready(error.take().map(Err)),
             };
             match frame {

@@ -152,6 +152,11 @@ impl ListView {
         Self { prefix: keys::items(header.id), header, snapshot, selection: Selection::default(), fields, local: Vec::new() }
     }
 
+    /// It is kept for what may come ([`Snapshot::is_kept`]).
+    pub fn is_kept(&self) {
+        self.snapshot.is_kept();
+    }
+
     /// The items of one namespace, or of all if it is empty, that are selected, by these fields among others.
     pub(super) fn narrowed(self, namespace: &str, selection: Selection, fields: Fields) -> Self {
         let prefix = if namespace.is_empty() { self.prefix } else { keys::item(self.header.id, namespace, "") };

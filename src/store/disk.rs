@@ -7,10 +7,14 @@
 //!
 //! Once a read or a write finds the file itself damaged it is written no more, for what redb takes for free may be in
 //! use: what can still be read is, until another one takes its place (`disk/damage.rs`).
+//!
+//! It may be given up for another process, and taken back (`disk/given.rs`).
 
 mod damage;
+mod given;
 mod look;
 mod opened;
+mod readers;
 
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -22,6 +26,7 @@ use super::{Op, Snapshot, Store, StoreError, whole_file};
 pub use damage::{Aside, caught, takes_panic};
 use damage::{Careful, Damage};
 use opened::Opened;
+use readers::{Reader, Readers};
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 /// Bytes of pages that redb keeps in memory. The documents of OpenAPI, some hundred KB each, fill whatever it is.
@@ -32,6 +37,8 @@ const KEPT: usize = 2;
 pub struct Disk {
     opened: Opened,
     damage: Arc<Damage>,
+    /// The states of the file that are read.
+    readers: Arc<Readers>,
 }
 
 fn backend(error: impl Into<redb::Error>) -> StoreError {
@@ -60,7 +67,7 @@ impl Disk {
             Err(error) => return Err(failed(path, &error)),
         };
         let damage = Arc::new(Damage::of(Some(path.to_owned())));
-        Ok((Self { opened: Opened::new(database, opening), damage }, aside))
+        Ok((Self { opened: Opened::new(database, opening), damage, readers: Arc::default() }, aside))
     }
 
     /// A store on another medium than a file, which is asked for at the start and after it has failed: for tests of
@@ -69,7 +76,7 @@ impl Disk {
         let opening = move || builder().create_with_backend(medium());
         let database = opening().map_err(backend)?;
         let damage = Arc::new(Damage::of(None));
-        Ok(Self { opened: Opened::new(database, opening), damage })
+        Ok(Self { opened: Opened::new(database, opening), damage, readers: Arc::default() })
     }
 
     /// Keeps a file under another name, which is returned. Of those that were kept before the oldest may go.
@@ -157,7 +164,7 @@ impl Store for Disk {
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
         let database = self.opened.database(&self.damage)?;
         let transaction = self.damage.look_out(|| database.begin_read().map_err(backend))?;
-        Ok(Box::new(DiskSnapshot { transaction, damage: self.damage.clone() }))
+        Ok(Box::new(DiskSnapshot { reader: self.readers.begin(transaction), damage: self.damage.clone() }))
     }
 }
 
@@ -194,17 +201,21 @@ fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
 type Rows = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 struct DiskSnapshot {
-    transaction: ReadTransaction,
+    reader: Reader,
     damage: Arc<Damage>,
 }
 
+fn rows(transaction: &ReadTransaction) -> Result<Option<Rows>, StoreError> {
+    match transaction.open_table(ROWS) {
+        Ok(table) => Ok(Some(table)),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(backend(error)),
+    }
+}
+
 impl DiskSnapshot {
-    fn rows(&self) -> Result<Option<Rows>, StoreError> {
-        match self.transaction.open_table(ROWS) {
-            Ok(table) => Ok(Some(table)),
-            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(backend(error)),
-        }
+    fn look<T>(&self, look: impl FnOnce(Rows) -> Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+        self.reader.with(|transaction| self.damage.look_out(|| rows(transaction)?.map(look).transpose()))?
     }
 
     fn visit(
@@ -214,8 +225,7 @@ impl DiskSnapshot {
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError> {
         let mut visit = Careful::of(visit);
-        let visited = self.damage.look_out(|| {
-            let Some(table) = self.rows()? else { return Ok(()) };
+        let visited = self.look(|table| {
             for row in table.range::<&[u8]>(range).map_err(backend)? {
                 let (key, value) = row.map_err(backend)?;
                 if !key.value().starts_with(prefix) || !visit.row(key.value(), value.value()) {
@@ -225,16 +235,18 @@ impl DiskSnapshot {
             Ok(())
         });
         visit.end();
-        visited
+        visited.map(Option::unwrap_or_default)
     }
 }
 
 impl Snapshot for DiskSnapshot {
     fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.damage.look_out(|| {
-            let Some(table) = self.rows()? else { return Ok(None) };
-            Ok(table.get(key).map_err(backend)?.map(|value| value.value().to_vec()))
-        })
+        let read = self.look(|table| Ok(table.get(key).map_err(backend)?.map(|value| value.value().to_vec())));
+        Ok(read?.flatten())
+    }
+
+    fn is_kept(&self) {
+        self.reader.is_kept();
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {

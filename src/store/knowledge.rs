@@ -354,6 +354,8 @@ impl Knowledge {
                     self.show(headers.values());
                     *catalogue = Catalogue { epoch, headers };
                 }
+                // Nothing is lost: it is asked again when it is this process's.
+                Err(StoreError::Closed) => {}
                 Err(error) => {
                     tracing::error!(%error, "the store cannot be read");
                     self.show([].iter());

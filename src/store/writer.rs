@@ -233,8 +233,8 @@ impl Thread {
             Err(error) => {
                 self.epoch.fetch_add(1, Ordering::AcqRel);
                 (self.pending, self.written, self.counts) = (false, 0, false);
-                // Damage has been told, once.
-                if !matches!(error, StoreError::Unreadable(_)) {
+                // Damage has been told, once, and so has the other hub.
+                if !matches!(error, StoreError::Unreadable(_) | StoreError::Closed) {
                     tracing::error!(%error, "a write to the store failed: nothing of it is kept, answers are not affected");
                 }
                 waiting.into_iter().for_each(|done| answer(done, Err(error.clone())));

@@ -1,7 +1,7 @@
 //! The hub as a process, as a user starts it: the real binary, real flags, real
 //! listeners on free ports of 127.0.0.1.
 //!
-//! Dropping it kills the process. Its log is kept in its folder.
+//! Dropping it kills the process, and those that have taken its place. Their log is kept in its folder.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,8 @@ use crate::pki::{Identity, Pki};
 use crate::port::free_address;
 
 pub const NODE: &str = "edge-1";
+/// What the old process says.
+const TAKEN_OVER: &str = "another process has taken over: this one ends";
 
 /// What a hub is started with.
 pub struct HubOptions<'a> {
@@ -36,6 +38,8 @@ pub struct Hub {
     pub admin: SocketAddr,
     ca_pem: String,
     child: Option<Child>,
+    /// The processes that have taken its place, one after the other.
+    heirs: Vec<u32>,
 }
 
 impl Hub {
@@ -68,7 +72,7 @@ impl Hub {
         arguments.extend(options.flags);
         let ca_pem = pki.ca_pem().to_owned();
         let (binary, environment) = (options.binary.into(), Vec::new());
-        Ok(Self { binary, arguments, environment, folder, loopback, secure, admin, ca_pem, child: None })
+        Ok(Self { binary, arguments, environment, folder, loopback, secure, admin, ca_pem, child: None, heirs: Vec::new() })
     }
 
     /// Prepares and starts one, and waits until it is ready.
@@ -128,8 +132,30 @@ impl Hub {
         }
     }
 
+    /// SIGHUP: another process takes its place. The old one goes on with what it has begun, and [`Hub::ended`] waits for it.
+    pub async fn hand_over(&mut self) -> anyhow::Result<()> {
+        self.signal("HUP")?;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.log().matches(TAKEN_OVER).count() <= self.heirs.len() {
+            anyhow::ensure!(Instant::now() < deadline, "nobody takes over:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let log = self.log();
+        let line = log.lines().filter(|line| line.contains(TAKEN_OVER)).nth(self.heirs.len()).context("a line")?;
+        let pid = line.split("pid=").nth(1).and_then(|rest| rest.split_whitespace().next()).context("a pid")?;
+        self.heirs.push(pid.parse()?);
+        Ok(())
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
+        for heir in self.heirs.drain(..) {
+            let own = self.folder.path().display().to_string();
+            // Its number may be somebody else's by now.
+            if std::fs::read(format!("/proc/{heir}/cmdline")).is_ok_and(|words| String::from_utf8_lossy(&words).contains(&own)) {
+                let _ = Command::new("kill").arg("-9").arg(heir.to_string()).status();
+            }
+        }
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -158,8 +184,9 @@ impl Hub {
         }
     }
 
+    /// Of the process that serves.
     pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+        self.heirs.last().copied().or_else(|| self.child.as_ref().map(Child::id))
     }
 
     pub fn folder(&self) -> &Path {

@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 
 use self::greeting::Greeted;
 use self::streaming::Lent;
-use super::Peer;
+use super::{Peer, Port};
 use crate::request::context::{Body, Response, Watch, full};
 use crate::request::{self, Path, Request};
 use crate::runtime::drain::{Draining, Ending};
@@ -34,6 +34,7 @@ use crate::upstream::{Error, Fault};
 /// A head must be complete within this; idle kept-alive connections end after it.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 const MAX_HEADERS: u32 = 64 * 1024;
+/// Of one client.
 const STREAMS: u32 = 2048;
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
@@ -46,7 +47,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 pub(super) type Socket = Box<dyn Io>;
 
 pub(super) async fn serve(io: Socket, peer: Arc<Peer>, path: Arc<Path>, draining: Draining) {
-    let remote = peer.remote;
+    let (remote, is_predecessors) = (peer.remote, matches!(peer.port, Port::Predecessor));
     let service = service_fn(move |request: http::Request<Incoming>| {
         let request: Request = request.map(|body| -> crate::upstream::RequestBody {
             Box::pin(body.map_err(|error| Error::new(Fault::Client, true, error)))
@@ -55,13 +56,15 @@ pub(super) async fn serve(io: Socket, peer: Arc<Peer>, path: Arc<Path>, draining
         let answer = Box::pin(request::serve(path.clone(), peer.clone(), request));
         async { Ok::<_, Infallible>(answer.await) }
     });
-    if let Err(error) = drive(io, service, draining).await {
+    // Those of all clients of another process come on one connection.
+    let streams = if is_predecessors { u32::MAX } else { STREAMS };
+    if let Err(error) = drive(io, service, streams, draining).await {
         tracing::debug!(%remote, %error, "connection ended");
     }
 }
 
 /// Serves until the connection ends: the client's doing, or the hub's own end.
-async fn drive<S>(io: Socket, service: S, draining: Draining) -> Result<(), Failed>
+async fn drive<S>(io: Socket, service: S, streams: u32, draining: Draining) -> Result<(), Failed>
 where
     S: Service<http::Request<Incoming>, Response = Response, Error = Infallible> + Send + Sync,
     S::Future: Send + 'static,
@@ -71,7 +74,7 @@ where
     loop {
         let lent = Lent::new(io, said);
         // Boxed, so that what has a connection to itself holds no more than that.
-        let left = Box::pin(http(lent.clone(), service.clone(), draining.ending.clone())).await?;
+        let left = Box::pin(http(lent.clone(), service.clone(), streams, draining.ending.clone())).await?;
         match (left, lent.take_back()) {
             (Some(Left::Joined(body)), _) => return run(body).await,
             (Some(Left::Watch(answer)), Some(lent)) => match streaming::stream(lent, answer).await? {
@@ -126,7 +129,7 @@ async fn run(mut body: Body) -> Result<(), Failed> {
 }
 
 /// Until the connection ends, or is left to one answer.
-async fn http<S>(io: Lent, service: S, mut ending: Ending) -> Result<Option<Left>, Failed>
+async fn http<S>(io: Lent, service: S, streams: u32, mut ending: Ending) -> Result<Option<Left>, Failed>
 where
     S: Service<http::Request<Incoming>, Response = Response, Error = Infallible>,
     S::Future: Send + 'static,
@@ -152,7 +155,7 @@ where
             Ok(answer)
         }
     });
-    let builder = builder();
+    let builder = builder(streams);
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(greeted), service));
     let mut told = false;
     loop {
@@ -162,7 +165,7 @@ where
                 return Ok(handed.lock().take());
             }
             () = handed.1.notified() => return Ok(handed.lock().take()),
-            () = ending.begun(), if !told => {
+            () = ending.leaving(), if !told => {
                 told = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -170,7 +173,7 @@ where
     }
 }
 
-fn builder() -> Builder<TokioExecutor> {
+fn builder(streams: u32) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -182,7 +185,7 @@ fn builder() -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(MAX_HEADERS)
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(streams)
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(4 * 1024 * 1024)
         .max_send_buf_size(64 * 1024)

@@ -32,7 +32,7 @@ pub async fn identify(callers: &Callers, peer: &Peer, headers: &HeaderMap) -> Re
         return Ok(token(credential.as_bytes()).map_or(Caller::Other, |token| Caller::Bearer(bearer(peer, token))));
     }
     match &peer.port {
-        Port::Internal => Ok(Caller::Node),
+        Port::Internal | Port::Predecessor => Ok(Caller::Node),
         Port::Secure { client: Some(subject) } if subject.is_node(&callers.node_name) => Ok(Caller::Node),
         Port::Secure { client: Some(subject) } => Err(Refusal::unauthorized(format!(
             "the client certificate is for {}, only this node's kubelet (system:node:{}) may use one here: send a bearer token",

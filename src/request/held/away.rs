@@ -8,7 +8,7 @@ use http::StatusCode;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::listing::{Listing, Stop};
-use super::{Kept, difference, encoding};
+use super::{Kept, difference, encoding, handing};
 use crate::kube::watch;
 use crate::request::context::{Body, Context, MISSED, Refusal, Response};
 use crate::request::filter::{OUTDATED, OVERTAKEN};
@@ -25,10 +25,21 @@ const HASTY: Duration = Duration::from_millis(250);
 /// In the kube-apiserver's words.
 const EXPIRED: &str = "too old resource version: what has changed since is not known";
 
+const UNAUTHORIZED: &str = "the cloud does not accept the credential any more";
+const FORBIDDEN: &str = "the cloud does not allow this watch any more";
+
 /// Somebody goes on.
 pub(super) struct Joined {
     pub(super) body: Body,
-    pub(super) by_cloud: bool,
+    pub(super) by: By,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    Cloud,
+    Store,
+    /// The process that has taken this one's place.
+    Successor,
 }
 
 /// How it goes on.
@@ -74,6 +85,7 @@ pub(super) async fn go_on(mut kept: Box<Kept>, mut step: Step) -> (Box<Kept>, Ne
             return (kept, Next::Over(None));
         }
         let outcome = match step {
+            _ if path.succession.now().is_some() => ask_successor(&mut kept, &path).await,
             Step::Ask => ask(&mut kept, &path).await,
             _ if !path.link.is_up() => Outcome::Later,
             Step::AskCloud => ask(&mut kept, &path).await,
@@ -94,6 +106,9 @@ pub(super) async fn go_on(mut kept: Box<Kept>, mut step: Step) -> (Box<Kept>, Ne
 /// Where its client stands, before anybody else's list takes its place.
 async fn look_back(kept: &mut Kept) {
     let (Some(path), None) = (kept.again.path.upgrade(), &kept.stand) else { return };
+    if path.succession.now().is_some() {
+        return;
+    }
     let look = look(kept, &path);
     kept.stand = match kept.until {
         Some(until) => timeout_at(until, look).await.ok().flatten(),
@@ -113,12 +128,18 @@ async fn look(kept: &Kept, path: &Path) -> Option<Box<Stand>> {
 
 /// Until it is worth another try. Without the link nobody knows more than a moment ago.
 async fn wait(kept: &mut Kept, path: &Path, pause: Duration) {
-    if path.link.is_up() {
+    if path.link.is_up() || path.succession.now().is_some() {
         return sleep(pause).await;
     }
     // The disk may have been busy before.
     look_back(kept).await;
-    let back = path.link.is_back_in_turn(Turn { id: kept.id, is_nodes: kept.again.bearer.is_none() });
+    let turn = Turn { id: kept.id, is_nodes: kept.again.bearer.is_none() };
+    let back = async {
+        tokio::select! {
+            () = path.link.is_back_in_turn(turn) => {}
+            () = path.succession.comes() => {}
+        }
+    };
     match kept.until {
         Some(until) => _ = timeout_at(until, back).await,
         None => back.await,
@@ -138,13 +159,31 @@ async fn ask(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
         Err(refusal) => refused(kept, path, &context, &refusal),
     };
     let reason = match &outcome {
-        Outcome::Next(Next::Joined(joined)) if joined.by_cloud => "the cloud goes on",
+        Outcome::Next(Next::Joined(joined)) if joined.by == By::Cloud => "the cloud goes on",
         Outcome::Next(Next::Joined(_)) => "the store goes on",
         Outcome::Next(_) => "ended",
         Outcome::Step(_) | Outcome::Later => return outcome,
     };
     told(kept, path, reason);
     outcome
+}
+
+/// Asks the process that has taken this one's place, which knows whatever is known here.
+async fn ask_successor(kept: &mut Kept, path: &Path) -> Outcome {
+    let over = Outcome::Next(Next::Over(None));
+    let (Some(successor), Ok(_turn)) = (path.succession.now(), path.held.asking.acquire().await) else { return over };
+    let Ok(Some(response)) = handing::response(kept, &successor).await else { return over };
+    let status = response.status();
+    match status {
+        _ if encoding(&response) == Some(kept.encoding) => {
+            Outcome::Next(Next::Joined(Joined { body: response.into_body(), by: By::Successor }))
+        }
+        StatusCode::UNAUTHORIZED => denied(kept, 401, "Unauthorized", UNAUTHORIZED),
+        StatusCode::FORBIDDEN => denied(kept, 403, "Forbidden", FORBIDDEN),
+        StatusCode::GONE => denied(kept, 410, "Expired", EXPIRED),
+        _ if handing::is_for_later(status) => Outcome::Later,
+        _ => over,
+    }
 }
 
 fn is_clouds(context: &Context) -> bool {
@@ -157,16 +196,16 @@ fn told(kept: &Kept, path: &Path, reason: &'static str) {
 }
 
 fn judge(kept: &Kept, context: &Context, response: Response) -> Outcome {
-    let (status, by_cloud) = (response.status(), is_clouds(context));
+    let (status, by) = (response.status(), if is_clouds(context) { By::Cloud } else { By::Store });
     if encoding(&response) == Some(kept.encoding) {
-        return Outcome::Next(Next::Joined(Joined { body: response.into_body(), by_cloud }));
+        return Outcome::Next(Next::Joined(Joined { body: response.into_body(), by }));
     }
     match status {
         // The store knows what the client does not read in this stream.
-        _ if !by_cloud => Outcome::Later,
+        _ if by == By::Store => Outcome::Later,
         StatusCode::GONE => Outcome::Step(Step::TellDifference),
-        StatusCode::UNAUTHORIZED => denied(kept, 401, "Unauthorized", "the cloud does not accept the credential any more"),
-        StatusCode::FORBIDDEN => denied(kept, 403, "Forbidden", "the cloud does not allow this watch any more"),
+        StatusCode::UNAUTHORIZED => denied(kept, 401, "Unauthorized", UNAUTHORIZED),
+        StatusCode::FORBIDDEN => denied(kept, 403, "Forbidden", FORBIDDEN),
         // The client will see for itself.
         _ if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => Outcome::Next(Next::Over(None)),
         _ if status.is_success() => Outcome::Next(Next::Over(None)),

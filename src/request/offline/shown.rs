@@ -56,6 +56,7 @@ pub async fn stand(offline: &Offline, link: &Link, context: &Context, encoding: 
         tracing::debug!(id = context.id, seen, scope = ?watched.scope, "the node does not know what a watch was shown");
     }
     let (shown, lacks) = known?;
+    shown.view.is_kept();
     Some(Stand { shown, lacks, watched })
 }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{ReadableDatabase as _, StorageBackend};
 
+use super::readers::Readers;
 use super::{Damage, Disk, DiskSnapshot, builder};
 use crate::store::Snapshot;
 
@@ -29,7 +30,8 @@ impl Disk {
         let shadow = Shadow { file, changes: Mutex::new(Changes { len, blocks: HashMap::new() }) };
         let database = builder().create_with_backend(shadow).ok()?;
         let transaction = database.begin_read().ok()?;
-        Some(look(&DiskSnapshot { transaction, damage: Arc::new(Damage::of(None)) }))
+        let reader = Arc::new(Readers::default()).begin(transaction);
+        Some(look(&DiskSnapshot { reader, damage: Arc::new(Damage::of(None)) }))
     }
 }
 

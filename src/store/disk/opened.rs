@@ -23,6 +23,8 @@ struct Now {
     owes: bool,
     /// It was opened again while it owed something, and nobody has been told.
     has_lost: bool,
+    /// It is another process's.
+    is_closed: bool,
 }
 
 impl Opened {
@@ -66,6 +68,9 @@ impl Opened {
     }
 
     fn opened(&self, now: &mut Now, damage: &Arc<Damage>) -> Result<Arc<Database>, StoreError> {
+        if now.is_closed {
+            return Err(StoreError::Closed);
+        }
         if damage.has_failed() {
             now.database = None;
         }
@@ -77,6 +82,27 @@ impl Opened {
         now.has_lost |= std::mem::take(&mut now.owes);
         now.database = Some(database.clone());
         Ok(database)
+    }
+
+    /// Nothing is read or written any more but what has begun.
+    pub(super) fn refuse(&self) {
+        self.now().is_closed = true;
+    }
+
+    /// Whether nobody is about to read or to write.
+    pub(super) fn is_unused(&self) -> bool {
+        self.now().database.as_ref().is_none_or(|database| Arc::strong_count(database) == 1)
+    }
+
+    /// Closes the file, with all that was committed.
+    pub(super) fn close(&self) {
+        let mut now = self.now();
+        (now.database, now.owes) = (None, false);
+    }
+
+    /// It is opened again when it is needed.
+    pub(super) fn allow(&self) {
+        self.now().is_closed = false;
     }
 
     /// What cannot be read as ours any more is damaged: it is not tried again and again.
@@ -91,6 +117,9 @@ impl Opened {
     /// Goes on with another file, for which `change` makes place; nobody believes that anything else is in it.
     pub(super) fn go_on<T>(&self, change: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut now = self.now();
+        if now.is_closed {
+            return Err(StoreError::Closed);
+        }
         let old = std::mem::take(&mut *now);
         // It may panic once more when it is closed.
         let _ = caught(|| {
