@@ -48,7 +48,19 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
 }
 
 async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
-    let signals = Signals::new()?;
+    let mut signals = Signals::new()?;
+    let running = tokio::select! {
+        running = begun(settings, loops) => running?,
+        () = signals.end.next() => {
+            tracing::info!("ended before it was ready");
+            return Ok(());
+        }
+    };
+    running.run(signals).await
+}
+
+/// A hub that serves.
+async fn begun(settings: Settings, loops: &Handle) -> anyhow::Result<Running> {
     let mut predecessor = Predecessor::of_environment()?;
     let files = open::files(&settings)?;
     let marks = files.marks();
@@ -72,7 +84,7 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
     tokio::spawn(Admin::new(&metrics, readiness.clone(), draining.ending.clone()).serve(doors.admin));
     let opened = match settings.working_mode {
         WorkingMode::Cloud => None,
-        WorkingMode::Edge => Some(knowledge(settings.clone(), metrics.clone(), loops.clone()).await?),
+        WorkingMode::Edge => Some(knowledge(&settings, &metrics, loops, predecessor.is_some()).await?),
     };
     let credentials = Arc::new(Credentials::new(node, anonymous));
     let told_file = Arc::new(told::File::within(&settings.root_dir));
@@ -94,13 +106,14 @@ async fn hub(settings: Settings, loops: &Handle) -> anyhow::Result<()> {
     readiness.ready();
     tracing::info!(node = settings.node_name, loopback = %settings.loopback, secure = %settings.secure, admin = %settings.admin, "ready");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    Running { settings, drain, parts, path, opened, at_work, readiness, doors: copies }.run(signals).await
+    Ok(Running { settings, drain, parts, path, opened, at_work, readiness, doors: copies })
 }
 
 /// What this node knows. A large store on a slow disk, or one that was left in disorder, takes its time: who asks for
 /// `/v1/readyz` is answered meanwhile.
-async fn knowledge(settings: Settings, metrics: Arc<Metrics>, loops: Handle) -> anyhow::Result<open::Opened> {
-    tokio::task::spawn_blocking(move || open::knowledge(&settings, metrics, loops)).await?
+async fn knowledge(settings: &Settings, metrics: &Arc<Metrics>, loops: &Handle, succeeds: bool) -> anyhow::Result<open::Opened> {
+    let (settings, metrics, loops) = (settings.clone(), metrics.clone(), loops.clone());
+    tokio::task::spawn_blocking(move || open::knowledge(&settings, metrics, loops, succeeds)).await?
 }
 
 /// A panic ends the task it happens in, and is told and counted.

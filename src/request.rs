@@ -48,14 +48,32 @@ pub struct Path {
 /// Serves one request: the only way through the hub, for clients and for its own
 /// loops alike.
 pub async fn serve(path: Arc<Path>, peer: Arc<accept::Peer>, request: Request) -> Response {
+    let peer = accept::Peer::of_request(peer, request.headers());
     let mut begun = respond::Begun::new(&path, peer, &request);
     let again = held::Again::of(&path, begun.context(), request.headers());
+    if begun.context().peer.is_predecessor() {
+        let taken = Box::pin(taken_over(&path, begun.context(), again, (request.uri(), request.headers()))).await;
+        return begun.finish(taken);
+    }
     // What is rare on the way is boxed: every request pays for the size of this.
     let mut result = answer(&path, begun.context(), request).await;
     if let Some(again) = again {
         result = result.map(|response| held::hold(&path, begun.context(), again, response));
     }
     begun.finish(result)
+}
+
+/// The answer to what the process whose place this one has taken asks for one of its clients: it goes on with a watch.
+async fn taken_over(
+    path: &Arc<Path>,
+    context: &mut Context,
+    again: Option<held::Again>,
+    (uri, headers): (&Uri, &HeaderMap),
+) -> Result<Response, Refusal> {
+    read(path, context, uri, headers).await?;
+    (context.route, context.why) = (Route::Remote.label(), "taken over from the process before");
+    let taken = again.and_then(|again| held::take_over(path, context, again, headers));
+    taken.ok_or_else(|| Refusal::bad_request("only watches are taken over"))
 }
 
 /// What is asked, and who asks.

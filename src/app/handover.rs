@@ -9,7 +9,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use rustix::net::{
@@ -26,6 +26,11 @@ const SOCKETS: usize = 3;
 const PREPARES: Duration = Duration::from_secs(30);
 /// A large store on a slow disk takes its time.
 const OPENS: Duration = Duration::from_secs(60);
+
+/// What is killed ends at once, as a rule.
+const ENDS: Duration = Duration::from_secs(1);
+/// Between two looks whether it has.
+const LOOK: Duration = Duration::from_millis(2);
 
 const PREPARED: u8 = b'p';
 const GO: u8 = b'g';
@@ -45,6 +50,8 @@ impl Predecessor {
         }
         let socket = std::os::unix::net::UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         socket.set_nonblocking(true)?;
+        // Else the other end would not see this one's.
+        rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
         Ok(Some(Self { socket: UnixStream::from_std(socket)? }))
     }
 
@@ -120,8 +127,7 @@ impl Heir {
         match tokio::time::timeout(within, self.socket()?.read_u8()).await {
             Ok(Ok(said)) if said == word => Ok(()),
             Ok(Ok(_)) => bail!("the new process is none of the hub"),
-            // Its own words are in the log.
-            Ok(Err(_)) => bail!("the new process has ended: {}", self.child.wait()?),
+            Ok(Err(_)) => bail!("the new process has ended: what it has said is in the log"),
             Err(_) => bail!("the new process has not come up within {} s", within.as_secs()),
         }
     }
@@ -137,10 +143,15 @@ impl Heir {
 }
 
 impl Drop for Heir {
+    /// Waits for its end, so that what it had is free again; but not for a disk that does not answer it.
     fn drop(&mut self) {
-        if self.socket.is_some() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        if self.socket.is_none() {
+            return;
+        }
+        let _ = self.child.kill();
+        let until = Instant::now() + ENDS;
+        while Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(LOOK);
         }
     }
 }

@@ -38,8 +38,12 @@ pub(super) struct Opened {
 }
 
 /// What this node knows. A store that is not ours to read is kept beside an empty one.
-pub(super) fn knowledge(settings: &Settings, metrics: Arc<Metrics>, tasks: Handle) -> anyhow::Result<Opened> {
+pub(super) fn knowledge(settings: &Settings, metrics: Arc<Metrics>, tasks: Handle, succeeds: bool) -> anyhow::Result<Opened> {
     let path = settings.store_dir.join("holdfast.redb");
+    if succeeds {
+        // The process before has had it open a moment ago, and has it again if this one ends over it.
+        return open(settings, &path, &metrics, &tasks);
+    }
     let starts = Starts::count(&path);
     if starts.are_too_many() && path.exists() {
         let aside = Disk::set_aside(&path)?;

@@ -9,6 +9,7 @@ use sd_notify::NotifyState;
 use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::handover::Heir;
 use super::loops::AtWork;
@@ -26,6 +27,13 @@ use crate::upstream::Successor;
 const DRAIN: Duration = Duration::from_secs(25);
 /// How long an answer from the store may still be read before that is another process's.
 const READ: Duration = Duration::from_secs(5);
+/// How long all that is known may take to be on the disk.
+const WRITTEN: Duration = Duration::from_secs(10);
+/// How long what is left is waited for where nobody is at the door.
+const NOBODY: Duration = Duration::from_secs(2);
+
+/// What starts the first process of a container: containerd's and Docker's, CRI-O's and Podman's.
+const SHIMS: [&str; 2] = ["containerd-shim", "conmon"];
 
 pub(super) struct Running {
     pub settings: Settings,
@@ -53,6 +61,7 @@ impl Running {
             let now = NotifyState::monotonic_usec_now();
             notify(&[Some(NotifyState::Reloading), now.ok()].into_iter().flatten().collect::<Vec<_>>());
             let handed = tokio::select! {
+                biased;
                 handed = self.hand_over() => Some(handed),
                 () = signals.end.next() => None,
             };
@@ -83,10 +92,14 @@ impl Running {
     /// Starts a process that takes this one's place; its number, and the way to ask it. Where this fails or is given up that
     /// one is ended, and this one is to stay.
     async fn hand_over(&mut self) -> anyhow::Result<(u32, UnixStream)> {
-        ensure!(std::process::id() != 1, "this is the first process of its container, which ends with it: replace that");
+        ensure!(!is_a_containers(), "this is the first process of a container, which ends with it: replace that");
         let is_damaged = self.opened.as_ref().is_some_and(|opened| *opened.disk.damage().borrow());
         ensure!(!is_damaged, "the store is damaged, and what is left of it is read in this process: restart the hub");
         let mut heir = Heir::prepared().await?;
+        if let Some(opened) = &self.opened {
+            // While clients are still let in: a busy disk takes its time.
+            settled(opened).await?;
+        }
         self.drain.leave();
         self.at_work.leave_store();
         if let Some(opened) = &self.opened {
@@ -125,19 +138,17 @@ impl Running {
                 Err(error) => tracing::error!(%error, "the process that has taken over does not answer"),
             }
         };
-        let has_finished = tokio::select! {
-            () = drain.left() => true,
-            () = end.next() => false,
-            () = is_gone => {
-                tracing::warn!(pid, "the process that has taken over takes nothing more: what is left here is ended");
-                false
-            }
+        let (left, within) = tokio::select! {
+            () = drain.left() => ("", Duration::ZERO),
+            () = end.next() => ("", DRAIN),
+            () = is_gone => ("the process that has taken over has ended: so does this one", NOBODY),
         };
         // Until here it was there for watches that are asked for anew.
         drop(path);
-        if !has_finished {
-            drained(drain, &mut end).await;
+        if !within.is_zero() {
+            drained(drain, within, &mut end).await;
         }
+        ensure!(left.is_empty(), left);
         tracing::info!("ended");
         Ok(())
     }
@@ -145,10 +156,12 @@ impl Running {
     async fn end(self, mut end: End) -> anyhow::Result<()> {
         tracing::info!("draining: a second signal ends at once");
         notify(&[NotifyState::Stopping]);
-        let Self { drain, parts, path, at_work: _at_work, .. } = self;
+        let Self { drain, parts, path, at_work: _at_work, doors, .. } = self;
+        // Nobody waits at a door that does not open.
+        drop(doors);
         let (knowledge, told_file, told) = (parts.knowledge.clone(), parts.told_file.clone(), path.remote.filters.told.clone());
         drop((path, parts));
-        if !drained(drain, &mut end).await {
+        if !drained(drain, DRAIN, &mut end).await {
             return Ok(());
         }
         told_file.write(&told);
@@ -163,10 +176,10 @@ impl Running {
 }
 
 /// Whether it has come to its end before it was told to end at once.
-async fn drained(drain: Drain, end: &mut End) -> bool {
+async fn drained(drain: Drain, within: Duration, end: &mut End) -> bool {
     tokio::select! {
         () = drain.drained() => true,
-        () = tokio::time::sleep(DRAIN) => {
+        () = tokio::time::sleep(within) => {
             tracing::warn!("connections are still open: cut");
             true
         }
@@ -190,11 +203,23 @@ async fn tell_damage(mut damage: watch::Receiver<bool>, readiness: Readiness, me
     }
 }
 
+async fn settled(opened: &Opened) -> anyhow::Result<()> {
+    timeout(WRITTEN, opened.knowledge.settle_disk()).await.context("the disk is too slow now")
+}
+
+/// Whether a container ends with this process, in whichever namespaces that is.
+fn is_a_containers() -> bool {
+    let parent = std::os::unix::process::parent_id();
+    let parent = std::fs::read_to_string(format!("/proc/{parent}/comm")).unwrap_or_default();
+    std::process::id() == 1 || SHIMS.contains(&parent.trim_end())
+}
+
 /// The store, to another process.
 async fn give_up(opened: &Opened) -> anyhow::Result<()> {
-    opened.knowledge.settle_disk().await;
+    settled(opened).await?;
     let disk = opened.disk.clone();
-    let given = tokio::task::spawn_blocking(move || disk.give_up(READ)).await?;
+    let given = tokio::task::spawn_blocking(move || disk.give_up(READ));
+    let given = timeout(READ + WRITTEN, given).await.context("the disk is too slow now")??;
     ensure!(given, "a client reads so slowly what the store answers that it cannot be closed: try again later");
     Ok(())
 }
@@ -225,7 +250,7 @@ impl Signals {
 }
 
 impl End {
-    async fn next(&mut self) {
+    pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -43,7 +43,8 @@ impl EventType {
         }
     }
 
-    fn from_name(name: &str) -> Self {
+    /// Of the word in the frame.
+    pub fn from_name(name: &str) -> Self {
         match name {
             "ADDED" => EventType::Added,
             "MODIFIED" => EventType::Modified,

@@ -64,13 +64,14 @@ impl Admin {
         loop {
             let Ok(permit) = room.clone().acquire_owned().await else { return };
             let accepted = tokio::select! {
-                accepted = socket.accept() => accepted,
+                biased;
                 () = ending.leaving(), if !ending.has_begun() => {
                     if ending.stays().await || ending.has_begun() {
                         continue;
                     }
                     return;
                 }
+                accepted = socket.accept() => accepted,
             };
             let Ok((stream, _)) = accepted else {
                 tokio::time::sleep(Duration::from_millis(100)).await;

@@ -8,9 +8,10 @@ mod connection;
 mod shares;
 mod tls;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
+use http::{HeaderMap, HeaderName};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -27,6 +28,9 @@ const CONNECTIONS: usize = 8192;
 
 /// Of these from one address, unless it is the node's own: one Pod does not shut the door for all.
 const SHARE: usize = CONNECTIONS / 8;
+
+/// Whose request it is, from one process to the next: an address.
+pub const CLIENT: HeaderName = HeaderName::from_static("holdfast-client");
 
 /// The other end of a connection.
 #[derive(Debug)]
@@ -67,6 +71,21 @@ impl Peer {
         matches!(self.port, Port::Internal)
     }
 
+    /// The process before asks for many clients, and says for which one.
+    pub fn of_request(connected: Arc<Self>, headers: &HeaderMap) -> Arc<Self> {
+        if !connected.is_predecessor() {
+            return connected;
+        }
+        let said = headers.get(CLIENT).and_then(|client| client.to_str().ok()?.parse::<IpAddr>().ok());
+        let remote = said.map_or(connected.remote, |client| SocketAddr::new(client, 0));
+        Arc::new(Self::new(remote, connected.local, Port::Predecessor))
+    }
+
+    /// Whether it is the process whose place this one has taken.
+    pub fn is_predecessor(&self) -> bool {
+        matches!(self.port, Port::Predecessor)
+    }
+
     pub fn new(remote: SocketAddr, local: SocketAddr, port: Port) -> Self {
         Self { remote, local, port, bearer: Mutex::default() }
     }
@@ -95,13 +114,14 @@ impl Listener {
         loop {
             let Ok(permit) = room.clone().acquire_owned().await else { return };
             let accepted = tokio::select! {
-                accepted = self.socket.accept() => accepted,
+                biased;
                 () = draining.ending.leaving() => {
                     if draining.ending.stays().await {
                         continue;
                     }
                     return;
                 }
+                accepted = self.socket.accept() => accepted,
             };
             match accepted {
                 Ok((stream, remote)) => {

@@ -6,8 +6,7 @@
 //! the cloud does not have that version any more, the client is told the difference between what it was shown and a new list
 //! ([`difference`]), and the watch goes on from there.
 //!
-//! Where another process takes this one's place, the same request is asked of that one ([`handing`]), and what was there
-//! before goes on if it does not.
+//! Where another process takes this one's place, the same request is asked of that one ([`succession`]).
 //!
 //! A stream ends where only its client can help: the credential is not accepted any more, what it was shown is not known
 //! exactly, the filters have changed, or all there is was still being told. Then it lists again, as it would have without.
@@ -15,7 +14,6 @@
 mod again;
 mod away;
 mod difference;
-mod handing;
 mod listing;
 mod succession;
 mod turns;
@@ -27,13 +25,15 @@ use std::task::{Context as Task, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt as _;
 use tokio::time::{Instant, Sleep};
 
 pub(super) use again::Again;
 use away::{By, Joined, Next, Step};
-use handing::Handing;
+use succession::Comes;
 pub use succession::Succession;
 pub use turns::Turns;
 
@@ -42,6 +42,7 @@ use super::context::{Body, BodyError, Caller, Context, Response, readable};
 use super::filter::{LEFT_BEHIND, OUTDATED, OVERTAKEN};
 use super::offline::Stand;
 use crate::kube::list::{Encoding, Limits};
+use crate::kube::media::{Form, Media};
 use crate::kube::message;
 use crate::kube::object;
 use crate::kube::schema::status::{CODE, MESSAGE};
@@ -81,7 +82,8 @@ struct Held {
     kept: Option<Box<Kept>>,
     /// What goes on once the client has been told where it stands.
     waiting: Option<Box<Kept>>,
-    handing: Handing,
+    /// `None`: another process brings it.
+    successor: Option<Comes>,
 }
 
 enum State {
@@ -90,21 +92,36 @@ enum State {
     /// It was asked again.
     Joined(Joined, Option<Pin<Box<Sleep>>>),
     Away(Pin<Box<dyn Future<Output = (Box<Kept>, Next)> + Send>>),
-    /// Another process is asked whether it goes on.
-    Handed(handing::Asked),
     Over(Option<BodyError>),
 }
 
 /// The answer to a watch as its client gets it.
-pub(super) fn hold(path: &Arc<Path>, context: &Context, mut again: Again, response: Response) -> Response {
+pub(super) fn hold(path: &Arc<Path>, context: &Context, again: Again, response: Response) -> Response {
     let Some(encoding) = encoding(&response).filter(|_| may_go_on(context)) else { return response };
+    let kept = kept(path, context, again, encoding);
+    let (kept, waiting) = if context.info.query.goes_on() { (Some(kept), None) } else { (None, Some(kept)) };
+    response.map(|body| Held { kept, waiting, ..Held::of(path, State::First(body), encoding) }.boxed_unsync())
+}
+
+/// The answer to a watch that another process's client has had so far; `None`: it does not go on.
+pub(super) fn take_over(path: &Arc<Path>, context: &Context, again: Again, headers: &HeaderMap) -> Option<Response> {
+    let encoding = succession::encoding(headers).filter(|_| may_go_on(context) && context.info.query.goes_on())?;
+    let going_on = away::go_on(kept(path, context, again, encoding), Step::Ask);
+    let media = HeaderValue::from_str(&Media { encoding, form: Form::Full }.content_type(true)).ok()?;
+    let held = Held::of(path, State::Away(Box::pin(going_on)), encoding);
+    let mut response = Response::new(held.boxed_unsync());
+    response.headers_mut().insert(CONTENT_TYPE, media);
+    Some(response)
+}
+
+fn kept(path: &Arc<Path>, context: &Context, mut again: Again, encoding: Encoding) -> Box<Kept> {
     if let Caller::Bearer(bearer) = &context.caller {
         again.bearer = Some(bearer.clone());
     }
     let query = &context.info.query;
     let seconds = query.seconds().filter(|seconds| *seconds <= u64::from(u32::MAX));
     let began = Instant::from_std(context.started);
-    let kept = Box::new(Kept {
+    Box::new(Kept {
         again,
         encoding,
         seen: query.resource_version.parse().unwrap_or(0),
@@ -114,11 +131,7 @@ pub(super) fn hold(path: &Arc<Path>, context: &Context, mut again: Again, respon
         least: Duration::from_secs(path.offline.min_request_timeout),
         asked: None,
         stand: None,
-    });
-    let (kept, waiting) = if query.goes_on() { (Some(kept), None) } else { (None, Some(kept)) };
-    let framer = Framer::new(encoding, Limits::ANSWER.max_item);
-    let handing = Handing::of(&path.succession);
-    response.map(|body| Held { state: State::First(body), framer, out: VecDeque::new(), kept, waiting, handing }.boxed_unsync())
+    })
 }
 
 fn may_go_on(context: &Context) -> bool {
@@ -152,6 +165,12 @@ impl Kept {
 }
 
 impl Held {
+    fn of(path: &Path, state: State, encoding: Encoding) -> Self {
+        let framer = Framer::new(encoding, Limits::ANSWER.max_item);
+        let successor = Some(path.succession.comes());
+        Self { state, framer, out: VecDeque::new(), kept: None, waiting: None, successor }
+    }
+
     fn take(&mut self, data: Bytes) {
         let mut frames = Vec::new();
         let read = self.framer.feed(data, &mut frames);
@@ -159,7 +178,6 @@ impl Held {
             if event.kind == EventType::Error {
                 return self.error(raw, &event.object);
             }
-            self.handing.is_over();
             self.note(event.kind, &event.object);
             self.out.push_back(raw);
         }
@@ -189,9 +207,6 @@ impl Held {
 
     /// The stream's last word, unless it is for the hub itself.
     fn error(&mut self, raw: Bytes, status: &[u8]) {
-        if self.handing.goes_back(&mut self.state, &mut self.framer) {
-            return;
-        }
         let by = if let State::Joined(joined, _) = &self.state { Some(joined.by) } else { None };
         let step = match by {
             Some(By::Cloud) => Some(Step::TellDifference),
@@ -211,10 +226,11 @@ impl Held {
 
     /// What brought the events is gone; `error`: without having ended as it should. What filters or the store end is over.
     fn lost(&mut self, error: Option<BodyError>) {
-        if self.handing.goes_back(&mut self.state, &mut self.framer) {
-            return;
-        }
-        let may_go_on = matches!(error, None | Some(BodyError::Upstream(_)));
+        let may_go_on = match (&error, &self.state) {
+            // It has gone on for as long as it can.
+            (None, State::Joined(joined, _)) => joined.by != By::Successor,
+            (error, _) => matches!(error, None | Some(BodyError::Upstream(_))),
+        };
         match self.kept.take().filter(|_| may_go_on) {
             Some(kept) if kept.is_over() || error.is_none() && kept.has_lasted() => self.state = State::Over(None),
             Some(kept) => self.leave(kept, Step::Ask),
@@ -232,7 +248,7 @@ impl Held {
             Next::Joined(joined) => {
                 // The store says by itself when the cloud is to be asked, and that may not know the version.
                 if joined.by == By::Successor {
-                    self.handing.is_done();
+                    self.successor = None;
                 }
                 let trial = (joined.by == By::Cloud).then(|| Box::pin(tokio::time::sleep(TRIAL)));
                 self.state = State::Joined(joined, trial);
@@ -252,36 +268,22 @@ impl Held {
         if trial.as_mut().is_some_and(|trial| trial.as_mut().poll(cx).is_ready()) {
             *trial = None;
             self.kept.iter_mut().for_each(|kept| kept.stand = None);
-            self.handing.is_over();
         }
     }
 
-    /// Whether another process is to be asked, or has answered.
-    fn is_handed(&mut self, cx: &mut Task<'_>) -> bool {
-        match &mut self.state {
-            State::First(_) | State::Joined(..) if self.kept.is_some() && self.handing.begins(cx) => {
-                let Some(kept) = self.kept.take() else { return false };
-                let before = std::mem::replace(&mut self.state, State::Handed(handing::ask(kept)));
-                self.handing.leaves(before);
-                true
-            }
-            State::Handed(asked) => {
-                let Poll::Ready((kept, joined)) = asked.as_mut().poll(cx) else { return false };
-                match joined {
-                    Some(joined) => {
-                        let framer = Framer::new(kept.encoding, Limits::ANSWER.max_item);
-                        self.handing.keeps(std::mem::replace(&mut self.framer, framer));
-                        self.state = State::Joined(joined, Some(Box::pin(tokio::time::sleep(TRIAL))));
-                    }
-                    None => {
-                        self.handing.goes_back(&mut self.state, &mut self.framer);
-                    }
-                }
-                self.kept = Some(kept);
-                true
-            }
-            _ => false,
+    /// Whether it is to be left to another process, as soon as it may go on from somewhere.
+    fn is_left(&mut self, cx: &mut Task<'_>) -> bool {
+        let (State::First(_) | State::Joined(..), Some(_), Some(comes)) = (&self.state, &self.kept, &mut self.successor) else {
+            return false;
+        };
+        if comes.as_mut().poll(cx).is_pending() {
+            return false;
         }
+        self.successor = None;
+        if let Some(kept) = self.kept.take() {
+            self.leave(kept, Step::Ask);
+        }
+        true
     }
 }
 
@@ -300,7 +302,7 @@ impl HttpBody for Held {
                 return Poll::Ready(Some(Ok(Frame::data(event))));
             }
             this.is_well(cx);
-            if this.is_handed(cx) {
+            if this.is_left(cx) {
                 continue;
             }
             let frame = match &mut this.state {
@@ -310,7 +312,6 @@ impl HttpBody for Held {
                     this.go_on(kept, next);
                     continue;
                 }
-                State::Handed(_) => return Poll::Pending,
                 State::Over(error) => return Poll::Ready(error.take().map(Err)),
             };
             match frame {

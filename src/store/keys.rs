@@ -8,6 +8,7 @@ pub const VERSION: &[u8] = b"v";
 pub const HISTORY: &[u8] = b"h";
 pub const ONLINE: &[u8] = b"u";
 pub const CLUSTER: &[u8] = b"n";
+pub const TRAIL: &[u8] = b"l";
 pub const COLLECTION: u8 = b'c';
 pub const ITEM: u8 = b'i';
 pub const OBJECT: u8 = b'o';

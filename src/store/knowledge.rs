@@ -218,6 +218,7 @@ impl Knowledge {
         self.show(headers.values());
         *self.catalogue.lock().unwrap_or_else(PoisonError::into_inner) = Catalogue { epoch: self.writer.epoch(), headers };
         self.load_online();
+        self.load_trail();
         self.load_journal()
     }
 
@@ -297,11 +298,11 @@ impl Knowledge {
         self.writer.flush().await
     }
 
-    /// Makes everything durable that has come: the last thing a hub does.
+    /// Makes everything durable that has come, and leaves the trail: the last thing a hub does.
     pub async fn settle_disk(&self) {
         // An answer that is being taken apart is soon done; one that is not is worth no wait.
         let _ = tokio::time::timeout(TAKEN_APART, self.works.rest()).await;
-        let batch = Batch { durable: true, ..Batch::default() };
+        let batch = Batch { ops: vec![self.trail_row()], durable: true, ..Batch::default() };
         if let Err(error) = self.writer.apply(batch).await {
             tracing::warn!(%error, "the last second of what was remembered may be lost");
         }

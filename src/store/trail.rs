@@ -4,7 +4,9 @@
 //! others may lose their connection just before. Where a list was compared with what was known before, their difference is such
 //! an event; a list of the same is one in which nothing has happened. Each says which state it has changed, so that another
 //! list, an event that was not kept or one that did not come to the disk breaks the trail, and whoever asks is told that it is
-//! not known.
+//! not known. An orderly end of the hub leaves it to the next process ([`kept`]).
+
+mod kept;
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;

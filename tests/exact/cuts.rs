@@ -1,7 +1,7 @@
 //! Whatever becomes of the link, a client that has listed once never lists again: its watch leads it to the cloud's state.
 //!
 //! Several writers change what is watched while the links to the cloud are cut, fall silent and come back, one of the two or
-//! both, and the kube-apiserver begins anew without its past. `HOLDFAST_CUTS` sets how often.
+//! both, and the kube-apiserver begins anew without its past; and other processes take the hub's place. `HOLDFAST_CUTS` sets how often.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -36,6 +36,10 @@ struct World {
     hub: Hub,
     writers: Vec<(Client, Random)>,
     clients: Vec<Following>,
+    /// Watches that were told a difference, and that were another's, by processes that others have taken over from.
+    told: f64,
+    shared: f64,
+    heirs: usize,
 }
 
 #[tokio::test]
@@ -53,6 +57,11 @@ async fn through_a_hundred_cuts_no_client_lists_again() {
             4..7 => world.is_down().await,
             // The hub goes over to the other.
             7..11 => world.links[random.below(2)].is_up(false, &world.hub).await,
+            11 => {
+                world.is_down().await;
+                world.is_taken_over().await;
+            }
+            12 => world.is_taken_over().await,
             // They may be back before anybody has noticed.
             _ => world.set(State::Cut),
         }
@@ -63,11 +72,15 @@ async fn through_a_hundred_cuts_no_client_lists_again() {
         }
     }
     let events: usize = world.clients.iter().map(|client| client.follower.lock().unwrap().events).sum();
-    let told = world.hub.metric("holdfast_watches_held_total{reason=\"the difference was told\"}").await.unwrap();
+    world.count().await;
+    let (told, shared) = (world.told, world.shared);
     assert!(cuts < CUTS || told > 0.0, "no difference was ever told");
-    let shared = world.hub.metric("holdfast_watches_shared_total").await.unwrap();
     assert!(shared > 0.0, "no watch was ever shared");
-    println!("{cuts} cuts, {events} events to {CLIENTS} clients, {told} differences, {shared} times a watch was another's");
+    assert!(cuts < CUTS || world.heirs > 0, "no process was ever followed by another");
+    println!(
+        "{cuts} cuts, {} processes more, {events} events to {CLIENTS} clients, {told} differences, {shared} times a watch was another's",
+        world.heirs
+    );
 }
 
 impl World {
@@ -89,7 +102,7 @@ impl World {
             };
             clients.push(Following::begin(&client, scope).await);
         }
-        let mut world = Self { server, links, hub, writers: Vec::new(), clients };
+        let mut world = Self { server, links, hub, writers: Vec::new(), clients, told: 0.0, shared: 0.0, heirs: 0 };
         world.meet(random).await;
         world
     }
@@ -122,6 +135,19 @@ impl World {
         which.iter().for_each(|link| self.links[*link].set(State::Silent));
         self.write(random).await;
         join_all(which.iter().map(|link| self.links[*link].verdict(false, &self.hub))).await;
+    }
+
+    /// Another process takes the hub's place.
+    async fn is_taken_over(&mut self) {
+        self.count().await;
+        self.hub.hand_over().await.unwrap();
+        self.heirs += 1;
+    }
+
+    /// What the process that serves has counted.
+    async fn count(&mut self) {
+        self.told += self.hub.metric("holdfast_watches_held_total{reason=\"the difference was told\"}").await.unwrap();
+        self.shared += self.hub.metric("holdfast_watches_shared_total").await.unwrap();
     }
 
     /// It does not know any more what has happened before.

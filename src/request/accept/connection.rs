@@ -8,7 +8,7 @@ mod streaming;
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 
 use self::greeting::Greeted;
 use self::streaming::Lent;
-use super::{Peer, Port};
+use super::Peer;
 use crate::request::context::{Body, Response, Watch, full};
 use crate::request::{self, Path, Request};
 use crate::runtime::drain::{Draining, Ending};
@@ -33,9 +33,39 @@ use crate::upstream::{Error, Fault};
 
 /// A head must be complete within this; idle kept-alive connections end after it.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long a new connection's first request is waited for where the hub's place is taken.
+const FIRST: Duration = Duration::from_secs(2);
 const MAX_HEADERS: u32 = 64 * 1024;
 /// Of one client.
 const STREAMS: u32 = 2048;
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy)]
+enum Whose {
+    Clients,
+    /// What all clients of another process watch comes on one connection, for as long as that one has any.
+    Predecessors,
+}
+
+impl Whose {
+    fn streams(self) -> u32 {
+        match self {
+            Self::Clients => STREAMS,
+            Self::Predecessors => u32::MAX,
+        }
+    }
+
+    /// Who has just come is let ask first: clients do not try again on a new connection that is closed.
+    async fn is_to_leave(self, ending: &mut Ending, is_served: &AtomicBool) {
+        match self {
+            Self::Clients => ending.leaving().await,
+            Self::Predecessors => ending.begun().await,
+        }
+        if !ending.has_begun() && !is_served.load(Ordering::Relaxed) {
+            tokio::time::sleep(FIRST).await;
+        }
+    }
+}
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -47,7 +77,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 pub(super) type Socket = Box<dyn Io>;
 
 pub(super) async fn serve(io: Socket, peer: Arc<Peer>, path: Arc<Path>, draining: Draining) {
-    let (remote, is_predecessors) = (peer.remote, matches!(peer.port, Port::Predecessor));
+    let (remote, whose) = (peer.remote, if peer.is_predecessor() { Whose::Predecessors } else { Whose::Clients });
     let service = service_fn(move |request: http::Request<Incoming>| {
         let request: Request = request.map(|body| -> crate::upstream::RequestBody {
             Box::pin(body.map_err(|error| Error::new(Fault::Client, true, error)))
@@ -56,15 +86,13 @@ pub(super) async fn serve(io: Socket, peer: Arc<Peer>, path: Arc<Path>, draining
         let answer = Box::pin(request::serve(path.clone(), peer.clone(), request));
         async { Ok::<_, Infallible>(answer.await) }
     });
-    // Those of all clients of another process come on one connection.
-    let streams = if is_predecessors { u32::MAX } else { STREAMS };
-    if let Err(error) = drive(io, service, streams, draining).await {
+    if let Err(error) = drive(io, service, whose, draining).await {
         tracing::debug!(%remote, %error, "connection ended");
     }
 }
 
 /// Serves until the connection ends: the client's doing, or the hub's own end.
-async fn drive<S>(io: Socket, service: S, streams: u32, draining: Draining) -> Result<(), Failed>
+async fn drive<S>(io: Socket, service: S, whose: Whose, draining: Draining) -> Result<(), Failed>
 where
     S: Service<http::Request<Incoming>, Response = Response, Error = Infallible> + Send + Sync,
     S::Future: Send + 'static,
@@ -74,7 +102,7 @@ where
     loop {
         let lent = Lent::new(io, said);
         // Boxed, so that what has a connection to itself holds no more than that.
-        let left = Box::pin(http(lent.clone(), service.clone(), streams, draining.ending.clone())).await?;
+        let left = Box::pin(http(lent.clone(), service.clone(), whose, draining.ending.clone())).await?;
         match (left, lent.take_back()) {
             (Some(Left::Joined(body)), _) => return run(body).await,
             (Some(Left::Watch(answer)), Some(lent)) => match streaming::stream(lent, answer).await? {
@@ -129,7 +157,7 @@ async fn run(mut body: Body) -> Result<(), Failed> {
 }
 
 /// Until the connection ends, or is left to one answer.
-async fn http<S>(io: Lent, service: S, streams: u32, mut ending: Ending) -> Result<Option<Left>, Failed>
+async fn http<S>(io: Lent, service: S, whose: Whose, mut ending: Ending) -> Result<Option<Left>, Failed>
 where
     S: Service<http::Request<Incoming>, Response = Response, Error = Infallible>,
     S::Future: Send + 'static,
@@ -137,7 +165,7 @@ where
     let handed = Handed::default();
     let greeted = Greeted::new(io.clone(), HEAD_TIMEOUT);
     let is_served = greeted.is_served.clone();
-    let keep = handed.clone();
+    let (keep, served) = (handed.clone(), is_served.clone());
     let service = service_fn(move |request: http::Request<Incoming>| {
         is_served.store(true, Ordering::Relaxed);
         let asked = (request.method().clone(), request.version());
@@ -155,8 +183,9 @@ where
             Ok(answer)
         }
     });
-    let builder = builder(streams);
+    let builder = builder(whose.streams());
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(greeted), service));
+    let mut is_to_leave = pin!(whose.is_to_leave(&mut ending, &served));
     let mut told = false;
     loop {
         tokio::select! {
@@ -165,7 +194,7 @@ where
                 return Ok(handed.lock().take());
             }
             () = handed.1.notified() => return Ok(handed.lock().take()),
-            () = ending.leaving(), if !told => {
+            () = &mut is_to_leave, if !told => {
                 told = true;
                 connection.as_mut().graceful_shutdown();
             }

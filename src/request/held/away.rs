@@ -8,7 +8,7 @@ use http::StatusCode;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::listing::{Listing, Stop};
-use super::{Kept, difference, encoding, handing};
+use super::{Kept, difference, encoding, succession};
 use crate::kube::watch;
 use crate::request::context::{Body, Context, MISSED, Refusal, Response};
 use crate::request::filter::{OUTDATED, OVERTAKEN};
@@ -172,7 +172,7 @@ async fn ask(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
 async fn ask_successor(kept: &mut Kept, path: &Path) -> Outcome {
     let over = Outcome::Next(Next::Over(None));
     let (Some(successor), Ok(_turn)) = (path.succession.now(), path.held.asking.acquire().await) else { return over };
-    let Ok(Some(response)) = handing::response(kept, &successor).await else { return over };
+    let Ok(Some(response)) = succession::ask(&successor, kept).await else { return over };
     let status = response.status();
     match status {
         _ if encoding(&response) == Some(kept.encoding) => {
@@ -181,7 +181,7 @@ async fn ask_successor(kept: &mut Kept, path: &Path) -> Outcome {
         StatusCode::UNAUTHORIZED => denied(kept, 401, "Unauthorized", UNAUTHORIZED),
         StatusCode::FORBIDDEN => denied(kept, 403, "Forbidden", FORBIDDEN),
         StatusCode::GONE => denied(kept, 410, "Expired", EXPIRED),
-        _ if handing::is_for_later(status) => Outcome::Later,
+        _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => Outcome::Later,
         _ => over,
     }
 }

@@ -75,12 +75,12 @@ pub(super) async fn tell(again: &Again, path: &Arc<Path>, stand: Stand) -> Resul
             if let (Some(knowledge), Some(before)) = (&path.offline.knowledge, &compared) {
                 knowledge.note_difference(before, version, &happened);
             }
-            let stand = new.again().map(|shown| Box::new(Stand { shown, lacks: Vec::new(), watched }));
+            let stand = new.again().map(|shown| Box::new(Stand::of(shown, Vec::new(), watched)));
             Ok(Told { events, version, stand })
         }
         Err(Stop::Inexact(why)) => Err(Failed::Inexact(why)),
         Err(Stop::Cloud) => match walk.again() {
-            Some(shown) => Err(Failed::Cloud(Box::new(Stand { shown, lacks, watched }))),
+            Some(shown) => Err(Failed::Cloud(Box::new(Stand::of(shown, lacks, watched)))),
             None => Err(Failed::Inexact("the store cannot be read")),
         },
     }

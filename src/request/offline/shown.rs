@@ -56,8 +56,7 @@ pub async fn stand(offline: &Offline, link: &Link, context: &Context, encoding: 
         tracing::debug!(id = context.id, seen, scope = ?watched.scope, "the node does not know what a watch was shown");
     }
     let (shown, lacks) = known?;
-    shown.view.is_kept();
-    Some(Stand { shown, lacks, watched })
+    Some(Stand::of(shown, lacks, watched))
 }
 
 /// While the link is down nobody could do more for the client than the busy disk can.
@@ -86,6 +85,12 @@ impl Watched {
 }
 
 impl Stand {
+    /// It is needed only if the cloud does not know any more what has happened since.
+    pub fn of(shown: Presented, lacks: Vec<Happened>, watched: Watched) -> Self {
+        shown.view.is_kept();
+        Self { shown, lacks, watched }
+    }
+
     /// The head of the collection that was shown just as it is, if it was one.
     pub fn head(&self) -> Option<Header> {
         let head = &self.shown.view.header;

@@ -22,8 +22,7 @@ impl Disk {
             std::thread::sleep(LOOK);
         }
         self.readers.end();
-        self.opened.close();
-        true
+        self.opened.close()
     }
 
     /// The file is nobody else's any more.

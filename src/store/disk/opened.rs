@@ -94,10 +94,18 @@ impl Opened {
         self.now().database.as_ref().is_none_or(|database| Arc::strong_count(database) == 1)
     }
 
-    /// Closes the file, with all that was committed.
-    pub(super) fn close(&self) {
+    /// Closes the file, with all that was committed, if it is still refused.
+    pub(super) fn close(&self) -> bool {
         let mut now = self.now();
-        (now.database, now.owes) = (None, false);
+        if !now.is_closed {
+            return false;
+        }
+        now.owes = false;
+        let database = now.database.take();
+        // It is synced: others need not wait for that to be told no.
+        drop(now);
+        drop(database);
+        true
     }
 
     /// It is opened again when it is needed.

@@ -51,7 +51,8 @@ impl Readers {
 
     /// Nothing is read any more.
     pub(super) fn end(&self) {
-        for state in self.all().states.values() {
+        let states: Vec<_> = self.all().states.values().cloned().collect();
+        for state in states {
             *state.transaction.write().unwrap_or_else(PoisonError::into_inner) = None;
         }
     }

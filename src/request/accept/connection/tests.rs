@@ -18,7 +18,7 @@ async fn lasts(said: &[u8]) -> Option<Duration> {
     let (_drain, draining) = drain::channel();
     client.write_all(said).await.unwrap();
     let began = Instant::now();
-    timeout(2 * HEAD_TIMEOUT, drive(Box::new(io), service, STREAMS, draining)).await.ok().map(|_| began.elapsed())
+    timeout(2 * HEAD_TIMEOUT, drive(Box::new(io), service, Whose::Clients, draining)).await.ok().map(|_| began.elapsed())
 }
 
 /// The place at the door is its task's.
@@ -31,7 +31,7 @@ async fn a_connection_that_left_http_behind_goes_on_until_its_joined_end() {
     let answer = Mutex::new(Some(answer));
     let service = service_fn(move |_| ready(Ok(answer.lock().unwrap().take().unwrap())));
     let (drain, draining) = drain::channel();
-    tokio::spawn(drive(Box::new(io), service, STREAMS, draining));
+    tokio::spawn(drive(Box::new(io), service, Whose::Clients, draining));
     client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n").await.unwrap();
     let mut said = [0; 12];
     client.read_exact(&mut said).await.unwrap();
@@ -59,7 +59,7 @@ where
     S::Future: Send + 'static,
 {
     let (client, io) = tokio::io::duplex(4096);
-    tokio::spawn(drive(Box::new(io), service, STREAMS, draining.clone()));
+    tokio::spawn(drive(Box::new(io), service, Whose::Clients, draining.clone()));
     Client::over(client, alpn, "http", "x").await.unwrap()
 }
 
@@ -118,7 +118,7 @@ fn answering(mut answers: Vec<Response>, draining: &Draining) -> tokio::io::Dupl
         let answer = answers.lock().unwrap().pop();
         async move { Ok(answer.expect("no more requests than answers")) }
     });
-    tokio::spawn(drive(Box::new(io), service, STREAMS, draining.clone()));
+    tokio::spawn(drive(Box::new(io), service, Whose::Clients, draining.clone()));
     client
 }
 

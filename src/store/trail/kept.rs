@@ -1,0 +1,123 @@
+//! The trail from one process of the hub to the next: a row, written at an orderly end, read once at the next start.
+//!
+//! Its events say which state of a collection they have changed, so that one whose collection is another by then leads
+//! nowhere.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+
+use super::{Event, Events, Kept};
+use crate::kube::watch::EventType;
+use crate::store::{Knowledge, Op, keys};
+
+/// Bytes are in base64.
+#[derive(Default, Serialize, Deserialize)]
+struct Row {
+    items: Vec<String>,
+    events: Vec<Line>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    of: String,
+    before: (u64, u64),
+    to: u64,
+    /// The type of the event, and the place of its item.
+    happened: Vec<(String, usize)>,
+}
+
+impl Events {
+    fn row(&self) -> Row {
+        let (mut row, mut places) = (Row::default(), HashMap::new());
+        for event in &self.events {
+            let mut happened = Vec::new();
+            for Kept { kind, item } in &event.happened {
+                let place = *places.entry(Arc::as_ptr(item)).or_insert_with(|| {
+                    row.items.push(BASE64.encode(item));
+                    row.items.len() - 1
+                });
+                happened.push((kind.as_str().to_owned(), place));
+            }
+            let before = (*event.before.start(), *event.before.end());
+            row.events.push(Line { of: BASE64.encode(&event.of), before, to: event.to, happened });
+        }
+        row
+    }
+
+    /// `None`: it is no such row.
+    fn of(row: Row) -> Option<Self> {
+        let items: Vec<Arc<[u8]>> =
+            row.items.iter().map(|item| BASE64.decode(item).ok().map(Arc::from)).collect::<Option<_>>()?;
+        let mut events = Self::default();
+        for Line { of, before, to, happened } in row.events {
+            let kept = |(kind, place): &(String, usize)| {
+                Some(Kept { kind: EventType::from_name(kind), item: items.get(*place)?.clone() })
+            };
+            let happened = happened.iter().map(kept).collect::<Option<_>>()?;
+            events.push(Event { of: BASE64.decode(of).ok()?, before: before.0..=before.1, to, happened });
+        }
+        Some(events)
+    }
+}
+
+impl Knowledge {
+    /// What is to be written for the next process.
+    pub(in crate::store) fn trail_row(&self) -> Op {
+        let row = serde_json::to_vec(&self.trail.lock().row()).expect("texts and numbers");
+        Op::Put(keys::TRAIL.to_vec(), self.sealer().seal(keys::TRAIL, &row))
+    }
+
+    /// Reads what the process before has written; what is damaged is nothing.
+    pub(in crate::store) fn load_trail(&self) {
+        let row = self.snapshot().and_then(|snapshot| snapshot.read(keys::TRAIL)).ok().flatten();
+        let Some(row) = row else { return };
+        let row = self.sealer().open_row(keys::TRAIL, row).ok().and_then(|row| serde_json::from_slice(&row).ok());
+        if let Some(events) = row.and_then(Events::of) {
+            *self.trail.lock() = events;
+        }
+        self.delete(keys::TRAIL.to_vec(), true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::tests::{ask, event, list_body, open, record, scope, settle, watch};
+    use crate::store::{Memory, Store as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_next_process_leads_on_who_stands_behind_and_the_one_after_that_does_not() {
+        let store = Arc::new(Memory::default());
+        let knowledge = open(store.clone());
+        record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+        watch(&knowledge, "10", false, &(event("ADDED", "y", 12) + &event("DELETED", "x", 14))).await;
+        let since = |knowledge: &Knowledge| {
+            let header = knowledge.header(&scope()).unwrap();
+            [9, 10, 12, 14].map(|version| knowledge.since(&header, version).map(|events| events.len()))
+        };
+        let known = [None, Some(2), Some(1), Some(0)];
+        assert_eq!(since(&knowledge), known);
+        knowledge.settle_disk().await;
+        drop(knowledge);
+        let next = open(store.clone());
+        assert_eq!(since(&next), known);
+        settle(&next).await;
+        assert!(store.snapshot().unwrap().read(keys::TRAIL).unwrap().is_none(), "once");
+        drop(next);
+        assert_eq!(since(&open(store)), [None, None, None, Some(0)], "it did not end in order");
+    }
+
+    #[test]
+    fn what_is_no_row_is_nothing() {
+        let line = |of: &str, place| Line { of: of.into(), before: (1, 2), to: 3, happened: vec![("ADDED".into(), place)] };
+        let row = |events| Row { items: vec!["eA==".into()], events };
+        assert!(Events::of(row(vec![line("Yw==", 0)])).is_some());
+        assert!(Events::of(row(vec![line("Yw==", 1)])).is_none());
+        assert!(Events::of(row(vec![line("?", 0)])).is_none());
+    }
+}
