@@ -101,21 +101,29 @@ async fn a_process_takes_over_while_the_link_is_down() {
     assert_eq!(rig.fake.requests().iter().filter(|request| posted(request)).count(), 3, "each once");
 }
 
-/// Each on a connection of its own, all the time.
+/// Each on a connection of its own, all the time: kubelet, and Pods by both protocols.
 #[tokio::test]
 async fn no_request_fails_while_processes_take_over() {
     let mut rig = Rig::start().await;
-    assert_eq!(rig.pod().await.get(CONFIGMAPS).await.unwrap().status, 200);
-    let (loopback, count) = (rig.hub.loopback, Arc::new(AtomicUsize::new(0)));
-    let ask = |count: Arc<AtomicUsize>| async move {
+    let (loopback, secure, ca) = (rig.hub.loopback, rig.hub.secure, rig.fake.pki().ca_pem().to_owned());
+    let count = Arc::new(AtomicUsize::new(0));
+    let ask = |count: Arc<AtomicUsize>, ca: String, alpn: Option<Alpn>| async move {
         loop {
-            let answer = async { Client::http1(loopback).await?.get(CONFIGMAPS).await };
-            assert_eq!(answer.await.unwrap().status, 200);
+            let answer = async {
+                let client = match alpn {
+                    None => Client::http1(loopback).await?,
+                    Some(alpn) => Client::https(secure, &ca, "127.0.0.1", alpn).await?.with_token(TOKEN),
+                };
+                client.get(CONFIGMAPS).await
+            };
+            assert_eq!(answer.await.unwrap().status, 200, "{alpn:?}");
             count.fetch_add(1, Ordering::Relaxed);
         }
     };
     let mut asking = tokio::task::JoinSet::new();
-    (0..4).for_each(|_| drop(asking.spawn(ask(count.clone()))));
+    for alpn in [None, Some(Alpn::H1), Some(Alpn::H2)] {
+        (0..2).for_each(|_| drop(asking.spawn(ask(count.clone(), ca.clone(), alpn))));
+    }
     for round in 1..=3 {
         let answered = async || Ok(count.load(Ordering::Relaxed) > round * 20);
         eventually("all have asked", SECONDS(20), answered).await.unwrap();
@@ -159,4 +167,107 @@ async fn what_is_left_ends_as_it_should_when_the_new_process_is_killed() {
         assert!(watching.stream.event().await.unwrap().is_none(), "a clean end: its client asks again");
     }
     rig.hub.ended(SECONDS(20)).await.unwrap();
+}
+
+/// What a process that has not answered it may hide from it may be something else.
+#[tokio::test]
+async fn who_is_served_by_filters_lists_again() {
+    let mut rig = Rig::start().await;
+    let service = json!({"spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 443}]}});
+    let version = rig.fake.put("services", "default", "kubernetes", service);
+    let kubelet = rig.hub.kubelet().await.unwrap();
+    assert_eq!(kubelet.get("/api/v1/services").await.unwrap().status, 200);
+    let target = format!("/api/v1/services?watch=1&resourceVersion={version}");
+    let mut watch = kubelet.stream("GET", &target, &[], "").await.unwrap();
+    assert_eq!(watch.status, 200);
+    rig.hub.hand_over().await.unwrap();
+    let last = watch.event().await.unwrap().unwrap();
+    assert_eq!((&last["type"], &last["object"]["code"]), (&json!("ERROR"), &json!(410)), "{last}");
+    assert!(watch.event().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_answer_from_the_store_is_read_to_its_end() {
+    let mut rig = Rig::start().await;
+    let text = "x".repeat(1 << 20);
+    for name in 0..24 {
+        put(&rig, &format!("large-{name}"), &text);
+    }
+    listed(&rig, &rig.pod().await, "").await;
+    rig.cut(Fault::Refuse).await;
+    let client = rig.pod().await;
+    let mut answer = client.stream("GET", CONFIGMAPS, &[], "").await.unwrap();
+    let mut length = answer.chunk().await.unwrap().unwrap().len();
+    rig.hub.signal("HUP").unwrap();
+    let failed = async || Ok(rig.hub.log().contains("reads so slowly"));
+    eventually("the store is not given up", SECONDS(30), failed).await.unwrap();
+    while let Some(chunk) = answer.chunk().await.unwrap() {
+        length += chunk.len();
+    }
+    assert!(length > 24 << 20, "{length}");
+    rig.hub.hand_over().await.unwrap();
+    assert_eq!(rig.pod().await.get(CONFIGMAPS).await.unwrap().body.len(), length);
+}
+
+#[tokio::test]
+async fn a_thousand_watches_go_over_and_nobody_misses_anything() {
+    let mut rig = Rig::start().await;
+    let client = rig.pod().await;
+    let version = listed(&rig, &client, "").await;
+    let mut watching = Vec::new();
+    for number in 0..1000 {
+        watching.push(Watching::from(&client, version, &format!("labelSelector=!not-{number}")).await);
+    }
+    rig.hub.hand_over().await.unwrap();
+    put(&rig, "at-once", "1");
+    are_handed_over(&rig, 1000.0).await;
+    put(&rig, "later", "2");
+    for watching in &mut watching {
+        assert_eq!(watching.next().await, event("ADDED", "at-once", "1"));
+        assert_eq!(watching.next().await, event("ADDED", "later", "2"));
+    }
+}
+
+/// As systemd reads it.
+#[tokio::test]
+async fn the_service_manager_is_told_which_process_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let manager = std::os::unix::net::UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    manager.set_nonblocking(true).unwrap();
+    let told = || {
+        let mut text = [0; 4096];
+        std::iter::from_fn(|| manager.recv(&mut text).ok().map(|length| String::from_utf8_lossy(&text[..length]).into_owned()))
+            .collect::<String>()
+    };
+    let (_fake, mut hub) = prepared().await;
+    hub.set_env("NOTIFY_SOCKET", &folder.path().join("notify").display().to_string());
+    hub.run().await.unwrap();
+    assert!(told().contains("READY=1"));
+    hub.hand_over().await.unwrap();
+    let now = told();
+    let at = |word: &str| now.find(word).unwrap_or_else(|| panic!("{word} in {now}"));
+    let main = at(&format!("MAINPID={}\nREADY=1", hub.pid().unwrap()));
+    assert!(at("RELOADING=1\nMONOTONIC_USEC=") < main, "{now}");
+    hub.signal("TERM").unwrap();
+    eventually("the new one ends", SECONDS(10), async || Ok(told().contains("STOPPING=1"))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_process_that_is_to_end_takes_the_one_with_it_that_has_not_come_up() {
+    let (_fake, mut hub) = prepared().await;
+    hub.run().await.unwrap();
+    // Reading this never ends.
+    let key = hub.folder().join("serving.key");
+    std::fs::remove_file(&key).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&key).status().unwrap().success());
+    hub.signal("HUP").unwrap();
+    let heirs = || {
+        let pid = hub.pid().unwrap();
+        std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default()
+    };
+    eventually("another process is begun", SECONDS(10), async || Ok(!heirs().is_empty())).await.unwrap();
+    let heir = heirs().trim().to_owned();
+    hub.signal("TERM").unwrap();
+    assert!(hub.ended(SECONDS(20)).await.unwrap().success());
+    assert!(!std::path::Path::new(&format!("/proc/{heir}")).exists());
 }
