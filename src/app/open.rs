@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tokio::runtime::Handle;
 
 use super::BadConfiguration;
@@ -42,20 +42,20 @@ pub(super) fn knowledge(settings: &Settings, metrics: Arc<Metrics>, tasks: Handl
     let path = settings.store_dir.join("holdfast.redb");
     if succeeds {
         // The process before has had it open a moment ago, and has it again if this one ends over it.
-        return open(settings, &path, &metrics, &tasks);
+        return open(settings, &path, &metrics, &tasks, succeeds);
     }
     let starts = Starts::count(&path);
     if starts.are_too_many() && path.exists() {
         let aside = Disk::set_aside(&path)?;
         tracing::error!(kept = %aside.display(), "the hub has ended again and again while it opened the store: it is kept, and an empty one begun");
     }
-    let opened = open(settings, &path, &metrics, &tasks);
+    let opened = open(settings, &path, &metrics, &tasks, succeeds);
     // What is an error is told, and is no reason to give up the file.
     starts.are_over();
     opened
 }
 
-fn open(settings: &Settings, path: &Path, metrics: &Arc<Metrics>, tasks: &Handle) -> anyhow::Result<Opened> {
+fn open(settings: &Settings, path: &Path, metrics: &Arc<Metrics>, tasks: &Handle, succeeds: bool) -> anyhow::Result<Opened> {
     let sealer = Sealer::open(&settings.root_dir.join("store.key")).context("the store's key")?;
     let marked = Disk::set_aside_if_marked(path)?;
     if let Some(aside) = &marked {
@@ -63,7 +63,11 @@ fn open(settings: &Settings, path: &Path, metrics: &Arc<Metrics>, tasks: &Handle
         tracing::error!(kept = %aside.kept.display(), with_events, "the store's file was found damaged while the hub ran: it is kept, and another one goes on, with the Events that wait for delivery if the hub had the time to copy them");
     }
     let is_begun = || Ok(Disk::look(path, |rows| Knowledge::is_begun(rows, &sealer)));
-    if let Ok(Some(Err(StoreError::Damaged { key: row }))) = caught(is_begun) {
+    let is_begun = caught(is_begun);
+    if succeeds && !matches!(is_begun, Ok(Some(Ok(_)))) {
+        bail!("the store of the process before cannot be read by this one: a restart would keep it, and begin an empty one");
+    }
+    if let Ok(Some(Err(StoreError::Damaged { key: row }))) = is_begun {
         let aside = Disk::set_aside(path)?;
         tracing::error!(row, kept = %aside.display(), "the store was sealed with another key or has a newer format: it is kept, and an empty one begun");
     }

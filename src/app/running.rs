@@ -49,6 +49,7 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) async fn run(mut self, mut signals: Signals) -> anyhow::Result<()> {
+        self.look_after_store();
         self.take_store();
         loop {
             let ends = tokio::select! {
@@ -82,11 +83,14 @@ impl Running {
     /// What only one process of a node may do is this one's.
     fn take_store(&mut self) {
         self.parts.spawn_loops_of_store(&self.settings, &self.path, &mut self.at_work);
+    }
+
+    /// A store that is found damaged is told of, and mended once.
+    fn look_after_store(&mut self) {
         let Some(Opened { knowledge, disk }) = &self.opened else { return };
-        let told = tell_damage(disk.damage(), self.readiness.clone(), self.parts.metrics.clone());
-        self.at_work.spawn_of_store(told);
+        self.at_work.spawn(tell_damage(disk.damage(), self.readiness.clone(), self.parts.metrics.clone()));
         let mending = mend::Mending { disk: disk.clone(), knowledge: knowledge.clone(), link: self.path.link.clone() };
-        self.at_work.spawn_of_store(mending.run());
+        self.at_work.spawn(mending.run());
     }
 
     /// Starts a process that takes this one's place; its number, and the way to ask it. Where this fails or is given up that
@@ -115,6 +119,7 @@ impl Running {
         if self.drain.is_leaving() {
             if let Some(opened) = &self.opened {
                 opened.disk.take_back();
+                opened.knowledge.forget_trail_row();
             }
             self.take_store();
             self.drain.stay();
@@ -167,7 +172,7 @@ impl Running {
         told_file.write(&told);
         if let Some(knowledge) = knowledge {
             tokio::select! {
-                () = knowledge.settle_disk() => {}
+                _ = knowledge.settle_disk() => {}
                 () = end.next() => {}
             }
         }
@@ -204,7 +209,8 @@ async fn tell_damage(mut damage: watch::Receiver<bool>, readiness: Readiness, me
 }
 
 async fn settled(opened: &Opened) -> anyhow::Result<()> {
-    timeout(WRITTEN, opened.knowledge.settle_disk()).await.context("the disk is too slow now")
+    let settled = timeout(WRITTEN, opened.knowledge.settle_disk()).await.context("the disk is too slow now")?;
+    settled.context("what is known could not be written")
 }
 
 /// Whether a container ends with this process, in whichever namespaces that is.

@@ -33,7 +33,7 @@ use tokio::time::{Instant, Sleep};
 
 pub(super) use again::Again;
 use away::{By, Joined, Next, Step};
-use succession::Comes;
+use succession::Leaving;
 pub use succession::Succession;
 pub use turns::Turns;
 
@@ -82,8 +82,8 @@ struct Held {
     kept: Option<Box<Kept>>,
     /// What goes on once the client has been told where it stands.
     waiting: Option<Box<Kept>>,
-    /// `None`: another process brings it.
-    successor: Option<Comes>,
+    /// `None`: it has left what brought it, and is to be asked for by whoever is there then.
+    leaving: Option<Leaving>,
 }
 
 enum State {
@@ -167,8 +167,8 @@ impl Kept {
 impl Held {
     fn of(path: &Path, state: State, encoding: Encoding) -> Self {
         let framer = Framer::new(encoding, Limits::ANSWER.max_item);
-        let successor = Some(path.succession.comes());
-        Self { state, framer, out: VecDeque::new(), kept: None, waiting: None, successor }
+        let leaving = Some(succession::leaving(path));
+        Self { state, framer, out: VecDeque::new(), kept: None, waiting: None, leaving }
     }
 
     fn take(&mut self, data: Bytes) {
@@ -247,9 +247,10 @@ impl Held {
         match next {
             Next::Joined(joined) => {
                 // The store says by itself when the cloud is to be asked, and that may not know the version.
-                if joined.by == By::Successor {
-                    self.successor = None;
-                }
+                self.leaving = match joined.by {
+                    By::Successor => None,
+                    By::Cloud | By::Store => kept.again.path.upgrade().map(|path| succession::leaving(&path)),
+                };
                 let trial = (joined.by == By::Cloud).then(|| Box::pin(tokio::time::sleep(TRIAL)));
                 self.state = State::Joined(joined, trial);
                 self.kept = Some(kept);
@@ -271,15 +272,15 @@ impl Held {
         }
     }
 
-    /// Whether it is to be left to another process, as soon as it may go on from somewhere.
+    /// Whether this process may leave, and it has therefore left what brought it, as soon as it may go on from somewhere.
     fn is_left(&mut self, cx: &mut Task<'_>) -> bool {
-        let (State::First(_) | State::Joined(..), Some(_), Some(comes)) = (&self.state, &self.kept, &mut self.successor) else {
+        let (State::First(_) | State::Joined(..), Some(_), Some(leaving)) = (&self.state, &self.kept, &mut self.leaving) else {
             return false;
         };
-        if comes.as_mut().poll(cx).is_pending() {
+        if leaving.as_mut().poll(cx).is_pending() {
             return false;
         }
-        self.successor = None;
+        self.leaving = None;
         if let Some(kept) = self.kept.take() {
             self.leave(kept, Step::Ask);
         }

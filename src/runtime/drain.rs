@@ -91,6 +91,11 @@ impl Ending {
         self.0.wait_for(|stage| *stage != Stage::Leaving).await.is_ok_and(|stage| *stage == Stage::AtWork)
     }
 
+    /// Returns when all goes on as before, or the end has begun.
+    pub async fn stays_or_ends(&mut self) {
+        let _ = self.0.wait_for(|stage| matches!(stage, Stage::AtWork | Stage::Ending)).await;
+    }
+
     pub fn has_begun(&self) -> bool {
         *self.0.borrow() == Stage::Ending
     }

@@ -322,7 +322,7 @@ async fn what_was_remembered_and_promised_is_there_after_a_restart() {
         let entry = Entry::new("/e".into(), "n".into(), "application/json".into(), Credential::Node, b"{}".to_vec());
         knowledge.accept(entry.clone()).await.unwrap();
         assert!(matches!(knowledge.accept(entry).await, Err(NotAccepted::AlreadyExists)));
-        knowledge.settle_disk().await;
+        knowledge.settle_disk().await.unwrap();
     }
     let mut tries = 0;
     let disk = loop {

@@ -60,8 +60,12 @@ struct Kept {
 impl Event {
     /// Of what others have as well none.
     fn bytes(&self) -> usize {
-        let own = |kept: &Kept| size_of::<Kept>() + if Arc::strong_count(&kept.item) == 1 { kept.item.len() } else { 0 };
-        size_of::<Self>() + self.of.len() + self.happened.iter().map(own).sum::<usize>()
+        let own = |kept: &Kept| if Arc::strong_count(&kept.item) == 1 { kept.item.len() } else { 0 };
+        self.bytes_without_items() + self.happened.iter().map(own).sum::<usize>()
+    }
+
+    fn bytes_without_items(&self) -> usize {
+        size_of::<Self>() + self.of.len() + self.happened.len() * size_of::<Kept>()
     }
 }
 
@@ -76,6 +80,10 @@ impl Events {
     fn push(&mut self, event: Event) {
         self.bytes += event.bytes();
         self.events.push_back(event);
+        self.trim();
+    }
+
+    fn trim(&mut self) {
         while self.bytes > MOST
             && let Some(oldest) = self.events.pop_front()
         {

@@ -232,7 +232,9 @@ impl Thread {
             }
             Err(error) => {
                 self.epoch.fetch_add(1, Ordering::AcqRel);
-                (self.pending, self.written, self.counts) = (false, 0, false);
+                if !matches!(error, StoreError::Closed) {
+                    (self.pending, self.written, self.counts) = (false, 0, false);
+                }
                 // Damage has been told, once, and so has the other hub.
                 if !matches!(error, StoreError::Unreadable(_) | StoreError::Closed) {
                     tracing::error!(%error, "a write to the store failed: nothing of it is kept, answers are not affected");

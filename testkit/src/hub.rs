@@ -40,6 +40,8 @@ pub struct Hub {
     child: Option<Child>,
     /// The processes that have taken its place, one after the other.
     heirs: Vec<u32>,
+    /// How often that has happened, in the log.
+    taken_over: usize,
 }
 
 impl Hub {
@@ -72,7 +74,19 @@ impl Hub {
         arguments.extend(options.flags);
         let ca_pem = pki.ca_pem().to_owned();
         let (binary, environment) = (options.binary.into(), Vec::new());
-        Ok(Self { binary, arguments, environment, folder, loopback, secure, admin, ca_pem, child: None, heirs: Vec::new() })
+        Ok(Self {
+            binary,
+            arguments,
+            environment,
+            folder,
+            loopback,
+            secure,
+            admin,
+            ca_pem,
+            child: None,
+            heirs: Vec::new(),
+            taken_over: 0,
+        })
     }
 
     /// Prepares and starts one, and waits until it is ready.
@@ -136,14 +150,15 @@ impl Hub {
     pub async fn hand_over(&mut self) -> anyhow::Result<()> {
         self.signal("HUP")?;
         let deadline = Instant::now() + Duration::from_secs(60);
-        while self.log().matches(TAKEN_OVER).count() <= self.heirs.len() {
+        while self.log().matches(TAKEN_OVER).count() <= self.taken_over {
             anyhow::ensure!(Instant::now() < deadline, "nobody takes over:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let log = self.log();
-        let line = log.lines().filter(|line| line.contains(TAKEN_OVER)).nth(self.heirs.len()).context("a line")?;
+        let line = log.lines().filter(|line| line.contains(TAKEN_OVER)).nth(self.taken_over).context("a line")?;
         let pid = line.split("pid=").nth(1).and_then(|rest| rest.split_whitespace().next()).context("a pid")?;
         self.heirs.push(pid.parse()?);
+        self.taken_over += 1;
         Ok(())
     }
 

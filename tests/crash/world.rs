@@ -262,7 +262,7 @@ impl Step {
                 knowledge.discard(&view.header).await;
             }
             Self::Sweep => knowledge.sweep(|_| false).await?,
-            Self::SettleDisk => knowledge.settle_disk().await,
+            Self::SettleDisk => _ = knowledge.settle_disk().await,
         }
         Ok(())
     }

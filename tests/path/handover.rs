@@ -129,6 +129,11 @@ async fn no_request_fails_while_processes_take_over() {
         eventually("all have asked", SECONDS(20), answered).await.unwrap();
         rig.hub.hand_over().await.unwrap();
     }
+    // Beyond what the old one waits for those that have just come.
+    let before = count.load(Ordering::Relaxed);
+    let answered = async || Ok(count.load(Ordering::Relaxed) > before + 100);
+    eventually("all have asked", SECONDS(20), answered).await.unwrap();
+    rig.hub.ended(SECONDS(20)).await.unwrap();
     assert!(asking.try_join_next().is_none(), "none has failed");
 }
 
@@ -154,6 +159,56 @@ async fn where_the_new_process_does_not_come_up_the_old_one_goes_on() {
         assert_eq!((list.status.as_u16(), list.json()["items"].as_array().unwrap().len()), (200, 3 + round), "the store is open");
         rig.restore().await;
     }
+}
+
+/// What happens while the store is another process's, and that one does not come up.
+#[tokio::test]
+async fn nothing_is_missed_meanwhile_where_the_new_process_does_not_come_up() {
+    let rig = Rig::start().await;
+    for verb in ["list", "watch"] {
+        rig.fake.allow(SAMPLE, verb, "secrets", "story", "*");
+    }
+    let pod = rig.pod().await;
+    let secrets = pod.get("/api/v1/namespaces/story/secrets").await.unwrap().json();
+    let from = &secrets["metadata"]["resourceVersion"].as_str().unwrap();
+    let target = format!("/api/v1/namespaces/story/secrets?watch=1&resourceVersion={from}");
+    let mut others = pod.stream("GET", &target, &[], "").await.unwrap();
+    let mut three = watching(&rig).await;
+    let key = rig.hub.folder().join("root/store.key");
+    let whole = std::fs::read(&key).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&key).status().unwrap().success());
+    rig.hub.signal("HUP").unwrap();
+    let heir = heir(&rig.hub).await;
+    let waits = |thread: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(thread.unwrap().path().join("wchan")).is_ok_and(|at| at == "wait_for_partner")
+    };
+    let wait = async || Ok(std::fs::read_dir(format!("/proc/{heir}/task"))?.any(waits));
+    eventually("the new one waits for its key", SECONDS(20), wait).await.unwrap();
+    let of_story = |asked: &testkit::fake::Recorded| asked.path_and_query.starts_with("/api/v1/namespaces/story/");
+    let asked = || rig.fake.requests().into_iter().filter(of_story);
+    let none = async || Ok(asked().all(|asked| rig.fake.open(&asked.path_and_query) == 0));
+    eventually("nobody is told what the store is not told", SECONDS(20), none).await.unwrap();
+    put(&rig, "meanwhile", "1");
+    rig.fake.put("secrets", "story", "meanwhile", json!({"data": {"value": "MQ=="}}));
+    assert!(std::process::Command::new("kill").arg("-9").arg(&heir).status().unwrap().success());
+    all_see(&mut three, &event("ADDED", "meanwhile", "1")).await;
+    assert_eq!(others.event().await.unwrap().unwrap()["object"]["metadata"]["name"], "meanwhile");
+    std::fs::remove_file(&key).unwrap();
+    std::fs::write(&key, whole).unwrap();
+    rig.cut(Fault::Refuse).await;
+    for (path, count) in [(CONFIGMAPS, 3), ("/api/v1/namespaces/story/secrets", 3)] {
+        let list = rig.pod().await.get(path).await.unwrap();
+        assert_eq!((list.status.as_u16(), list.json()["items"].as_array().unwrap().len()), (200, count), "{path}");
+    }
+}
+
+/// The process that is to take the hub's place.
+async fn heir(hub: &Hub) -> String {
+    let pid = hub.pid().unwrap();
+    let children = || std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    eventually("another process is begun", SECONDS(10), async || Ok(!children().is_empty())).await.unwrap();
+    children().trim().to_owned()
 }
 
 #[tokio::test]
@@ -192,7 +247,7 @@ async fn an_answer_from_the_store_is_read_to_its_end() {
     // More than waits in sockets and windows.
     let text = "x".repeat(1 << 20);
     let large = |name: u32| rig.fake.put("configmaps", "story", &format!("large-{name}"), json!({"data": {"text": text}}));
-    (0..12).for_each(|name| drop(large(name)));
+    (0..12).for_each(|name| _ = large(name));
     rig.link_is(1.0).await;
     listed(&rig, &rig.pod().await, "").await;
     rig.cut(Fault::Refuse).await;
@@ -257,17 +312,12 @@ async fn the_service_manager_is_told_which_process_it_is() {
 async fn a_process_that_is_to_end_takes_the_one_with_it_that_has_not_come_up() {
     let (_fake, mut hub) = prepared().await;
     hub.run().await.unwrap();
-    // Reading this never ends.
-    let key = hub.folder().join("serving.key");
+    // Reading this never ends, and the old one has read it.
+    let key = hub.folder().join("root/store.key");
     std::fs::remove_file(&key).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&key).status().unwrap().success());
     hub.signal("HUP").unwrap();
-    let heirs = || {
-        let pid = hub.pid().unwrap();
-        std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default()
-    };
-    eventually("another process is begun", SECONDS(10), async || Ok(!heirs().is_empty())).await.unwrap();
-    let heir = heirs().trim().to_owned();
+    let heir = heir(&hub).await;
     hub.signal("TERM").unwrap();
     assert!(hub.ended(SECONDS(20)).await.unwrap().success());
     assert!(!std::path::Path::new(&format!("/proc/{heir}")).exists());

@@ -56,13 +56,25 @@ impl Whose {
     }
 
     /// Who has just come is let ask first: clients do not try again on a new connection that is closed.
-    async fn is_to_leave(self, ending: &mut Ending, is_served: &AtomicBool) {
+    async fn is_to_leave(self, ending: &mut Ending, has_asked: &HasAsked) {
         match self {
             Self::Clients => ending.leaving().await,
             Self::Predecessors => ending.begun().await,
         }
-        if !ending.has_begun() && !is_served.load(Ordering::Relaxed) {
-            tokio::time::sleep(FIRST).await;
+        if !ending.has_begun() && !has_asked.0.load(Ordering::Relaxed) {
+            let _ = tokio::time::timeout(FIRST, has_asked.1.notified()).await;
+        }
+    }
+}
+
+/// Whether a client has asked for anything, and who waits for that.
+#[derive(Default)]
+struct HasAsked(AtomicBool, Notify);
+
+impl HasAsked {
+    fn note(&self) {
+        if !self.0.swap(true, Ordering::Relaxed) {
+            self.1.notify_one();
         }
     }
 }
@@ -97,12 +109,13 @@ where
     S: Service<http::Request<Incoming>, Response = Response, Error = Infallible> + Send + Sync,
     S::Future: Send + 'static,
 {
-    let service = Arc::new(service);
+    let (service, has_asked) = (Arc::new(service), Arc::default());
     let (mut io, mut said) = (io, Vec::new());
     loop {
         let lent = Lent::new(io, said);
         // Boxed, so that what has a connection to itself holds no more than that.
-        let left = Box::pin(http(lent.clone(), service.clone(), whose, draining.ending.clone())).await?;
+        let left =
+            Box::pin(http(lent.clone(), service.clone(), (whose, Arc::clone(&has_asked)), draining.ending.clone())).await?;
         match (left, lent.take_back()) {
             (Some(Left::Joined(body)), _) => return run(body).await,
             (Some(Left::Watch(answer)), Some(lent)) => match streaming::stream(lent, answer).await? {
@@ -157,7 +170,12 @@ async fn run(mut body: Body) -> Result<(), Failed> {
 }
 
 /// Until the connection ends, or is left to one answer.
-async fn http<S>(io: Lent, service: S, whose: Whose, mut ending: Ending) -> Result<Option<Left>, Failed>
+async fn http<S>(
+    io: Lent,
+    service: S,
+    (whose, has_asked): (Whose, Arc<HasAsked>),
+    mut ending: Ending,
+) -> Result<Option<Left>, Failed>
 where
     S: Service<http::Request<Incoming>, Response = Response, Error = Infallible>,
     S::Future: Send + 'static,
@@ -165,9 +183,10 @@ where
     let handed = Handed::default();
     let greeted = Greeted::new(io.clone(), HEAD_TIMEOUT);
     let is_served = greeted.is_served.clone();
-    let (keep, served) = (handed.clone(), is_served.clone());
+    let (keep, asks) = (handed.clone(), has_asked.clone());
     let service = service_fn(move |request: http::Request<Incoming>| {
         is_served.store(true, Ordering::Relaxed);
+        asks.note();
         let asked = (request.method().clone(), request.version());
         let (answer, keep, io) = (service.call(request), keep.clone(), io.clone());
         async move {
@@ -185,7 +204,7 @@ where
     });
     let builder = builder(whose.streams());
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(greeted), service));
-    let mut is_to_leave = pin!(whose.is_to_leave(&mut ending, &served));
+    let mut is_to_leave = pin!(whose.is_to_leave(&mut ending, &has_asked));
     let mut told = false;
     loop {
         tokio::select! {

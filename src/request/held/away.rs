@@ -84,6 +84,10 @@ pub(super) async fn go_on(mut kept: Box<Kept>, mut step: Step) -> (Box<Kept>, Ne
         if kept.is_over() {
             return (kept, Next::Over(None));
         }
+        match kept.until {
+            Some(until) => _ = timeout_at(until, succession::is_decided(&path)).await,
+            None => succession::is_decided(&path).await,
+        }
         let outcome = match step {
             _ if path.succession.now().is_some() => ask_successor(&mut kept, &path).await,
             Step::Ask => ask(&mut kept, &path).await,
@@ -106,7 +110,7 @@ pub(super) async fn go_on(mut kept: Box<Kept>, mut step: Step) -> (Box<Kept>, Ne
 /// Where its client stands, before anybody else's list takes its place.
 async fn look_back(kept: &mut Kept) {
     let (Some(path), None) = (kept.again.path.upgrade(), &kept.stand) else { return };
-    if path.succession.now().is_some() {
+    if path.ending.is_leaving() {
         return;
     }
     let look = look(kept, &path);
@@ -128,16 +132,17 @@ async fn look(kept: &Kept, path: &Path) -> Option<Box<Stand>> {
 
 /// Until it is worth another try. Without the link nobody knows more than a moment ago.
 async fn wait(kept: &mut Kept, path: &Path, pause: Duration) {
-    if path.link.is_up() || path.succession.now().is_some() {
+    if path.link.is_up() || path.ending.is_leaving() {
         return sleep(pause).await;
     }
     // The disk may have been busy before.
     look_back(kept).await;
     let turn = Turn { id: kept.id, is_nodes: kept.again.bearer.is_none() };
+    let mut leaving = path.ending.clone();
     let back = async {
         tokio::select! {
             () = path.link.is_back_in_turn(turn) => {}
-            () = path.succession.comes() => {}
+            () = leaving.leaving() => {}
         }
     };
     match kept.until {
@@ -262,6 +267,10 @@ async fn tell_difference(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
     look_back(kept).await;
     let outcome = lead_on(kept, path).await;
     outcome.unwrap_or_else(|| {
+        if path.ending.is_leaving() {
+            // Whoever has the store knows.
+            return Outcome::Later;
+        }
         told(kept, path, "ended: not known what its client was shown");
         denied(kept, 410, "Expired", EXPIRED)
     })

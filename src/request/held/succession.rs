@@ -1,7 +1,8 @@
 //! Another process takes this one's place, and its clients' watches with it.
 //!
-//! It is asked for each of them, and answers at once: it goes on with it as with a watch of its own that has lost what
-//! brought it.
+//! From when this one may leave no watch is told more of what the store is not told as well. It waits for that other process,
+//! and asks it, or goes on here if that one does not come. The other one answers at once: it goes on with it as with a watch
+//! of its own that has lost what brought it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 
 use super::Kept;
 use crate::kube::list::Encoding;
+use crate::request::Path;
 use crate::request::accept::CLIENT;
 use crate::request::context::{Body, BodyError, Response};
 use crate::upstream::{Error, Successor};
@@ -24,8 +26,24 @@ const ENCODING: HeaderName = HeaderName::from_static("holdfast-encoding");
 #[derive(Default)]
 pub struct Succession(watch::Sender<Option<Arc<Successor>>>);
 
-/// Ready once somebody has.
-pub(super) type Comes = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Ready once this process may leave.
+pub(super) type Leaving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+pub(super) fn leaving(path: &Path) -> Leaving {
+    let mut ending = path.ending.clone();
+    Box::pin(async move { ending.leaving().await })
+}
+
+/// Returns once it is known whether this process leaves, or has it been asked to end.
+pub(super) async fn is_decided(path: &Path) {
+    let mut ending = path.ending.clone();
+    if path.succession.now().is_none() && ending.is_leaving() {
+        tokio::select! {
+            () = path.succession.comes() => {}
+            () = ending.stays_or_ends() => {}
+        }
+    }
+}
 
 impl Succession {
     /// Clients' watches are left to this one from now on.
@@ -37,13 +55,10 @@ impl Succession {
         self.0.borrow().clone()
     }
 
-    pub(super) fn comes(&self) -> Comes {
-        let mut successor = self.0.subscribe();
-        Box::pin(async move {
-            if successor.wait_for(Option::is_some).await.is_err() {
-                std::future::pending().await
-            }
-        })
+    async fn comes(&self) {
+        if self.0.subscribe().wait_for(Option::is_some).await.is_err() {
+            std::future::pending().await
+        }
     }
 }
 

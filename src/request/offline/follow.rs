@@ -96,17 +96,14 @@ impl Follow {
 
     /// What has changed, as far as it fits into a page.
     pub(super) async fn step(&mut self, way: &Way) -> Result<Step, Overtaken> {
-        let (knowledge, subject, way, seen) = (self.knowledge.clone(), self.subject.clone(), way.clone(), self.seen.clone());
+        let (knowledge, subject, way, seen) =
+            (self.knowledge.clone(), self.subject.clone(), way.clone(), std::mem::take(&mut self.seen));
         let step = move || step(&knowledge, &subject, &way, seen);
         let failed = |error: String| {
             tracing::warn!(error, "a watch cannot go on with what is written on this node");
             Overtaken
         };
         let result = tokio::task::spawn_blocking(step).await.map_err(|error| failed(error.to_string()))?;
-        if matches!(result, Err(StoreError::Closed)) {
-            // Another process goes on with this watch, or the store is soon back.
-            return Ok(Step { events: Vec::new(), more: false });
-        }
         let (step, seen) = result.map_err(|error| failed(error.to_string()))?.ok_or(Overtaken)?;
         self.seen = seen;
         Ok(step)

@@ -59,7 +59,9 @@ impl Opened {
         };
         let written = begin().and_then(|database| write(&database));
         let mut now = self.now();
-        if written.is_err() {
+        if matches!(written, Err(StoreError::Closed)) {
+            // What came before is there, and is still owed.
+        } else if written.is_err() {
             (now.owes, now.has_lost) = (false, false);
         } else if durable {
             now.owes = false;

@@ -293,7 +293,13 @@ impl Follower<'_> {
         header.readers.note(&self.ask.reader.agent);
         match self.knowledge.set_header(epoch, header) {
             Some(head) => ops.push(head),
-            None => ops.clear(),
+            // A write has failed since, and what the disk has is not known yet: it does not have this.
+            None => {
+                ops.clear();
+                if kind != EventType::Bookmark {
+                    let _ = self.knowledge.missed(&self.ask.scope, version);
+                }
+            }
         }
         ops
     }

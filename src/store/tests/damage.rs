@@ -163,7 +163,7 @@ async fn damage_anywhere_in_the_file_never_makes_a_list_shorter() {
     let knowledge = open(Arc::new(disk));
     let body = list_body(10, &names.iter().map(String::as_str).collect::<Vec<_>>(), "");
     record(&knowledge, ask(""), &body, true).await;
-    knowledge.settle_disk().await;
+    knowledge.settle_disk().await.unwrap();
     drop(knowledge);
     let good = std::fs::read(&path).unwrap();
     assert!(is_honest(&path, &names).await);

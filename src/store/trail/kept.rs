@@ -3,7 +3,7 @@
 //! Its events say which state of a collection they have changed, so that one whose collection is another by then leads
 //! nowhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -52,15 +52,21 @@ impl Events {
     fn of(row: Row) -> Option<Self> {
         let items: Vec<Arc<[u8]>> =
             row.items.iter().map(|item| BASE64.decode(item).ok().map(Arc::from)).collect::<Option<_>>()?;
-        let mut events = Self::default();
+        let mut events = VecDeque::new();
         for Line { of, before, to, happened } in row.events {
             let kept = |(kind, place): &(String, usize)| {
                 Some(Kept { kind: EventType::from_name(kind), item: items.get(*place)?.clone() })
             };
             let happened = happened.iter().map(kept).collect::<Option<_>>()?;
-            events.push(Event { of: BASE64.decode(of).ok()?, before: before.0..=before.1, to, happened });
+            events.push_back(Event { of: BASE64.decode(of).ok()?, before: before.0..=before.1, to, happened });
         }
-        Some(events)
+        // Each once, as long as some event has it.
+        let in_use = items.iter().filter(|item| Arc::strong_count(item) > 1).map(|item| item.len());
+        let bytes = in_use.sum::<usize>() + events.iter().map(Event::bytes_without_items).sum::<usize>();
+        let mut read = Self { events, bytes };
+        drop(items);
+        read.trim();
+        Some(read)
     }
 }
 
@@ -79,6 +85,11 @@ impl Knowledge {
         if let Some(events) = row.and_then(Events::of) {
             *self.trail.lock() = events;
         }
+        self.forget_trail_row();
+    }
+
+    /// It is of another time.
+    pub fn forget_trail_row(&self) {
         self.delete(keys::TRAIL.to_vec(), true);
     }
 }
@@ -102,10 +113,13 @@ mod tests {
         };
         let known = [None, Some(2), Some(1), Some(0)];
         assert_eq!(since(&knowledge), known);
-        knowledge.settle_disk().await;
+        knowledge.settle_disk().await.unwrap();
+        let before = knowledge.trail.lock().bytes;
         drop(knowledge);
         let next = open(store.clone());
         assert_eq!(since(&next), known);
+        let bytes = |knowledge: &Knowledge| knowledge.trail.lock().bytes;
+        assert_eq!(bytes(&next), before);
         settle(&next).await;
         assert!(store.snapshot().unwrap().read(keys::TRAIL).unwrap().is_none(), "once");
         drop(next);
