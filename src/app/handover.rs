@@ -9,7 +9,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use rustix::net::{
@@ -29,8 +29,6 @@ const OPENS: Duration = Duration::from_secs(60);
 
 /// What is killed ends at once, as a rule.
 const ENDS: Duration = Duration::from_secs(1);
-/// Between two looks whether it has.
-const LOOK: Duration = Duration::from_millis(2);
 
 const PREPARED: u8 = b'p';
 const GO: u8 = b'g';
@@ -88,9 +86,12 @@ fn received(socket: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
 
 /// The process that is to take this one's place. Dropping it before it has ends it.
 pub(super) struct Heir {
-    child: Child,
-    socket: Option<UnixStream>,
+    begun: Begun,
+    socket: UnixStream,
 }
+
+/// `None`: it stands on its own.
+struct Begun(Option<Child>);
 
 impl Heir {
     /// Starts what is now found where this program was started from, with the same arguments, and waits until it is prepared.
@@ -105,7 +106,7 @@ impl Heir {
             .stdin(Stdio::from(OwnedFd::from(other)))
             .spawn()
             .with_context(|| format!("{} cannot be started", program.display()))?;
-        let mut heir = Self { child, socket: Some(UnixStream::from_std(own)?) };
+        let mut heir = Self { begun: Begun(Some(child)), socket: UnixStream::from_std(own)? };
         heir.says(PREPARED, PREPARES).await?;
         Ok(heir)
     }
@@ -114,17 +115,13 @@ impl Heir {
     pub(super) async fn takes(&mut self, sockets: &[OwnedFd]) -> anyhow::Result<()> {
         ensure!(sockets.len() <= SOCKETS, "more than {SOCKETS} sockets cannot be given");
         let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(OwnedFd::as_fd).collect();
-        let socket = self.socket()?;
+        let socket = &self.socket;
         socket.async_io(Interest::WRITABLE, || sent(socket.as_fd(), &sockets)).await.context("the new process has ended")?;
         self.says(SERVES, OPENS).await
     }
 
-    fn socket(&mut self) -> anyhow::Result<&mut UnixStream> {
-        self.socket.as_mut().context("it has taken over")
-    }
-
     async fn says(&mut self, word: u8, within: Duration) -> anyhow::Result<()> {
-        match tokio::time::timeout(within, self.socket()?.read_u8()).await {
+        match tokio::time::timeout(within, self.socket.read_u8()).await {
             Ok(Ok(said)) if said == word => Ok(()),
             Ok(Ok(_)) => bail!("the new process is none of the hub"),
             Ok(Err(_)) => bail!("the new process has ended: what it has said is in the log"),
@@ -132,27 +129,23 @@ impl Heir {
         }
     }
 
-    pub(super) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// It serves: what is left is the way to ask it.
-    pub(super) fn has_taken_over(mut self) -> anyhow::Result<UnixStream> {
-        self.socket.take().context("it has taken over before")
+    /// It serves: its number, and the way to ask it.
+    pub(super) fn has_taken_over(mut self) -> anyhow::Result<(u32, UnixStream)> {
+        let child = self.begun.0.take().context("it has taken over before")?;
+        Ok((child.id(), self.socket))
     }
 }
 
-impl Drop for Heir {
+impl Drop for Begun {
     /// Waits for its end, so that what it had is free again; but not for a disk that does not answer it.
     fn drop(&mut self) {
-        if self.socket.is_none() {
-            return;
-        }
-        let _ = self.child.kill();
-        let until = Instant::now() + ENDS;
-        while Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {
-            std::thread::sleep(LOOK);
-        }
+        let Some(mut child) = self.0.take() else { return };
+        let _ = child.kill();
+        let (end, ended) = std::sync::mpsc::sync_channel(1);
+        std::thread::spawn(move || {
+            let _ = end.send(child.wait());
+        });
+        let _ = ended.recv_timeout(ENDS);
     }
 }
 

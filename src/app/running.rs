@@ -102,7 +102,7 @@ impl Running {
         let mut heir = Heir::prepared().await?;
         if let Some(opened) = &self.opened {
             // While clients are still let in: a busy disk takes its time.
-            settled(opened).await?;
+            settled(opened, false).await?;
         }
         self.drain.leave();
         self.at_work.leave_store();
@@ -111,7 +111,7 @@ impl Running {
         }
         self.parts.told_file.write(&self.path.remote.filters.told);
         heir.takes(&self.doors).await?;
-        Ok((heir.pid(), heir.has_taken_over()?))
+        heir.has_taken_over()
     }
 
     /// All goes on as before.
@@ -143,17 +143,17 @@ impl Running {
                 Err(error) => tracing::error!(%error, "the process that has taken over does not answer"),
             }
         };
-        let (left, within) = tokio::select! {
-            () = drain.left() => ("", Duration::ZERO),
-            () = end.next() => ("", DRAIN),
-            () = is_gone => ("the process that has taken over has ended: so does this one", NOBODY),
+        let patience = tokio::select! {
+            () = drain.left() => None,
+            () = end.next() => Some(DRAIN),
+            () = is_gone => Some(NOBODY),
         };
         // Until here it was there for watches that are asked for anew.
         drop(path);
-        if !within.is_zero() {
-            drained(drain, within, &mut end).await;
+        if let Some(patience) = patience {
+            drained(drain, patience, &mut end).await;
         }
-        ensure!(left.is_empty(), left);
+        ensure!(patience != Some(NOBODY), "the process that has taken over has ended: so does this one");
         tracing::info!("ended");
         Ok(())
     }
@@ -171,8 +171,12 @@ impl Running {
         }
         told_file.write(&told);
         if let Some(knowledge) = knowledge {
+            let settle = async {
+                let _ = knowledge.settle_disk().await;
+                knowledge.leave_trail().await;
+            };
             tokio::select! {
-                _ = knowledge.settle_disk() => {}
+                () = settle => {}
                 () = end.next() => {}
             }
         }
@@ -208,9 +212,15 @@ async fn tell_damage(mut damage: watch::Receiver<bool>, readiness: Readiness, me
     }
 }
 
-async fn settled(opened: &Opened) -> anyhow::Result<()> {
-    let settled = timeout(WRITTEN, opened.knowledge.settle_disk()).await.context("the disk is too slow now")?;
-    settled.context("what is known could not be written")
+async fn settled(opened: &Opened, for_another: bool) -> anyhow::Result<()> {
+    let settle = async {
+        opened.knowledge.settle_disk().await.context("what is known could not be written")?;
+        if for_another {
+            opened.knowledge.leave_trail().await;
+        }
+        Ok(())
+    };
+    timeout(WRITTEN, settle).await.context("the disk is too slow now")?
 }
 
 /// Whether a container ends with this process, in whichever namespaces that is.
@@ -222,7 +232,7 @@ fn is_a_containers() -> bool {
 
 /// The store, to another process.
 async fn give_up(opened: &Opened) -> anyhow::Result<()> {
-    settled(opened).await?;
+    settled(opened, true).await?;
     let disk = opened.disk.clone();
     let given = tokio::task::spawn_blocking(move || disk.give_up(READ));
     let given = timeout(READ + WRITTEN, given).await.context("the disk is too slow now")??;

@@ -207,11 +207,10 @@ impl Held {
 
     /// The stream's last word, unless it is for the hub itself.
     fn error(&mut self, raw: Bytes, status: &[u8]) {
-        let by = if let State::Joined(joined, _) = &self.state { Some(joined.by) } else { None };
-        let step = match by {
-            Some(By::Cloud) => Some(Step::TellDifference),
-            Some(By::Store) => Some(Step::AskCloud),
-            Some(By::Successor) | None => None,
+        let step = match &self.state {
+            State::Joined(Joined { by: By::Cloud, .. }, _) => Some(Step::TellDifference),
+            State::Joined(Joined { by: By::Store, .. }, _) => Some(Step::AskCloud),
+            _ => None,
         };
         match (self.kept.take(), step) {
             (Some(kept), Some(step)) if is_expired(kept.encoding, status) => self.leave(kept, step),
@@ -246,11 +245,11 @@ impl Held {
     fn go_on(&mut self, kept: Box<Kept>, next: Next) {
         match next {
             Next::Joined(joined) => {
-                // The store says by itself when the cloud is to be asked, and that may not know the version.
                 self.leaving = match joined.by {
                     By::Successor => None,
                     By::Cloud | By::Store => kept.again.path.upgrade().map(|path| succession::leaving(&path)),
                 };
+                // The store says by itself when the cloud is to be asked, and that may not know the version.
                 let trial = (joined.by == By::Cloud).then(|| Box::pin(tokio::time::sleep(TRIAL)));
                 self.state = State::Joined(joined, trial);
                 self.kept = Some(kept);

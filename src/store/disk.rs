@@ -156,12 +156,14 @@ fn set_aside_before(path: &Path) -> std::io::Result<Vec<u32>> {
 
 impl Store for Disk {
     fn apply(&self, ops: &[Op], durable: bool) -> Result<(), StoreError> {
+        let _access = self.readers.access();
         self.damage.is_none_yet()?;
         let write = |database: &Database| self.damage.look_out(|| apply(database, ops, durable));
         self.opened.write(&self.damage, durable, write)
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        let _access = self.readers.access();
         let database = self.opened.database(&self.damage)?;
         let transaction = self.damage.look_out(|| database.begin_read().map_err(backend))?;
         Ok(Box::new(DiskSnapshot { reader: self.readers.begin(transaction), damage: self.damage.clone() }))

@@ -298,18 +298,13 @@ impl Knowledge {
         self.writer.flush().await
     }
 
-    /// Makes everything durable that has come, and leaves the trail: the last thing a hub does.
+    /// Makes everything durable that has come.
     pub async fn settle_disk(&self) -> Result<(), StoreError> {
         // An answer that is being taken apart is soon done; one that is not is worth no wait.
         let _ = tokio::time::timeout(TAKEN_APART, self.works.rest()).await;
         let settled = self.writer.apply(Batch { durable: true, ..Batch::default() }).await;
         if let Err(error) = &settled {
             tracing::warn!(%error, "the last second of what was remembered may be lost");
-        }
-        // By itself: where there is no room for it nothing else is lost.
-        let trail = Batch { ops: vec![self.trail_row()], durable: true, ..Batch::default() };
-        if let Err(error) = self.writer.apply(trail).await {
-            tracing::debug!(%error, "the last events are not known to the next process");
         }
         settled
     }

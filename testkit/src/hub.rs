@@ -149,11 +149,8 @@ impl Hub {
     /// SIGHUP: another process takes its place. The old one goes on with what it has begun, and [`Hub::ended`] waits for it.
     pub async fn hand_over(&mut self) -> anyhow::Result<()> {
         self.signal("HUP")?;
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while self.log().matches(TAKEN_OVER).count() <= self.taken_over {
-            anyhow::ensure!(Instant::now() < deadline, "nobody takes over:\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let takes = async || Ok(self.log().matches(TAKEN_OVER).count() > self.taken_over);
+        eventually("another process takes over", Duration::from_secs(60), takes).await?;
         let log = self.log();
         let line = log.lines().filter(|line| line.contains(TAKEN_OVER)).nth(self.taken_over).context("a line")?;
         let pid = line.split("pid=").nth(1).and_then(|rest| rest.split_whitespace().next()).context("a pid")?;

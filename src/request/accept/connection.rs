@@ -73,7 +73,8 @@ struct HasAsked(AtomicBool, Notify);
 
 impl HasAsked {
     fn note(&self) {
-        if !self.0.swap(true, Ordering::Relaxed) {
+        if !self.0.load(Ordering::Relaxed) {
+            self.0.store(true, Ordering::Relaxed);
             self.1.notify_one();
         }
     }

@@ -25,9 +25,6 @@ const HASTY: Duration = Duration::from_millis(250);
 /// In the kube-apiserver's words.
 const EXPIRED: &str = "too old resource version: what has changed since is not known";
 
-const UNAUTHORIZED: &str = "the cloud does not accept the credential any more";
-const FORBIDDEN: &str = "the cloud does not allow this watch any more";
-
 /// Somebody goes on.
 pub(super) struct Joined {
     pub(super) body: Body,
@@ -160,7 +157,7 @@ async fn ask(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
     let mut context = respond::begin(kept.again.peer.clone(), &request);
     let answer = Box::pin(answer(path, &mut context, request)).await;
     let outcome = match answer {
-        Ok(response) => judge(kept, &context, response),
+        Ok(response) => judge(kept, if is_clouds(&context) { By::Cloud } else { By::Store }, response),
         Err(refusal) => refused(kept, path, &context, &refusal),
     };
     let reason = match &outcome {
@@ -178,17 +175,7 @@ async fn ask_successor(kept: &mut Kept, path: &Path) -> Outcome {
     let over = Outcome::Next(Next::Over(None));
     let (Some(successor), Ok(_turn)) = (path.succession.now(), path.held.asking.acquire().await) else { return over };
     let Ok(Some(response)) = succession::ask(&successor, kept).await else { return over };
-    let status = response.status();
-    match status {
-        _ if encoding(&response) == Some(kept.encoding) => {
-            Outcome::Next(Next::Joined(Joined { body: response.into_body(), by: By::Successor }))
-        }
-        StatusCode::UNAUTHORIZED => denied(kept, 401, "Unauthorized", UNAUTHORIZED),
-        StatusCode::FORBIDDEN => denied(kept, 403, "Forbidden", FORBIDDEN),
-        StatusCode::GONE => denied(kept, 410, "Expired", EXPIRED),
-        _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => Outcome::Later,
-        _ => over,
-    }
+    judge(kept, By::Successor, response)
 }
 
 fn is_clouds(context: &Context) -> bool {
@@ -200,17 +187,17 @@ fn told(kept: &Kept, path: &Path, reason: &'static str) {
     tracing::debug!(id = kept.id, version = kept.seen, reason, "a watch had lost what brought it");
 }
 
-fn judge(kept: &Kept, context: &Context, response: Response) -> Outcome {
-    let (status, by) = (response.status(), if is_clouds(context) { By::Cloud } else { By::Store });
+fn judge(kept: &Kept, by: By, response: Response) -> Outcome {
+    let status = response.status();
     if encoding(&response) == Some(kept.encoding) {
         return Outcome::Next(Next::Joined(Joined { body: response.into_body(), by }));
     }
     match status {
         // The store knows what the client does not read in this stream.
         _ if by == By::Store => Outcome::Later,
-        StatusCode::GONE => Outcome::Step(Step::TellDifference),
-        StatusCode::UNAUTHORIZED => denied(kept, 401, "Unauthorized", UNAUTHORIZED),
-        StatusCode::FORBIDDEN => denied(kept, 403, "Forbidden", FORBIDDEN),
+        StatusCode::GONE if by == By::Cloud => Outcome::Step(Step::TellDifference),
+        StatusCode::UNAUTHORIZED => denied(kept, 401, "Unauthorized", "the cloud does not accept the credential any more"),
+        StatusCode::FORBIDDEN => denied(kept, 403, "Forbidden", "the cloud does not allow this watch any more"),
         // The client will see for itself.
         _ if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => Outcome::Next(Next::Over(None)),
         _ if status.is_success() => Outcome::Next(Next::Over(None)),

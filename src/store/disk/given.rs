@@ -1,25 +1,17 @@
 //! The file is one process's: it is given up for another one, and taken back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Disk;
-
-/// Between two looks whether somebody still reads or writes.
-const LOOK: Duration = Duration::from_millis(5);
 
 impl Disk {
     /// Gives up the file, with all that was committed: accesses fail from now on. Waits that long for those that have begun,
     /// but not for what is only kept; whether it was given up. If not, all is as before. Blocks.
     pub fn give_up(&self, within: Duration) -> bool {
         self.opened.refuse();
-        let until = Instant::now() + within;
-        // Whoever begins to read has the database until he counts as a reader.
-        while !self.opened.is_unused() || !self.readers.are_done() {
-            if Instant::now() >= until {
-                self.opened.allow();
-                return false;
-            }
-            std::thread::sleep(LOOK);
+        if !self.readers.are_done(within) {
+            self.opened.allow();
+            return false;
         }
         self.readers.end();
         self.opened.close()

@@ -91,11 +91,6 @@ impl Opened {
         self.now().is_closed = true;
     }
 
-    /// Whether nobody is about to read or to write.
-    pub(super) fn is_unused(&self) -> bool {
-        self.now().database.as_ref().is_none_or(|database| Arc::strong_count(database) == 1)
-    }
-
     /// Closes the file, with all that was committed, if it is still refused.
     pub(super) fn close(&self) -> bool {
         let mut now = self.now();

@@ -1,18 +1,25 @@
-//! The states of the file that are read: each keeps the file open.
+//! Who has the file in use: accesses, and the states of it that are read.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use redb::ReadTransaction;
 
 use super::StoreError;
 
 #[derive(Default)]
-pub(super) struct Readers(Mutex<All>);
+pub(super) struct Readers {
+    all: Mutex<All>,
+    /// Somebody is done.
+    done: Condvar,
+}
 
 #[derive(Default)]
 struct All {
+    /// Accesses at work.
+    accesses: usize,
     last: u64,
     states: HashMap<u64, Arc<State>>,
 }
@@ -30,9 +37,19 @@ pub(super) struct Reader {
     all: Arc<Readers>,
 }
 
+/// An access, until it is dropped.
+pub(super) struct Access<'a>(&'a Readers);
+
+impl Drop for Access<'_> {
+    fn drop(&mut self) {
+        self.0.all().accesses -= 1;
+        self.0.done.notify_all();
+    }
+}
+
 impl Readers {
     fn all(&self) -> MutexGuard<'_, All> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn begin(self: &Arc<Self>, transaction: ReadTransaction) -> Reader {
@@ -44,9 +61,18 @@ impl Readers {
         Reader { number, state, all: self.clone() }
     }
 
-    /// Whether nobody is waited for.
-    pub(super) fn are_done(&self) -> bool {
-        self.all().states.values().all(|state| state.is_kept.load(Ordering::Relaxed))
+    /// To be begun before the file is asked for.
+    pub(super) fn access(&self) -> Access<'_> {
+        self.all().accesses += 1;
+        Access(self)
+    }
+
+    /// Waits that long for accesses, and for states but those that are only kept; whether all are done.
+    pub(super) fn are_done(&self, within: Duration) -> bool {
+        let is_read = |state: &Arc<State>| !state.is_kept.load(Ordering::Relaxed);
+        let at_work = |all: &mut All| all.accesses > 0 || all.states.values().any(is_read);
+        let waited = self.done.wait_timeout_while(self.all(), within, at_work);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// Nothing is read any more.
@@ -67,12 +93,16 @@ impl Reader {
 
     /// Nobody waits for it.
     pub(super) fn is_kept(&self) {
+        // Under the lock: whoever waits looks either before or after it.
+        let _all = self.all.all();
         self.state.is_kept.store(true, Ordering::Relaxed);
+        self.all.done.notify_all();
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
         self.all.all().states.remove(&self.number);
+        self.all.done.notify_all();
     }
 }

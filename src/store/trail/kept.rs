@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Event, Events, Kept};
 use crate::kube::watch::EventType;
+use crate::store::writer::Batch;
 use crate::store::{Knowledge, Op, keys};
 
 /// Bytes are in base64.
@@ -71,10 +72,14 @@ impl Events {
 }
 
 impl Knowledge {
-    /// What is to be written for the next process.
-    pub(in crate::store) fn trail_row(&self) -> Op {
+    /// Writes it for the next process: the last thing a hub does. By itself, for where there is no room for it nothing else
+    /// is to be lost.
+    pub async fn leave_trail(&self) {
         let row = serde_json::to_vec(&self.trail.lock().row()).expect("texts and numbers");
-        Op::Put(keys::TRAIL.to_vec(), self.sealer().seal(keys::TRAIL, &row))
+        let ops = vec![Op::Put(keys::TRAIL.to_vec(), self.sealer().seal(keys::TRAIL, &row))];
+        if let Err(error) = self.writer().apply(Batch { ops, durable: true, ..Batch::default() }).await {
+            tracing::debug!(%error, "the last events are not known to the next process");
+        }
     }
 
     /// Reads what the process before has written; what is damaged is nothing.
@@ -113,7 +118,7 @@ mod tests {
         };
         let known = [None, Some(2), Some(1), Some(0)];
         assert_eq!(since(&knowledge), known);
-        knowledge.settle_disk().await.unwrap();
+        knowledge.leave_trail().await;
         let before = knowledge.trail.lock().bytes;
         drop(knowledge);
         let next = open(store.clone());
