@@ -22,6 +22,7 @@ use dispatch::Route;
 use futures_util::FutureExt as _;
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, Uri};
+use http_body_util::{BodyExt as _, Collected, Limited};
 
 use crate::kube;
 use crate::kube::layout::Layout;
@@ -52,7 +53,7 @@ pub async fn serve(path: Arc<Path>, peer: Arc<accept::Peer>, request: Request) -
     let mut begun = respond::Begun::new(&path, peer, &request);
     let again = held::Again::of(&path, begun.context(), request.headers());
     if begun.context().peer.is_predecessor() {
-        let taken = Box::pin(taken_over(&path, begun.context(), again, (request.uri(), request.headers()))).await;
+        let taken = Box::pin(taken_over(&path, begun.context(), again, request)).await;
         return begun.finish(taken);
     }
     // What is rare on the way is boxed: every request pays for the size of this.
@@ -68,11 +69,17 @@ async fn taken_over(
     path: &Arc<Path>,
     context: &mut Context,
     again: Option<held::Again>,
-    (uri, headers): (&Uri, &HeaderMap),
+    request: Request,
 ) -> Result<Response, Refusal> {
-    read(path, context, uri, headers).await?;
+    let (head, body) = request.into_parts();
+    read(path, context, &head.uri, &head.headers).await?;
     (context.route, context.why) = (Route::Remote.label(), "taken over from the process before");
-    let taken = again.and_then(|again| held::take_over(path, context, again, headers));
+    let hidden = Limited::new(body, filter::LONGEST).collect().await.map(Collected::to_bytes);
+    let hidden = hidden.map_err(|error| Refusal::bad_request(error.to_string()))?;
+    if let Some(handed) = filter::Handed::read(&head.headers, &hidden) {
+        path.remote.filters.are_handed(context, handed);
+    }
+    let taken = again.and_then(|again| held::take_over(path, context, again, &head.headers));
     taken.ok_or_else(|| Refusal::bad_request("only watches are taken over"))
 }
 

@@ -6,6 +6,7 @@ pub mod filters;
 pub mod hidden;
 pub mod inputs;
 pub mod link;
+pub mod mark;
 pub mod rules;
 pub mod sharing;
 pub mod told;

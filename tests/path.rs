@@ -14,6 +14,8 @@ mod faults;
 mod filters;
 #[path = "path/forms.rs"]
 mod forms;
+#[path = "path/handed.rs"]
+mod handed;
 #[path = "path/handover.rs"]
 mod handover;
 #[path = "path/held.rs"]

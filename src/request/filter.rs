@@ -13,6 +13,7 @@ mod catchup;
 mod chain;
 mod discardcloudservice;
 mod forwardkubesvctraffic;
+mod handed;
 mod inclusterconfig;
 mod item;
 mod masterservice;
@@ -27,12 +28,10 @@ mod user;
 mod whole;
 
 use std::borrow::Cow;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use http::StatusCode;
 use tokio::time::Instant;
 
@@ -41,6 +40,7 @@ pub use body::{Beginning, Filtered, Transform};
 pub use catchup::Source;
 pub use chain::Chain;
 use chain::Unknown;
+pub(super) use handed::{Handed, LONGEST};
 pub(super) use passing::{Passing, Served};
 pub use shown::Shown;
 pub(super) use whole::edit;
@@ -54,12 +54,17 @@ use crate::runtime::metrics::{FilterLabel, Metrics};
 use crate::state::filters::Filter;
 use crate::state::hidden::Hidden;
 use crate::state::inputs::{Inputs, Part};
+use crate::state::mark;
 use crate::state::rules::{RuleSet, Rules};
 use crate::state::told::Told;
 use crate::state::user_rule::{self, OnError, UserRule};
 
 /// How long a request waits for what all its filters go by, and before that for the ConfigMap that names them.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Raised whenever a filter or rule makes something else of an object than before: whoever was told by a process with
+/// another one lists again. tests/filter_fixtures.rs notices it of the filters, nobody of the rules.
+pub const EDITION: u32 = 1;
 
 /// Where the hub listens for Pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,9 +194,7 @@ impl Under {
         if !self.may_be_written_here {
             return self.mark;
         }
-        let mut hasher = DefaultHasher::new();
-        (self.mark, gone).hash(&mut hasher);
-        Some(hasher.finish())
+        Some(mark::of(&(self.mark, gone)))
     }
 }
 
@@ -387,10 +390,8 @@ impl Filters {
         };
         let asker = [&*address, &context.component, &self.user(context)];
         let asked = [&*info.api_group, &info.resource, &info.namespace, &query.label_selector, &query.field_selector, whole];
-        // Kept for other versions of the hub to read: std's hashes may be others there.
-        let digest = digest(&SHA256, [asker.join("\0"), asked.join("\0")].join("\0").as_bytes());
-        let (first, _) = digest.as_ref().split_first_chunk().expect("32 bytes");
-        u64::from_be_bytes(*first)
+        // Kept for other versions of the hub to read.
+        mark::of_bytes([asker.join("\0"), asked.join("\0")].join("\0").as_bytes())
     }
 
     /// Returns once something serves a watch that nothing serves now; `None`: such a request is never looked at.

@@ -2,16 +2,16 @@
 //!
 //! Written at the end of a list and of a watch, read when a watch goes on from there: what is not here was shown. So that
 //! an object goes, or is hidden from now on, is news only for a client that has it. Nothing of it is kept over the hub's
-//! end: whom something serves lists again then in any case (state::told).
+//! end, when whom something serves lists again in any case (state::told); it goes with the watches that are handed over.
 //!
 //! Bounded: of one list [`MOST`] objects are noted, and the others count as shown. What was noted before half of [`ALL`]
 //! others is forgotten, and its client lists once more.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::inputs::ServiceName;
+use super::mark;
 
 /// Objects of one list or watch.
 pub const MOST: usize = 32 * 1024;
@@ -20,7 +20,6 @@ const ALL: usize = 128 * 1024;
 
 #[derive(Default)]
 pub struct Hidden {
-    hasher: RandomState,
     kept: Mutex<Kept>,
 }
 
@@ -47,9 +46,9 @@ struct Kept {
 }
 
 impl Hidden {
-    /// What an object is known by here, from its namespace and name.
-    pub fn key(&self, name: &ServiceName) -> u64 {
-        self.hasher.hash_one(name)
+    /// What an object is known by here and in other processes, from its namespace and name.
+    pub fn key((namespace, name): &ServiceName) -> u64 {
+        mark::of_bytes([namespace, "\0", name].concat().as_bytes())
     }
 
     /// Notes what was hidden, of one page if the list has several.

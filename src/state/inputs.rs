@@ -5,12 +5,14 @@
 //! known; once known, a part is never unknown again (but for the members of a pool that the node
 //! has left): while the cloud is away the last state stands.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+use super::mark;
 
 /// Annotations of Services.
 pub const TOPOLOGY_KEYS: &str = "openyurt.io/topologyKeys";
@@ -34,8 +36,8 @@ pub struct Facts {
     pub topology: Option<Arc<HashMap<ServiceName, String>>>,
     /// Those of which the hub cannot read what their topology is.
     pub unreadable: Arc<HashSet<ServiceName>>,
-    /// How often each part has changed; kept by [`Inputs::update`].
-    pub changes: [u64; PARTS.len()],
+    /// The marks of the parts; kept by [`Inputs::update`].
+    pub marks: [u64; PARTS.len()],
 }
 
 /// This node.
@@ -113,9 +115,22 @@ impl Facts {
         }
     }
 
-    /// Another number for each state of a part, over one life of the hub.
-    pub fn state(&self, part: Part) -> u64 {
-        self.changes[part as usize]
+    /// The mark of a part's state.
+    pub fn mark(&self, part: Part) -> u64 {
+        self.marks[part as usize]
+    }
+
+    fn mark_of(&self, part: Part) -> u64 {
+        match part {
+            Part::Node => mark::of(&self.node),
+            Part::Pool => mark::of(&self.pool),
+            Part::Zone => mark::of(&self.zone),
+            Part::Services => mark::of(&self.services.as_deref().map(sorted)),
+            Part::Topology => {
+                let unreadable: BTreeSet<_> = self.unreadable.iter().collect();
+                mark::of(&(self.topology.as_deref().map(sorted), unreadable))
+            }
+        }
     }
 
     pub fn knows(&self, part: Part) -> bool {
@@ -127,6 +142,11 @@ impl Facts {
             Part::Topology => self.topology.is_some(),
         }
     }
+}
+
+/// In an order that is the same each time.
+fn sorted<K: Ord, V>(map: &HashMap<K, V>) -> BTreeMap<&K, &V> {
+    map.iter().collect()
 }
 
 impl Inputs {
@@ -145,7 +165,9 @@ impl Inputs {
         let mut facts = (*before).clone();
         change(&mut facts);
         for part in PARTS {
-            facts.changes[part as usize] += u64::from(!before.agrees(&facts, part));
+            if !before.agrees(&facts, part) {
+                facts.marks[part as usize] = facts.mark_of(part);
+            }
         }
         if facts != *before {
             self.current.store(Arc::new(facts));
@@ -190,6 +212,24 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn what_is_the_same_has_the_same_mark_however_it_has_come_to_it() {
+        let (one, other) = (Inputs::default(), Inputs::default());
+        let names = || (0..100).map(|number| ("story".to_owned(), number.to_string()));
+        let services = |names: &mut dyn Iterator<Item = ServiceName>| {
+            Some(Arc::new(names.map(|name| (name, Service::default())).collect::<HashMap<_, _>>()))
+        };
+        one.update(|facts| facts.services = services(&mut names()));
+        other.update(|facts| facts.services = services(&mut names().take(7)));
+        let mark = |inputs: &Inputs| inputs.current().mark(Part::Services);
+        assert_ne!(mark(&one), mark(&other));
+        let all: Vec<_> = names().collect();
+        other.update(|facts| facts.services = services(&mut all.into_iter().rev()));
+        assert_eq!(mark(&one), mark(&other));
+        other.update(|facts| facts.services = services(&mut std::iter::empty()));
+        assert_ne!(mark(&Inputs::default()), mark(&other), "none is known, and it is not known whether there are any");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_is_told_and_waits_no_longer_than_allowed() {

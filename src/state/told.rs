@@ -4,10 +4,11 @@
 //! on from a version may do so only if nothing of that has changed since; else nobody would ever tell its client what
 //! looks different now.
 //!
-//! Over the hub's end only that a client was told under something is kept, not under what: facts are counted anew in each
-//! life, so whom something serves lists again in any case. Whom nothing serves goes on, unless it was told under something
-//! before, in whatever life that was: flags, rules and working mode may all be others then, and the hub need not know
-//! which they were. What is kept are eight bytes a client (background::told), and clients are processes of this node.
+//! Over the hub's end only that a client was told under something is kept, not under what, for it may have been told under
+//! something else since the file was written: whom something serves lists again. Whom nothing serves goes on, unless it was
+//! told under something before, in whatever life that was: flags, rules and working mode may all be others then, and the hub
+//! need not know which they were. What is kept are eight bytes a client (background::told), and clients are processes of
+//! this node. A process that hands its clients' watches over says of each under what it was told ([`Told::handed`]).
 //!
 //! Bounded: who has not been heard of while [`MOST`] / 2 others were is forgotten. It lists once more if something serves
 //! it, and goes on untold if nothing does any more.
@@ -26,9 +27,19 @@ pub struct Told {
     changed: Notify,
 }
 
-/// By the hash of a client the hash of what it was told under; `None`: under what is not known (in an earlier life of the
-/// hub), or not one thing (a list whose pages differ).
-type Generation = HashMap<u64, Option<u64>>;
+/// By the hash of a client.
+type Generation = HashMap<u64, What>;
+
+/// What a client was told under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// By its mark.
+    One(u64),
+    /// Not one thing: a list whose pages differ.
+    Several,
+    /// It was told in an earlier life of the hub.
+    Unknown,
+}
 
 /// Those heard of lately, and those heard of before them.
 #[derive(Debug, Default)]
@@ -39,12 +50,16 @@ struct Clients {
 
 impl Clients {
     /// Whether it is new.
-    fn put(&mut self, client: u64, under: Option<u64>) -> bool {
+    fn put(&mut self, client: u64, under: What) -> bool {
         let before = self.old.remove(&client);
         if self.young.len() >= MOST / 2 && !self.young.contains_key(&client) {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(client, under).or(before).is_none()
+    }
+
+    fn get(&self, client: u64) -> Option<What> {
+        self.young.get(&client).or(self.old.get(&client)).copied()
     }
 
     fn remove(&mut self, client: u64) -> bool {
@@ -58,7 +73,7 @@ impl Told {
         let (whole, _) = kept.as_chunks();
         let mut clients = Clients::default();
         for client in whole {
-            clients.put(u64::from_be_bytes(*client), None);
+            clients.put(u64::from_be_bytes(*client), What::Unknown);
         }
         Self { clients: Mutex::new(clients), changed: Notify::new() }
     }
@@ -77,7 +92,7 @@ impl Told {
     /// `under`: `None` if nothing serves the client.
     pub fn note(&self, client: u64, under: Option<u64>) {
         let changed = match under {
-            Some(_) => self.clients().put(client, under),
+            Some(under) => self.clients().put(client, What::One(under)),
             None => self.clients().remove(client),
         };
         if changed {
@@ -88,7 +103,7 @@ impl Told {
     /// The client is told more of what it was told the beginning of. If that was under something else, it has been told
     /// under nothing that anybody could go on from.
     pub fn went_on(&self, client: u64, under: Option<u64>) {
-        if !self.was(client, under) && self.clients().put(client, None) {
+        if !self.was(client, under) && self.clients().put(client, What::Several) {
             self.changed.notify_one();
         }
     }
@@ -96,12 +111,29 @@ impl Told {
     /// Whether the client was told under just this.
     pub fn was(&self, client: u64, under: Option<u64>) -> bool {
         let mut clients = self.clients();
-        let told = clients.young.get(&client).or(clients.old.get(&client)).copied();
-        let was = told == under.map(Some);
-        if was && under.is_some() {
+        let under = under.map(What::One);
+        let was = clients.get(client) == under;
+        if let (true, Some(under)) = (was, under) {
             clients.put(client, under);
         }
         was
+    }
+
+    /// The mark of what the client was told under, if there is one.
+    pub fn under(&self, client: u64) -> Option<u64> {
+        match self.clients().get(client) {
+            Some(What::One(under)) => Some(under),
+            _ => None,
+        }
+    }
+
+    /// Under what the client was told by the process before this one, which knows that better than the file; but not
+    /// better than this one, if it has told it anything.
+    pub fn handed(&self, client: u64, under: u64) {
+        let mut clients = self.clients();
+        if clients.get(client) == Some(What::Unknown) {
+            clients.put(client, What::One(under));
+        }
     }
 
     fn clients(&self) -> MutexGuard<'_, Clients> {
@@ -159,6 +191,26 @@ mod tests {
         told.note(1, None);
         assert!(told.was(1, None));
         assert_eq!(told.kept(), 3_u64.to_be_bytes());
+    }
+
+    #[test]
+    fn what_another_process_hands_over_is_known_and_what_this_one_has_told_known_better() {
+        let told = Told::default();
+        for client in [1, 2, 3, 4] {
+            told.note(client, Some(7));
+        }
+        assert_eq!((told.under(1), told.under(5)), (Some(7), None));
+        let told = Told::earlier(&told.kept());
+        assert_eq!(told.under(1), None);
+        told.note(2, Some(8));
+        told.note(3, None);
+        told.went_on(4, Some(8));
+        for client in [1, 2, 3, 4, 5] {
+            told.handed(client, 7);
+        }
+        assert!(told.was(1, Some(7)), "nobody knew better");
+        assert!(told.was(2, Some(8)) && told.was(3, None) && told.was(5, None));
+        assert!(!told.was(4, Some(7)) && !told.was(4, None));
     }
 
     #[test]

@@ -9,7 +9,6 @@
 mod expression;
 
 use std::collections::{BTreeMap, HashSet};
-use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use ::kube::core::{Selector, SelectorExt as _};
@@ -19,6 +18,7 @@ use serde_json::Value;
 
 pub use expression::{Expression, Term};
 
+use super::mark;
 use crate::kube::path::Path;
 
 /// Rules in one list.
@@ -222,12 +222,11 @@ impl UserRule {
         if written.drop != edits.is_empty() {
             return Err(fault("drop", "a rule either drops, or has at least one of remove, set and annotate"));
         }
-        let mut hasher = std::hash::DefaultHasher::new();
-        format!("{written:?}").hash(&mut hasher);
-        Ok(Self { written, selector, expression, edits, mark: hasher.finish() })
+        let mark = mark::of(&written);
+        Ok(Self { written, selector, expression, edits, mark })
     }
 
-    /// A hash of what is written.
+    /// That of what is written.
     pub fn mark(&self) -> u64 {
         self.mark
     }

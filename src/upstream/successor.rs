@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri};
 use tokio::net::UnixStream;
@@ -37,20 +38,23 @@ impl Successor {
         Ok(Self { connection, gone })
     }
 
-    /// Sends a request without a body.
+    /// Sends a request.
     ///
     /// # Errors
     /// When it has ended, or takes no more.
-    pub async fn ask(&self, request: Request<()>) -> Result<Response<Body>, Error> {
+    pub async fn ask(&self, request: Request<Bytes>) -> Result<Response<Body>, Error> {
         let refused = |why: &str| Error::new(Fault::Refused, false, why);
         let place = self.connection.take_place().ok_or_else(|| refused("it takes no more requests"))?;
-        let (mut head, ()) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let mut uri = std::mem::take(&mut head.uri).into_parts();
         uri.scheme = Some(Scheme::HTTP);
         uri.authority = Some(Authority::from_static("successor"));
         head.uri = Uri::from_parts(uri).map_err(|error| refused(&error.to_string()))?;
         head.version = http::Version::HTTP_2;
-        let (answer, _) = self.connection.send(Request::from_parts(head, ()), true).await?;
+        let (answer, mut rest) = self.connection.send(Request::from_parts(head, ()), body.is_empty()).await?;
+        if !body.is_empty() {
+            rest.send_data(body, true).map_err(|error| Error::from_h2(&error, true))?;
+        }
         let response = self.connection.answer(answer).await?;
         Ok(response.map(|stream| Body::h2(stream, place)))
     }

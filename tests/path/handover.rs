@@ -35,7 +35,7 @@ async fn watches(rig: &Rig) -> f64 {
     rig.hub.total("node_yurthub_in_flight_requests_total").await.unwrap()
 }
 
-async fn are_handed_over(rig: &Rig, count: f64) {
+pub(super) async fn are_handed_over(rig: &Rig, count: f64) {
     eventually("the new process has the watches", SECONDS(10), async || Ok(watches(rig).await >= count)).await.unwrap();
 }
 
@@ -222,23 +222,6 @@ async fn what_is_left_ends_as_it_should_when_the_new_process_is_killed() {
         assert!(watching.stream.event().await.unwrap().is_none(), "a clean end: its client asks again");
     }
     rig.hub.ended(SECONDS(20)).await.unwrap();
-}
-
-/// What a process that has not answered it may hide from it may be something else.
-#[tokio::test]
-async fn who_is_served_by_filters_lists_again() {
-    let mut rig = Rig::start().await;
-    let service = json!({"spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 443}]}});
-    let version = rig.fake.put("services", "default", "kubernetes", service);
-    let kubelet = rig.hub.kubelet().await.unwrap();
-    assert_eq!(kubelet.get("/api/v1/services").await.unwrap().status, 200);
-    let target = format!("/api/v1/services?watch=1&resourceVersion={version}");
-    let mut watch = kubelet.stream("GET", &target, &[], "").await.unwrap();
-    assert_eq!(watch.status, 200);
-    rig.hub.hand_over().await.unwrap();
-    let last = watch.event().await.unwrap().unwrap();
-    assert_eq!((&last["type"], &last["object"]["code"]), (&json!("ERROR"), &json!(410)), "{last}");
-    assert!(watch.event().await.unwrap().is_none());
 }
 
 #[tokio::test]

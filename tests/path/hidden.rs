@@ -10,7 +10,7 @@ use super::*;
 const AGENT: [(&str, &str); 1] = [("user-agent", "my-agent/v1")];
 const HIDE: &str = "- {name: hide, match: {components: [my-agent], resources: [configmaps], labelSelector: {matchLabels: {hide: 'yes'}}}, drop: true}";
 
-fn put(rig: &Rig, name: &str, hide: &str, text: &str) {
+pub(super) fn put(rig: &Rig, name: &str, hide: &str, text: &str) {
     rig.fake.put("configmaps", "story", name, json!({"metadata": {"labels": {"hide": hide}}, "data": {"text": text}}));
 }
 
@@ -19,7 +19,7 @@ fn configure(rig: &Rig, data: &Value) {
 }
 
 /// A hub with these flags, whose rule hides two ConfigMaps.
-async fn rig(flags: &[&str], agents: &str) -> Rig {
+pub(super) async fn rig(flags: &[&str], agents: &str) -> Rig {
     let rig = Rig::with(FakeOptions::default(), flags).await;
     for name in ["dark", "dim"] {
         put(&rig, name, "yes", "0");
@@ -32,7 +32,7 @@ async fn rig(flags: &[&str], agents: &str) -> Rig {
 }
 
 /// What a page of a list has, as of which version, and where the next one begins.
-async fn page(rig: &Rig, query: &str) -> (Vec<String>, String, String) {
+pub(super) async fn page(rig: &Rig, query: &str) -> (Vec<String>, String, String) {
     let client = rig.hub.kubelet().await.unwrap();
     let list = client.request("GET", &format!("{CONFIGMAPS}?{query}"), &AGENT, "").await.unwrap().json();
     let metadata = |name: &str| list["metadata"][name].as_str().unwrap_or_default().to_owned();
@@ -43,12 +43,12 @@ async fn watch(rig: &Rig, query: &str) -> Streaming {
     rig.hub.kubelet().await.unwrap().stream("GET", &format!("{CONFIGMAPS}?watch=1&{query}"), &AGENT, "").await.unwrap()
 }
 
-async fn watch_from(rig: &Rig, version: &str) -> Streaming {
+pub(super) async fn watch_from(rig: &Rig, version: &str) -> Streaming {
     watch(rig, &format!("resourceVersion={version}")).await
 }
 
 /// Neither is the client told that a hidden one has changed, nor that one is gone, nor of a new one before it is shown.
-async fn is_told_nothing_of_what_is_hidden(rig: &Rig, watch: &mut Streaming, what: &str) {
+pub(super) async fn is_told_nothing_of_what_is_hidden(rig: &Rig, watch: &mut Streaming, what: &str) {
     assert_eq!(watch.status, 200, "{what}");
     put(rig, "dark", "yes", "1");
     put(rig, "greeting", "no", "1");

@@ -8,12 +8,11 @@
 //! a Table is judged by its object; where a client wants none, the cloud is asked for it and it stays here.
 
 use std::borrow::Cow;
-use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use super::item::{Item, name};
 use super::shown::Shown;
-use super::{Ask, By, Decision, FilterError, Filters, Under, needs, user};
+use super::{Ask, By, Decision, EDITION, FilterError, Filters, Under, needs, user};
 use super::{discardcloudservice, forwardkubesvctraffic, inclusterconfig, masterservice, nodeportisolation};
 use super::{serviceenvupdater, servicetopology};
 use crate::kube::list::{Encoding, Reserve};
@@ -21,8 +20,9 @@ use crate::kube::message::{self, Edit};
 use crate::kube::object::TypeMeta;
 use crate::kube::schema::{METADATA, meta, service, table};
 use crate::state::filters::Filter;
-use crate::state::hidden::Standing;
+use crate::state::hidden::{Hidden, Standing};
 use crate::state::inputs::{DISCARD, Facts, LISTEN, Part, Service, ServiceName};
+use crate::state::mark;
 use crate::state::user_rule::{OnError, Term, UserRule};
 
 /// How the object at hand is presented.
@@ -88,19 +88,20 @@ impl Chain {
         &self.decision
     }
 
-    /// What a client is told under: the decision, what of it is ready, and the state of what that goes by. `None`:
-    /// nothing serves the client.
+    /// What a client is told under: the decision, what of it is ready, and the state of what that goes by. The same in each
+    /// process of the hub that would tell it the same. `None`: nothing serves the client.
     pub(super) fn mark(&self) -> Option<u64> {
         if self.decided.is_empty() {
             return None;
         }
-        let mut hasher = std::hash::DefaultHasher::new();
-        for decision in [&self.decided, &self.decision] {
-            decision.filters().hash(&mut hasher);
-            decision.rules().iter().for_each(|rule| rule.mark().hash(&mut hasher));
-        }
-        self.needed().for_each(|part| self.facts.state(part).hash(&mut hasher));
-        Some(hasher.finish())
+        let of = |decision: &Decision| {
+            let filters: Vec<&str> = decision.filters().iter().map(|filter| filter.name()).collect();
+            let rules: Vec<u64> = decision.rules().iter().map(|rule| rule.mark()).collect();
+            (filters, rules)
+        };
+        let (hub, node) = (&self.filters.hub, &self.filters.node_name);
+        let facts: Vec<u64> = self.needed().map(|part| self.facts.mark(part)).collect();
+        Some(mark::of(&(EDITION, hub, node, of(&self.decided), of(&self.decision), facts)))
     }
 
     /// The client has been told what there is under this chain.
@@ -133,7 +134,7 @@ impl Chain {
 
     /// What an object is known by in what is shown and hidden.
     pub(in crate::request) fn key(&self, name: &ServiceName) -> u64 {
-        self.filters.hidden.key(name)
+        Hidden::key(name)
     }
 
     /// Notes what is hidden from the client of what it was told up to a version.

@@ -119,12 +119,18 @@ async fn look_back(kept: &mut Kept) {
 
 async fn look(kept: &Kept, path: &Path) -> Option<Box<Stand>> {
     let _look = path.held.looks.begin();
+    let context = context(kept, path).await?;
+    let stand = offline::stand(&path.offline, &path.link, &context, kept.encoding, kept.seen).await;
+    stand.map(Box::new)
+}
+
+/// The same request, from where its client stands.
+pub(super) async fn context(kept: &Kept, path: &Path) -> Option<Context> {
     let request = kept.again.watch(kept.seen, None)?;
     let mut context = respond::begin(kept.again.peer.clone(), &request);
     let (head, _) = request.into_parts();
     read(path, &mut context, &head.uri, &head.headers).await.ok()?;
-    let stand = offline::stand(&path.offline, &path.link, &context, kept.encoding, kept.seen).await;
-    stand.map(Box::new)
+    Some(context)
 }
 
 /// Until it is worth another try. Without the link nobody knows more than a moment ago.
@@ -174,7 +180,7 @@ async fn ask(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
 async fn ask_successor(kept: &mut Kept, path: &Path) -> Outcome {
     let over = Outcome::Next(Next::Over(None));
     let (Some(successor), Ok(_turn)) = (path.succession.now(), path.held.asking.acquire().await) else { return over };
-    let Ok(Some(response)) = succession::ask(&successor, kept).await else { return over };
+    let Ok(Some(response)) = succession::ask(path, &successor, kept).await else { return over };
     judge(kept, By::Successor, response)
 }
 

@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Kept;
+use super::{Kept, away};
 use crate::kube::list::Encoding;
 use crate::request::Path;
 use crate::request::accept::CLIENT;
@@ -63,14 +63,16 @@ impl Succession {
 }
 
 /// What the successor answers to a watch from where its client stands; `None`: it cannot be asked for.
-pub(super) async fn ask(successor: &Successor, kept: &mut Kept) -> Result<Option<Response>, Error> {
+pub(super) async fn ask(path: &Path, successor: &Successor, kept: &mut Kept) -> Result<Option<Response>, Error> {
     let left = kept.until.map(|until| until.saturating_duration_since(Instant::now()).as_secs().max(1));
     let Some(mut request) = kept.again.watch(kept.seen, left) else { return Ok(None) };
     let Ok(client) = HeaderValue::from_str(&kept.again.peer.remote.ip().to_string()) else { return Ok(None) };
     request.headers_mut().insert(ENCODING, HeaderValue::from_static(name(kept.encoding)));
     request.headers_mut().insert(CLIENT, client);
+    let handed = away::context(kept, path).await.and_then(|context| path.remote.filters.to_hand(&context));
+    let body = handed.map(|handed| handed.write(request.headers_mut())).unwrap_or_default();
     kept.asked = Some(Instant::now());
-    let response = successor.ask(request.map(drop)).await?;
+    let response = successor.ask(request.map(|_| body)).await?;
     Ok(Some(response.map(|body| -> Body { body.map_err(BodyError::Upstream).boxed_unsync() })))
 }
 

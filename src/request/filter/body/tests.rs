@@ -72,7 +72,7 @@ fn told(watch: &mut Transform, kind: &str, object: &Value) -> Result<Vec<String>
 async fn emptied() -> (Transform, Arc<Filters>) {
     let filters = discarding();
     let mut shown = Shown::default();
-    shown.note(filters.hidden.key(&("a".to_owned(), "cloud".to_owned())), true);
+    shown.note(crate::state::hidden::Hidden::key(&("a".to_owned(), "cloud".to_owned())), true);
     let mut watch = watch(chain(&filters, true).await, Some(shown));
     serve_now(&mut watch, &filters, "other").await;
     (watch, filters)

@@ -57,7 +57,7 @@ async fn what_the_client_is_yet_to_be_told_of_stays_as_it_was_told() {
         filters.inputs.update(|facts| facts.node = Some(Arc::new(node)));
     };
     moves("p");
-    let key = |name: &str| filters.hidden.key(&("a".to_owned(), name.to_owned()));
+    let key = |name: &str| crate::state::hidden::Hidden::key(&("a".to_owned(), name.to_owned()));
     let old = Arc::new(filters.chain_for(ask("kube-proxy", ("", "services"), "watch")).await.unwrap());
     let source = source(&[
         item("comes", 5, "q"),
