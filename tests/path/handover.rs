@@ -232,10 +232,13 @@ async fn an_answer_from_the_store_is_read_to_its_end() {
     let large = |name: u32| rig.fake.put("configmaps", "story", &format!("large-{name}"), json!({"data": {"text": text}}));
     (0..12).for_each(|name| _ = large(name));
     rig.link_is(1.0).await;
+    let lists = rig.hub.metric("holdfast_lists_remembered_total").await.unwrap();
     listed(&rig, &rig.pod().await, "").await;
+    rig.remembered(lists + 1.0).await;
     rig.cut(Fault::Refuse).await;
     let client = rig.pod().await;
     let mut answer = client.stream("GET", CONFIGMAPS, &[], "").await.unwrap();
+    assert_eq!(answer.status, 200);
     let mut length = answer.chunk().await.unwrap().unwrap().len();
     rig.hub.signal("HUP").unwrap();
     let failed = async || Ok(rig.hub.log().contains("reads so slowly"));
