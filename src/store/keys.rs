@@ -19,6 +19,7 @@ pub const ISSUED: u8 = b'k';
 pub const JOURNAL: u8 = b'e';
 pub const AGENT: u8 = b'a';
 pub const WRITTEN: u8 = b'w';
+pub const HEARD: u8 = b'b';
 
 /// A key of the given kind from its parts.
 pub fn key(kind: u8, parts: &[&str]) -> Vec<u8> {

@@ -219,6 +219,7 @@ impl Knowledge {
         *self.catalogue.lock().unwrap_or_else(PoisonError::into_inner) = Catalogue { epoch: self.writer.epoch(), headers };
         self.load_online();
         self.load_trail();
+        self.load_heard()?;
         self.load_journal()
     }
 
