@@ -121,7 +121,7 @@ fn layout(headers: &HeaderMap, pretty: Option<bool>) -> Layout {
 /// The cloud first; the store if the link is to blame, in the same request.
 async fn either(path: &Arc<Path>, context: &mut Context, request: Request) -> Result<Response, Refusal> {
     let (asked, request) = offline::Asked::of(request).await?;
-    if context.info.verb == "list" {
+    if matches!(context.info.verb.as_str(), "list" | "watch") {
         let before = (context.route, context.why);
         if let Some(response) = known(path, context, &asked).await {
             return Ok(response);
@@ -149,7 +149,8 @@ async fn either(path: &Arc<Path>, context: &mut Context, request: Request) -> Re
     answer.map_err(|refusal| if may_have_happened { failure.into_refusal() } else { refusal })
 }
 
-/// A list of what the store is told as it changes. What the store cannot answer the cloud can, while there is a link.
+/// A list of what the store is told as it changes, or the beginning of a watch, which then asks the cloud as one that has lost
+/// what brought it. What the store cannot answer the cloud can, while there is a link.
 async fn known(path: &Path, context: &mut Context, asked: &offline::Asked) -> Option<Response> {
     let answer = async {
         if !remote::leaves_to_store(&path.remote, context).await {

@@ -111,9 +111,9 @@ async fn ask(remote: &Remote, context: &Context, chain: Option<&Chain>, asked: A
     Ok((parts, tee::Tee::new(body, recording)))
 }
 
-/// Whether the store may answer a list although the cloud can be asked: it is told what another one's watch is.
+/// Whether the store may tell all there is although the cloud can be asked: it is told what another one's watch is.
 pub async fn leaves_to_store(remote: &Remote, context: &Context) -> bool {
-    shared::may_be_listed(remote, context).await.is_some()
+    shared::may_be_told(remote, context).await.is_some()
 }
 
 /// The options of a deletion, and its body again.

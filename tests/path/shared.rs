@@ -1,6 +1,6 @@
 //! Who watches the same is told what the cloud tells one of them, if the cloud says that it may watch by itself.
 
-use testkit::client::{Alpn, Client};
+use testkit::client::{Alpn, Client, Streaming};
 use testkit::fake::{FakeOptions, Fault};
 use testkit::hub::eventually;
 
@@ -207,6 +207,47 @@ async fn watches_that_begin_with_all_there_is_are_one_behind_that() {
         assert_eq!(watching.next().await, event("ADDED", "two", "2"));
     }
     eventually("one watch is left", SECONDS(10), one).await.unwrap();
+}
+
+/// As clients do that come back with the version of before.
+#[tokio::test]
+async fn a_watch_that_begins_with_all_there_is_of_a_version_is_told_it_by_the_store() {
+    let rig = Rig::start().await;
+    let first = rig.pod().await;
+    let version = listed(&rig, &first, "").await;
+    let mut watching = vec![Watching::from(&first, version, "").await];
+    put(&rig, "one", "1");
+    assert_eq!(watching[0].next().await, event("ADDED", "one", "1"));
+    let second = neighbour(&rig, "second").await;
+    let at = watching[0].version;
+    let from = |version: u64| {
+        let begin = "watch=true&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+        format!("{CONFIGMAPS}?{begin}&resourceVersion={version}")
+    };
+    let by_store =
+        |stream: &Streaming| stream.headers.get("cache-status").is_some_and(|said| said == "holdfast; hit; detail=shared");
+    let from_store = async || Ok(by_store(&second.stream("GET", &from(at), &[], "").await?));
+    eventually("the store has the event", SECONDS(10), from_store).await.unwrap();
+    rig.fake.clear_requests();
+    let mut stream = second.stream("GET", &from(at), &[], "").await.unwrap();
+    for name in ["greeting", "one", "zz-last"] {
+        let told = stream.event().await.unwrap().unwrap();
+        assert_eq!((&told["type"], &told["object"]["metadata"]["name"]), (&"ADDED".into(), &name.into()));
+    }
+    let bookmark = stream.event().await.unwrap().unwrap();
+    let version = at.to_string();
+    assert_eq!((&bookmark["type"], &bookmark["object"]["metadata"]["resourceVersion"]), (&"BOOKMARK".into(), &version.into()));
+    watching.push(Watching { stream, version: at, last: String::new() });
+    put(&rig, "two", "2");
+    for watching in &mut watching {
+        assert_eq!(watching.next().await, event("ADDED", "two", "2"));
+    }
+    assert_eq!(asked(&rig, CONFIGMAPS), 0, "the cloud is asked for nothing");
+    let newer = second.stream("GET", &from(rig.fake.resource_version() + 1), &[], "").await.unwrap();
+    assert!(!by_store(&newer), "it is the cloud's to say what that means");
+    rig.fake.add_token("stranger", "system:serviceaccount:story:stranger", &["system:serviceaccounts"]);
+    let stranger = rig.hub.pod("stranger", Alpn::H2).await.unwrap().stream("GET", &from(at), &[], "").await.unwrap();
+    assert_eq!((stranger.status.as_u16(), by_store(&stranger)), (403, false), "the cloud itself refuses");
 }
 
 /// As informers begin.

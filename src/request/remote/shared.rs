@@ -137,14 +137,21 @@ impl Going<'_> {
     }
 }
 
-/// Whether the store is told all that changes of what is listed, and the client may be told what it knows. A list of the
-/// newest state is the cloud's: that a watch has said nothing does not mean that nothing has happened.
-pub(super) async fn may_be_listed(remote: &Remote, context: &Context) -> Option<()> {
+/// Whether the store is told all that changes of what is listed, or of what a watch begins with, and the client may be told
+/// what it knows. The newest state is the cloud's to tell: that a watch has said nothing does not mean that nothing has
+/// happened.
+pub(super) async fn may_be_told(remote: &Remote, context: &Context) -> Option<()> {
     let (shared, knowledge) = (remote.shared.as_ref()?, remote.knowledge.as_ref()?);
     let query = &context.info.query;
     let is_of_any =
         !query.resource_version.is_empty() && query.resource_version_match != "Exact" && query.continue_token.is_empty();
-    let is_asked = context.info.verb == "list" && context.method == Method::GET && !query.other;
+    let is_told = match context.info.verb.as_str() {
+        "list" => true,
+        // Of another one it is not known where its client stands when the store has told it all.
+        "watch" => query.wants_initial_events() && query.allow_watch_bookmarks,
+        _ => false,
+    };
+    let is_asked = is_told && context.method == Method::GET && !query.other;
     if !is_of_any
         || !is_asked
         || context.impersonated
