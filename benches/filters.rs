@@ -21,7 +21,7 @@ use holdfast::kube::message::Edit;
 use holdfast::kube::object::{TypeMeta, from_item};
 use holdfast::kube::proto::{envelop, write_bytes, write_number};
 use holdfast::kube::watch::{self, EventType};
-use holdfast::request::filter::{Ask, Beginning, Chain, Filtered, Filters, Hub, Source, Transform};
+use holdfast::request::filter::{Ask, Beginning, Chain, Filtered, Filters, Hub, Source, Stands, Transform};
 use holdfast::runtime::metrics::Metrics;
 use holdfast::state::filters::Filter;
 use holdfast::state::inputs::{Inputs, Node};
@@ -306,8 +306,13 @@ fn source(case: &Case, encoding: Encoding) -> Source {
 
 /// A whole watch, and what its client gets of it.
 fn watched(chain: &Chain, source: &Source, events: &[Bytes]) {
-    let beginning =
-        Beginning { shown: None, source: Some(source.clone()), resource_version: "1".to_owned(), initial_events: false };
+    let beginning = Beginning {
+        shown: None,
+        source: Some(source.clone()),
+        stands: Stands::default(),
+        resource_version: "1".to_owned(),
+        initial_events: false,
+    };
     let transform = Transform::watch(chain.clone(), source.scope.encoding(), false, beginning);
     let frames = events.iter().map(|event| Ok::<_, upstream::Error>(Frame::data(event.clone())));
     let mut body = Filtered::new(StreamBody::new(stream::iter(frames)), transform, Arc::default());

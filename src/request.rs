@@ -77,7 +77,8 @@ async fn taken_over(
     let hidden = Limited::new(body, filter::LONGEST).collect().await.map(Collected::to_bytes);
     let hidden = hidden.map_err(|error| Refusal::bad_request(error.to_string()))?;
     if let Some(handed) = filter::Handed::read(&head.headers, &hidden) {
-        path.remote.filters.are_handed(context, handed);
+        path.remote.filters.are_handed(context, &handed);
+        context.stood = Some(Box::new(handed.stood));
     }
     let taken = again.and_then(|again| held::take_over(path, context, again, &head.headers));
     taken.ok_or_else(|| Refusal::bad_request("only watches are taken over"))
@@ -121,6 +122,10 @@ fn layout(headers: &HeaderMap, pretty: Option<bool>) -> Layout {
 /// The cloud first; the store if the link is to blame, in the same request.
 async fn either(path: &Arc<Path>, context: &mut Context, request: Request) -> Result<Response, Refusal> {
     let (asked, request) = offline::Asked::of(request).await?;
+    if context.stood.as_ref().is_some_and(|stood| stood.local.is_some()) {
+        (context.route, context.why) = ("offline", "its client has what was written on this node");
+        return Box::pin(offline::serve(&path.offline, context, asked)).await;
+    }
     if matches!(context.info.verb.as_str(), "list" | "watch") {
         let before = (context.route, context.why);
         if let Some(response) = known(path, context, &asked).await {

@@ -51,7 +51,7 @@ pub use grant::{Grant, Known, NODE};
 pub use history::{Cluster, Node, Stood, Versions};
 pub use journal::{Credential, Entry, NotAccepted};
 pub use knowledge::{Knowledge, Limits, Parts};
-pub use local::Local;
+pub use local::{Local, TakenBack};
 pub use memory::Memory;
 pub use object::{Found, ObjectKey, ObjectRecord};
 pub use readers::{Reader, Readers};

@@ -34,6 +34,8 @@ mod offline;
 mod online;
 #[path = "path/proxy.rs"]
 mod proxy;
+#[path = "path/returned.rs"]
+mod returned;
 #[path = "path/rights.rs"]
 mod rights;
 #[path = "path/rules.rs"]

@@ -112,8 +112,8 @@ impl Delivery {
                     // Somebody else has just written it.
                     Fate::Conflict if entry.is_change => continue,
                     Fate::LockedOut if locked_out.waits(sequence) => continue,
-                    Fate::LockedOut => self.drop_refused(&entry, StatusCode::UNAUTHORIZED),
-                    Fate::Refused(status) => self.drop_refused(&entry, status),
+                    Fate::LockedOut => self.drop_refused(sequence, entry, StatusCode::UNAUTHORIZED),
+                    Fate::Refused(status) => self.drop_refused(sequence, entry, status),
                     Fate::Settled | Fate::Conflict => drop(self.knowledge.metrics().events_delivered.inc()),
                 }
                 self.knowledge.settle(sequence).await?;
@@ -121,9 +121,10 @@ impl Delivery {
         }
     }
 
-    fn drop_refused(&self, entry: &Entry, status: StatusCode) {
+    fn drop_refused(&self, sequence: u64, entry: Entry, status: StatusCode) {
         self.knowledge.metrics().events_dropped.get_or_create(&Why { reason: "refused" }).inc();
         tracing::warn!(%status, name = entry.name, "the cloud refuses an Event that was accepted while the link was down");
+        self.knowledge.note_refused(sequence, entry);
     }
 
     /// With its own credential, or with what the cloud has issued for the same user since.

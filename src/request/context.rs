@@ -17,6 +17,7 @@ use crate::kube::media::{self, Media};
 use crate::kube::request::RequestInfo;
 use crate::kube::status::{Cause, Details};
 use crate::kube::token::{self, TokenDigest};
+use crate::request::filter::Stood;
 use crate::store::{Grant, NODE};
 use crate::upstream::{Fault, RequestBody};
 pub use freshness::freshness;
@@ -107,6 +108,8 @@ pub struct Context {
     /// The client asks in somebody else's name: nothing of it is remembered.
     pub impersonated: bool,
     pub caller: Caller,
+    /// Of a watch that the hub asks for again: where its client stands.
+    pub stood: Option<Box<Stood>>,
     /// Told when a server has failed this read after a while: the store may answer it, while others are asked.
     pub in_doubt: Notify,
     /// Which way was taken, and why.
@@ -200,6 +203,7 @@ impl Context {
             codings: Codings::of(std::iter::empty()),
             impersonated: false,
             caller: Caller::Node,
+            stood: None,
             in_doubt: Notify::new(),
             route: "",
             why: "",

@@ -22,8 +22,10 @@ mod passing;
 mod serviceenvupdater;
 mod servicetopology;
 mod shown;
+mod stood;
 #[cfg(test)]
 mod testing;
+mod told;
 mod user;
 mod whole;
 
@@ -32,24 +34,25 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
 use tokio::time::Instant;
 
 pub(super) use body::OUTDATED;
 pub use body::{Beginning, Filtered, Transform};
 pub use catchup::Source;
 pub use chain::Chain;
-use chain::Unknown;
 pub(super) use handed::{Handed, LONGEST};
 pub(super) use passing::{Passing, Served};
 pub use shown::Shown;
+pub use stood::{Mark, Stands, Stood, Taken};
+use told::Under;
+pub(super) use told::{Basis, By, LEFT_BEHIND, Note, OVERTAKEN, resumes};
 pub(super) use whole::edit;
 
 use crate::kube::media::{Form, Media};
 use crate::kube::message::MessageError;
 use crate::kube::object::ObjectError;
 use crate::kube::table;
-use crate::request::context::{Caller, Context, Refusal, Whose};
+use crate::request::context::{Caller, Context, Refusal};
 use crate::runtime::metrics::{FilterLabel, Metrics};
 use crate::state::filters::Filter;
 use crate::state::hidden::Hidden;
@@ -143,66 +146,6 @@ impl Ask {
     }
 }
 
-/// Who tells a client what there is.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum By {
-    Cloud,
-    /// The node, with what was written here and the cloud may not have, of which so much was gone already.
-    Node {
-        gone: u64,
-    },
-}
-
-/// Why what the node has shown of its own writes is no place to go on from.
-pub(super) const OVERTAKEN: &str =
-    "What was written on this node while the link was down is not what the cloud has, or may not be: list again.";
-
-/// Why one that does not read is told no more.
-pub(super) const LEFT_BEHIND: &str = "This client has read too slowly what several share: list again.";
-
-/// Notes later what the client of an open watch is told.
-pub(super) struct Note {
-    filters: Arc<Filters>,
-    client: u64,
-    told: Under,
-}
-
-/// Under what a client is told.
-struct Under {
-    mark: Option<u64>,
-    may_be_written_here: bool,
-}
-
-impl Note {
-    pub(super) fn told(&self, by: By) {
-        self.filters.told.note(self.client, self.told.by(by));
-    }
-
-    fn went_on(&self, by: By) {
-        self.filters.told.went_on(self.client, self.told.by(by));
-    }
-}
-
-impl Under {
-    fn new(group: &str, resource: &str, mark: Option<u64>) -> Self {
-        Self { mark, may_be_written_here: may_be_written_here(group, resource) }
-    }
-
-    /// The same, told by somebody.
-    fn by(&self, by: By) -> Option<u64> {
-        let By::Node { gone } = by else { return self.mark };
-        if !self.may_be_written_here {
-            return self.mark;
-        }
-        Some(mark::of(&(self.mark, gone)))
-    }
-}
-
-/// Whether some of it may be written on this node while the link is down.
-fn may_be_written_here(group: &str, resource: &str) -> bool {
-    matches!((group, resource), ("" | "events.k8s.io", "events") | ("coordination.k8s.io", "leases"))
-}
-
 /// Subresources whose answers are the whole object.
 const WHOLE: [&str; 4] = ["status", "ephemeralcontainers", "resize", "approval"];
 
@@ -228,11 +171,6 @@ fn wants_whole(context: &Context) -> bool {
 fn wants_whole_rows(context: &Context) -> bool {
     let is_table = |media: &Media| matches!(&media.form, Form::As(form) if table::is_form(form));
     context.info.query.include_object == "Object" && context.accepts.first().is_some_and(is_table)
-}
-
-/// Whether a watch goes on from a version.
-pub(super) fn resumes(context: &Context) -> bool {
-    context.info.query.goes_on()
 }
 
 /// Whether one of the hub's filters ever looks at the answer to such a request.
@@ -261,15 +199,6 @@ fn concerns(filter: Filter, group: &str, resource: &str, verb: &str) -> bool {
         Filter::InClusterConfig => read && (group, resource) == ("", "configmaps"),
         Filter::ServiceEnvUpdater => (group, resource) == ("", "pods"),
     }
-}
-
-/// Its client is to list again.
-fn gone(why: &str) -> Refusal {
-    Refusal::new(StatusCode::GONE, "Expired", Whose::Client, why)
-}
-
-fn under(context: &Context, chain: Option<&Chain>) -> Under {
-    Under::new(&context.info.api_group, &context.info.resource, chain.and_then(Chain::mark))
 }
 
 impl Decision {
@@ -327,56 +256,6 @@ impl Filters {
                 "filter {filter} does not know yet what it goes by, and nothing is passed on without it"
             ))
         })
-    }
-
-    /// Notes that the client of a list, or of a watch that begins anew, is told what there is, under what and by whom.
-    /// A list is told under what its first page is; one of which a later page is told under something else is nobody's.
-    pub(super) fn told(self: &Arc<Self>, context: &Context, chain: Option<&Chain>, by: By) {
-        if context.method == http::Method::HEAD {
-            return;
-        }
-        // Made for these alone: each request comes by here.
-        let note = || self.note(context, chain);
-        match context.info.verb.as_str() {
-            "list" if context.info.query.continue_token.is_empty() => note().told(by),
-            "list" => note().went_on(by),
-            "watch" if !resumes(context) => note().told(by),
-            _ if matches!(by, By::Node { .. }) => note().told(by),
-            _ => {}
-        }
-    }
-
-    /// For a watch that is told more while it is open.
-    pub(super) fn note(self: &Arc<Self>, context: &Context, chain: Option<&Chain>) -> Note {
-        Note { filters: self.clone(), client: self.client(context), told: under(context, chain) }
-    }
-
-    /// Refuses a watch that goes on from what its client was told under something else, or by somebody who does not
-    /// answer now, with the 410 that makes it list again.
-    ///
-    /// The cloud leads nobody away from what the node has shown; the node goes on from what the cloud has told, and from
-    /// its own words as long as nothing of them is gone.
-    pub(super) fn may_resume(&self, context: &Context, chain: Option<&Chain>, by: By) -> Result<(), Refusal> {
-        if context.info.verb != "watch" || !resumes(context) {
-            return Ok(());
-        }
-        let (client, told) = (self.client(context), under(context, chain));
-        let was = |under| self.told.was(client, under);
-        let may_go_on = was(told.by(By::Cloud)) || was(told.by(by));
-        let why = if told.may_be_written_here { OVERTAKEN } else { OUTDATED };
-        if may_go_on { Ok(()) } else { Err(gone(why)) }
-    }
-
-    /// What the client of a watch has been shown, if anything may be hidden from it. Where nobody knows, the watch is refused
-    /// with the 410 that makes its client list.
-    pub(super) fn shown(context: &Context, chain: &Chain) -> Result<Option<Shown>, Refusal> {
-        let query = &context.info.query;
-        if query.goes_on() {
-            let version = query.resource_version.parse().unwrap_or(0);
-            return chain.shown_at(version).map_err(|Unknown| gone(OUTDATED));
-        }
-        let first = if query.begins_with_all() { Shown::default() } else { Shown::nothing() };
-        Ok(chain.hides().then_some(first))
     }
 
     /// A Pod has an address of its own, and comes by it.

@@ -39,7 +39,7 @@ pub use turns::Turns;
 
 use super::Path;
 use super::context::{Body, BodyError, Caller, Context, Response, readable};
-use super::filter::{LEFT_BEHIND, OUTDATED, OVERTAKEN};
+use super::filter::{LEFT_BEHIND, OUTDATED, OVERTAKEN, Stands, Stood};
 use super::offline::Stand;
 use crate::kube::list::{Encoding, Limits};
 use crate::kube::media::{Form, Media};
@@ -70,6 +70,8 @@ struct Kept {
     asked: Option<Instant>,
     /// Where the client stood when it was lost, if that is known, and it has been told nothing since.
     stand: Option<Box<Stand>>,
+    /// Where it stood beside its version; `None`: not known, for an earlier version of the hub has begun it.
+    stood: Option<Stood>,
 }
 
 /// One client's watch.
@@ -82,6 +84,8 @@ struct Held {
     kept: Option<Box<Kept>>,
     /// What goes on once the client has been told where it stands.
     waiting: Option<Box<Kept>>,
+    /// Where its client stands beside its version; `None`: as it stood before.
+    stands: Option<Stands>,
     /// `None`: it has left what brought it, and is to be asked for by whoever is there then.
     leaving: Option<Leaving>,
 }
@@ -98,9 +102,11 @@ enum State {
 /// The answer to a watch as its client gets it.
 pub(super) fn hold(path: &Arc<Path>, context: &Context, again: Again, response: Response) -> Response {
     let Some(encoding) = encoding(&response).filter(|_| may_go_on(context)) else { return response };
-    let kept = kept(path, context, again, encoding);
+    let mut kept = kept(path, context, again, encoding);
+    kept.stood = Some(Stood::default());
     let (kept, waiting) = if context.info.query.goes_on() { (Some(kept), None) } else { (None, Some(kept)) };
-    response.map(|body| Held { kept, waiting, ..Held::of(path, State::First(body), encoding) }.boxed_unsync())
+    let stands = response.extensions().get().cloned();
+    response.map(|body| Held { kept, waiting, stands, ..Held::of(path, State::First(body), encoding) }.boxed_unsync())
 }
 
 /// The answer to a watch that another process's client has had so far; `None`: it does not go on.
@@ -131,6 +137,7 @@ fn kept(path: &Arc<Path>, context: &Context, mut again: Again, encoding: Encodin
         least: Duration::from_secs(path.offline.min_request_timeout),
         asked: None,
         stand: None,
+        stood: context.stood.as_deref().cloned(),
     })
 }
 
@@ -153,6 +160,15 @@ impl Kept {
         }
     }
 
+    /// What it was shown of this has given way to what the cloud says of it.
+    fn is_told_of(&mut self, object: &[u8]) {
+        if let Some(stood) = self.stood.as_mut().filter(|stood| !stood.taken.is_empty())
+            && let Some(place) = place(self.encoding, object)
+        {
+            stood.taken.remove(&place);
+        }
+    }
+
     /// Whether the client's time is up.
     fn is_over(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() + EARLY >= until)
@@ -168,7 +184,7 @@ impl Held {
     fn of(path: &Path, state: State, encoding: Encoding) -> Self {
         let framer = Framer::new(encoding, Limits::ANSWER.max_item);
         let leaving = Some(succession::leaving(path));
-        Self { state, framer, out: VecDeque::new(), kept: None, waiting: None, leaving }
+        Self { state, framer, out: VecDeque::new(), kept: None, waiting: None, stands: None, leaving }
     }
 
     fn take(&mut self, data: Bytes) {
@@ -199,6 +215,9 @@ impl Held {
             },
             None => return,
         };
+        if kind != EventType::Bookmark {
+            kept.is_told_of(object);
+        }
         match object::version(kept.encoding, object) {
             Some(version) => kept.told(kind, version),
             None => self.kept = None,
@@ -237,7 +256,11 @@ impl Held {
         }
     }
 
-    fn leave(&mut self, kept: Box<Kept>, step: Step) {
+    fn leave(&mut self, mut kept: Box<Kept>, step: Step) {
+        if let Some(stands) = self.stands.take() {
+            let before = kept.stood.take().unwrap_or_default();
+            kept.stood = Some(stands.now().and(before.taken));
+        }
         self.framer = Framer::new(kept.encoding, Limits::ANSWER.max_item);
         self.state = State::Away(Box::pin(away::go_on(kept, step)));
     }
@@ -250,6 +273,7 @@ impl Held {
                     By::Cloud | By::Store => kept.again.path.upgrade().map(|path| succession::leaving(&path)),
                 };
                 // The store says by itself when the cloud is to be asked, and that may not know the version.
+                self.stands.clone_from(&joined.stands);
                 let trial = (joined.by == By::Cloud).then(|| Box::pin(tokio::time::sleep(TRIAL)));
                 self.state = State::Joined(joined, trial);
                 self.kept = Some(kept);
@@ -321,6 +345,13 @@ impl HttpBody for Held {
             }
         }
     }
+}
+
+/// `namespace/name` of an event's object.
+fn place(encoding: Encoding, object: &[u8]) -> Option<String> {
+    let (_, item) = object::whole_into_item(encoding, object).ok()?;
+    let meta = object::meta(encoding, &item).ok()?;
+    Some(if meta.namespace.is_empty() { meta.name } else { format!("{}/{}", meta.namespace, meta.name) })
 }
 
 /// Whether a Status says that the version is too old, and not that the client has to list for another reason.

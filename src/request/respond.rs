@@ -77,6 +77,7 @@ pub fn begin(peer: Arc<Peer>, request: &Request) -> Context {
         codings: codings(request.headers()),
         impersonated: is_impersonated(request.headers()),
         caller: Caller::Nobody,
+        stood: None,
         in_doubt: Notify::new(),
         route: "refuse",
         why: "",

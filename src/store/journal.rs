@@ -8,8 +8,10 @@
 //! of them on top of those before. It comes behind the entry of the Event itself, which is never touched: that may be on
 //! its way to the cloud.
 
+mod fates;
 mod waiting;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -24,6 +26,7 @@ use crate::kube::request::{self, RequestInfo};
 use crate::kube::token;
 use crate::kube::typed::{self, Change, Typed};
 use crate::runtime::metrics::Why;
+pub(super) use fates::Fate;
 use waiting::{Admitted, Subject};
 pub(super) use waiting::{Event, Journal};
 
@@ -255,6 +258,11 @@ impl Knowledge {
         self.journal_changed();
     }
 
+    /// The cloud has refused the entry for good, and it is going to be settled.
+    pub fn note_refused(&self, sequence: u64, entry: Entry) {
+        self.journal().fates.note(sequence, Fate::Refused(Arc::new(entry)));
+    }
+
     /// The entry is in the cloud, or refused for good, or was overtaken. A damaged file cannot be told so: the next life of
     /// the hub delivers it once more, and hears that it is there.
     pub async fn settle(&self, sequence: u64) -> Result<(), StoreError> {
@@ -262,7 +270,7 @@ impl Knowledge {
         rows.push(sequence);
         let ops = rows.iter().map(|sequence| Op::Delete(key(*sequence))).collect();
         match self.writer().apply(Batch { ops, durable: true, ..Batch::default() }).await {
-            Ok(()) | Err(StoreError::Unreadable(_)) => drop(self.journal().leave(sequence)),
+            Ok(()) | Err(StoreError::Unreadable(_)) => self.journal().settle(sequence),
             Err(error) => {
                 let mut journal = self.journal();
                 rows.retain(|sequence| !journal.has(*sequence));

@@ -218,9 +218,11 @@ impl Knowledge {
         self.show(headers.values());
         *self.catalogue.lock().unwrap_or_else(PoisonError::into_inner) = Catalogue { epoch: self.writer.epoch(), headers };
         self.load_online();
-        self.load_trail();
         self.load_heard()?;
-        self.load_journal()
+        self.load_journal()?;
+        // Counts on from what has left the journal.
+        self.load_trail();
+        Ok(())
     }
 
     fn read_headers(&self) -> Result<HashMap<Vec<u8>, Header>, StoreError> {

@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::watch;
 
 use super::collection::{ListView, Scope, version_number};
-use super::journal::{self, Entry};
+use super::journal::{self, Entry, Fate};
 use super::knowledge::now_ms;
 use super::{Found, Knowledge, ObjectKey, ObjectRecord, Snapshot, StoreError, keys};
 use crate::kube::list::Encoding;
@@ -36,6 +36,18 @@ pub struct WrittenEvent {
     change: Option<Change>,
 }
 
+/// What is to be told to whoever was shown something that was written on this node and is not to be shown as such any more.
+pub enum TakenBack {
+    /// Nothing: the cloud has it, or something newer, behind whatever it was shown with.
+    Clouds,
+    /// Back to this, which the cloud has said.
+    Modified(Vec<u8>),
+    /// The cloud does not have it: its last state.
+    Deleted(Vec<u8>),
+    /// It is not known.
+    Unknown,
+}
+
 /// One that was written on this node.
 #[derive(Clone)]
 pub enum Local {
@@ -49,6 +61,16 @@ impl PartialEq for Local {
             (Self::Event(one), Self::Event(other)) => one.waiting == other.waiting,
             (Self::Lease(one), Self::Lease(other)) => Arc::ptr_eq(one, other),
             _ => false,
+        }
+    }
+}
+
+impl Local {
+    /// Where it stands (`namespace/name`), if it is an Event that the cloud did not have.
+    pub fn new_place(&self) -> Option<&str> {
+        match self {
+            Self::Event(event) => event.waiting.created.map(|_| &*event.place),
+            Self::Lease(_) => None,
         }
     }
 }
@@ -302,6 +324,55 @@ impl Knowledge {
         Ok(entry.created(version).inspect_err(|error| tracing::debug!(%error, name = entry.name, "cannot be shown")).ok())
     }
 
+    /// Whether it still waits to be told to the cloud.
+    pub fn is_written_here(&self, local: &Local) -> bool {
+        match local {
+            Local::Event(event) => {
+                let entry = event.waiting.created.or(event.waiting.changed);
+                entry.is_some_and(|sequence| self.journal().has(sequence))
+            }
+            Local::Lease(_) => self.renewed().is_some(),
+        }
+    }
+
+    /// What leads whoever was shown this with a collection of this scope at this version back to what the cloud has.
+    pub fn taken_back(&self, scope: &Scope, version: u64, local: &Local) -> Result<TakenBack, StoreError> {
+        let (place, entry) = match local {
+            Local::Event(event) => (&*event.place, event.waiting.created.or(event.waiting.changed)),
+            Local::Lease(renewed) if self.renewed().is_none() => return Ok(TakenBack::Clouds),
+            Local::Lease(renewed) => (&*journal::place(&renewed.meta.namespace, &renewed.meta.name), None),
+        };
+        match entry.and_then(|sequence| self.journal().fate(sequence)) {
+            Some(Fate::Delivered) => return Ok(TakenBack::Clouds),
+            Some(Fate::Refused(entry)) if !entry.is_change => return self.refused(scope, version, &entry),
+            _ => {}
+        }
+        if local.new_place().is_some() {
+            let item = self.local_item(&*self.snapshot()?, scope, &version.to_string(), local)?;
+            return Ok(item.map_or(TakenBack::Unknown, TakenBack::Deleted));
+        }
+        self.clouds_own(scope, version, place)
+    }
+
+    fn refused(&self, scope: &Scope, version: u64, entry: &Entry) -> Result<TakenBack, StoreError> {
+        let Some(of) = typed::of(&scope.group, &scope.resource) else { return Ok(TakenBack::Unknown) };
+        let event = entry.created(&version.to_string()).map(|event| event.write(of, scope.encoding()));
+        Ok(event.map_or(TakenBack::Unknown, TakenBack::Deleted))
+    }
+
+    /// What the cloud has said of what was changed here, if that is no newer than what it was shown with.
+    fn clouds_own(&self, scope: &Scope, version: u64, place: &str) -> Result<TakenBack, StoreError> {
+        let (namespace, name) = place.split_once('/').unwrap_or(("", place));
+        let encoding = scope.encoding();
+        let scope = Scope { namespace: namespace.to_owned(), ..scope.clone() };
+        let found = self.object(&ObjectKey { scope, name: name.to_owned() })?;
+        Ok(match found {
+            Found::Object { item, .. } if version_of(encoding, &item) <= version => TakenBack::Modified(item),
+            Found::Object { .. } | Found::Absent { .. } | Found::Lacking(_) => TakenBack::Clouds,
+            Found::Unknown => TakenBack::Unknown,
+        })
+    }
+
     /// Kubelet has renewed the node's own Lease; without a version it could not be told which is newer.
     pub fn renew(&self, meta: Meta, lease: Typed) {
         if meta.resource_version.is_empty() {
@@ -323,7 +394,7 @@ impl Knowledge {
         self.written_here.send_modify(|changes| *changes += 1);
     }
 
-    fn renewed(&self) -> Option<Arc<Renewed>> {
+    pub(super) fn renewed(&self) -> Option<Arc<Renewed>> {
         self.lease.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -332,7 +403,7 @@ impl Knowledge {
         self.written_here.subscribe()
     }
 
-    /// How much of what was written on this node is shown as such no more, since the hub began.
+    /// How much of what was written on this node is shown as such no more, since a hub began that did not take another one's place.
     pub fn gone_here(&self) -> u64 {
         self.journal().left
     }

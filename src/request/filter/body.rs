@@ -16,11 +16,11 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
 
 use self::list::List;
-use super::FilterError;
 use super::catchup::{CaughtUp, Source, catch_up};
 use super::chain::{Chain, Shape as Presentation};
 use super::shown::Shown;
 use super::whole::{edit_whole, identity, without_objects};
+use super::{FilterError, Mark, Stands};
 use crate::kube::list::{Encoding, Limits};
 use crate::kube::message::{self, Edit, Set};
 use crate::kube::object::{self, TypeMeta};
@@ -77,6 +77,10 @@ struct Watch {
     stands: u64,
     /// It is still being told what there is.
     initial: bool,
+    /// It is still being told what has changed with the chain.
+    catching_up: bool,
+    /// Where it stands beside the version.
+    footing: Stands,
     /// Of a Table whose first event was hidden: no other brings them.
     columns: Option<Vec<u8>>,
 }
@@ -86,6 +90,8 @@ pub struct Beginning {
     /// What the client has been shown before; `None`: nothing, or nothing was hidden from it.
     pub shown: Option<Shown>,
     pub source: Option<Source>,
+    /// For whoever passes the events on.
+    pub stands: Stands,
     pub resource_version: String,
     /// Something else comes first than what has happened since that version, up to a bookmark.
     pub initial_events: bool,
@@ -98,11 +104,13 @@ impl Transform {
 
     /// Of a watch's events, from its beginning on; `gzip`: they come compressed.
     pub fn watch(chain: Chain, encoding: Encoding, gzip: bool, beginning: Beginning) -> Self {
-        let Beginning { shown, source, resource_version, initial_events: initial } = beginning;
+        let Beginning { shown, source, stands: footing, resource_version, initial_events: initial } = beginning;
         let shown = shown.or_else(|| chain.hides().then(Shown::default));
         let (chain, framer) = (Arc::new(chain), Framer::new(encoding, Limits::ANSWER.max_item));
         let seen = resource_version.parse().unwrap_or(0);
-        let watch = Watch { chain, encoding, framer, shown, source, seen, stands: seen, initial, columns: None };
+        let catching_up = false;
+        let watch =
+            Watch { chain, encoding, framer, shown, source, seen, stands: seen, initial, catching_up, footing, columns: None };
         Self::new(Shape::Watch(Box::new(watch)), gzip)
     }
 
@@ -178,11 +186,22 @@ impl Transform {
     /// Goes on with the new chain; returns what the client has to be told.
     fn go_on_with(&mut self, caught_up: CaughtUp) -> Vec<Bytes> {
         if let Shape::Watch(watch) = &mut self.shape {
-            (watch.chain, watch.shown) = (Arc::new(caught_up.chain), caught_up.shown);
-            watch.chain.is_told();
+            (watch.chain, watch.shown, watch.catching_up) = (Arc::new(caught_up.chain), caught_up.shown, true);
+            watch.footing.change(|stood| stood.mark = Mark::Mixed);
+            watch.chain.is_being_told();
             watch.is_shown(caught_up.stands);
         }
         caught_up.frames
+    }
+
+    /// The client has all that has changed with the chain.
+    fn has_caught_up(&mut self) {
+        if let Shape::Watch(watch) = &mut self.shape
+            && std::mem::take(&mut watch.catching_up)
+        {
+            watch.footing.change(|stood| stood.mark = watch.chain.mark().into());
+            watch.chain.is_told();
+        }
     }
 
     /// The last frame of a watch that ends early.
@@ -305,6 +324,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         if !self.initial
+            && !self.catching_up
             && let Some(hidden) = self.shown.as_ref().and_then(Shown::hidden)
         {
             self.chain.hides_at(self.stands, hidden);
@@ -366,6 +386,7 @@ where
             }
             let this = &mut *self;
             let Some(transform) = &mut this.transform else { return Poll::Ready(None) };
+            transform.has_caught_up();
             if this.outdated.as_mut().is_some_and(|outdated| outdated.as_mut().poll(cx).is_ready()) {
                 (this.outdated, this.is_outdated) = (None, true);
             }

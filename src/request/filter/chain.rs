@@ -88,9 +88,10 @@ impl Chain {
         &self.decision
     }
 
-    /// What a client is told under: the decision, what of it is ready, and the state of what that goes by. The same in each
-    /// process of the hub that would tell it the same. `None`: nothing serves the client.
-    pub(super) fn mark(&self) -> Option<u64> {
+    /// What a client is told under: the decision, what of it is ready, and the state of what that goes by. Two chains with the
+    /// same mark tell the same, in whichever process of the hub, as far as [`EDITION`] is raised when it has to be. `None`:
+    /// nothing serves the client.
+    pub(in crate::request) fn mark(&self) -> Option<u64> {
         if self.decided.is_empty() {
             return None;
         }
@@ -106,8 +107,16 @@ impl Chain {
 
     /// The client has been told what there is under this chain.
     pub(super) fn is_told(&self) {
-        let told = Under::new(&self.ask.group, &self.ask.resource, self.mark());
-        self.filters.told.note(self.ask.client, told.by(By::Cloud));
+        self.filters.told.note(self.ask.client, self.told());
+    }
+
+    /// The client is being told what is different under this chain.
+    pub(super) fn is_being_told(&self) {
+        self.filters.told.went_on(self.ask.client, self.told());
+    }
+
+    fn told(&self) -> Option<u64> {
+        Under::new(&self.ask.group, &self.ask.resource, self.mark()).by(By::Cloud)
     }
 
     /// What the filters go by, those that wait for it as well.

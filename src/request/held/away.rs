@@ -11,7 +11,7 @@ use super::listing::{Listing, Stop};
 use super::{Kept, difference, encoding, succession};
 use crate::kube::watch;
 use crate::request::context::{Body, Context, MISSED, Refusal, Response};
-use crate::request::filter::{OUTDATED, OVERTAKEN};
+use crate::request::filter::{OUTDATED, OVERTAKEN, Stands};
 use crate::request::offline::Stand;
 use crate::request::{Path, answer, offline, read, respond};
 use crate::runtime::metrics::Why;
@@ -29,6 +29,7 @@ const EXPIRED: &str = "too old resource version: what has changed since is not k
 pub(super) struct Joined {
     pub(super) body: Body,
     pub(super) by: By,
+    pub(super) stands: Option<Stands>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -130,6 +131,7 @@ pub(super) async fn context(kept: &Kept, path: &Path) -> Option<Context> {
     let mut context = respond::begin(kept.again.peer.clone(), &request);
     let (head, _) = request.into_parts();
     read(path, &mut context, &head.uri, &head.headers).await.ok()?;
+    context.stood = kept.stood.clone().map(Box::new);
     Some(context)
 }
 
@@ -161,6 +163,7 @@ async fn ask(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
     let Some(request) = kept.again.watch(kept.seen, left) else { return Outcome::Next(Next::Over(None)) };
     kept.asked = Some(Instant::now());
     let mut context = respond::begin(kept.again.peer.clone(), &request);
+    context.stood = kept.stood.clone().map(Box::new);
     let answer = Box::pin(answer(path, &mut context, request)).await;
     let outcome = match answer {
         Ok(response) => judge(kept, if is_clouds(&context) { By::Cloud } else { By::Store }, response),
@@ -196,7 +199,8 @@ fn told(kept: &Kept, path: &Path, reason: &'static str) {
 fn judge(kept: &Kept, by: By, response: Response) -> Outcome {
     let status = response.status();
     if encoding(&response) == Some(kept.encoding) {
-        return Outcome::Next(Next::Joined(Joined { body: response.into_body(), by }));
+        let stands = response.extensions().get().cloned();
+        return Outcome::Next(Next::Joined(Joined { body: response.into_body(), by, stands }));
     }
     match status {
         // The store knows what the client does not read in this stream.
@@ -276,8 +280,11 @@ async fn lead_on(kept: &mut Kept, path: &Arc<Path>) -> Option<Outcome> {
     let _alone = alike[kept.again.kind(kept.encoding, alike.len())].lock().await;
     let Ok(_turn) = path.held.listing.acquire().await else { return Some(Outcome::Next(Next::Over(None))) };
     all_have_looked(path).await;
-    match difference::tell(&kept.again, path, *kept.stand.take()?).await {
+    let stand = *kept.stand.take()?;
+    let taken = kept.stood.iter().flat_map(|stood| stood.taken.clone()).collect();
+    match difference::tell(&kept.again, path, stand, taken).await {
         Ok(told_now) => {
+            kept.stood.iter_mut().for_each(|stood| stood.taken.clear());
             (kept.seen, kept.stand) = (told_now.version, told_now.stand);
             told(kept, path, "the difference was told");
             Some(Outcome::Next(Next::Told(told_now.events)))

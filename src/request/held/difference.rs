@@ -19,6 +19,7 @@ use crate::kube::object;
 use crate::kube::schema::{METADATA, meta::RESOURCE_VERSION};
 use crate::kube::watch::{self, EventType};
 use crate::request::Path;
+use crate::request::filter::Taken;
 use crate::request::offline::{Presented, Stand, Walk};
 use crate::store::{Happened, version_number};
 
@@ -52,9 +53,12 @@ struct Changes {
     encoding: Encoding,
     changes: Vec<Change>,
     bytes: usize,
+    /// Those of which nothing has been said yet.
+    taken: Taken,
 }
 
-pub(super) async fn tell(again: &Again, path: &Arc<Path>, stand: Stand) -> Result<Told, Failed> {
+/// `taken`: what the client has beside where it stands, as its node has written it, and the cloud has it as well.
+pub(super) async fn tell(again: &Again, path: &Arc<Path>, stand: Stand, taken: Taken) -> Result<Told, Failed> {
     let media = Media { encoding: stand.shown.encoding(), form: stand.shown.media_form() };
     let types = stand.shown.types();
     let mut new = match stand.newer(&path.offline).await {
@@ -62,7 +66,7 @@ pub(super) async fn tell(again: &Again, path: &Arc<Path>, stand: Stand) -> Resul
         None => New::Clouds(Box::new(Listing::new(again, path, media.clone()))),
     };
     let compared = stand.head().filter(|_| matches!(new, New::Clouds(_)));
-    let mut changes = Changes { encoding: media.encoding, changes: Vec::new(), bytes: 0 };
+    let mut changes = Changes { encoding: media.encoding, changes: Vec::new(), bytes: 0, taken };
     let Stand { shown, lacks, watched } = stand;
     let mut walk = shown.walk(&path.offline);
     match compare(&mut new, &mut walk, &mut changes).await {
@@ -138,7 +142,7 @@ async fn compare(list: &mut New<'_>, walk: &mut Walk, changes: &mut Changes) -> 
         changes.gone(gone, None)?;
         old = next(walk, changes.encoding).await?;
     }
-    Ok(())
+    if changes.taken.is_empty() { Ok(()) } else { Err(Stop::Inexact("what was written here is gone from the cloud again")) }
 }
 
 async fn next(walk: &mut Walk, encoding: Encoding) -> Result<Option<Item>, Stop> {
@@ -162,6 +166,7 @@ impl Changes {
     }
 
     fn there(&mut self, kind: EventType, item: Item) -> Result<(), Stop> {
+        self.taken.remove(&item.place);
         self.push(Change { kind, version: Some(item.version()), item: item.bytes })
     }
 

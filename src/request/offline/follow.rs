@@ -1,7 +1,8 @@
 //! What is written on this node while a watch is open comes as its events.
 //!
-//! Once something that the client was shown is no more so (the cloud has it, or has refused it), the watch has nothing
-//! exact to say of it, and its client is to list again.
+//! Once something that the client was shown is no more so its client is led back to what the cloud has: of what the cloud has
+//! taken its own watch tells, what it has refused is DELETED, and what it has in another way MODIFIED. Where that is not known,
+//! the client is to list again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use crate::kube::list::Encoding;
 use crate::kube::object::TypeMeta;
 use crate::kube::selector::Fields;
 use crate::kube::watch::EventType;
-use crate::request::filter::Chain;
-use crate::store::{Header, Knowledge, ListView, Local, Scope, StoreError};
+use crate::request::filter::{Chain, Taken};
+use crate::store::{Header, Knowledge, ListView, Local, Scope, StoreError, TakenBack};
 
 /// What a watch is about.
 #[derive(Clone)]
@@ -31,7 +32,10 @@ pub(super) struct Follow {
     knowledge: Arc<Knowledge>,
     writes: watch::Receiver<u64>,
     subject: Subject,
+    /// The version that what is written here is shown with.
+    at: u64,
     seen: Seen,
+    taken: Taken,
 }
 
 /// By its key each of those that there are, and whether the client was shown it.
@@ -66,13 +70,15 @@ impl Subject {
 }
 
 impl Follow {
-    /// `None`: nothing of it is ever written on this node.
-    pub(super) fn begin(knowledge: &Arc<Knowledge>, subject: &Subject) -> Option<Self> {
+    /// Of a client that is at this version, or at the view's if it begins; `None`: nothing of it is ever written on this node.
+    pub(super) fn begin(knowledge: &Arc<Knowledge>, subject: &Subject, view: &ListView) -> Option<Self> {
         let follow = || Self {
             knowledge: knowledge.clone(),
             writes: knowledge.writes_here(),
             subject: subject.clone(),
+            at: subject.version.max(view.header.version_number()),
             seen: Seen::new(),
+            taken: Taken::new(),
         };
         subject.scope.may_be_written_here().then(follow)
     }
@@ -96,55 +102,127 @@ impl Follow {
 
     /// What has changed, as far as it fits into a page.
     pub(super) async fn step(&mut self, way: &Way) -> Result<Step, Overtaken> {
-        let (knowledge, subject, way, seen) =
-            (self.knowledge.clone(), self.subject.clone(), way.clone(), std::mem::take(&mut self.seen));
-        let step = move || step(&knowledge, &subject, &way, seen);
+        self.work(way, step).await
+    }
+
+    /// What leads the client back from all that it has been shown, be it written here still or not.
+    pub(super) async fn take_back(&mut self, way: &Way, until: Until) -> Result<Step, Overtaken> {
+        self.work(way, move |work| work.take_back(until).map(|known| known.then_some(false))).await
+    }
+
+    /// What the cloud is to tell.
+    pub(super) fn taken(self) -> Taken {
+        self.taken
+    }
+
+    async fn work(
+        &mut self,
+        way: &Way,
+        what: impl FnOnce(&mut Work) -> Result<Option<bool>, StoreError> + Send + 'static,
+    ) -> Result<Step, Overtaken> {
+        let mut work = Work {
+            knowledge: self.knowledge.clone(),
+            subject: self.subject.clone(),
+            at: self.at,
+            way: way.clone(),
+            seen: std::mem::take(&mut self.seen),
+            taken: std::mem::take(&mut self.taken),
+            events: Vec::new(),
+        };
         let failed = |error: String| {
             tracing::warn!(error, "a watch cannot go on with what is written on this node");
             Overtaken
         };
-        let result = tokio::task::spawn_blocking(step).await.map_err(|error| failed(error.to_string()))?;
-        let (step, seen) = result.map_err(|error| failed(error.to_string()))?.ok_or(Overtaken)?;
-        self.seen = seen;
-        Ok(step)
+        let worked = tokio::task::spawn_blocking(move || what(&mut work).map(|more| (more, work))).await;
+        let (more, work) = worked.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+        (self.seen, self.taken) = (work.seen, work.taken);
+        more.map(|more| Step { events: work.events, more }).ok_or(Overtaken)
     }
 }
 
-/// `None`: the client is to list again.
-fn step(knowledge: &Knowledge, subject: &Subject, way: &Way, mut seen: Seen) -> Result<Option<(Step, Seen)>, StoreError> {
-    let Some(view) = subject.view(knowledge)? else { return Ok(None) };
-    let mut view = view.with_local(knowledge)?;
+/// What a step begins with, and comes to.
+struct Work {
+    knowledge: Arc<Knowledge>,
+    subject: Subject,
+    at: u64,
+    way: Way,
+    seen: Seen,
+    taken: Taken,
+    events: Vec<(EventType, Vec<u8>)>,
+}
+
+/// From when on something is taken back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// It is written here no more.
+    Gone,
+    Now,
+}
+
+/// Whether there is more; `None`: the client is to list again.
+fn step(work: &mut Work) -> Result<Option<bool>, StoreError> {
+    let Some(view) = work.subject.view(&work.knowledge)? else { return Ok(None) };
+    let mut view = view.with_local(&work.knowledge)?;
     // No event leads the client back behind where it is.
-    if view.header.version_number() < subject.version {
-        view.header.resource_version = subject.version.to_string();
+    if view.header.version_number() < work.subject.version {
+        view.header.resource_version = work.subject.version.to_string();
     }
     let there: BTreeMap<&[u8], &Local> = view.written_here().iter().map(|(key, local)| (key.as_slice(), local)).collect();
-    if seen.iter().any(|(key, (_, shown))| *shown && !there.contains_key(key.as_slice())) {
+    if !work.take_back_those(|key, _| !there.contains_key(key))? {
         return Ok(None);
     }
-    seen.retain(|key, _| there.contains_key(key.as_slice()));
-    let (mut events, mut bytes) = (Vec::new(), 0);
+    let mut bytes = 0;
     for (key, local) in there {
-        let before = seen.get(key);
+        let before = work.seen.get(key);
         if before.is_some_and(|(known, _)| known == local) {
             continue;
         }
         if bytes >= PAGE {
-            return Ok(Some((Step { events, more: true }, seen)));
+            return Ok(Some(true));
         }
         let was_shown = before.is_some_and(|(_, shown)| *shown);
-        let item = way.item(view.written(knowledge, local)?)?;
+        let item = work.way.item(view.written(&work.knowledge, local)?)?;
         if was_shown && item.is_none() {
             return Ok(None);
         }
-        seen.insert(key.to_vec(), (local.clone(), item.is_some()));
+        work.seen.insert(key.to_vec(), (local.clone(), item.is_some()));
         if let Some(item) = item {
             bytes += item.len();
             let kind = if was_shown || view.has(key)? { EventType::Modified } else { EventType::Added };
-            events.push((kind, item));
+            work.events.push((kind, item));
         }
     }
-    Ok(Some((Step { events, more: false }, seen)))
+    Ok(Some(false))
+}
+
+impl Work {
+    /// Whether it is known what to say of each of them.
+    fn take_back(&mut self, until: Until) -> Result<bool, StoreError> {
+        let knowledge = self.knowledge.clone();
+        self.take_back_those(|_, local| until == Until::Now || !knowledge.is_written_here(local))
+    }
+
+    fn take_back_those(&mut self, which: impl Fn(&[u8], &Local) -> bool) -> Result<bool, StoreError> {
+        let back: Vec<Vec<u8>> =
+            self.seen.iter().filter(|(key, (local, _))| which(key, local)).map(|(key, _)| key.clone()).collect();
+        for key in back {
+            let Some((local, true)) = self.seen.remove(&key) else { continue };
+            let (kind, item) = match self.knowledge.taken_back(&self.subject.scope, self.at, &local)? {
+                TakenBack::Unknown => return Ok(false),
+                TakenBack::Clouds => {
+                    self.taken.extend(local.new_place().map(str::to_owned));
+                    continue;
+                }
+                TakenBack::Modified(item) => (EventType::Modified, item),
+                TakenBack::Deleted(item) => (EventType::Deleted, item),
+            };
+            match self.way.item(Some(item))? {
+                Some(item) => self.events.push((kind, item)),
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
 }
 
 impl Way {

@@ -15,7 +15,7 @@ use crate::kube::metadata;
 use crate::kube::object::TypeMeta;
 use crate::kube::selector::Fields;
 use crate::request::context::Context;
-use crate::request::filter::Chain;
+use crate::request::filter::{By, Chain};
 use crate::request::names;
 use crate::state::link::Link;
 use crate::store::{Happened, Header, Knowledge, Scope, StoreError};
@@ -46,6 +46,8 @@ pub async fn stand(offline: &Offline, link: &Link, context: &Context, encoding: 
         () = patience(link) => {}
     }
     let chain = offline.filters.chain(context).await.ok()?;
+    // What it was shown is seen through the filters of now.
+    offline.filters.may_resume(context, chain.as_ref(), By::Cloud).ok()?;
     let fields = fields(knowledge, &context.info, &selection(context).ok()?).await;
     let is_exact = |form: &Form| matches!(form, Form::Whole | Form::Metadata);
     let mut offered = offered(knowledge, context, chain.as_ref()).into_iter();

@@ -374,8 +374,9 @@ async fn a_document_that_came_compressed_goes_out_so_to_whom_takes_it() {
 }
 
 #[tokio::test]
-async fn a_watch_whose_event_was_settled_makes_its_client_list_again() {
-    let mut offline = offline(Arc::new(Memory::default()));
+async fn a_watch_is_led_back_from_an_event_that_was_refused_and_goes_on() {
+    let store = Arc::new(Memory::default());
+    let mut offline = offline(store.clone());
     let (_begins, draining) = drain::channel();
     offline.ending = draining.ending;
     let knowledge = offline.knowledge.as_ref().unwrap();
@@ -389,13 +390,23 @@ async fn a_watch_whose_event_was_settled_makes_its_client_list_again() {
         let text = String::from_utf8(frame.to_vec()).unwrap();
         assert!(text.contains(said), "{text}");
     };
-    for name in ["e1", "e2"] {
+    let mut entries = Vec::new();
+    for name in ["e1", "e2", "e3"] {
         let body = format!(r#"{{"metadata":{{"name":"{name}"}}}}"#).into_bytes();
         let entry = Entry::new(target.into(), name.into(), "application/json".into(), Credential::Node, body);
-        knowledge.accept(entry).await.unwrap();
+        knowledge.accept(entry.clone()).await.unwrap();
         says(name).await;
+        entries.push(entry);
     }
     knowledge.settle(1).await.unwrap();
+    // Of what the cloud has taken it tells by itself.
+    knowledge.note_refused(2, entries.remove(1));
+    knowledge.settle(2).await.unwrap();
+    says(r#"DELETED","object":{"kind":"Event","apiVersion":"v1","metadata":{"name":"e2""#).await;
+    // What is damaged is known to nobody.
+    let row = [&b"e"[..], &3_u64.to_be_bytes()].concat();
+    store.apply(&[Op::Put(row, b"damaged".to_vec())], true).unwrap();
+    assert!(knowledge.entries(2, 1).unwrap().is_empty());
     says("410").await;
     assert!(watch.frame().await.is_none());
     let resumed = watch::serve(&offline, knowledge, &context).await;

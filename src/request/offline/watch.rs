@@ -10,9 +10,10 @@
 //! newer state, is held as any other, but nothing can be told, bookmarks neither.
 //!
 //! What was written on this node before a watch that goes on from a version comes first, whether the client has it from
-//! its list or not, for the version does not tell. A watch that has shown any of it ends with 410 in the stream, when the
-//! link is back or when it is not so any more: an Event that the cloud refuses would stay with the client for ever. A
-//! later watch from the same version gets that 410, too ([`Filters::may_resume`](crate::request::filter::Filters)).
+//! its list or not, for the version does not tell. When the link is back, a watch that has shown any of it waits a little until
+//! that is in the cloud, and leads its client back to what the cloud has ([`follow`](super::follow)); then the hub asks the
+//! cloud. Where what was shown is not known any more, the watch ends with 410 in the stream, and so does a later one of that
+//! client's from the same version ([`Filters::may_resume`](crate::request::filter::Filters)).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use super::answer::{
     channel_body, content_type, is_kubelets_pods, is_selectable, offered, safe, selection, told_by, unknown, with_local,
 };
 use super::fields::fields;
-use super::follow::{Follow, Overtaken, Subject, Way};
+use super::follow::{Follow, Overtaken, Step, Subject, Until, Way};
 use super::presented::{Cursor, Form, Patience, Presented};
 use super::{Offline, copies, kinds, window};
 use crate::kube::layout::Layout;
@@ -37,7 +38,7 @@ use crate::kube::selector::Fields;
 use crate::kube::table;
 use crate::kube::watch::{self, EventType};
 use crate::request::context::{BodyError, Caller, Context, Refusal, Response, freshness};
-use crate::request::filter::{By, Chain, Note, OUTDATED, OVERTAKEN};
+use crate::request::filter::{Basis, By, Chain, Mark, Note, OUTDATED, OVERTAKEN, Stands, Stood};
 use crate::request::names;
 use crate::runtime::drain::Ending;
 use crate::state::link::{Link, Turn};
@@ -46,6 +47,8 @@ use crate::store::{Happened, Knowledge, ListView, Scope};
 /// Seconds that a watch may ask for: more than anybody waits, and what a clock can add.
 const LONGEST: u64 = 365 * 24 * 3600;
 const BOOKMARKS: Duration = Duration::from_secs(60);
+/// How long what was written here may take to the cloud once the link is back, before its readers hear of it there.
+const SETTLES: Duration = Duration::from_secs(10);
 
 /// One client's open watch.
 struct Watcher {
@@ -66,6 +69,8 @@ struct Watcher {
     chain: Option<Chain>,
     ending: Ending,
     follow: Option<Follow>,
+    /// Where the client stands beside its version.
+    stands: Stands,
     note: Note,
 }
 
@@ -102,6 +107,8 @@ struct Opening {
     version: String,
     bookmarks: bool,
     follow: Option<Follow>,
+    /// The client has what was written here, of which so much was gone.
+    local: Option<u64>,
     /// Unix milliseconds.
     known_at: u64,
 }
@@ -118,7 +125,8 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
     let start = Start::of(&info.query).or_else(|refusal| is_selectable(&fields, &selection).and(Err(refusal)))?;
     let chain = offline.filters.chain(context).await?;
     let gone = knowledge.gone_here();
-    offline.filters.may_resume(context, chain.as_ref(), By::Node { gone })?;
+    let basis = offline.filters.may_resume(context, chain.as_ref(), By::Node { gone })?;
+    let mut local = (basis == Basis::Local).then_some(gone);
     let Some((media, form, subject, view)) = found(knowledge, context, chain.as_ref(), (&fields, &start))? else {
         is_selectable(&fields, &selection)?;
         let opening = of_copies(knowledge, context, &start).await?;
@@ -129,7 +137,7 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
         // Its client may have been told of what the node does not have any more.
         knowledge.note_missed(&view.header.scope, start.version());
     }
-    let mut follow = Follow::begin(knowledge, &subject);
+    let mut follow = Follow::begin(knowledge, &subject, &view);
     let view = with_local(knowledge, view).await?;
     let header = view.header.clone();
     // A bookmark has to say it.
@@ -142,6 +150,7 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
             offline.filters.told(context, chain.as_ref(), told_by(&shown.view, gone));
             if let Some(follow) = &mut follow {
                 follow.showed(&shown.view);
+                local = follow.has_shown().then_some(gone);
             }
             Initial::Items { shown: Box::new(shown), bookmark }
         }
@@ -156,6 +165,7 @@ pub(super) async fn serve(offline: &Offline, knowledge: &Arc<Knowledge>, context
         types,
         initial,
         follow,
+        local,
     };
     Ok(open(offline, knowledge, context, chain, opening))
 }
@@ -178,13 +188,16 @@ async fn of_copies(knowledge: &Arc<Knowledge>, context: &Context, start: &Start)
         version: version.to_string(),
         bookmarks: false,
         follow: None,
+        local: None,
         known_at: own.unwrap_or(newest).at,
     })
 }
 
 fn open(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context, chain: Option<Chain>, opening: Opening) -> Response {
-    let Opening { media, form, types, initial, version, bookmarks, follow, known_at } = opening;
+    let Opening { media, form, types, initial, version, bookmarks, follow, local, known_at } = opening;
     let (sender, receiver) = mpsc::channel(4);
+    let mark = chain.as_ref().and_then(Chain::mark).into();
+    let stands = Stands::at(Stood { mark, local, ..Stood::default() });
     let watcher = Watcher {
         knowledge: knowledge.clone(),
         sender,
@@ -202,9 +215,11 @@ fn open(offline: &Offline, knowledge: &Arc<Knowledge>, context: &Context, chain:
         chain,
         ending: offline.ending.clone(),
         follow,
+        stands: stands.clone(),
     };
     tokio::spawn(watcher.run());
     let mut response = Response::new(channel_body(receiver));
+    response.extensions_mut().insert(stands);
     content_type(&mut response, &media, true);
     freshness(&mut response, context, known_at);
     response
@@ -304,38 +319,75 @@ impl Watcher {
                 }
             }
         }
-        if self.follow().await.is_ok() {
-            self.hold().await;
+        let before = self.stands.now().local;
+        if self.follow().await.is_err() {
+            return;
         }
+        if before.is_some_and(|gone| self.knowledge.gone_here() != gone) {
+            // It may have had what was gone before it was told again.
+            let _ = self.expired(OVERTAKEN).await;
+            return;
+        }
+        self.hold().await;
     }
 
     /// Shows what was written on this node since it was last looked at.
     async fn follow(&mut self) -> Result<(), ()> {
-        let Some(mut follow) = self.follow.take() else { return Ok(()) };
-        let (chain, types) = (self.chain.clone(), self.types.clone());
-        let way = Way { chain, form: self.form.again(), types, encoding: self.encoding };
-        loop {
-            let gone = self.knowledge.gone_here();
-            let step = match follow.step(&way).await {
-                Ok(step) => step,
-                Err(Overtaken) => return self.expired(OVERTAKEN).await,
-            };
-            if !step.events.is_empty() {
-                self.note.told(By::Node { gone });
-            }
-            let backwards = step.events.iter().any(|(kind, _)| *kind == EventType::Modified);
-            for (kind, item) in step.events {
-                self.event(kind, item).await?;
-            }
-            // What was there before has its own version, which is older than the list's.
-            if backwards && self.bookmarks {
-                self.bookmark(false).await?;
-            }
-            if !step.more {
-                self.follow = Some(follow);
-                return Ok(());
+        while self.tell(async |follow, way| follow.step(way).await).await? {}
+        Ok(())
+    }
+
+    /// The link is back: leads the client back from what it was shown that was written here, as soon as the cloud has that, or
+    /// has refused it; at the latest after [`SETTLES`].
+    async fn lead_back(&mut self) -> Result<(), ()> {
+        let (until, mut ending) = (Instant::now() + SETTLES, self.ending.clone());
+        self.take_back(Until::Gone).await?;
+        while self.follow.as_ref().is_some_and(Follow::has_shown) {
+            tokio::select! {
+                () = self.sender.closed() => return Err(()),
+                () = ending.begun() => return Err(()),
+                () = written(&mut self.follow) => self.take_back(Until::Gone).await?,
+                () = sleep_until(until.min(self.until)) => self.take_back(Until::Now).await?,
             }
         }
+        let taken = self.follow.take().map(Follow::taken).unwrap_or_default();
+        self.stands.change(|stood| (stood.local, stood.taken) = (None, taken));
+        Ok(())
+    }
+
+    async fn take_back(&mut self, until: Until) -> Result<(), ()> {
+        self.tell(async move |follow, way| follow.take_back(way, until).await).await.map(drop)
+    }
+
+    /// Tells a step; whether there is more.
+    async fn tell(&mut self, step: impl AsyncFnOnce(&mut Follow, &Way) -> Result<Step, Overtaken>) -> Result<bool, ()> {
+        let Some(mut follow) = self.follow.take() else { return Ok(false) };
+        let (chain, types) = (self.chain.clone(), self.types.clone());
+        let way = Way { chain, form: self.form.again(), types, encoding: self.encoding };
+        let gone = self.knowledge.gone_here();
+        let Ok(Step { events, more }) = step(&mut follow, &way).await else {
+            return self.expired(OVERTAKEN).await.map(|()| false);
+        };
+        self.follow = Some(follow);
+        if events.is_empty() {
+            return Ok(more);
+        }
+        self.note.told(By::Node { gone });
+        let stood = Stood { local: Some(gone), ..self.stands.now() };
+        // What is lost on the way is told again, but for what takes something back.
+        self.stands.change(|stood| stood.mark = Mark::Mixed);
+        let backwards = events.iter().any(|(kind, _)| *kind == EventType::Modified);
+        for (kind, item) in events {
+            self.event(kind, item).await?;
+        }
+        // What was there before has its own version, which is older than the list's.
+        if backwards && self.bookmarks {
+            self.bookmark(false).await?;
+        }
+        // Until then some of it may not have been taken.
+        let _ = self.sender.reserve_many(self.sender.max_capacity()).await.map_err(drop)?;
+        self.stands.change(|stands| *stands = stood);
+        Ok(more)
     }
 
     /// The last word of a watch.
@@ -407,9 +459,7 @@ impl Watcher {
                     }
                 }
                 () = &mut back => {
-                    if self.follow.as_ref().is_some_and(Follow::has_shown) {
-                        let _ = self.expired(OVERTAKEN).await;
-                    }
+                    let _ = self.lead_back().await;
                     return;
                 }
             }

@@ -18,7 +18,7 @@ use crate::kube::list::Encoding;
 use crate::kube::media;
 use crate::kube::message::Edit;
 use crate::request::context::{BodyError, Context, Own, Refusal, Response, full};
-use crate::request::filter::{self, Beginning, By, Chain, Filtered, Filters, Passing, Source, Transform};
+use crate::request::filter::{self, Beginning, By, Chain, Filtered, Filters, Passing, Source, Stands, Stood, Transform};
 use crate::request::names;
 use crate::upstream::Error;
 
@@ -60,6 +60,7 @@ pub(super) async fn answer(
         "list" => Transform::list(chain, encoding, gzip),
         "watch" => {
             let beginning = beginning(remote, context, &chain, encoding).map_err(Failure::Refusal)?;
+            parts.extensions.insert(beginning.stands.clone());
             Transform::watch(chain, encoding, gzip, beginning)
         }
         _ => {
@@ -112,5 +113,6 @@ fn beginning(remote: &Remote, context: &Context, chain: &Chain, encoding: Encodi
         scope: names::scope(&context.info, &media),
         bookmarks: query.allow_watch_bookmarks,
     });
-    Ok(Beginning { shown, source, resource_version: query.resource_version.clone(), initial_events: !query.goes_on() })
+    let stands = Stands::at(Stood { mark: chain.mark().into(), ..Stood::default() });
+    Ok(Beginning { shown, source, stands, resource_version: query.resource_version.clone(), initial_events: !query.goes_on() })
 }

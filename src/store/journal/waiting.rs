@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::time::Instant;
 
 use super::NotAccepted;
+use super::fates::{Fate, Fates};
 use crate::store::knowledge::Limits;
 
 /// What has waited for so many seconds makes room for what happens now: the cloud keeps an Event for an hour.
@@ -23,6 +24,7 @@ pub(in crate::store) struct Journal {
     pub(super) on_disk: Vec<u64>,
     /// How many have left since the hub began.
     pub(in crate::store) left: u64,
+    pub(super) fates: Fates,
 }
 
 /// The entries that wait of one Event, by their numbers.
@@ -64,7 +66,7 @@ impl Journal {
         self.waiting.len()
     }
 
-    pub(super) fn has(&self, sequence: u64) -> bool {
+    pub(in crate::store) fn has(&self, sequence: u64) -> bool {
         self.waiting.contains_key(&sequence)
     }
 
@@ -141,6 +143,18 @@ impl Journal {
         let has_waited = self.remove(sequence);
         self.left += u64::from(has_waited);
         has_waited
+    }
+
+    /// It is in the cloud, unless something else is known of it.
+    pub(super) fn settle(&mut self, sequence: u64) {
+        if self.leave(sequence) && self.fates.of(sequence).is_none() {
+            self.fates.note(sequence, Fate::Delivered);
+        }
+    }
+
+    /// What has become of one that has left.
+    pub(in crate::store) fn fate(&self, sequence: u64) -> Option<Fate> {
+        self.fates.of(sequence).filter(|_| !self.has(sequence))
     }
 
     fn remove(&mut self, sequence: u64) -> bool {

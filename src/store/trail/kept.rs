@@ -1,4 +1,5 @@
-//! The trail from one process of the hub to the next: a row, written at an orderly end, read once at the next start.
+//! The trail from one process of the hub to the next: a row, written at an orderly end, read once at the next start. With it
+//! goes how much of what was written on this node is shown no more, so that the count goes on.
 //!
 //! Its events say which state of a collection they have changed, so that one whose collection is another by then leads
 //! nowhere.
@@ -20,6 +21,8 @@ use crate::store::{Knowledge, Op, keys};
 struct Row {
     items: Vec<String>,
     events: Vec<Line>,
+    #[serde(default)]
+    gone_here: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -75,7 +78,10 @@ impl Knowledge {
     /// Writes it for the next process: the last thing a hub does. By itself, for where there is no room for it nothing else
     /// is to be lost.
     pub async fn leave_trail(&self) {
-        let row = serde_json::to_vec(&self.trail.lock().row()).expect("texts and numbers");
+        // The Lease as it was renewed is in memory alone.
+        let gone_here = self.gone_here() + u64::from(self.renewed().is_some());
+        let row = Row { gone_here, ..self.trail.lock().row() };
+        let row = serde_json::to_vec(&row).expect("texts and numbers");
         let ops = vec![Op::Put(keys::TRAIL.to_vec(), self.sealer().seal(keys::TRAIL, &row))];
         if let Err(error) = self.writer().apply(Batch { ops, durable: true, ..Batch::default() }).await {
             tracing::debug!(%error, "the last events are not known to the next process");
@@ -86,9 +92,12 @@ impl Knowledge {
     pub(in crate::store) fn load_trail(&self) {
         let row = self.snapshot().and_then(|snapshot| snapshot.read(keys::TRAIL)).ok().flatten();
         let Some(row) = row else { return };
-        let row = self.sealer().open_row(keys::TRAIL, row).ok().and_then(|row| serde_json::from_slice(&row).ok());
-        if let Some(events) = row.and_then(Events::of) {
-            *self.trail.lock() = events;
+        let row = self.sealer().open_row(keys::TRAIL, row).ok().and_then(|row| serde_json::from_slice::<Row>(&row).ok());
+        if let Some(row) = row {
+            self.journal().left += row.gone_here;
+            if let Some(events) = Events::of(row) {
+                *self.trail.lock() = events;
+            }
         }
         self.forget_trail_row();
     }
@@ -134,7 +143,7 @@ mod tests {
     #[test]
     fn what_is_no_row_is_nothing() {
         let line = |of: &str, place| Line { of: of.into(), before: (1, 2), to: 3, happened: vec![("ADDED".into(), place)] };
-        let row = |events| Row { items: vec!["eA==".into()], events };
+        let row = |events| Row { items: vec!["eA==".into()], events, ..Row::default() };
         assert!(Events::of(row(vec![line("Yw==", 0)])).is_some());
         assert!(Events::of(row(vec![line("Yw==", 1)])).is_none());
         assert!(Events::of(row(vec![line("?", 0)])).is_none());

@@ -46,7 +46,13 @@ async fn chain(filters: &Arc<Filters>, whole: bool) -> Chain {
 
 /// A watch that goes on from a version up to which its client was shown this.
 fn watch_from(version: u64, chain: Chain, shown: Option<Shown>) -> Transform {
-    let beginning = Beginning { shown, source: None, resource_version: version.to_string(), initial_events: false };
+    let beginning = Beginning {
+        shown,
+        source: None,
+        stands: crate::request::filter::Stands::default(),
+        resource_version: version.to_string(),
+        initial_events: false,
+    };
     Transform::watch(chain, Encoding::Json, false, beginning)
 }
 

@@ -1,0 +1,152 @@
+//! The link is back, and open watches go on whose clients were shown what was written on this node meanwhile.
+
+use serde_json::json;
+use testkit::client::Streaming;
+use testkit::fake::Fault;
+
+use super::local::{EVENTS, METADATA, next, pair, post, rig, told, watch};
+use super::*;
+
+const SAMPLE_USER: &str = "system:serviceaccount:story:sample";
+
+/// Its client has not had to list, and is told what happens now.
+async fn goes_on(rig: &Rig, watch: &mut Streaming, name: &str) {
+    rig.fake.put("events", "story", name, json!({"message": "from the cloud"}));
+    assert_eq!(told(watch).await, pair("ADDED", name));
+}
+
+#[tokio::test]
+async fn what_was_delivered_comes_once_more_as_the_cloud_has_it_in_each_form() {
+    let (rig, pod, _, version) = rig().await;
+    let mut whole = watch(&pod, &version, "&allowWatchBookmarks=true", &[]).await;
+    let mut metadata = watch(&pod, &version, "", &METADATA).await;
+    assert_eq!(post(&pod, "a-local", "p").await, 201);
+    for watch in [&mut whole, &mut metadata] {
+        assert_eq!(told(watch).await, pair("ADDED", "a-local"));
+    }
+    rig.fake.clear_requests();
+    rig.restore().await;
+    for watch in [&mut whole, &mut metadata] {
+        let clouds = next(watch).await;
+        assert_eq!((&clouds["type"], &clouds["object"]["metadata"]["name"]), (&json!("ADDED"), &json!("a-local")), "{clouds}");
+        assert_ne!(clouds["object"]["metadata"]["resourceVersion"], version);
+        goes_on(&rig, watch, "later").await;
+        rig.fake.delete("events", "story", "later");
+        assert_eq!(told(watch).await, pair("DELETED", "later"));
+    }
+    let lists = rig.fake.requests().into_iter().filter(|asked| asked.path_and_query.starts_with(EVENTS) && asked.method == "GET");
+    assert!(lists.into_iter().all(|asked| asked.path_and_query.contains("watch=")), "nobody has listed");
+}
+
+#[tokio::test]
+async fn what_was_refused_is_deleted() {
+    let (rig, pod, _, version) = rig().await;
+    let mut watching = [watch(&pod, &version, "", &[]).await, watch(&pod, &version, "&timeoutSeconds=3000", &METADATA).await];
+    assert_eq!(post(&pod, "a-local", "p").await, 201);
+    for watch in &mut watching {
+        assert_eq!(told(watch).await, pair("ADDED", "a-local"));
+    }
+    rig.fake.forbid_all();
+    for verb in ["list", "watch"] {
+        rig.fake.allow(SAMPLE_USER, verb, "events", "story", "*");
+    }
+    rig.restore().await;
+    for watch in &mut watching {
+        assert_eq!(told(watch).await, pair("DELETED", "a-local"));
+        goes_on(&rig, watch, "later").await;
+        rig.fake.delete("events", "story", "later");
+        assert_eq!(told(watch).await, pair("DELETED", "later"));
+    }
+}
+
+/// Its author's token is not accepted: it waits for another one.
+#[tokio::test]
+async fn what_waits_on_is_deleted_until_the_cloud_has_it() {
+    let (rig, pod, _, version) = rig().await;
+    rig.fake.add_token("other", SAMPLE_USER, &["system:serviceaccounts"]);
+    let other = rig.hub.pod("other", Alpn::H2).await.unwrap();
+    rig.restore().await;
+    assert_eq!(other.stream("GET", &format!("{EVENTS}?watch=1"), &[], "").await.unwrap().status, 200);
+    rig.cut(Fault::Refuse).await;
+    assert_eq!(post(&pod, "a-local", "p").await, 201);
+    let mut watch = watch(&other, &version, "", &[]).await;
+    assert_eq!(told(&mut watch).await, pair("ADDED", "a-local"));
+    rig.fake.remove_token(TOKEN);
+    rig.restore().await;
+    // As long as it may be on its way its readers wait.
+    let event = tokio::time::timeout(SECONDS(20), watch.event()).await.unwrap().unwrap().unwrap();
+    assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("DELETED"), &json!("a-local")), "{event}");
+    rig.fake.add_token(TOKEN, SAMPLE_USER, &["system:serviceaccounts"]);
+    assert_eq!(told(&mut watch).await, pair("ADDED", "a-local"));
+    goes_on(&rig, &mut watch, "later").await;
+}
+
+#[tokio::test]
+async fn a_change_that_was_refused_is_taken_back_and_one_that_was_delivered_comes_as_the_clouds() {
+    for is_refused in [true, false] {
+        let (rig, pod, _, _) = rig().await;
+        rig.restore().await;
+        let patch = async |count: u32| {
+            let fields = [("content-type", "application/strategic-merge-patch+json")];
+            let change = json!({"count": count, "message": format!("{count} times"), "lastTimestamp": "2026-01-01T00:00:09Z"});
+            pod.request("PATCH", &format!("{EVENTS}/m-online"), &fields, change.to_string()).await.unwrap().status.as_u16()
+        };
+        rig.fake.allow(SAMPLE_USER, "patch", "events", "story", "*");
+        assert_eq!(patch(2).await, 200);
+        let lists = rig.hub.metric("holdfast_lists_remembered_total").await.unwrap();
+        let list = pod.get(EVENTS).await.unwrap().json();
+        rig.remembered(lists + 1.0).await;
+        let version = list["metadata"]["resourceVersion"].as_str().unwrap();
+        let mut watch = watch(&pod, version, "", &[]).await;
+        rig.cut(Fault::Refuse).await;
+        assert_eq!(patch(5).await, 200);
+        let mut count = async || {
+            let event = next(&mut watch).await;
+            assert_eq!(event["type"], "MODIFIED", "{event}");
+            event["object"]["count"].as_u64().unwrap()
+        };
+        assert_eq!(count().await, 5);
+        if is_refused {
+            rig.fake.forbid_all();
+            for verb in ["list", "watch"] {
+                rig.fake.allow(SAMPLE_USER, verb, "events", "story", "*");
+            }
+        }
+        rig.restore().await;
+        assert_eq!(count().await, if is_refused { 2 } else { 5 });
+        goes_on(&rig, &mut watch, "later").await;
+    }
+}
+
+#[tokio::test]
+async fn where_the_cloud_knows_the_version_no_more_the_difference_has_it() {
+    let (rig, pod, _, version) = rig().await;
+    let mut watch = watch(&pod, &version, "", &[]).await;
+    assert_eq!(post(&pod, "a-local", "p").await, 201);
+    assert_eq!(told(&mut watch).await, pair("ADDED", "a-local"));
+    rig.fake.put("events", "story", "meanwhile", json!({"message": "from the cloud"}));
+    rig.fake.delete("events", "story", "m-online");
+    rig.fake.compact();
+    rig.restore().await;
+    let mut events = Vec::new();
+    for _ in 0..3 {
+        events.push(told(&mut watch).await);
+    }
+    events.sort();
+    assert_eq!(events, [pair("ADDED", "a-local"), pair("ADDED", "meanwhile"), pair("DELETED", "m-online")]);
+    goes_on(&rig, &mut watch, "later").await;
+}
+
+#[tokio::test]
+async fn another_process_goes_on_in_the_cut_and_after_it() {
+    let (mut rig, pod, _, version) = rig().await;
+    let mut watch = watch(&pod, &version, "", &[]).await;
+    assert_eq!(post(&pod, "a-local", "p").await, 201);
+    assert_eq!(told(&mut watch).await, pair("ADDED", "a-local"));
+    rig.hub.hand_over().await.unwrap();
+    assert_eq!(told(&mut watch).await, pair("ADDED", "a-local"), "all that waits is told again");
+    rig.restore().await;
+    assert_eq!(told(&mut watch).await, pair("ADDED", "a-local"), "by the cloud");
+    rig.hub.hand_over().await.unwrap();
+    goes_on(&rig, &mut watch, "later").await;
+}
