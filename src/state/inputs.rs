@@ -36,7 +36,7 @@ pub struct Facts {
     pub topology: Option<Arc<HashMap<ServiceName, String>>>,
     /// Those of which the hub cannot read what their topology is.
     pub unreadable: Arc<HashSet<ServiceName>>,
-    /// The marks of the parts; kept by [`Inputs::update`].
+    /// The marks of the parts; 0: it was never known. Kept by [`Inputs::update`].
     pub marks: [u64; PARTS.len()],
 }
 

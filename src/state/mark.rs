@@ -10,12 +10,12 @@ use aws_lc_rs::digest::{Context, Digest, SHA256, digest};
 /// The mark of a value.
 pub fn of(value: &dyn Debug) -> u64 {
     let mut text = Text(Context::new(&SHA256));
-    // What is written to never fails; a value that does is told from others by what it has written.
+    // Only the value itself may fail, and has the mark of what it has written until then.
     let _ = write!(text, "{value:?}");
     first(&text.0.finish())
 }
 
-/// The mark of bytes, and theirs alone: whoever keeps it may rely on that.
+/// The mark of bytes: the same in every version of the hub.
 pub fn of_bytes(bytes: &[u8]) -> u64 {
     first(&digest(&SHA256, bytes))
 }

@@ -127,8 +127,8 @@ impl Told {
         }
     }
 
-    /// Under what the client was told by the process before this one, which knows that better than the file; but not
-    /// better than this one, if it has told it anything.
+    /// Under what all clients like this one were told by the process before this one, which knows that better than the file;
+    /// but not better than this one, if it has told any of them anything.
     pub fn handed(&self, client: u64, under: u64) {
         let mut clients = self.clients();
         if clients.get(client) == Some(What::Unknown) {

@@ -70,7 +70,7 @@ fn asked(rig: &Rig, what: &str) -> usize {
     asked_by_pods(&rig.fake).iter().filter(|path| path.contains(what)).count()
 }
 
-async fn counted(rig: &Rig, reason: &str) -> f64 {
+pub(super) async fn counted(rig: &Rig, reason: &str) -> f64 {
     rig.hub.metric(&format!("holdfast_watches_held_total{{reason=\"{reason}\"}}")).await.unwrap_or(0.0)
 }
 
