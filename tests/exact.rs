@@ -102,8 +102,12 @@ async fn hub(server: &Apiserver) -> Hub {
 
 /// A hub to which the server has these addresses.
 async fn hub_over(server: &Apiserver, servers: Vec<String>) -> Hub {
+    hub_with(server, servers, Vec::new()).await
+}
+
+async fn hub_with(server: &Apiserver, servers: Vec<String>, mut flags: Vec<String>) -> Hub {
     // What it does is told where a test fails.
-    let flags = vec!["--v=4".to_owned()];
+    flags.push("--v=4".to_owned());
     let options = HubOptions { binary: env!("CARGO_BIN_EXE_holdfast"), servers, pki: &server.pki, flags };
     Hub::start(options).await.unwrap()
 }

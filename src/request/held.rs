@@ -259,7 +259,10 @@ impl Held {
     fn leave(&mut self, mut kept: Box<Kept>, step: Step) {
         if let Some(stands) = self.stands.take() {
             let before = kept.stood.take().unwrap_or_default();
-            kept.stood = Some(stands.now().and(before.taken));
+            let stood = stands.now().and(before.taken);
+            // What has come since is hidden from its client.
+            kept.seen = kept.seen.max(stood.seen);
+            kept.stood = Some(stood);
         }
         self.framer = Framer::new(kept.encoding, Limits::ANSWER.max_item);
         self.state = State::Away(Box::pin(away::go_on(kept, step)));

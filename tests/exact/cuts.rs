@@ -13,11 +13,11 @@ use testkit::client::{Alpn, Client, Streaming};
 use testkit::hub::{Hub, eventually};
 use testkit::lab;
 
-use crate::follower::{Follower, Scope};
+use crate::follower::{Follower, HIDES, RULED, Scope};
 use crate::link::{Link, State};
 use crate::random::Random;
 use crate::watches::{change, watched};
-use crate::{hub_over, number, objects, seed};
+use crate::{hub_with, number, objects, seed};
 
 const CUTS: u64 = 100;
 const CLIENTS: usize = 30;
@@ -34,6 +34,8 @@ struct World {
     /// By each of them the hub reaches the server.
     links: [Link; 2],
     hub: Hub,
+    /// Read by each process anew.
+    _rules: tempfile::NamedTempFile,
     writers: Vec<(Client, Random)>,
     clients: Vec<Following>,
     /// Watches that were told a difference, and that were another's, by processes that others have taken over from.
@@ -83,14 +85,26 @@ async fn through_a_hundred_cuts_no_client_lists_again() {
     );
 }
 
+/// A rule that hides some of what there is from some clients.
+fn configuration(resources: &[&objects::Resource]) -> String {
+    let resources: Vec<_> = resources.iter().map(|resource| resource.with_group()).collect();
+    let (key, value) = HIDES;
+    let rule = serde_json::json!({"name": "hides", "drop": true,
+        "match": {"components": [RULED], "resources": resources, "labelSelector": {"matchLabels": {key: value}}}});
+    serde_json::json!({"apiVersion": "holdfast.dev/v1alpha1", "kind": "HubConfiguration", "filters": [rule]}).to_string()
+}
+
 impl World {
     async fn begin(lab: &std::path::Path, random: &mut Random) -> Self {
         let server = Apiserver::start(lab).await.unwrap();
         let cloud = server.client().await.unwrap();
         objects::create(&cloud, random).await;
         let links = [Link::to(server.address).await, Link::to(server.address).await];
-        let hub = hub_over(&server, links.iter().map(Link::url).collect()).await;
         let resources: Vec<_> = watched().collect();
+        let rules = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(rules.path(), configuration(&resources)).unwrap();
+        let flags = vec![format!("--config={}", rules.path().display())];
+        let hub = hub_with(&server, links.iter().map(Link::url).collect(), flags).await;
         let mut clients = Vec::new();
         for number in 0..CLIENTS {
             let alpn = if random.one_in(3) { Alpn::H1 } else { Alpn::H2 };
@@ -98,11 +112,15 @@ impl World {
             let scope = match clients.last() {
                 // It shares the watch of the one before.
                 Some(Following { follower, .. }) if number % 3 == 2 => follower.lock().unwrap().scope.clone(),
-                _ => Scope::random(random, resources[number % resources.len()]),
+                _ => {
+                    let scope = Scope::random(random, resources[number % resources.len()]);
+                    if random.one_in(3) { scope.ruled() } else { scope }
+                }
             };
             clients.push(Following::begin(&client, scope).await);
         }
-        let mut world = Self { server, links, hub, writers: Vec::new(), clients, told: 0.0, shared: 0.0, heirs: 0 };
+        let mut world =
+            Self { server, links, hub, _rules: rules, writers: Vec::new(), clients, told: 0.0, shared: 0.0, heirs: 0 };
         world.meet(random).await;
         world
     }
@@ -177,7 +195,7 @@ impl World {
         let cloud = self.server.client().await.unwrap();
         for Following { follower, wrong } in &self.clients {
             let scope = follower.lock().unwrap().scope.clone();
-            let (list, _) = scope.list(&cloud).await;
+            let (list, _) = scope.clone().of_clouds().list(&cloud).await;
             let known = eventually("its client knows what there is", Duration::from_secs(40), async || {
                 Ok(wrong.get().is_some() || follower.lock().unwrap().objects == list)
             });

@@ -23,7 +23,15 @@ pub struct Scope {
     metadata: bool,
     /// It asks for what there is in its watch.
     streams: bool,
+    /// The hub hides from it what [`HIDES`] says.
+    ruled: bool,
 }
+
+/// The User-Agent of those that a rule of the hub's serves.
+pub const RULED: &str = "ruled";
+/// What the rule hides, as a label, and a selector that does the same.
+pub const HIDES: (&str, &str) = ("tier", "2");
+const AS_SELECTOR: &str = "labelSelector=tier!%3D2";
 
 /// By namespace and name: what the object is, and its bytes in item form where it is whole.
 pub type Objects = BTreeMap<(String, String), (Meta, Bytes)>;
@@ -48,12 +56,29 @@ impl Scope {
             encoding: if accept == JSON { Encoding::Json } else { Encoding::Protobuf },
             metadata: random.one_in(4),
             streams: random.one_in(2),
+            ruled: false,
         }
     }
 
+    /// Of one that a rule serves: rules read JSON.
+    pub fn ruled(self) -> Self {
+        Self { ruled: true, selector: "", encoding: Encoding::Json, ..self }
+    }
+
+    /// What the cloud is to be asked for what its client is to know.
+    pub fn of_clouds(self) -> Self {
+        let selector = if self.ruled { AS_SELECTOR } else { self.selector };
+        Self { ruled: false, selector, ..self }
+    }
+
+    fn fields(&self, metadata: [&'static str; 2]) -> Vec<(&'static str, &'static str)> {
+        let agent = self.ruled.then_some(("user-agent", RULED));
+        [("accept", self.accept(metadata))].into_iter().chain(agent).collect()
+    }
+
     pub fn name(&self) -> String {
-        let Self { path, selector, encoding, metadata, streams } = self;
-        format!("{path}?{selector} {encoding:?} metadata: {metadata} streams: {streams}")
+        let Self { path, selector, encoding, metadata, streams, ruled } = self;
+        format!("{path}?{selector} {encoding:?} metadata: {metadata} streams: {streams} ruled: {ruled}")
     }
 
     fn accept(&self, metadata: [&'static str; 2]) -> &'static str {
@@ -74,7 +99,7 @@ impl Scope {
     /// What there is, and its version.
     pub async fn list(&self, client: &Client) -> (Objects, u64) {
         let target = format!("{}?{}", self.path, self.selector);
-        let answer = client.request("GET", &target, &[("accept", self.accept(METADATA_LIST))], "").await.unwrap();
+        let answer = client.request("GET", &target, &self.fields(METADATA_LIST), "").await.unwrap();
         assert_eq!(answer.status, 200, "{target}: {}", answer.text());
         let (mut splitter, mut pieces) = (Splitter::new(self.encoding, Limits::ANSWER), Vec::new());
         splitter.feed(answer.body, &mut pieces).unwrap();
@@ -91,7 +116,7 @@ impl Follower {
         let from = if scope.streams { WITH_INITIAL_EVENTS.to_owned() } else { format!("resourceVersion={version}") };
         let Scope { path, selector, .. } = &scope;
         let target = format!("{path}?watch=1&timeoutSeconds=36000&allowWatchBookmarks=true&{from}&{selector}");
-        let stream = client.stream("GET", &target, &[("accept", scope.accept(METADATA))], "").await.unwrap();
+        let stream = client.stream("GET", &target, &scope.fields(METADATA), "").await.unwrap();
         assert_eq!(stream.status, 200, "{target}");
         let is_complete = !scope.streams;
         (Self { scope, objects, is_complete, version, events: 0 }, stream)

@@ -200,6 +200,14 @@ pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefin
 const SIGNING_REQUEST: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlHU01FWUNBUUF3RXpFUk1BOEdBMVVFQXd3SWMyOXRaV0p2Wkhrd0tqQUZCZ01yWlhBRElRRExxV05QaStXVQo4NDBOczJaeU5kM0cxRkpPYWN0RU9EUmswN0hOeWsxVHhLQUFNQVVHQXl0bGNBTkJBTlRYUXFBQ2hTZk8zQ1RRCkVUQUIrc1hvWG83MkFMd1NSSUxqQ2x0dzRSb0Znd0xIdXFRTW9OcDJDTmo5emRleDRScFhBSVN2YlRIV2M1d2IKNy9iNmN3UT0KLS0tLS1FTkQgQ0VSVElGSUNBVEUgUkVRVUVTVC0tLS0tCg==";
 
 impl Resource {
+    /// `jobs.batch`, `pods`
+    pub fn with_group(&self) -> String {
+        match self.group.strip_prefix("/apis/").and_then(|group| group.split('/').next()) {
+            Some(group) => format!("{}.{group}", self.name),
+            None => self.name.to_owned(),
+        }
+    }
+
     /// Empty: of all namespaces, or the collection.
     pub fn path(&self, namespace: &str, name: &str) -> String {
         let namespace = if namespace.is_empty() { String::new() } else { format!("/namespaces/{namespace}") };

@@ -73,8 +73,10 @@ struct Watch {
     source: Option<Source>,
     /// The version up to which the client has been told, what is hidden included.
     seen: u64,
-    /// That of the last event that it was shown, from which it would go on.
+    /// That of the last event that it was shown, from which it would go on by itself.
     stands: u64,
+    /// That from which it is known to go on where the hub asks for it.
+    passed: u64,
     /// It is still being told what there is.
     initial: bool,
     /// It is still being told what has changed with the chain.
@@ -109,8 +111,20 @@ impl Transform {
         let (chain, framer) = (Arc::new(chain), Framer::new(encoding, Limits::ANSWER.max_item));
         let seen = resource_version.parse().unwrap_or(0);
         let catching_up = false;
-        let watch =
-            Watch { chain, encoding, framer, shown, source, seen, stands: seen, initial, catching_up, footing, columns: None };
+        let watch = Watch {
+            chain,
+            encoding,
+            framer,
+            shown,
+            source,
+            seen,
+            stands: seen,
+            passed: 0,
+            initial,
+            catching_up,
+            footing,
+            columns: None,
+        };
         Self::new(Shape::Watch(Box::new(watch)), gzip)
     }
 
@@ -194,11 +208,14 @@ impl Transform {
         caught_up.frames
     }
 
-    /// The client has all that has changed with the chain.
-    fn has_caught_up(&mut self) {
-        if let Shape::Watch(watch) = &mut self.shape
-            && std::mem::take(&mut watch.catching_up)
-        {
+    /// All that has come of what was fed is on its way to the client.
+    fn is_drained(&mut self) {
+        let Shape::Watch(watch) = &mut self.shape else { return };
+        if watch.shown.is_some() && watch.seen > watch.stands && watch.seen > watch.passed {
+            watch.passed = watch.seen;
+            watch.footing.change(|stood| stood.seen = watch.seen);
+        }
+        if std::mem::take(&mut watch.catching_up) {
             watch.footing.change(|stood| stood.mark = watch.chain.mark().into());
             watch.chain.is_told();
         }
@@ -327,7 +344,10 @@ impl Drop for Watch {
             && !self.catching_up
             && let Some(hidden) = self.shown.as_ref().and_then(Shown::hidden)
         {
-            self.chain.hides_at(self.stands, hidden);
+            let hidden: Vec<u64> = hidden.collect();
+            for version in [Some(self.stands), (self.passed > self.stands).then_some(self.passed)].into_iter().flatten() {
+                self.chain.hides_at(version, hidden.iter().copied());
+            }
         }
     }
 }
@@ -386,7 +406,7 @@ where
             }
             let this = &mut *self;
             let Some(transform) = &mut this.transform else { return Poll::Ready(None) };
-            transform.has_caught_up();
+            transform.is_drained();
             if this.outdated.as_mut().is_some_and(|outdated| outdated.as_mut().poll(cx).is_ready()) {
                 (this.outdated, this.is_outdated) = (None, true);
             }

@@ -9,7 +9,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{Filters, Mark, Stood, Taken};
+use super::{Filters, Mark, Stood};
 use crate::request::context::Context;
 use crate::state::hidden::{MOST, Standing};
 
@@ -71,7 +71,7 @@ impl Handed {
         let (keys, rest) = body.as_chunks::<KEY>();
         let is_whole = rest.is_empty() && number(HIDDEN).is_some_and(|count| count == keys.len() as u64);
         let hidden = is_whole.then(|| keys.iter().map(|key| u64::from_be_bytes(*key)).collect());
-        let stood = Stood { mark, local: number(LOCAL), taken: Taken::new() };
+        let stood = Stood { mark, local: number(LOCAL), ..Stood::default() };
         Some(Self { stood, are_alike: head.contains_key(ALIKE), hidden })
     }
 }
@@ -108,6 +108,7 @@ fn standing(context: &Context, client: u64, mark: u64) -> Standing {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Taken;
     use super::*;
 
     #[test]
@@ -117,7 +118,7 @@ mod tests {
                 [(None, false, None), (Some(7), true, Some(Box::from([]))), (None, true, Some(Box::from([1, u64::MAX])))]
             {
                 let mut head = HeaderMap::new();
-                let handed = Handed { stood: Stood { mark, local, taken: Taken::new() }, are_alike, hidden };
+                let handed = Handed { stood: Stood { mark, local, ..Stood::default() }, are_alike, hidden };
                 let body = handed.write(&mut head);
                 assert_eq!(Handed::read(&head, &body).as_ref(), Some(&handed));
                 for wrong in

@@ -32,6 +32,8 @@ pub struct Stood {
     /// It has what was written here; as it was last told of that, so much of it was gone. `None`: the cloud has all it has.
     pub local: Option<u64>,
     pub taken: Taken,
+    /// Up to which version it was told everything, what is hidden from it included; 0: nothing is.
+    pub seen: u64,
 }
 
 /// As it is by now.
