@@ -124,7 +124,9 @@ async fn either(path: &Arc<Path>, context: &mut Context, request: Request) -> Re
     let (asked, request) = offline::Asked::of(request).await?;
     if context.stood.as_ref().is_some_and(|stood| stood.local.is_some()) {
         (context.route, context.why) = ("offline", "its client has what was written on this node");
-        return Box::pin(offline::serve(&path.offline, context, asked)).await;
+        let answer = Box::pin(offline::serve(&path.offline, context, asked)).await;
+        // Nobody else leads it back from that.
+        return answer.map_err(|refusal| if path.link.is_up() { filter::overtaken() } else { refusal });
     }
     if matches!(context.info.verb.as_str(), "list" | "watch") {
         let before = (context.route, context.why);

@@ -114,7 +114,14 @@ impl Delivery {
                     Fate::LockedOut if locked_out.waits(sequence) => continue,
                     Fate::LockedOut => self.drop_refused(sequence, entry, StatusCode::UNAUTHORIZED),
                     Fate::Refused(status) => self.drop_refused(sequence, entry, status),
-                    Fate::Settled | Fate::Conflict => drop(self.knowledge.metrics().events_delivered.inc()),
+                    Fate::Conflict => {
+                        self.knowledge.metrics().events_delivered.inc();
+                        self.knowledge.note_there(sequence);
+                    }
+                    Fate::Settled => {
+                        self.knowledge.metrics().events_delivered.inc();
+                        self.knowledge.note_delivered(sequence);
+                    }
                 }
                 self.knowledge.settle(sequence).await?;
             }

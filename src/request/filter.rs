@@ -45,7 +45,7 @@ pub(super) use passing::{Passing, Served};
 pub use shown::Shown;
 pub use stood::{Mark, Stands, Stood, Taken};
 use told::Under;
-pub(super) use told::{Basis, By, LEFT_BEHIND, Note, OVERTAKEN, resumes};
+pub(super) use told::{Basis, By, LEFT_BEHIND, Note, OVERTAKEN, overtaken, resumes};
 pub(super) use whole::edit;
 
 use crate::kube::media::{Form, Media};

@@ -226,8 +226,11 @@ impl Held {
 
     /// The stream's last word, unless it is for the hub itself.
     fn error(&mut self, raw: Bytes, status: &[u8]) {
+        let has_local = self.stands.as_ref().is_some_and(|stands| stands.now().local.is_some());
         let step = match &self.state {
             State::Joined(Joined { by: By::Cloud, .. }, _) => Some(Step::TellDifference),
+            // What was written here the store alone leads back from.
+            State::Joined(Joined { by: By::Store, .. }, _) if has_local => None,
             State::Joined(Joined { by: By::Store, .. }, _) => Some(Step::AskCloud),
             _ => None,
         };

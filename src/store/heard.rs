@@ -15,7 +15,7 @@ use super::journal;
 use super::knowledge::now_ms;
 use super::local::record;
 use super::object::{join, split};
-use super::{Entry, Found, Knowledge, ObjectKey, Scope, StoreError, keys};
+use super::{Entry, Found, Knowledge, ObjectKey, Op, Scope, StoreError, keys};
 use crate::kube::list::Encoding;
 use crate::kube::object;
 use crate::kube::typed::{self, Typed};
@@ -161,6 +161,12 @@ impl Knowledge {
         gone.into_iter().for_each(|key| self.delete(key, true));
     }
 
+    /// They are of another history; what makes the rows go.
+    pub(super) fn forget_heard(&self) -> Op {
+        *self.heard() = Kept { forgotten_at: now_ms(), ..Kept::default() };
+        Op::DeletePrefix(vec![keys::HEARD])
+    }
+
     /// Reads what was known before; what is damaged is not known.
     pub(super) fn load_heard(&self) -> Result<(), StoreError> {
         let (mut events, mut damaged) = (Vec::new(), Gone::new());
@@ -225,7 +231,7 @@ mod tests {
 
     use super::*;
     use crate::store::tests::{open, settle};
-    use crate::store::{Memory, Op, Store as _};
+    use crate::store::{Memory, Store as _};
 
     fn key(group: &str, name: &str, protobuf: bool) -> ObjectKey {
         let (group, resource, namespace) = (group.to_owned(), "events".to_owned(), "n".to_owned());

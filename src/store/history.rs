@@ -133,6 +133,7 @@ impl Knowledge {
             self.recent.forget(row);
         }
         ops.extend(singles.into_iter().map(Op::Delete));
+        ops.push(self.forget_heard());
         // With what is given up: else that is done again after a restart.
         ops.push(self.version_row(version));
         self.writer().apply(Batch { ops, epoch: Some(self.writer().epoch()), durable: true, ..Batch::default() }).await

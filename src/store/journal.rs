@@ -260,7 +260,18 @@ impl Knowledge {
 
     /// The cloud has refused the entry for good, and it is going to be settled.
     pub fn note_refused(&self, sequence: u64, entry: Entry) {
+        let entry = Entry { credential: Credential::Node, ..entry };
         self.journal().fates.note(sequence, Fate::Refused(Arc::new(entry)));
+    }
+
+    /// The cloud has a new Event's name already.
+    pub fn note_there(&self, sequence: u64) {
+        self.journal().fates.note(sequence, Fate::WasThere);
+    }
+
+    /// The cloud has taken it.
+    pub fn note_delivered(&self, sequence: u64) {
+        self.journal().fates.note(sequence, Fate::Delivered);
     }
 
     /// The entry is in the cloud, or refused for good, or was overtaken. A damaged file cannot be told so: the next life of
@@ -270,7 +281,7 @@ impl Knowledge {
         rows.push(sequence);
         let ops = rows.iter().map(|sequence| Op::Delete(key(*sequence))).collect();
         match self.writer().apply(Batch { ops, durable: true, ..Batch::default() }).await {
-            Ok(()) | Err(StoreError::Unreadable(_)) => self.journal().settle(sequence),
+            Ok(()) | Err(StoreError::Unreadable(_)) => drop(self.journal().leave(sequence)),
             Err(error) => {
                 let mut journal = self.journal();
                 rows.retain(|sequence| !journal.has(*sequence));
@@ -304,7 +315,12 @@ impl Knowledge {
             after = *last;
             waiting.extend(entries.into_iter().map(|(sequence, entry)| (sequence, entry.subject())));
         }
-        *self.journal() = waiting.into_iter().collect();
+        let mut read: Journal = waiting.into_iter().collect();
+        let mut journal = self.journal();
+        // Those that were damaged have left.
+        read.left = journal.left;
+        *journal = read;
+        drop(journal);
         self.journal_changed();
         Ok(())
     }

@@ -66,7 +66,15 @@ impl PartialEq for Local {
 }
 
 impl Local {
-    /// Where it stands (`namespace/name`), if it is an Event that the cloud did not have.
+    /// Where it stands in any collection: `namespace/name`.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Event(event) => event.place.clone(),
+            Self::Lease(renewed) => journal::place(&renewed.meta.namespace, &renewed.meta.name),
+        }
+    }
+
+    /// The same, if it is an Event that the cloud did not have.
     pub fn new_place(&self) -> Option<&str> {
         match self {
             Self::Event(event) => event.waiting.created.map(|_| &*event.place),
@@ -337,13 +345,15 @@ impl Knowledge {
 
     /// What leads whoever was shown this with a collection of this scope at this version back to what the cloud has.
     pub fn taken_back(&self, scope: &Scope, version: u64, local: &Local) -> Result<TakenBack, StoreError> {
-        let (place, entry) = match local {
-            Local::Event(event) => (&*event.place, event.waiting.created.or(event.waiting.changed)),
-            Local::Lease(renewed) if self.renewed().is_none() => return Ok(TakenBack::Clouds),
-            Local::Lease(renewed) => (&*journal::place(&renewed.meta.namespace, &renewed.meta.name), None),
+        let entry = match local {
+            Local::Event(event) => event.waiting.created.or(event.waiting.changed),
+            Local::Lease(_) if self.renewed().is_none() => return Ok(TakenBack::Clouds),
+            Local::Lease(_) => None,
         };
         match entry.and_then(|sequence| self.journal().fate(sequence)) {
             Some(Fate::Delivered) => return Ok(TakenBack::Clouds),
+            // Which may be what the client was told before, or nothing that it is to see.
+            Some(Fate::WasThere) => return Ok(TakenBack::Unknown),
             Some(Fate::Refused(entry)) if !entry.is_change => return self.refused(scope, version, &entry),
             _ => {}
         }
@@ -351,7 +361,7 @@ impl Knowledge {
             let item = self.local_item(&*self.snapshot()?, scope, &version.to_string(), local)?;
             return Ok(item.map_or(TakenBack::Unknown, TakenBack::Deleted));
         }
-        self.clouds_own(scope, version, place)
+        self.clouds_own(scope, version, &local.place())
     }
 
     fn refused(&self, scope: &Scope, version: u64, entry: &Entry) -> Result<TakenBack, StoreError> {

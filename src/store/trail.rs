@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Header, Knowledge};
+use super::{Header, Knowledge, Scope};
 use crate::kube::watch::EventType;
 
 /// Bytes of all of them.
@@ -144,6 +144,11 @@ impl Trail {
 }
 
 impl Knowledge {
+    /// The versions at which a collection is known to have been as it is.
+    pub fn stands(&self, scope: &Scope) -> Option<RangeInclusive<u64>> {
+        self.header(scope).map(|header| header.changed_at()..=header.version_number())
+    }
+
     /// What has happened to a collection since it was of this version, in order; `None`: that is not known.
     pub fn since(&self, header: &Header, version: u64) -> Option<Vec<Happened>> {
         self.trail.since(header, version)

@@ -5,6 +5,7 @@ use testkit::client::Streaming;
 use testkit::fake::{FakeOptions, Fault};
 
 use super::filters::{names, next, pair};
+use super::held::Watching;
 use super::*;
 
 const AGENT: [(&str, &str); 1] = [("user-agent", "my-agent/v1")];
@@ -177,4 +178,30 @@ async fn in_cloud_mode_a_change_of_the_rules_ends_the_watch_and_the_list_follows
     let mut open = watch_from(&rig, &version).await;
     put(&rig, "dark", "yes", "1");
     assert_eq!(next(&mut open).await, pair("MODIFIED", "dark"));
+}
+
+/// The last that has happened was hidden: its client stands before that, and the hub knows more.
+#[tokio::test]
+async fn where_the_cloud_knows_the_version_no_more_the_difference_is_told_of_what_is_shown() {
+    let rig = rig(&[], "*").await;
+    let (_, version, _) = page(&rig, "").await;
+    let mut watch = watch_from(&rig, &version).await;
+    put(&rig, "greeting", "no", "1");
+    assert_eq!(next(&mut watch).await, pair("MODIFIED", "greeting"));
+    let mut unfiltered = Watching::begin(&rig, &rig.pod().await, "").await.stream;
+    for text in ["1", "2"] {
+        put(&rig, "dark", "yes", text);
+        assert_eq!(next(&mut unfiltered).await, pair("MODIFIED", "dark"));
+    }
+    rig.cut(Fault::Refuse).await;
+    put(&rig, "dark", "yes", "3");
+    put(&rig, "dim", "no", "1");
+    put(&rig, "greeting", "yes", "2");
+    rig.fake.compact();
+    rig.restore().await;
+    let mut told = [next(&mut watch).await, next(&mut watch).await];
+    told.sort();
+    assert_eq!(told, [pair("ADDED", "dim"), pair("DELETED", "greeting")]);
+    put(&rig, "later", "no", "1");
+    assert_eq!(next(&mut watch).await, pair("ADDED", "later"));
 }

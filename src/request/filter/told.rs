@@ -83,6 +83,11 @@ pub(in crate::request) fn resumes(context: &Context) -> bool {
     context.info.query.goes_on()
 }
 
+/// Its client has what was written here, and nobody leads it back from that.
+pub(in crate::request) fn overtaken() -> Refusal {
+    gone(OVERTAKEN)
+}
+
 /// Its client is to list again.
 fn gone(why: &str) -> Refusal {
     Refusal::new(StatusCode::GONE, "Expired", Whose::Client, why)

@@ -68,6 +68,10 @@ pub(super) async fn tell(again: &Again, path: &Arc<Path>, stand: Stand, taken: T
     let compared = stand.head().filter(|_| matches!(new, New::Clouds(_)));
     let mut changes = Changes { encoding: media.encoding, changes: Vec::new(), bytes: 0, taken };
     let Stand { shown, lacks, watched } = stand;
+    for Happened { item, .. } in &lacks {
+        let told = Item::read(media.encoding, item.clone());
+        told.into_iter().for_each(|told| _ = changes.taken.remove(&told.place));
+    }
     let mut walk = shown.walk(&path.offline);
     match compare(&mut new, &mut walk, &mut changes).await {
         Ok(()) => {

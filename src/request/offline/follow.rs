@@ -38,8 +38,8 @@ pub(super) struct Follow {
     taken: Taken,
 }
 
-/// By its key each of those that there are, and whether the client was shown it.
-type Seen = BTreeMap<Vec<u8>, (Local, bool)>;
+/// By its place each of those that there are, and whether the client was shown it.
+type Seen = BTreeMap<String, (Local, bool)>;
 
 /// What an item has to go through on its way to the client.
 #[derive(Clone)]
@@ -85,7 +85,7 @@ impl Follow {
 
     /// All that a view has comes to the client another way.
     pub(super) fn showed(&mut self, view: &ListView) {
-        self.seen = view.written_here().iter().map(|(key, local)| (key.clone(), (local.clone(), true))).collect();
+        self.seen = view.written_here().iter().map(|(_, local)| (local.place(), (local.clone(), true))).collect();
     }
 
     /// Whether the client has been shown something that the cloud may not have.
@@ -107,12 +107,12 @@ impl Follow {
 
     /// What leads the client back from all that it has been shown, be it written here still or not.
     pub(super) async fn take_back(&mut self, way: &Way, until: Until) -> Result<Step, Overtaken> {
-        self.work(way, move |work| work.take_back(until).map(|known| known.then_some(false))).await
+        self.work(way, move |work| work.take_back(until)).await
     }
 
     /// What the cloud is to tell.
-    pub(super) fn taken(self) -> Taken {
-        self.taken
+    pub(super) fn taken(&self) -> &Taken {
+        &self.taken
     }
 
     async fn work(
@@ -128,6 +128,7 @@ impl Follow {
             seen: std::mem::take(&mut self.seen),
             taken: std::mem::take(&mut self.taken),
             events: Vec::new(),
+            bytes: 0,
         };
         let failed = |error: String| {
             tracing::warn!(error, "a watch cannot go on with what is written on this node");
@@ -149,6 +150,8 @@ struct Work {
     seen: Seen,
     taken: Taken,
     events: Vec<(EventType, Vec<u8>)>,
+    /// Of the events.
+    bytes: usize,
 }
 
 /// From when on something is taken back.
@@ -162,22 +165,26 @@ pub(super) enum Until {
 /// Whether there is more; `None`: the client is to list again.
 fn step(work: &mut Work) -> Result<Option<bool>, StoreError> {
     let Some(view) = work.subject.view(&work.knowledge)? else { return Ok(None) };
+    if view.header.version_number() > work.at {
+        // Somebody else has been told more: the link is back, and this client is told the same in its turn.
+        return Ok(Some(false));
+    }
     let mut view = view.with_local(&work.knowledge)?;
     // No event leads the client back behind where it is.
     if view.header.version_number() < work.subject.version {
         view.header.resource_version = work.subject.version.to_string();
     }
-    let there: BTreeMap<&[u8], &Local> = view.written_here().iter().map(|(key, local)| (key.as_slice(), local)).collect();
-    if !work.take_back_those(|key, _| !there.contains_key(key))? {
-        return Ok(None);
+    let there: BTreeMap<String, &(Vec<u8>, Local)> = view.written_here().iter().map(|local| (local.1.place(), local)).collect();
+    match work.take_back_those(|place, _| !there.contains_key(place))? {
+        Some(false) => {}
+        other => return Ok(other),
     }
-    let mut bytes = 0;
-    for (key, local) in there {
-        let before = work.seen.get(key);
+    for (place, (key, local)) in there {
+        let before = work.seen.get(&place);
         if before.is_some_and(|(known, _)| known == local) {
             continue;
         }
-        if bytes >= PAGE {
+        if work.bytes >= PAGE {
             return Ok(Some(true));
         }
         let was_shown = before.is_some_and(|(_, shown)| *shown);
@@ -185,30 +192,37 @@ fn step(work: &mut Work) -> Result<Option<bool>, StoreError> {
         if was_shown && item.is_none() {
             return Ok(None);
         }
-        work.seen.insert(key.to_vec(), (local.clone(), item.is_some()));
+        work.seen.insert(place, (local.clone(), item.is_some()));
         if let Some(item) = item {
-            bytes += item.len();
             let kind = if was_shown || view.has(key)? { EventType::Modified } else { EventType::Added };
-            work.events.push((kind, item));
+            work.tell(kind, item);
         }
     }
     Ok(Some(false))
 }
 
 impl Work {
-    /// Whether it is known what to say of each of them.
-    fn take_back(&mut self, until: Until) -> Result<bool, StoreError> {
+    fn tell(&mut self, kind: EventType, item: Vec<u8>) {
+        self.bytes += item.len();
+        self.events.push((kind, item));
+    }
+
+    /// As [`step`].
+    fn take_back(&mut self, until: Until) -> Result<Option<bool>, StoreError> {
         let knowledge = self.knowledge.clone();
         self.take_back_those(|_, local| until == Until::Now || !knowledge.is_written_here(local))
     }
 
-    fn take_back_those(&mut self, which: impl Fn(&[u8], &Local) -> bool) -> Result<bool, StoreError> {
-        let back: Vec<Vec<u8>> =
-            self.seen.iter().filter(|(key, (local, _))| which(key, local)).map(|(key, _)| key.clone()).collect();
-        for key in back {
-            let Some((local, true)) = self.seen.remove(&key) else { continue };
+    fn take_back_those(&mut self, which: impl Fn(&str, &Local) -> bool) -> Result<Option<bool>, StoreError> {
+        let back = self.seen.iter().filter(|(place, (local, _))| which(place, local));
+        let back: Vec<String> = back.map(|(place, _)| place.clone()).collect();
+        for place in back {
+            if self.bytes >= PAGE {
+                return Ok(Some(true));
+            }
+            let Some((local, true)) = self.seen.remove(&place) else { continue };
             let (kind, item) = match self.knowledge.taken_back(&self.subject.scope, self.at, &local)? {
-                TakenBack::Unknown => return Ok(false),
+                TakenBack::Unknown => return Ok(None),
                 TakenBack::Clouds => {
                     self.taken.extend(local.new_place().map(str::to_owned));
                     continue;
@@ -217,11 +231,11 @@ impl Work {
                 TakenBack::Deleted(item) => (EventType::Deleted, item),
             };
             match self.way.item(Some(item))? {
-                Some(item) => self.events.push((kind, item)),
-                None => return Ok(false),
+                Some(item) => self.tell(kind, item),
+                None => return Ok(None),
             }
         }
-        Ok(true)
+        Ok(Some(false))
     }
 }
 

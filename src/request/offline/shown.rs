@@ -55,7 +55,8 @@ pub async fn stand(offline: &Offline, link: &Link, context: &Context, encoding: 
     let watched = Watched { scope: names::scope(&context.info, &media), fields };
     let known = watched.known(knowledge, (chain.as_ref(), &form), seen);
     if known.is_none() {
-        tracing::debug!(id = context.id, seen, scope = ?watched.scope, "the node does not know what a watch was shown");
+        let stands = knowledge.stands(&watched.scope);
+        tracing::debug!(id = context.id, seen, ?stands, scope = ?watched.scope, "the node does not know what a watch was shown");
     }
     let (shown, lacks) = known?;
     Some(Stand::of(shown, lacks, watched))

@@ -398,6 +398,7 @@ async fn a_watch_is_led_back_from_an_event_that_was_refused_and_goes_on() {
         says(name).await;
         entries.push(entry);
     }
+    knowledge.note_delivered(1);
     knowledge.settle(1).await.unwrap();
     // Of what the cloud has taken it tells by itself.
     knowledge.note_refused(2, entries.remove(1));

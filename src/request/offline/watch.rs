@@ -338,25 +338,27 @@ impl Watcher {
     }
 
     /// The link is back: leads the client back from what it was shown that was written here, as soon as the cloud has that, or
-    /// has refused it; at the latest after [`SETTLES`].
-    async fn lead_back(&mut self) -> Result<(), ()> {
-        let (until, mut ending) = (Instant::now() + SETTLES, self.ending.clone());
+    /// has refused it; at the latest after [`SETTLES`]. Returns whether it is done: the link may have fallen again.
+    async fn lead_back(&mut self) -> Result<bool, ()> {
+        let (until, mut ending, link) = (Instant::now() + SETTLES, self.ending.clone(), self.link.clone());
+        let mut falls = std::pin::pin!(link.falls());
         self.take_back(Until::Gone).await?;
         while self.follow.as_ref().is_some_and(Follow::has_shown) {
             tokio::select! {
                 () = self.sender.closed() => return Err(()),
                 () = ending.begun() => return Err(()),
+                () = &mut falls => return Ok(false),
                 () = written(&mut self.follow) => self.take_back(Until::Gone).await?,
                 () = sleep_until(until.min(self.until)) => self.take_back(Until::Now).await?,
             }
         }
-        let taken = self.follow.take().map(Follow::taken).unwrap_or_default();
-        self.stands.change(|stood| (stood.local, stood.taken) = (None, taken));
-        Ok(())
+        self.stands.change(|stood| stood.local = None);
+        Ok(true)
     }
 
     async fn take_back(&mut self, until: Until) -> Result<(), ()> {
-        self.tell(async move |follow, way| follow.take_back(way, until).await).await.map(drop)
+        while self.tell(async move |follow, way| follow.take_back(way, until).await).await? {}
+        Ok(())
     }
 
     /// Tells a step; whether there is more.
@@ -368,12 +370,13 @@ impl Watcher {
         let Ok(Step { events, more }) = step(&mut follow, &way).await else {
             return self.expired(OVERTAKEN).await.map(|()| false);
         };
+        let stood = Stood { local: Some(gone), taken: follow.taken().clone(), ..self.stands.now() };
         self.follow = Some(follow);
         if events.is_empty() {
+            self.stands.change(|stands| stands.taken = stood.taken);
             return Ok(more);
         }
         self.note.told(By::Node { gone });
-        let stood = Stood { local: Some(gone), ..self.stands.now() };
         // What is lost on the way is told again, but for what takes something back.
         self.stands.change(|stood| stood.mark = Mark::Mixed);
         let backwards = events.iter().any(|(kind, _)| *kind == EventType::Modified);
@@ -436,7 +439,12 @@ impl Watcher {
             }
         });
         let link = self.link.clone();
-        let mut back = std::pin::pin!(link.is_back_in_turn(self.turn));
+        // In the hub's first moments it is only hoped to be up.
+        let back_again = async |turn| {
+            link.is_proven().await;
+            link.is_back_in_turn(turn).await;
+        };
+        let mut back = std::pin::pin!(back_again(self.turn));
         let mut bookmark_at = Instant::now() + BOOKMARKS;
         loop {
             tokio::select! {
@@ -459,8 +467,10 @@ impl Watcher {
                     }
                 }
                 () = &mut back => {
-                    let _ = self.lead_back().await;
-                    return;
+                    if self.link.is_up() && self.lead_back().await != Ok(false) {
+                        return;
+                    }
+                    back.set(back_again(self.turn));
                 }
             }
         }

@@ -137,6 +137,12 @@ impl Going<'_> {
     }
 }
 
+/// Whether the hub goes on with a watch when what brings it has ended.
+fn is_held(context: &Context) -> bool {
+    let is_asked = context.target.split_once('?').is_some_and(|(_, query)| query.contains("watch="));
+    is_asked && !context.peer.is_internal()
+}
+
 /// Whether the store is told all that changes of what is listed, or of what a watch begins with, and the client may be told
 /// what it knows. The newest state is the cloud's to tell: that a watch has said nothing does not mean that nothing has
 /// happened.
@@ -148,7 +154,7 @@ pub(super) async fn may_be_told(remote: &Remote, context: &Context) -> Option<()
     let is_told = match context.info.verb.as_str() {
         "list" => true,
         // Of another one it is not known where its client stands when the store has told it all.
-        "watch" => query.wants_initial_events() && query.allow_watch_bookmarks,
+        "watch" => query.wants_initial_events() && query.allow_watch_bookmarks && is_held(context),
         _ => false,
     };
     let is_asked = is_told && context.method == Method::GET && !query.other;
@@ -216,9 +222,13 @@ impl Shared {
         let Going { remote, context, head, .. } = going;
         let info = &context.info;
         // Only what is held goes on when what brings it has ended, and it is read for that.
-        let is_asked = head.uri.query().is_some_and(|query| query.contains("watch="));
-        let is_held = info.verb == "watch" && is_asked && !info.query.other && !context.peer.is_internal();
-        if !is_held || context.method != Method::GET || context.impersonated || !self.sharing.is_shared(info) {
+        let is_watch = info.verb == "watch" && !info.query.other;
+        if !is_watch
+            || !is_held(context)
+            || context.method != Method::GET
+            || context.impersonated
+            || !self.sharing.is_shared(info)
+        {
             return None;
         }
         let target = with_query(head.uri.path_and_query()?.as_str(), &[&BEGINNING_OF_WATCH[..], &[BOOKMARKS]].concat(), &[]);

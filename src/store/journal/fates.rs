@@ -16,6 +16,8 @@ const BYTES: usize = 256 * 1024;
 pub(in crate::store) enum Fate {
     /// The cloud has it.
     Delivered,
+    /// The cloud has one of that name already.
+    WasThere,
     /// The cloud has refused it.
     Refused(Arc<Entry>),
 }
@@ -30,7 +32,7 @@ pub(super) struct Fates {
 impl Fate {
     fn bytes(&self) -> usize {
         match self {
-            Self::Delivered => 0,
+            Self::Delivered | Self::WasThere => 0,
             Self::Refused(entry) => entry.bytes(),
         }
     }
@@ -38,6 +40,12 @@ impl Fate {
 
 impl Fates {
     pub(super) fn note(&mut self, sequence: u64, fate: Fate) {
+        // It was not settled the last time.
+        if let Some(index) = self.known.iter().position(|(known, _)| *known == sequence)
+            && let Some((_, before)) = self.known.remove(index)
+        {
+            self.bytes -= before.bytes();
+        }
         self.bytes += fate.bytes();
         self.known.push_back((sequence, fate));
         while (self.known.len() > MOST || self.bytes > BYTES)

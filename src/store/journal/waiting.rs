@@ -70,7 +70,7 @@ impl Journal {
         self.waiting.contains_key(&sequence)
     }
 
-    pub(super) fn sequences(&self) -> Vec<u64> {
+    pub(in crate::store) fn sequences(&self) -> Vec<u64> {
         self.waiting.keys().copied().collect()
     }
 
@@ -143,13 +143,6 @@ impl Journal {
         let has_waited = self.remove(sequence);
         self.left += u64::from(has_waited);
         has_waited
-    }
-
-    /// It is in the cloud, unless something else is known of it.
-    pub(super) fn settle(&mut self, sequence: u64) {
-        if self.leave(sequence) && self.fates.of(sequence).is_none() {
-            self.fates.note(sequence, Fate::Delivered);
-        }
     }
 
     /// What has become of one that has left.

@@ -174,7 +174,7 @@ async fn an_event_is_shown_from_its_acceptance_until_it_is_settled() {
     let knowledge = open(Arc::new(Memory::default()));
     cloud(&knowledge, scope("", ""), &Model::new()).await;
     let mut writes = knowledge.writes_here();
-    assert_eq!(knowledge.gone_here(), 0);
+    let gone = knowledge.gone_here();
     knowledge.accept(entry("a/e", "web")).await.unwrap();
     assert!(writes.has_changed().unwrap());
     writes.mark_unchanged();
@@ -190,7 +190,7 @@ async fn an_event_is_shown_from_its_acceptance_until_it_is_settled() {
     let sequence = knowledge.entries(0, 1).unwrap()[0].0;
     knowledge.settle(sequence).await.unwrap();
     assert!(writes.has_changed().unwrap());
-    assert_eq!(knowledge.gone_here(), 1);
+    assert_eq!(knowledge.gone_here(), gone + 1);
     assert!(!matches!(knowledge.object_here(&wanted).unwrap(), Found::Object { .. }));
     assert!(pages(&knowledge, &view(&knowledge, "", ""), 9).0.is_empty());
     assert_eq!(pages(&knowledge, &before, 9).0.len(), 1, "a list that has begun ends as it began");
@@ -209,6 +209,7 @@ async fn a_damaged_entry_is_given_up_and_the_rest_is_shown() {
     let store: Arc<dyn super::super::Store> = Arc::new(Memory::default());
     let knowledge = open(store.clone());
     cloud(&knowledge, scope("", ""), &Model::new()).await;
+    let gone = knowledge.gone_here();
     for place in ["a/e", "a/f"] {
         knowledge.accept(entry(place, "web")).await.unwrap();
     }
@@ -218,7 +219,7 @@ async fn a_damaged_entry_is_given_up_and_the_rest_is_shown() {
     store.apply(&[super::super::Op::Put(key, row)], true).unwrap();
     assert_eq!(pages(&knowledge, &view(&knowledge, "", ""), 9).0, [("a/f".to_owned(), "node".to_owned())]);
     assert_eq!(knowledge.metrics().damaged_records.get(), 1, "and it is said");
-    assert_eq!(knowledge.gone_here(), 1);
+    assert_eq!(knowledge.gone_here(), gone + 1);
 }
 
 #[tokio::test]

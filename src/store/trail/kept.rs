@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Event, Events, Kept};
 use crate::kube::watch::EventType;
+use crate::store::knowledge::now_ms;
 use crate::store::writer::Batch;
-use crate::store::{Knowledge, Op, keys};
+use crate::store::{Knowledge, Op, journal, keys};
 
 /// Bytes are in base64.
 #[derive(Default, Serialize, Deserialize)]
@@ -78,8 +79,12 @@ impl Knowledge {
     /// Writes it for the next process: the last thing a hub does. By itself, for where there is no room for it nothing else
     /// is to be lost.
     pub async fn leave_trail(&self) {
-        // The Lease as it was renewed is in memory alone.
-        let gone_here = self.gone_here() + u64::from(self.renewed().is_some());
+        // The Lease as it was renewed is in memory alone; and who settles an entry may have been ended behind the disk.
+        let settled =
+            |sequence: &u64| self.snapshot().and_then(|rows| rows.read(&journal::key(*sequence))).is_ok_and(|row| row.is_none());
+        let waiting = self.journal().sequences();
+        let gone = u64::from(self.renewed().is_some()) + waiting.iter().filter(|sequence| settled(sequence)).count() as u64;
+        let gone_here = self.gone_here() + gone;
         let row = Row { gone_here, ..self.trail.lock().row() };
         let row = serde_json::to_vec(&row).expect("texts and numbers");
         let ops = vec![Op::Put(keys::TRAIL.to_vec(), self.sealer().seal(keys::TRAIL, &row))];
@@ -90,16 +95,18 @@ impl Knowledge {
 
     /// Reads what the process before has written; what is damaged is nothing.
     pub(in crate::store) fn load_trail(&self) {
-        let row = self.snapshot().and_then(|snapshot| snapshot.read(keys::TRAIL)).ok().flatten();
-        let Some(row) = row else { return };
-        let row = self.sealer().open_row(keys::TRAIL, row).ok().and_then(|row| serde_json::from_slice::<Row>(&row).ok());
-        if let Some(row) = row {
-            self.journal().left += row.gone_here;
-            if let Some(events) = Events::of(row) {
-                *self.trail.lock() = events;
-            }
+        let there = self.snapshot().and_then(|snapshot| snapshot.read(keys::TRAIL)).ok().flatten();
+        let is_there = there.is_some();
+        let row = there.and_then(|row| self.sealer().open_row(keys::TRAIL, row).ok());
+        let row = row.and_then(|row| serde_json::from_slice::<Row>(&row).ok());
+        // Without it nobody is to take what another process has counted for this one's count.
+        self.journal().left += row.as_ref().map_or_else(now_ms, |row| row.gone_here);
+        if let Some(events) = row.and_then(Events::of) {
+            *self.trail.lock() = events;
         }
-        self.forget_trail_row();
+        if is_there {
+            self.forget_trail_row();
+        }
     }
 
     /// It is of another time.
