@@ -1,7 +1,7 @@
 //! The link is back, and open watches go on whose clients were shown what was written on this node meanwhile.
 
 use serde_json::json;
-use testkit::client::Streaming;
+use testkit::client::{Client, Streaming};
 use testkit::fake::Fault;
 
 use super::local::{EVENTS, METADATA, next, pair, post, rig, told, watch};
@@ -59,25 +59,85 @@ async fn what_was_refused_is_deleted() {
     }
 }
 
-/// Its author's token is not accepted: it waits for another one.
-#[tokio::test]
-async fn what_waits_on_is_deleted_until_the_cloud_has_it() {
-    let (rig, pod, _, version) = rig().await;
+/// A cut, and one whose own token is good when the author's of what it was shown is not.
+async fn rig_of_two() -> (Rig, Client, Client, String) {
+    let (rig, pod, _, _) = rig().await;
     rig.fake.add_token("other", SAMPLE_USER, &["system:serviceaccounts"]);
     let other = rig.hub.pod("other", Alpn::H2).await.unwrap();
     rig.restore().await;
     assert_eq!(other.stream("GET", &format!("{EVENTS}?watch=1"), &[], "").await.unwrap().status, 200);
+    assert_eq!(post(&other, "online", "p").await, 201);
+    let lists = rig.hub.metric("holdfast_lists_remembered_total").await.unwrap();
+    let list = other.get(EVENTS).await.unwrap().json();
+    rig.remembered(lists + 1.0).await;
     rig.cut(Fault::Refuse).await;
+    (rig, pod, other, list["metadata"]["resourceVersion"].as_str().unwrap().to_owned())
+}
+
+/// The next event, which its client may have to wait for as long as something may be on its way.
+async fn told_at_last(watch: &mut Streaming) -> (String, String) {
+    let event = tokio::time::timeout(SECONDS(20), watch.event()).await.unwrap().unwrap().unwrap();
+    let word = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    (word(&event["type"]), word(&event["object"]["metadata"]["name"]))
+}
+
+#[tokio::test]
+async fn what_waits_on_is_deleted_until_the_cloud_has_it() {
+    let (rig, pod, other, version) = rig_of_two().await;
     assert_eq!(post(&pod, "a-local", "p").await, 201);
     let mut watch = watch(&other, &version, "", &[]).await;
     assert_eq!(told(&mut watch).await, pair("ADDED", "a-local"));
     rig.fake.remove_token(TOKEN);
     rig.restore().await;
-    // As long as it may be on its way its readers wait.
-    let event = tokio::time::timeout(SECONDS(20), watch.event()).await.unwrap().unwrap().unwrap();
-    assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("DELETED"), &json!("a-local")), "{event}");
+    assert_eq!(told_at_last(&mut watch).await, pair("DELETED", "a-local"));
     rig.fake.add_token(TOKEN, SAMPLE_USER, &["system:serviceaccounts"]);
     assert_eq!(told(&mut watch).await, pair("ADDED", "a-local"));
+    goes_on(&rig, &mut watch, "later").await;
+}
+
+/// The node knows more than this one, which waits for what was written here.
+#[tokio::test]
+async fn what_somebody_else_has_listed_meanwhile_is_told_in_its_turn() {
+    let (rig, pod, other, version) = rig_of_two().await;
+    let mut watch = watch(&other, &version, "", &[]).await;
+    assert_eq!(post(&pod, "waits", "p").await, 201);
+    assert_eq!(post(&other, "goes", "p").await, 201);
+    for name in ["waits", "goes"] {
+        assert_eq!(told(&mut watch).await, pair("ADDED", name));
+    }
+    rig.fake.put("events", "story", "meanwhile", json!({"message": "from the cloud"}));
+    rig.fake.delete("events", "story", "m-online");
+    rig.fake.remove_token(TOKEN);
+    rig.restore().await;
+    assert_eq!(other.get(EVENTS).await.unwrap().status, 200);
+    eventually("one is delivered", SECONDS(10), async || Ok(rig.fake.get("events", "story", "goes").is_some())).await.unwrap();
+    assert_eq!(other.get(EVENTS).await.unwrap().status, 200);
+    assert_eq!(told_at_last(&mut watch).await, pair("DELETED", "waits"));
+    let mut rest = [told(&mut watch).await, told(&mut watch).await, told(&mut watch).await];
+    rest.sort();
+    assert_eq!(rest, [pair("ADDED", "goes"), pair("ADDED", "meanwhile"), pair("DELETED", "m-online")]);
+    goes_on(&rig, &mut watch, "later").await;
+}
+
+/// It is still to be shown while it waits.
+#[tokio::test]
+async fn a_link_that_falls_again_takes_nothing_back() {
+    let (rig, pod, other, version) = rig_of_two().await;
+    let mut watch = watch(&other, &version, "", &[]).await;
+    assert_eq!(post(&pod, "waits", "p").await, 201);
+    assert_eq!(told(&mut watch).await, pair("ADDED", "waits"));
+    rig.fake.remove_token(TOKEN);
+    rig.restore().await;
+    // As this one does from the cloud.
+    assert_eq!(other.get(&format!("{EVENTS}/m-online")).await.unwrap().status, 200);
+    rig.cut(Fault::Refuse).await;
+    assert_eq!(post(&other, "more", "p").await, 201);
+    assert_eq!(told(&mut watch).await, pair("ADDED", "more"), "and nothing is DELETED before");
+    rig.fake.add_token(TOKEN, SAMPLE_USER, &["system:serviceaccounts"]);
+    rig.restore().await;
+    let mut both = [told(&mut watch).await, told(&mut watch).await];
+    both.sort();
+    assert_eq!(both, [pair("ADDED", "more"), pair("ADDED", "waits")]);
     goes_on(&rig, &mut watch, "later").await;
 }
 
