@@ -15,6 +15,8 @@
 //! cloud. Where what was shown is not known any more, the watch ends with 410 in the stream, and so does a later one of that
 //! client's from the same version ([`Filters::may_resume`](crate::request::filter::Filters)).
 
+mod led;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +28,7 @@ use super::answer::{
     channel_body, content_type, is_kubelets_pods, is_selectable, offered, safe, selection, told_by, unknown, with_local,
 };
 use super::fields::fields;
-use super::follow::{Follow, Overtaken, Step, Subject, Until, Way};
+use super::follow::{Follow, Subject};
 use super::presented::{Cursor, Form, Patience, Presented};
 use super::{Offline, copies, kinds, window};
 use crate::kube::layout::Layout;
@@ -38,7 +40,7 @@ use crate::kube::selector::Fields;
 use crate::kube::table;
 use crate::kube::watch::{self, EventType};
 use crate::request::context::{BodyError, Caller, Context, Refusal, Response, freshness};
-use crate::request::filter::{Basis, By, Chain, Mark, Note, OUTDATED, OVERTAKEN, Stands, Stood};
+use crate::request::filter::{Basis, By, Chain, Note, OUTDATED, OVERTAKEN, Stands, Stood};
 use crate::request::names;
 use crate::runtime::drain::Ending;
 use crate::state::link::{Link, Turn};
@@ -47,8 +49,6 @@ use crate::store::{Happened, Knowledge, ListView, Scope};
 /// Seconds that a watch may ask for: more than anybody waits, and what a clock can add.
 const LONGEST: u64 = 365 * 24 * 3600;
 const BOOKMARKS: Duration = Duration::from_secs(60);
-/// How long what was written here may take to the cloud once the link is back, before its readers hear of it there.
-const SETTLES: Duration = Duration::from_secs(10);
 
 /// One client's open watch.
 struct Watcher {
@@ -331,68 +331,6 @@ impl Watcher {
         self.hold().await;
     }
 
-    /// Shows what was written on this node since it was last looked at.
-    async fn follow(&mut self) -> Result<(), ()> {
-        while self.tell(async |follow, way| follow.step(way).await).await? {}
-        Ok(())
-    }
-
-    /// The link is back: leads the client back from what it was shown that was written here, as soon as the cloud has that, or
-    /// has refused it; at the latest after [`SETTLES`]. Returns whether it is done: the link may have fallen again.
-    async fn lead_back(&mut self) -> Result<bool, ()> {
-        let (until, mut ending, link) = (Instant::now() + SETTLES, self.ending.clone(), self.link.clone());
-        let mut falls = std::pin::pin!(link.falls());
-        self.take_back(Until::Gone).await?;
-        while self.follow.as_ref().is_some_and(Follow::has_shown) {
-            tokio::select! {
-                () = self.sender.closed() => return Err(()),
-                () = ending.begun() => return Err(()),
-                () = &mut falls => return Ok(false),
-                () = written(&mut self.follow) => self.take_back(Until::Gone).await?,
-                () = sleep_until(until.min(self.until)) => self.take_back(Until::Now).await?,
-            }
-        }
-        self.stands.change(|stood| stood.local = None);
-        Ok(true)
-    }
-
-    async fn take_back(&mut self, until: Until) -> Result<(), ()> {
-        while self.tell(async move |follow, way| follow.take_back(way, until).await).await? {}
-        Ok(())
-    }
-
-    /// Tells a step; whether there is more.
-    async fn tell(&mut self, step: impl AsyncFnOnce(&mut Follow, &Way) -> Result<Step, Overtaken>) -> Result<bool, ()> {
-        let Some(mut follow) = self.follow.take() else { return Ok(false) };
-        let (chain, types) = (self.chain.clone(), self.types.clone());
-        let way = Way { chain, form: self.form.again(), types, encoding: self.encoding };
-        let gone = self.knowledge.gone_here();
-        let Ok(Step { events, more }) = step(&mut follow, &way).await else {
-            return self.expired(OVERTAKEN).await.map(|()| false);
-        };
-        let stood = Stood { local: Some(gone), taken: follow.taken().clone(), ..self.stands.now() };
-        self.follow = Some(follow);
-        if events.is_empty() {
-            self.stands.change(|stands| stands.taken = stood.taken);
-            return Ok(more);
-        }
-        self.note.told(By::Node { gone });
-        // What is lost on the way is told again, but for what takes something back.
-        self.stands.change(|stood| stood.mark = Mark::Mixed);
-        let backwards = events.iter().any(|(kind, _)| *kind == EventType::Modified);
-        for (kind, item) in events {
-            self.event(kind, item).await?;
-        }
-        // What was there before has its own version, which is older than the list's.
-        if backwards && self.bookmarks {
-            self.bookmark(false).await?;
-        }
-        // Until then some of it may not have been taken.
-        let _ = self.sender.reserve_many(self.sender.max_capacity()).await.map_err(drop)?;
-        self.stands.change(|stands| *stands = stood);
-        Ok(more)
-    }
-
     /// The last word of a watch.
     async fn expired(&mut self, why: &str) -> Result<(), ()> {
         let _ = self.send(watch::error_status(self.encoding, 410, "Expired", why)).await;
@@ -461,7 +399,7 @@ impl Watcher {
                         return;
                     }
                 }
-                () = written(&mut self.follow) => {
+                () = led::written(&mut self.follow) => {
                     if self.follow().await.is_err() {
                         return;
                     }
@@ -495,13 +433,5 @@ impl Watcher {
 
     async fn send(&self, frame: Bytes) -> Result<(), ()> {
         self.sender.send(Ok(frame)).await.map_err(drop)
-    }
-}
-
-/// Returns when something may have been written on this node.
-async fn written(follow: &mut Option<Follow>) {
-    match follow {
-        Some(follow) => follow.changed().await,
-        None => std::future::pending().await,
     }
 }
