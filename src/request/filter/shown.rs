@@ -47,7 +47,7 @@ impl Shown {
     }
 
     /// The event for the client; `None`: nothing for it to see.
-    pub(super) fn event(&mut self, kind: EventType, key: u64, hidden: bool) -> Option<EventType> {
+    pub(in crate::request) fn event(&mut self, kind: EventType, key: u64, hidden: bool) -> Option<EventType> {
         let had = self.has(kind, key);
         if kind == EventType::Deleted {
             match (had, self.nothing_but) {

@@ -12,11 +12,13 @@ use super::presented::{Cursor, Form, Presented};
 use crate::kube::list::Encoding;
 use crate::kube::media;
 use crate::kube::metadata;
+use crate::kube::object;
 use crate::kube::object::TypeMeta;
 use crate::kube::selector::Fields;
 use crate::request::context::Context;
-use crate::request::filter::{By, Chain};
+use crate::request::filter::{By, Chain, Shown};
 use crate::request::names;
+use crate::state::hidden::Hidden;
 use crate::state::link::Link;
 use crate::store::{Happened, Header, Knowledge, Scope, StoreError};
 
@@ -153,20 +155,51 @@ impl Presented {
             return Some(Vec::new());
         }
         // Of a wider collection it is not said here what its events mean to who sees a part of it.
-        if header.scope != *watched || self.chain.as_ref().is_some_and(Chain::hides) {
+        if header.scope != *watched {
             return None;
         }
-        let types = self.item_types();
-        let seen = |Happened { kind, item }| {
-            let item = self.form.of(self.chain.as_ref(), self.encoding(), &types, item).ok()??;
-            Some(Happened { kind, item })
-        };
-        knowledge.since(header, version)?.into_iter().map(seen).collect()
+        let mut seen =
+            Seen { shown: self.chain.as_ref().map_or(Ok(None), |chain| chain.shown_at(version)).ok()?, presented: self };
+        let mut told = Vec::new();
+        for happened in knowledge.since(header, version)? {
+            told.extend(seen.event(happened)?);
+        }
+        Some(told)
     }
 
     pub fn walk(self, offline: &Offline) -> Walk {
         let knowledge = offline.knowledge.clone().expect("what is shown is of the store");
         Walk { knowledge, shown: Some(self), cursor: Some(Cursor::ALL), page: Vec::new().into_iter() }
+    }
+}
+
+/// What a client sees of what has happened.
+struct Seen<'a> {
+    presented: &'a Presented,
+    /// What it was shown before, if anything may be hidden from it.
+    shown: Option<Shown>,
+}
+
+impl Seen<'_> {
+    /// `Some(None)`: nothing; `None`: it cannot be read.
+    fn event(&mut self, Happened { kind, item }: Happened) -> Option<Option<Happened>> {
+        let Presented { chain, form, .. } = self.presented;
+        let (encoding, types) = (self.presented.encoding(), self.presented.item_types());
+        let key = object::meta(encoding, &item).ok().map(|meta| Hidden::key(&(meta.namespace, meta.name)))?;
+        let edited = form.of(chain.as_ref(), encoding, &types, item.clone()).ok()?;
+        let kind = match &mut self.shown {
+            None if edited.is_none() => return None,
+            None => kind,
+            Some(shown) => match shown.event(kind, key, edited.is_none()) {
+                Some(kind) => kind,
+                None => return Some(None),
+            },
+        };
+        let item = match edited {
+            Some(item) => item,
+            None => form.of(None, encoding, &types, item).ok()??,
+        };
+        Some(Some(Happened { kind, item }))
     }
 }
 

@@ -263,7 +263,10 @@ fn initial(knowledge: &Knowledge, start: &Start, watched: &Scope, shown: Present
     match *start {
         Start::All { bookmark, .. } => Initial::Items { shown: Box::new(shown), bookmark },
         Start::Behind(version) if (1..shown.view.header.version_number()).contains(&version) => {
-            shown.since(knowledge, watched, version).map_or(Initial::Expired, Initial::Events)
+            // Where it would stand then beside its version is not noted.
+            let is_told = !shown.chain.as_ref().is_some_and(Chain::hides);
+            let events = shown.since(knowledge, watched, version).filter(|events| is_told || events.is_empty());
+            events.map_or(Initial::Expired, Initial::Events)
         }
         Start::Behind(_) => Initial::Nothing,
     }

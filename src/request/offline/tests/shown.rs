@@ -3,7 +3,12 @@
 use super::super::shown::BUSY;
 use super::*;
 use crate::kube::list::Encoding;
+use crate::kube::object;
+use crate::request::accept::{Peer, Port};
+use crate::request::filter::By;
+use crate::state::hidden::Hidden;
 use crate::state::link::Link;
+use crate::store::Happened;
 
 const MAPS: &str = "/api/v1/namespaces/a/configmaps";
 const AT_7: &str = r#"{"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[]}"#;
@@ -63,4 +68,51 @@ async fn what_a_client_was_told_last_is_waited_for() {
         }
         assert_eq!(stand.await.map(|stand| stand.shown.version()), disk_recovers.then_some(9));
     }
+}
+
+/// The store may be ahead of a client by what others were told.
+#[tokio::test]
+async fn one_from_which_something_is_hidden_lacks_what_it_would_have_been_shown() {
+    const RULE: &str =
+        "- {name: hide, match: {resources: [configmaps], labelSelector: {matchLabels: {hide: 'yes'}}}, drop: true}";
+    let object = |name: &str, hide: &str, version: u64| {
+        format!(
+            r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"{name}","namespace":"a","labels":{{"hide":"{hide}"}},"resourceVersion":"{version}"}}}}"#
+        )
+    };
+    let offline = offline(Arc::new(Memory::default()));
+    offline.filters.rules.apply(Some(&[("rules".to_owned(), RULE.to_owned())].into()));
+    let knowledge = offline.knowledge.as_ref().unwrap();
+    let all = [("dark", "yes"), ("dim", "yes"), ("light", "no"), ("white", "no")].map(|(name, hide)| object(name, hide, 7));
+    let list = AT_7.replace("[]", &format!("[{}]", all.join(",")));
+    remember(knowledge, Subject::List(list_ask(MAPS)), &list).await;
+    let ListAsk { scope, reader, .. } = list_ask(MAPS);
+    let ask = WatchAsk { scope, resource_version: "7".into(), send_initial_events: false, reader };
+    let happened =
+        [("MODIFIED", "dark", "yes"), ("MODIFIED", "dim", "no"), ("MODIFIED", "light", "yes"), ("DELETED", "dark", "yes")];
+    let event = |(version, (kind, name, hide)): (u64, &(&str, &str, &str))| {
+        format!("{{\"type\":\"{kind}\",\"object\":{}}}\n", object(name, hide, version))
+    };
+    let events: String = (8..).zip(&happened).map(event).collect();
+    remember(knowledge, Subject::Watch(ask), &events).await;
+
+    // The users' rules leave the hub's own requests alone.
+    let somewhere = ([127, 0, 0, 1], 1).into();
+    let client = Arc::new(Peer::new(somewhere, somewhere, Port::Secure { client: None }));
+    let by_client = |target: &str| Context { peer: client.clone(), ..Context::of_node(target) };
+    let context = by_client(&format!("{MAPS}?watch=1&resourceVersion=7"));
+    let chain = offline.filters.chain(&context).await.unwrap().unwrap();
+    offline.filters.told(&by_client(MAPS), Some(&chain), By::Cloud);
+    let told = async || {
+        let stand = stand(&offline, &Link::new(1), &context, Encoding::Json, 7).await?;
+        let event = |event: &Happened| {
+            let meta = object::meta(Encoding::Json, &event.item).unwrap();
+            (event.kind.as_str().to_owned(), meta.name)
+        };
+        Some(stand.lacks.iter().map(event).collect::<Vec<_>>())
+    };
+    assert_eq!(told().await, None, "nobody knows what was hidden from it");
+    chain.hides_at(7, ["dark", "dim"].map(|name| Hidden::key(&("a".to_owned(), name.to_owned()))));
+    let pair = |kind: &str, name: &str| (kind.to_owned(), name.to_owned());
+    assert_eq!(told().await, Some(vec![pair("ADDED", "dim"), pair("DELETED", "light")]));
 }
