@@ -182,7 +182,7 @@ figures! {
     counter lists_remembered "holdfast_lists_remembered" "Complete lists that replaced what was known",
     counter watches_held "holdfast_watches_held" "What became of open watches that had lost the connection which brought them, by reason; one watch may go on several times",
     counter watches_shared "holdfast_watches_shared" "Watches that were told what the cloud tells another one; one watch may go on so several times",
-    counter lists_shared "holdfast_lists_shared" "Lists of any version that the store may answer because it is told what changes",
+    counter lists_shared "holdfast_lists_shared" "Lists of any version, and beginnings of watches from one, that the store may answer because it is told what changes",
     counter access_reviews "holdfast_access_reviews" "What the cloud has said when it was asked whether one may list or watch that is told what another one is",
     counter lists_not_remembered "holdfast_lists_not_remembered" "Lists that were passed on and not remembered",
     counter filter_errors "holdfast_filter_errors" "Items that a filter could not read, or requests whose filter did not know what it goes by; of a rule, `rule/NAME`, as long as there is one; `body`: answers that broke off because they were no list, no events or no gzip; `inputs`: objects that filters go by and that the hub could not read",
