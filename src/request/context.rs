@@ -210,6 +210,14 @@ impl Context {
         }
     }
 
+    /// The same by one of its clients, whom the users' rules serve.
+    #[cfg(test)]
+    pub fn of_client(target: &str) -> Self {
+        let somewhere = ([127, 0, 0, 1], 1).into();
+        let peer = Peer::new(somewhere, somewhere, super::accept::Port::Secure { client: None });
+        Self { peer: Arc::new(peer), ..Self::of_node(target) }
+    }
+
     /// The user as the node knows it, from a credential the cloud has accepted.
     pub fn user(&self) -> Option<&str> {
         match &self.caller {

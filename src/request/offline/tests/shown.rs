@@ -4,7 +4,6 @@ use super::super::shown::BUSY;
 use super::*;
 use crate::kube::list::Encoding;
 use crate::kube::object;
-use crate::request::accept::{Peer, Port};
 use crate::request::filter::By;
 use crate::state::hidden::Hidden;
 use crate::state::link::Link;
@@ -97,12 +96,9 @@ async fn one_from_which_something_is_hidden_lacks_what_it_would_have_been_shown(
     remember(knowledge, Subject::Watch(ask), &events).await;
 
     // The users' rules leave the hub's own requests alone.
-    let somewhere = ([127, 0, 0, 1], 1).into();
-    let client = Arc::new(Peer::new(somewhere, somewhere, Port::Secure { client: None }));
-    let by_client = |target: &str| Context { peer: client.clone(), ..Context::of_node(target) };
-    let context = by_client(&format!("{MAPS}?watch=1&resourceVersion=7"));
+    let context = Context::of_client(&format!("{MAPS}?watch=1&resourceVersion=7"));
     let chain = offline.filters.chain(&context).await.unwrap().unwrap();
-    offline.filters.told(&by_client(MAPS), Some(&chain), By::Cloud);
+    offline.filters.told(&Context::of_client(MAPS), Some(&chain), By::Cloud);
     let told = async || {
         let stand = stand(&offline, &Link::new(1), &context, Encoding::Json, 7).await?;
         let event = |event: &Happened| {
