@@ -232,11 +232,11 @@ async fn an_answer_from_the_store_is_read_to_its_end() {
     let large = |name: u32| rig.fake.put("configmaps", "story", &format!("large-{name}"), json!({"data": {"text": text}}));
     (0..12).for_each(|name| _ = large(name));
     rig.link_is(1.0).await;
-    let lists = rig.hub.metric("holdfast_lists_remembered_total").await.unwrap();
-    listed(&rig, &rig.pod().await, "").await;
-    rig.remembered(lists + 1.0).await;
-    rig.cut(Fault::Refuse).await;
     let client = rig.pod().await;
+    listed(&rig, &client, "").await;
+    rig.cut(Fault::Refuse).await;
+    let is_remembered = async || Ok(client.get(CONFIGMAPS).await?.status == 200);
+    eventually("the list is remembered", SECONDS(10), is_remembered).await.unwrap();
     let mut answer = client.stream("GET", CONFIGMAPS, &[], "").await.unwrap();
     assert_eq!(answer.status, 200);
     let mut length = answer.chunk().await.unwrap().unwrap().len();
