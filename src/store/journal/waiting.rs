@@ -145,9 +145,9 @@ impl Journal {
         has_waited
     }
 
-    /// What has become of one that has left.
+    /// What has become of one that has left, or leaves: it is known before it is off the disk.
     pub(in crate::store) fn fate(&self, sequence: u64) -> Option<Fate> {
-        self.fates.of(sequence).filter(|_| !self.has(sequence))
+        self.fates.of(sequence)
     }
 
     fn remove(&mut self, sequence: u64) -> bool {
