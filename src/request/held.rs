@@ -33,6 +33,7 @@ use tokio::time::{Instant, Sleep};
 
 pub(super) use again::Again;
 use away::{By, Joined, Next, Step};
+use listing::Item;
 use succession::Leaving;
 pub use succession::Succession;
 pub use turns::Turns;
@@ -356,8 +357,7 @@ impl HttpBody for Held {
 /// `namespace/name` of an event's object.
 fn place(encoding: Encoding, object: &[u8]) -> Option<String> {
     let (_, item) = object::whole_into_item(encoding, object).ok()?;
-    let meta = object::meta(encoding, &item).ok()?;
-    Some(if meta.namespace.is_empty() { meta.name } else { format!("{}/{}", meta.namespace, meta.name) })
+    Item::read(encoding, item.into()).ok().map(|item| item.place)
 }
 
 /// Whether a Status says that the version is too old, and not that the client has to list for another reason.

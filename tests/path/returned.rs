@@ -46,10 +46,7 @@ async fn what_was_refused_is_deleted() {
     for watch in &mut watching {
         assert_eq!(told(watch).await, pair("ADDED", "a-local"));
     }
-    rig.fake.forbid_all();
-    for verb in ["list", "watch"] {
-        rig.fake.allow(SAMPLE_USER, verb, "events", "story", "*");
-    }
+    only_reads(&rig);
     rig.restore().await;
     for watch in &mut watching {
         assert_eq!(told(watch).await, pair("DELETED", "a-local"));
@@ -67,11 +64,37 @@ async fn rig_of_two() -> (Rig, Client, Client, String) {
     rig.restore().await;
     assert_eq!(other.stream("GET", &format!("{EVENTS}?watch=1"), &[], "").await.unwrap().status, 200);
     assert_eq!(post(&other, "online", "p").await, 201);
-    let lists = rig.hub.metric("holdfast_lists_remembered_total").await.unwrap();
-    let list = other.get(EVENTS).await.unwrap().json();
-    rig.remembered(lists + 1.0).await;
+    let version = is_cut_behind_a_list(&rig, &other).await;
+    (rig, pod, other, version)
+}
+
+/// The link is cut, and the node knows a list of before that; its version.
+async fn is_cut_behind_a_list(rig: &Rig, client: &Client) -> String {
+    let version = async || -> anyhow::Result<serde_json::Value> {
+        Ok(client.get(EVENTS).await?.json()["metadata"]["resourceVersion"].take())
+    };
+    let listed = version().await.unwrap();
     rig.cut(Fault::Refuse).await;
-    (rig, pod, other, list["metadata"]["resourceVersion"].as_str().unwrap().to_owned())
+    eventually("the list is remembered", SECONDS(10), async || Ok(version().await? == listed)).await.unwrap();
+    listed.as_str().unwrap().to_owned()
+}
+
+/// Nobody may do anything but read Events.
+fn only_reads(rig: &Rig) {
+    rig.fake.forbid_all();
+    for verb in ["list", "watch"] {
+        rig.fake.allow(SAMPLE_USER, verb, "events", "story", "*");
+    }
+}
+
+/// Whatever comes next, in the order of words.
+async fn all_told<const N: usize>(watch: &mut Streaming) -> [(String, String); N] {
+    let mut all = std::array::from_fn(|_| pair("", ""));
+    for one in &mut all {
+        *one = told(watch).await;
+    }
+    all.sort();
+    all
 }
 
 /// The next event, which its client may have to wait for as long as something may be on its way.
@@ -113,9 +136,7 @@ async fn what_somebody_else_has_listed_meanwhile_is_told_in_its_turn() {
     eventually("one is delivered", SECONDS(10), async || Ok(rig.fake.get("events", "story", "goes").is_some())).await.unwrap();
     assert_eq!(other.get(EVENTS).await.unwrap().status, 200);
     assert_eq!(told_at_last(&mut watch).await, pair("DELETED", "waits"));
-    let mut rest = [told(&mut watch).await, told(&mut watch).await, told(&mut watch).await];
-    rest.sort();
-    assert_eq!(rest, [pair("ADDED", "goes"), pair("ADDED", "meanwhile"), pair("DELETED", "m-online")]);
+    assert_eq!(all_told(&mut watch).await, [pair("ADDED", "goes"), pair("ADDED", "meanwhile"), pair("DELETED", "m-online")]);
     goes_on(&rig, &mut watch, "later").await;
 }
 
@@ -135,9 +156,7 @@ async fn a_link_that_falls_again_takes_nothing_back() {
     assert_eq!(told(&mut watch).await, pair("ADDED", "more"), "and nothing is DELETED before");
     rig.fake.add_token(TOKEN, SAMPLE_USER, &["system:serviceaccounts"]);
     rig.restore().await;
-    let mut both = [told(&mut watch).await, told(&mut watch).await];
-    both.sort();
-    assert_eq!(both, [pair("ADDED", "more"), pair("ADDED", "waits")]);
+    assert_eq!(all_told(&mut watch).await, [pair("ADDED", "more"), pair("ADDED", "waits")]);
     goes_on(&rig, &mut watch, "later").await;
 }
 
@@ -153,12 +172,8 @@ async fn a_change_that_was_refused_is_taken_back_and_one_that_was_delivered_come
         };
         rig.fake.allow(SAMPLE_USER, "patch", "events", "story", "*");
         assert_eq!(patch(2).await, 200);
-        let lists = rig.hub.metric("holdfast_lists_remembered_total").await.unwrap();
-        let list = pod.get(EVENTS).await.unwrap().json();
-        rig.remembered(lists + 1.0).await;
-        let version = list["metadata"]["resourceVersion"].as_str().unwrap();
-        let mut watch = watch(&pod, version, "", &[]).await;
-        rig.cut(Fault::Refuse).await;
+        let version = is_cut_behind_a_list(&rig, &pod).await;
+        let mut watch = watch(&pod, &version, "", &[]).await;
         assert_eq!(patch(5).await, 200);
         let mut count = async || {
             let event = next(&mut watch).await;
@@ -167,10 +182,7 @@ async fn a_change_that_was_refused_is_taken_back_and_one_that_was_delivered_come
         };
         assert_eq!(count().await, 5);
         if is_refused {
-            rig.fake.forbid_all();
-            for verb in ["list", "watch"] {
-                rig.fake.allow(SAMPLE_USER, verb, "events", "story", "*");
-            }
+            only_reads(&rig);
         }
         rig.restore().await;
         assert_eq!(count().await, if is_refused { 2 } else { 5 });
@@ -188,12 +200,7 @@ async fn where_the_cloud_knows_the_version_no_more_the_difference_has_it() {
     rig.fake.delete("events", "story", "m-online");
     rig.fake.compact();
     rig.restore().await;
-    let mut events = Vec::new();
-    for _ in 0..3 {
-        events.push(told(&mut watch).await);
-    }
-    events.sort();
-    assert_eq!(events, [pair("ADDED", "a-local"), pair("ADDED", "meanwhile"), pair("DELETED", "m-online")]);
+    assert_eq!(all_told(&mut watch).await, [pair("ADDED", "a-local"), pair("ADDED", "meanwhile"), pair("DELETED", "m-online")]);
     goes_on(&rig, &mut watch, "later").await;
 }
 

@@ -110,7 +110,6 @@ impl Transform {
         let shown = shown.or_else(|| chain.hides().then(Shown::default));
         let (chain, framer) = (Arc::new(chain), Framer::new(encoding, Limits::ANSWER.max_item));
         let seen = resource_version.parse().unwrap_or(0);
-        let catching_up = false;
         let watch = Watch {
             chain,
             encoding,
@@ -121,7 +120,7 @@ impl Transform {
             stands: seen,
             passed: 0,
             initial,
-            catching_up,
+            catching_up: false,
             footing,
             columns: None,
         };
@@ -345,8 +344,9 @@ impl Drop for Watch {
             && let Some(hidden) = self.shown.as_ref().and_then(Shown::hidden)
         {
             let hidden: Vec<u64> = hidden.collect();
-            for version in [Some(self.stands), (self.passed > self.stands).then_some(self.passed)].into_iter().flatten() {
-                self.chain.hides_at(version, hidden.iter().copied());
+            self.chain.hides_at(self.stands, hidden.iter().copied());
+            if self.passed > self.stands {
+                self.chain.hides_at(self.passed, hidden);
             }
         }
     }
