@@ -20,6 +20,7 @@ mod resolver;
 mod server;
 mod successor;
 mod timing;
+mod transport;
 
 pub use address::Address;
 pub use body::{Body, RequestBody};

@@ -47,11 +47,13 @@ fn the_settings() {
          `--root-dir=/var/lib/yurthub`, `--disk-cache-path=/etc/kubernetes/cache/`, and only yurthub's own components are\n\
          remembered until `cache_agents` names more. Its flags that have no effect here are accepted with one warning in\n\
          the log.\n\n\
-         ## Behind an HTTP proxy\n\n\
-         `HTTPS_PROXY=http://HOST:PORT` (or `http://USER:PASSWORD@HOST:PORT`) in the hub's environment: the kube-apiservers are\n\
-         reached through tunnels of that proxy. What `NO_PROXY` lists, by comma, is reached directly: names with all below them,\n\
-         addresses, networks, `*` for all; so is this machine. The names in lower case count, too. Proxies that speak TLS or SOCKS\n\
-         are not supported, nor ports in `NO_PROXY`.\n\n\
+         ## Behind a proxy\n\n\
+         `HTTPS_PROXY` in the hub's environment is `http://HOST:PORT`, `https://HOST:PORT` or `socks5://HOST:PORT`, with\n\
+         `USER:PASSWORD@` before `HOST` where the proxy asks for them: the kube-apiservers are reached through tunnels of that proxy,\n\
+         and it looks up their names. Towards a proxy with `https` the hub speaks TLS, and it has to have a certificate that this\n\
+         machine trusts, or that the file of PEM certificates vouches for that `SSL_CERT_FILE` names. What `NO_PROXY` lists, by comma,\n\
+         is reached directly: names with all below them, addresses, networks, each for all ports or with `:PORT` for one, `*` for\n\
+         everything; so is this machine. The names in lower case count, too.\n\n\
          ## Live: ConfigMap `yurt-hub-cfg`\n\n\
          In the namespace that `--namespace` names. It applies to new requests as soon as it changes; what it says is\n\
          remembered like anything else, so it also holds after a restart without the cloud. Deleting it returns to the\n\

@@ -17,6 +17,7 @@ use super::address::Address;
 use super::error::{Error, Fault};
 use super::proxy::{Proxies, Proxy};
 use super::resolver::Resolver;
+use super::transport::Transport;
 
 /// A peer that vanished is noticed by the kernel after this long, where HTTP has no ping.
 const VANISHED: Duration = Duration::from_secs(6);
@@ -26,6 +27,9 @@ const PROBES: u32 = 3;
 const STAGGER: Duration = Duration::from_millis(250);
 /// As many are asked at a time.
 const ASKED: usize = 6;
+
+/// TLS with a server.
+pub type Stream = TlsStream<Transport>;
 
 /// Where a server is, what its name means at present, and what is between it and here.
 pub struct Peer {
@@ -42,12 +46,11 @@ impl Peer {
     }
 
     /// A connection on which the server is next, and be it behind a proxy. The error says what failed.
-    async fn tcp(&self) -> Result<TcpStream, String> {
-        let Some(proxy) = &self.proxy else { return direct(&self.resolver, &self.address).await };
-        let mut stream = direct(&proxy.resolver, proxy).await?;
+    async fn transport(&self) -> Result<Transport, String> {
+        let Some(proxy) = &self.proxy else { return direct(&self.resolver, &self.address).await.map(Transport::Tcp) };
+        let stream = direct(&proxy.resolver, proxy).await?;
         let refused = |error| format!("ask the proxy {proxy} for a tunnel to {}: {error}", self.address);
-        proxy.tunnel(&mut stream, &self.address).await.map_err(refused)?;
-        Ok(stream)
+        proxy.tunnel(stream, &self.address).await.map_err(refused)
     }
 }
 
@@ -58,13 +61,13 @@ async fn direct(resolver: &Arc<Resolver>, whom: &(dyn std::fmt::Display + Sync))
 }
 
 /// Connects and shakes hands within `limit`.
-pub async fn tls(peer: &Peer, config: Arc<rustls::ClientConfig>, limit: Duration) -> Result<TlsStream<TcpStream>, Error> {
+pub async fn tls(peer: &Peer, config: Arc<rustls::ClientConfig>, limit: Duration) -> Result<Stream, Error> {
     let address = &peer.address;
     let failed = |what: &str, why: &dyn std::fmt::Display| Error::new(Fault::Link, false, format!("{what} {address}: {why}"));
     let connect = async {
-        let tcp = peer.tcp().await.map_err(|why| Error::new(Fault::Link, false, why))?;
+        let transport = peer.transport().await.map_err(|why| Error::new(Fault::Link, false, why))?;
         let name = ServerName::try_from(address.host.clone()).map_err(|error| failed("server name of", &error))?;
-        TlsConnector::from(config).connect(name, tcp).await.map_err(|error| failed("TLS handshake with", &error))
+        TlsConnector::from(config).connect(name, transport).await.map_err(|error| failed("TLS handshake with", &error))
     };
     tokio::time::timeout(limit, connect)
         .await

@@ -12,11 +12,9 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
 use super::body::{Body, RequestBody};
-use super::connect;
+use super::connect::{self, Stream};
 use super::error::{Error, Fault};
 
 /// What a server answered to a request to upgrade.
@@ -27,17 +25,19 @@ pub enum Upgraded {
     Refused(Body),
 }
 
-type Io = TlsStream<TcpStream>;
-
-pub(super) async fn send(io: Io, host: String, mut request: Request<Option<RequestBody>>) -> Result<Response<Body>, Error> {
+pub(super) async fn send(io: Stream, host: String, mut request: Request<Option<RequestBody>>) -> Result<Response<Body>, Error> {
     request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     if request.body().is_none() {
-        connect::expect_acknowledgement(io.get_ref().0);
+        connect::expect_acknowledgement(io.get_ref().0.tcp());
     }
     Ok(exchange(io, host, request).await?.map(Body::h1))
 }
 
-pub(super) async fn upgrade(io: Io, host: String, request: Request<Option<RequestBody>>) -> Result<Response<Upgraded>, Error> {
+pub(super) async fn upgrade(
+    io: Stream,
+    host: String,
+    request: Request<Option<RequestBody>>,
+) -> Result<Response<Upgraded>, Error> {
     let mut answer = exchange(io, host, request).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(answer.map(|body| Upgraded::Refused(Body::h1(body))));
@@ -47,11 +47,11 @@ pub(super) async fn upgrade(io: Io, host: String, request: Request<Option<Reques
 }
 
 async fn exchange(
-    io: Io,
+    io: Stream,
     host: String,
     mut request: Request<Option<RequestBody>>,
 ) -> Result<Response<hyper::body::Incoming>, Error> {
-    connect::keep_alive(io.get_ref().0);
+    connect::keep_alive(io.get_ref().0.tcp());
     let (mut send, connection): (SendRequest<RequestBody>, _) =
         handshake(TokioIo::new(io)).await.map_err(|error| Error::new(Fault::Link, false, error))?;
     tokio::spawn(connection.with_upgrades());

@@ -8,8 +8,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use tokio_rustls::client::TlsStream;
-
 use super::connect::{self, Peer};
 use super::connection::{Connection, Place, Signs};
 use super::error::{Error, Fault};
@@ -41,12 +39,12 @@ pub(super) struct Maker<'a> {
 /// A place on a connection, or a fresh connection that speaks only HTTP/1.1.
 pub(super) enum Taken {
     H2(Arc<Connection>, Place),
-    H1(Box<TlsStream<tokio::net::TcpStream>>),
+    H1(Box<connect::Stream>),
 }
 
 enum Made {
     H2(Connection),
-    H1(Box<TlsStream<tokio::net::TcpStream>>),
+    H1(Box<connect::Stream>),
 }
 
 impl Maker<'_> {

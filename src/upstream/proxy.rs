@@ -1,40 +1,66 @@
-//! Servers behind an HTTP proxy.
+//! Servers behind a proxy: HTTP, HTTP over TLS, or SOCKS 5.
 //!
-//! Receives `HTTPS_PROXY` and `NO_PROXY` as the environment has them; promises a tunnel (CONNECT, RFC 9110, 9.3.6) through
+//! Receives `HTTPS_PROXY` and `NO_PROXY` as the environment has them; promises a tunnel ([`connect`], [`socks`]) through
 //! which TLS is spoken with the server itself: the proxy learns where to, and nothing of what. As with curl and Go: the
-//! lower-case names count too, what `NO_PROXY` lists is reached directly (names with all below them, addresses, networks, `*`),
-//! and so is this machine.
+//! lower-case names count too, what `NO_PROXY` lists is reached directly (names with all below them, addresses, networks, each
+//! with a port or for all of them, `*`), and so is this machine.
+
+mod connect;
+mod roots;
+mod socks;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::HeaderValue;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::address::Address;
 use super::resolver::Resolver;
+use super::transport::Transport;
 
-/// Bytes of the proxy's answer.
-const ANSWER: usize = 8 * 1024;
-const FIELDS: usize = 64;
+/// What `HTTPS_PROXY` may be.
+const WANTED: &str =
+    "http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT, with USER:PASSWORD@ before HOST if it asks for them";
 
 /// The environment names a proxy that there cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("HTTPS_PROXY: {0:?} is not allowed: http://HOST:PORT or http://USER:PASSWORD@HOST:PORT")]
-pub struct BadProxy(String);
+pub enum BadProxy {
+    #[error("HTTPS_PROXY: {0:?} is not allowed: {WANTED}")]
+    Url(String),
+    #[error("HTTPS_PROXY: {url:?} cannot be verified: {why}")]
+    Roots { url: String, why: String },
+}
 
 /// Which servers are reached through a proxy.
 #[derive(Debug, Clone, Default)]
-pub struct Proxies(Option<Arc<Matcher>>);
+pub struct Proxies(Option<Arc<Environment>>);
+
+#[derive(Debug)]
+struct Environment {
+    https: String,
+    no: String,
+    /// How a proxy that speaks TLS is verified.
+    tls: Option<Arc<ClientConfig>>,
+}
 
 /// One proxy, as one server is reached through it.
 pub(super) struct Proxy {
     address: Address,
     pub(super) resolver: Arc<Resolver>,
-    authorization: Option<HeaderValue>,
+    kind: Kind,
+    intercept: Intercept,
+}
+
+enum Kind {
+    Http,
+    Https(ServerName<'static>, Arc<ClientConfig>),
+    Socks,
 }
 
 impl Proxies {
@@ -54,26 +80,62 @@ impl Proxies {
         }
         let anywhere = http::Uri::from_static("https://holdfast.invalid");
         let proxy = Matcher::builder().https(https).build().intercept(&anywhere);
-        proxy.as_ref().and_then(address).ok_or_else(|| BadProxy(without_password(https)))?;
-        // The matcher takes it for any name, and for no address.
-        let is_for_none = no.split(',').any(|entry| entry.trim() == "*");
-        Ok(Self((!is_for_none).then(|| Arc::new(Matcher::builder().https(https).no(no).build()))))
+        let bad = || BadProxy::Url(without_password(https));
+        let proxy = proxy.filter(|proxy| address(proxy).is_some()).ok_or_else(bad)?;
+        if !socks::fit(proxy.raw_auth()) {
+            return Err(bad());
+        }
+        let is_tls = proxy.uri().scheme_str() == Some("https");
+        let unverified = |why| BadProxy::Roots { url: without_password(https), why };
+        let tls = is_tls.then(roots::client_config).transpose().map_err(unverified)?;
+        Ok(Self(Some(Arc::new(Environment { https: https.to_owned(), no: no.to_owned(), tls }))))
     }
 
     pub(super) fn to(&self, server: &Address) -> Option<Proxy> {
         let is_here = server.host == "localhost" || server.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-        let uri = http::Uri::builder().scheme("https").authority(server.authority.clone()).path_and_query("/").build().ok()?;
-        let proxy = self.0.as_ref().filter(|_| !is_here)?.intercept(&uri)?;
-        let address = address(&proxy)?;
-        let resolver = Arc::new(Resolver::new(&address));
-        Some(Proxy { address, resolver, authorization: proxy.basic_auth().cloned() })
+        let environment = self.0.as_ref().filter(|_| !is_here)?;
+        environment.to(server)
     }
 }
 
+impl Environment {
+    fn to(&self, server: &Address) -> Option<Proxy> {
+        let no = unproxied(&self.no, server.port)?;
+        let uri = http::Uri::builder().scheme("https").authority(server.authority.clone()).path_and_query("/").build().ok()?;
+        let intercept = Matcher::builder().https(&*self.https).no(no).build().intercept(&uri)?;
+        let address = address(&intercept)?;
+        let kind = match (intercept.uri().scheme_str()?, &self.tls) {
+            ("https", Some(tls)) => Kind::Https(ServerName::try_from(address.host.clone()).ok()?, tls.clone()),
+            ("http", _) => Kind::Http,
+            _ => Kind::Socks,
+        };
+        Some(Proxy { resolver: Arc::new(Resolver::new(&address)), address, kind, intercept })
+    }
+}
+
+/// Where it is; `None`: it is none that is known here.
 fn address(proxy: &Intercept) -> Option<Address> {
     let uri = proxy.uri();
-    let host = uri.host().filter(|host| !host.is_empty() && uri.scheme_str() == Some("http"))?;
-    Address::new(host, uri.port_u16().unwrap_or(80))
+    let usual = match uri.scheme_str()? {
+        "http" => 80,
+        "https" => 443,
+        "socks5" | "socks5h" => 1080,
+        _ => return None,
+    };
+    let address = Address::new(uri.host().filter(|host| !host.is_empty())?, uri.port_u16().unwrap_or(usual))?;
+    ServerName::try_from(address.host.as_str()).is_ok().then_some(address)
+}
+
+/// What `NO_PROXY` lists for this port; `None`: everything.
+fn unproxied(no: &str, port: u16) -> Option<String> {
+    let hosts = no.split(',').map(str::trim).filter_map(|entry| match entry.rsplit_once(':') {
+        // An IPv6 address has colons of its own, unless it is in brackets.
+        Some((host, of)) if !host.contains(':') || host.ends_with(']') => (of.parse() == Ok(port)).then_some(host),
+        _ => Some(entry),
+    });
+    let hosts: Vec<_> = hosts.map(|host| host.trim_start_matches('[').trim_end_matches(']')).collect();
+    // The matcher takes it for any name, and for no address.
+    (!hosts.contains(&"*")).then(|| hosts.join(","))
 }
 
 /// For messages.
@@ -85,123 +147,36 @@ fn without_password(url: &str) -> String {
 }
 
 impl Proxy {
-    /// Asks for a tunnel to a server; from then on the stream is the server's.
-    pub(super) async fn tunnel(&self, stream: &mut TcpStream, server: &Address) -> Result<(), String> {
-        let mut ask = format!("CONNECT {server} HTTP/1.1\r\nHost: {server}\r\n").into_bytes();
-        if let Some(authorization) = &self.authorization {
-            ask.extend_from_slice(b"Proxy-Authorization: ");
-            ask.extend_from_slice(authorization.as_bytes());
-            ask.extend_from_slice(b"\r\n");
-        }
-        ask.extend_from_slice(b"\r\n");
-        stream.write_all(&ask).await.map_err(|error| error.to_string())?;
-        let mut answer = Vec::new();
-        loop {
-            let room = ANSWER - answer.len();
-            let read = stream.take(room as u64).read_buf(&mut answer).await.map_err(|error| error.to_string())?;
-            if let Some(end) = granted(&answer)? {
-                return if end == answer.len() { Ok(()) } else { Err("it says more than its answer".to_owned()) };
+    /// A tunnel to a server; from then on the stream is the server's. `stream`: to the proxy.
+    pub(super) async fn tunnel(&self, stream: TcpStream, server: &Address) -> Result<Transport, String> {
+        match &self.kind {
+            Kind::Https(name, config) => {
+                let connecting = TlsConnector::from(config.clone()).connect(name.clone(), stream);
+                let mut stream = connecting.await.map_err(|error| format!("TLS handshake: {error}"))?;
+                self.ask(&mut stream, server).await?;
+                Ok(Transport::Tls(Box::new(stream)))
             }
-            match (read, room) {
-                (_, 0) => return Err(format!("its answer has more than {ANSWER} bytes")),
-                (0, _) => return Err("it has closed the connection".to_owned()),
-                _ => {}
+            Kind::Http | Kind::Socks => {
+                let mut stream = stream;
+                self.ask(&mut stream, server).await?;
+                Ok(Transport::Tcp(stream))
             }
         }
     }
-}
 
-/// Where the answer ends, if that has come.
-fn granted(answer: &[u8]) -> Result<Option<usize>, String> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
-    let mut head = httparse::Response::new(&mut fields);
-    let parsed = head.parse(answer).map_err(|error| format!("its answer is no HTTP: {error}"))?;
-    let httparse::Status::Complete(end) = parsed else { return Ok(None) };
-    match head.code {
-        Some(200..=299) => Ok(Some(end)),
-        code => Err(format!("{} {}", code.unwrap_or_default(), head.reason.unwrap_or_default())),
+    async fn ask(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin), server: &Address) -> Result<(), String> {
+        match self.kind {
+            Kind::Http | Kind::Https(..) => connect::tunnel(stream, server, self.intercept.basic_auth()).await,
+            Kind::Socks => socks::tunnel(stream, server, self.intercept.raw_auth()).await,
+        }
     }
 }
 
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.address)
+        write!(f, "{}://{}", self.intercept.uri().scheme_str().unwrap_or_default(), self.address)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn proxy(https: &str, no: &str, server: &str) -> Option<String> {
-        let proxies = Proxies::of(https, no).unwrap();
-        proxies.to(&Address::new(server, 6443).unwrap()).map(|proxy| proxy.to_string())
-    }
-
-    #[test]
-    fn a_server_is_reached_through_the_proxy_unless_it_is_here_or_listed() {
-        let through = Some("http://proxy.example:3128".to_owned());
-        for server in ["cloud.example", "192.0.2.7", "2001:db8::7"] {
-            assert_eq!(proxy("", "", server), None);
-            assert_eq!(proxy("http://proxy.example:3128", "", server), through);
-            assert_eq!(proxy("proxy.example:3128", "other.example,10.0.0.0/8", server), through);
-            assert_eq!(proxy("http://u:p@proxy.example:3128/", "other.example, *", server), None);
-        }
-        for server in ["localhost", "127.0.0.1", "127.1.2.3", "::1", "cloud.example", "a.cloud.example", "192.0.2.7"] {
-            assert_eq!(proxy("http://proxy.example", "cloud.example, 192.0.2.0/24", server), None, "{server}");
-        }
-        assert_eq!(proxy("http://[2001:db8::1]", "", "cloud.example").as_deref(), Some("http://[2001:db8::1]:80"));
-    }
-
-    #[test]
-    fn a_proxy_that_there_cannot_be_is_refused_without_its_password() {
-        for bad in ["https://proxy.example:3128", "socks5://proxy.example", "ftp://proxy.example", "http://", "a b", "http://:80"]
-        {
-            assert_eq!(Proxies::of(bad, "").unwrap_err(), BadProxy(bad.to_owned()));
-        }
-        let error = Proxies::of("https://user:secret@proxy.example", "").unwrap_err().to_string();
-        assert!(error.contains("...@proxy.example") && !error.contains("secret"), "{error}");
-    }
-
-    /// What a proxy that answers so says of a tunnel, and what it was asked.
-    async fn tunnel(answer: Vec<u8>) -> (Result<(), String>, String) {
-        let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://user:p%40ss@{}", door.local_addr().unwrap());
-        let server = Address::new("2001:db8::7", 6443).unwrap();
-        let proxy = Proxies::of(&url, "").unwrap().to(&server).unwrap();
-        let answers = tokio::spawn(async move {
-            let (mut stream, _) = door.accept().await.unwrap();
-            let mut asked = Vec::new();
-            while !asked.ends_with(b"\r\n\r\n") {
-                stream.read_buf(&mut asked).await.unwrap();
-            }
-            // It may have been hung up on.
-            let _ = stream.write_all(&answer).await;
-            String::from_utf8(asked).unwrap()
-        });
-        let address = proxy.resolver.addresses().await.unwrap()[0];
-        let result = proxy.tunnel(&mut TcpStream::connect(address).await.unwrap(), &server).await;
-        (result, answers.await.unwrap())
-    }
-
-    #[tokio::test]
-    async fn a_tunnel_is_asked_for_and_only_a_clean_yes_is_one() {
-        let (result, asked) = tunnel(b"HTTP/1.1 200 Connection established\r\nvia: x\r\n\r\n".to_vec()).await;
-        assert_eq!(result, Ok(()));
-        let expected =
-            "CONNECT [2001:db8::7]:6443 HTTP/1.1\r\nHost: [2001:db8::7]:6443\r\nProxy-Authorization: Basic dXNlcjpwQHNz\r\n\r\n";
-        assert_eq!(asked, expected);
-        let long = [&b"HTTP/1.1 200 OK\r\na: "[..], &[b'a'; ANSWER]].concat();
-        for (answer, why) in [
-            (&b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"[..], "407 Proxy Authentication Required"),
-            (b"HTTP/1.1 200 OK\r\n\r\nmore", "it says more than its answer"),
-            (b"HTTP/1.1 200 OK\r\n", "it has closed the connection"),
-            (b"", "it has closed the connection"),
-            (b"SSH-2.0-OpenSSH\r\n", "its answer is no HTTP"),
-            (&long, "its answer has more than 8192 bytes"),
-        ] {
-            let (result, _) = tunnel(answer.to_vec()).await;
-            assert!(result.as_ref().is_err_and(|error| error.starts_with(why)), "{why}: {result:?}");
-        }
-    }
-}
+mod tests;

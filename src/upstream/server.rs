@@ -8,9 +8,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio_rustls::client::TlsStream;
 
 use super::address::Address;
 use super::body::{Body, RequestBody};
@@ -184,7 +182,7 @@ impl Server {
     }
 
     /// A connection of its own; that it comes about is a sign of life.
-    async fn shake_hands(&self, config: Arc<rustls::ClientConfig>) -> Result<TlsStream<TcpStream>, Error> {
+    async fn shake_hands(&self, config: Arc<rustls::ClientConfig>) -> Result<connect::Stream, Error> {
         let io = connect::tls(&self.peer, config, self.timing.connect).await?;
         self.signs.replies.fetch_add(1, Ordering::Relaxed);
         Ok(io)

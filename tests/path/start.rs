@@ -43,9 +43,13 @@ fn bad_flags_and_files_end_with_78_and_say_what_is_allowed() {
         assert_eq!(code, 78, "{more:?}: {text}");
         assert!(text.contains(words), "{more:?}: {text}");
     }
-    let (code, text) = ended_in(&[("HTTPS_PROXY", "socks5://user:secret@proxy.example:1080")], &base);
-    assert_eq!(code, 78, "{text}");
-    assert!(text.contains("HTTPS_PROXY") && text.contains("http://HOST:PORT") && !text.contains("secret"), "{text}");
+    for (url, words) in
+        [("socks4://user:secret@proxy.example", "socks5://HOST:PORT"), ("https://user:secret@proxy.example", junk)]
+    {
+        let (code, text) = ended_in(&[("HTTPS_PROXY", url), ("SSL_CERT_FILE", junk)], &base);
+        assert_eq!(code, 78, "{text}");
+        assert!(text.contains("HTTPS_PROXY") && text.contains(words) && !text.contains("secret"), "{text}");
+    }
     let root = format!("--root-dir={}", folder.path().join("root").display());
     let (certificate, authority) = (format!("--client-certificate={junk}"), format!("--certificate-authority={junk}"));
     let (code, text) = with(&[&certificate, &authority, &root]);
