@@ -4,6 +4,8 @@
 
 #[path = "path/damaged.rs"]
 mod damaged;
+#[path = "path/differences.rs"]
+mod differences;
 #[path = "path/doors.rs"]
 mod doors;
 #[path = "path/events.rs"]

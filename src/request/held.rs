@@ -16,6 +16,7 @@ mod away;
 mod difference;
 mod listing;
 mod succession;
+mod telling;
 mod turns;
 
 use std::collections::VecDeque;
@@ -33,9 +34,11 @@ use tokio::time::{Instant, Sleep};
 
 pub(super) use again::Again;
 use away::{By, Joined, Next, Step};
+use difference::Events;
 use listing::Item;
 use succession::Leaving;
 pub use succession::Succession;
+use telling::{Many, Part};
 pub use turns::Turns;
 
 use super::Path;
@@ -97,6 +100,8 @@ enum State {
     /// It was asked again.
     Joined(Joined, Option<Pin<Box<Sleep>>>),
     Away(Pin<Box<dyn Future<Output = (Box<Kept>, Next)> + Send>>),
+    /// It is told a large difference, and goes on behind it.
+    Told(Many, Option<Box<Kept>>),
     Over(Option<BodyError>),
 }
 
@@ -285,10 +290,11 @@ impl Held {
                 self.state = State::Joined(joined, trial);
                 self.kept = Some(kept);
             }
-            Next::Told(events) => {
+            Next::Told(Events::Few(events)) => {
                 self.out.extend(events);
                 self.leave(kept, Step::Ask);
             }
+            Next::Told(Events::Many(events)) => self.state = State::Told(events, Some(kept)),
             Next::Over(last) => self.end(last),
         }
     }
@@ -341,6 +347,18 @@ impl HttpBody for Held {
                 State::Away(going_on) => {
                     let (kept, next) = ready!(going_on.as_mut().poll(cx));
                     this.go_on(kept, next);
+                    continue;
+                }
+                State::Told(events, kept) => {
+                    match (ready!(events.poll_recv(cx)), kept.take()) {
+                        (Some(Ok(Part::Event(event))), waits) => {
+                            *kept = waits;
+                            return Poll::Ready(Some(Ok(Frame::data(event))));
+                        }
+                        (Some(Ok(Part::End)), Some(kept)) => this.leave(kept, Step::Ask),
+                        (Some(Err(error)), _) => this.state = State::Over(Some(error)),
+                        _ => this.state = State::Over(Some(BodyError::Store("what has changed was not told".to_owned()))),
+                    }
                     continue;
                 }
                 State::Over(error) => return Poll::Ready(error.take().map(Err)),

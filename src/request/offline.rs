@@ -39,7 +39,7 @@ use crate::runtime::drain::Ending;
 use crate::state::link::Link;
 use crate::store::Knowledge;
 use crate::upstream::RequestBody;
-pub use presented::Presented;
+pub use presented::{Patience, Presented};
 pub use shown::{Stand, Walk, stand};
 
 /// What the store is answered from, and by which rules.

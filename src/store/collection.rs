@@ -230,6 +230,13 @@ impl ListView {
         result
     }
 
+    /// What the cloud has at a place, `namespace/name`, if it is wanted.
+    pub fn at(&self, knowledge: &Knowledge, place: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let key = [&*keys::items(self.header.id), place.as_bytes()].concat();
+        let Some(row) = self.snapshot.read(&key)? else { return Ok(None) };
+        self.wanted(knowledge, &key, &Row::Stored(&row))
+    }
+
     /// One of those that were written on this node, if it is wanted.
     pub fn written(&self, knowledge: &Knowledge, local: &Local) -> Result<Option<Vec<u8>>, StoreError> {
         self.wanted(knowledge, &[], &Row::Local(local))

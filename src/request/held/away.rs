@@ -7,8 +7,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::difference::{self, Events};
 use super::listing::{Listing, Stop};
-use super::{Kept, difference, encoding, succession};
+use super::{Kept, encoding, succession};
 use crate::kube::watch;
 use crate::request::context::{Body, Context, MISSED, Refusal, Response};
 use crate::request::filter::{OUTDATED, OVERTAKEN, Stands};
@@ -44,7 +45,7 @@ pub(super) enum By {
 pub(super) enum Next {
     Joined(Joined),
     /// With these events, and then from another version.
-    Told(Vec<Bytes>),
+    Told(Events),
     /// Not at all, after this if there is anything to say.
     Over(Option<Bytes>),
 }
@@ -289,7 +290,7 @@ async fn lead_on(kept: &mut Kept, path: &Arc<Path>) -> Option<Outcome> {
             told(kept, path, "the difference was told");
             Some(Outcome::Next(Next::Told(told_now.events)))
         }
-        Err(difference::Failed::Cloud(stand)) => {
+        Err(difference::Failed::Later(stand)) => {
             kept.stand = Some(stand);
             Some(Outcome::Later)
         }

@@ -1,5 +1,6 @@
 //! What all watches that have lost what brought them share.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Semaphore, watch};
@@ -12,6 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Turns {
     pub(super) asking: Semaphore,
     pub(super) listing: Semaphore,
+    /// Of differences that are not in memory.
+    pub(super) telling: Arc<Semaphore>,
     /// Those of the same are told one after the other: what one of them has listed is there for the next.
     pub(super) alike: [Mutex<()>; 16],
     pub(super) looks: Looks,
@@ -19,7 +22,13 @@ pub struct Turns {
 
 impl Default for Turns {
     fn default() -> Self {
-        Self { asking: Semaphore::new(32), listing: Semaphore::new(2), alike: Default::default(), looks: Looks::default() }
+        Self {
+            asking: Semaphore::new(32),
+            listing: Semaphore::new(2),
+            telling: Arc::new(Semaphore::new(4)),
+            alike: Default::default(),
+            looks: Looks::default(),
+        }
     }
 }
 

@@ -23,7 +23,7 @@ const STALLED: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// With a client that is told a state: as long as it is, the disk can free nothing of what has changed since.
-pub(super) struct Patience(Instant);
+pub struct Patience(Instant);
 
 pub struct Presented {
     pub(super) view: ListView,
@@ -76,14 +76,14 @@ pub(super) struct Measured {
 }
 
 impl Patience {
-    pub(super) const TOO_SLOW: &'static str = "the client took nothing for a minute, or ten for the whole";
+    pub const TOO_SLOW: &'static str = "the client took nothing for a minute, or ten for the whole";
 
-    pub(super) fn begin() -> Self {
+    pub fn begin() -> Self {
         Self(Instant::now())
     }
 
     /// Waits until the client has taken something; `None`: not in time.
-    pub(super) async fn with<T>(&self, taking: impl Future<Output = T>) -> Option<T> {
+    pub async fn with<T>(&self, taking: impl Future<Output = T>) -> Option<T> {
         timeout_at((Instant::now() + STALLED).min(self.0 + LONGEST), taking).await.ok()
     }
 }
@@ -147,6 +147,10 @@ impl Form {
     }
 }
 
+fn unfiltered(error: FilterError) -> StoreError {
+    StoreError::Backend(format!("filter: {error}"))
+}
+
 /// The item as the filters leave it; `None`: it is hidden.
 fn filtered(chain: Option<&Chain>, encoding: Encoding, kind: &str, item: Vec<u8>) -> Result<Option<Vec<u8>>, FilterError> {
     Ok(match chain.map_or(Ok(Edit::Keep), |chain| chain.item(encoding, kind, &item))? {
@@ -185,6 +189,13 @@ impl Presented {
         TypeMeta { api_version: header.api_version.clone(), kind: header.item_kind().unwrap_or_default().to_owned() }
     }
 
+    /// What stands at a place, `namespace/name`; `None`: nothing that a client would see. May block.
+    pub fn at(&self, knowledge: &Knowledge, place: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(item) = self.view.at(knowledge, place)? else { return Ok(None) };
+        let encoding = self.view.header.scope.encoding();
+        self.form.of(self.chain.as_ref(), encoding, &self.item_types(), item).map_err(unfiltered)
+    }
+
     /// The next items; runs where it may block.
     pub(super) async fn page(self, knowledge: &Arc<Knowledge>, from: Cursor) -> Result<Page, StoreError> {
         let knowledge = knowledge.clone();
@@ -203,7 +214,7 @@ impl Presented {
             match self.form.of(self.chain.as_ref(), encoding, &types, item) {
                 Ok(Some(item)) => items.push(item),
                 Ok(None) => hidden.extend(self.chain.as_ref().map(|chain| chain.key(&self.view.name(key)))),
-                Err(error) => failed = Some(StoreError::Backend(format!("filter: {error}"))),
+                Err(error) => failed = Some(unfiltered(error)),
             }
             bytes < PAGE && left > 0 && failed.is_none()
         };

@@ -89,6 +89,17 @@ impl Watched {
     }
 }
 
+impl Watched {
+    /// What is known of it by now, at just this version and as it was shown before.
+    pub async fn at(&self, offline: &Offline, shown: &Presented, version: u64) -> Option<Presented> {
+        let knowledge = offline.knowledge.as_ref()?;
+        let _ = timeout(BUSY, knowledge.catch_up()).await;
+        let is_it = |known: &Header| known.scope == self.scope && known.is_as_of(version);
+        let view = knowledge.covering(&self.scope, &self.fields, is_it, false).ok()??;
+        is_it(&view.header).then(|| Presented { view, chain: shown.chain.clone(), form: shown.form.clone() })
+    }
+}
+
 impl Stand {
     /// It is needed only if the cloud does not know any more what has happened since.
     pub fn of(shown: Presented, lacks: Vec<Happened>, watched: Watched) -> Self {
