@@ -23,7 +23,7 @@ mod timing;
 mod transport;
 
 pub use address::Address;
-pub use body::{Body, RequestBody};
+pub use body::{Beginning, Body, RequestBody};
 pub use error::{Error, Fault};
 pub use http1::Upgraded;
 pub use proxy::{BadProxy, Proxies};

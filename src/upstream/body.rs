@@ -11,6 +11,8 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 use super::connection::{Expecting, Place};
 use super::error::{Error, Fault};
@@ -28,9 +30,24 @@ enum Inner {
     Begun(Box<Begun>),
 }
 
+/// How much of a body is held before anybody takes any of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Beginning {
+    /// More than so many bytes are enough,
+    pub most: usize,
+    /// unless they have come more slowly, in bytes a second,
+    pub slow: u32,
+    /// and there is room for more, in bytes, beside what is held of others.
+    pub room: &'static Semaphore,
+    /// So long at most.
+    pub within: Duration,
+}
+
 /// A body of which some has come before anybody took it.
 struct Begun {
     come: VecDeque<Frame<Bytes>>,
+    /// While any of that is held.
+    room: Option<SemaphorePermit<'static>>,
     /// `None`: there is no more.
     rest: Option<Body>,
 }
@@ -71,16 +88,17 @@ impl Body {
         matches!(self.0, Inner::H1 { .. })
     }
 
-    /// Waits until all of it has come, or more than `most` bytes, or for as long as `within`. What has come is held, to be
-    /// taken as if it came now: an answer that breaks off meanwhile is an error, and none that somebody was shown a part of.
-    pub async fn begun(mut self, most: usize, within: Duration) -> Result<Self, Error> {
+    /// Waits until all of it has come, or enough. What has come is held, to be taken as if it came now: an answer that breaks
+    /// off meanwhile is an error, and none that somebody was shown a part of.
+    pub async fn begun(mut self, beginning: Beginning) -> Result<Self, Error> {
         let mut is_whole = self.is_end_stream();
         if is_whole {
             return Ok(self);
         }
-        let (mut come, mut held) = (VecDeque::new(), 0);
-        let mut is_over = pin!(tokio::time::sleep(within));
-        while !is_whole && held <= most {
+        let began = Instant::now();
+        let (mut come, mut held, mut room) = (VecDeque::new(), 0, None);
+        let mut is_over = pin!(tokio::time::sleep_until(began + beginning.within));
+        while !is_whole && beginning.has_room(&mut room, held, began) {
             let frame = tokio::select! {
                 biased;
                 frame = self.frame() => frame.transpose()?,
@@ -93,7 +111,25 @@ impl Body {
             come.push_back(frame);
         }
         let rest = (!is_whole).then_some(self);
-        Ok(Self(Inner::Begun(Box::new(Begun { come, rest }))))
+        Ok(Self(Inner::Begun(Box::new(Begun { come, room, rest }))))
+    }
+}
+
+impl Beginning {
+    /// Whether it is worth waiting for more than is `held`, and there is `room` for it.
+    fn has_room(&self, room: &mut Option<SemaphorePermit<'static>>, held: usize, began: Instant) -> bool {
+        let Some(beyond) = held.checked_sub(self.most).filter(|beyond| *beyond > 0) else { return true };
+        if held as f64 > f64::from(self.slow) * began.elapsed().as_secs_f64() {
+            return false;
+        }
+        let taken = room.as_ref().map_or(0, SemaphorePermit::num_permits);
+        let more = u32::try_from(beyond.saturating_sub(taken)).unwrap_or(u32::MAX);
+        let Ok(more) = self.room.try_acquire_many(more) else { return false };
+        match room {
+            Some(room) => room.merge(more),
+            None => *room = Some(more),
+        }
+        true
     }
 }
 
@@ -131,6 +167,9 @@ impl HttpBody for Body {
 
 impl Begun {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.come.is_empty() {
+            self.room = None;
+        }
         match (self.come.pop_front(), &mut self.rest) {
             (Some(frame), _) => Poll::Ready(Some(Ok(frame))),
             (None, Some(rest)) => Pin::new(rest).poll_frame(cx),

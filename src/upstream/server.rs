@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -11,7 +10,7 @@ use http::{Request, Response, Uri};
 use tokio::sync::oneshot;
 
 use super::address::Address;
-use super::body::{Body, RequestBody};
+use super::body::{Beginning, Body, RequestBody};
 use super::connect::{self, Peer};
 use super::connection::{Connection, Opened, Place, Signs};
 use super::error::{Error, Fault};
@@ -152,16 +151,10 @@ impl Server {
     }
 
     /// The answer with the beginning of its body ([`Body::begun`]).
-    pub async fn begun(
-        &self,
-        identity: Identity,
-        answer: Response<Body>,
-        most: usize,
-        within: Duration,
-    ) -> Result<Response<Body>, Error> {
+    pub async fn begun(&self, identity: Identity, answer: Response<Body>, beginning: Beginning) -> Result<Response<Body>, Error> {
         let (parts, body) = answer.into_parts();
         let is_h1 = body.is_h1();
-        let beginning = body.begun(most, within);
+        let beginning = body.begun(beginning);
         let body = if is_h1 { self.unless_gone(identity, beginning).await? } else { beginning.await? };
         Ok(Response::from_parts(parts, body))
     }

@@ -165,6 +165,23 @@ async fn an_answer_that_breaks_off_at_its_beginning_is_the_stores() {
     }
 }
 
+/// Over a slow link a cut is likely to meet a long answer.
+#[tokio::test]
+async fn a_long_answer_that_comes_slowly_and_breaks_off_is_the_stores() {
+    let rig = Rig::with(FakeOptions { http2: false, ..FakeOptions::default() }, &[]).await;
+    let client = rig.pod().await;
+    rig.fake.put("configmaps", "story", "long", json!({"data": {"text": "x".repeat(900_000)}}));
+    let whole = client.get(CONFIGMAPS).await.unwrap();
+    rig.remembered(1.0).await;
+    for (fault, is_clouds) in [(Fault::SlowBody(800_000), true), (Fault::SlowTruncateBody(800_000, 600_000), false)] {
+        rig.fake.fault_at(CONFIGMAPS, fault);
+        let answer = client.get(CONFIGMAPS).await.unwrap();
+        assert!(answer.status == 200 && answer.body == whole.body, "{fault:?}: {} bytes", answer.body.len());
+        assert_eq!(answer.header("cache-status").is_empty(), is_clouds, "{fault:?}");
+        rig.fake.heal().unwrap();
+    }
+}
+
 /// It has said all that counts in its head.
 #[tokio::test]
 async fn a_refusal_that_breaks_off_is_a_refusal() {

@@ -2,10 +2,11 @@
 
 use http_body_util::BodyExt as _;
 use tokio::io::DuplexStream;
+use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 
 use super::*;
-use crate::upstream::Body;
+use crate::upstream::{Beginning, Body};
 
 const HOURS: Duration = Duration::from_secs(12 * 3600);
 
@@ -167,21 +168,51 @@ async fn silence_of_a_link_that_is_slow_is_found_as_soon() {
     }
 }
 
+static NO_ROOM: Semaphore = Semaphore::const_new(0);
+
+/// Of what is fast, which is anything.
+const fn beginning(most: usize, within: Duration) -> Beginning {
+    Beginning { most, slow: 0, room: &NO_ROOM, within }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_beginning_of_an_answer_is_waited_for_and_not_forever() {
-    let (hour, second) = (Duration::from_secs(3600), Duration::from_secs(1));
+    let second = Duration::from_secs(1);
     for (pause, most, within, waits) in
-        [(0, LENGTH, second, 0..=0), (500, PIECE, hour, 1..=4), (500, LENGTH, second, 2..=2), (500, LENGTH, hour, 23..=26)]
+        [(0, LENGTH, second, 0..=0), (500, PIECE, HOURS, 1..=4), (500, LENGTH, second, 2..=2), (500, LENGTH, HOURS, 23..=26)]
     {
         let body = long_answer(Duration::from_millis(pause), usize::MAX).await;
         let began = Instant::now();
-        let body = body.begun(most, within).await.unwrap();
+        let body = body.begun(beginning(most, within)).await.unwrap();
         let waited = began.elapsed().as_millis() / u128::from(pause.max(1));
         assert!(waits.contains(&waited), "{pause} ms, {most} bytes, {within:?}: {waited} pieces");
         assert_eq!(body.collect().await.unwrap().to_bytes().len(), LENGTH, "nothing is lost");
     }
-    let broken = long_answer(Duration::from_millis(500), 4).await.begun(LENGTH, hour).await;
+    let broken = long_answer(Duration::from_millis(500), 4).await.begun(beginning(LENGTH, HOURS)).await;
     assert!(broken.is_err_and(|error| error.is_link()), "nobody was shown any of it");
+}
+
+/// Pieces of 2 KiB, two a second.
+#[tokio::test(start_paused = true)]
+async fn of_what_comes_slowly_more_is_held_as_long_as_there_is_room() {
+    static ROOM: Semaphore = Semaphore::const_new(LENGTH);
+    let answer = async || long_answer(Duration::from_millis(500), usize::MAX).await;
+    let slow = Beginning { most: PIECE, slow: 32 * 1024, room: &ROOM, within: HOURS };
+    let began = Instant::now();
+    let whole = answer().await.begun(slow).await.unwrap();
+    assert!(began.elapsed() > Duration::from_secs(11), "all of it");
+    assert!(ROOM.available_permits() < 2 * PIECE, "{}", ROOM.available_permits());
+    let began = Instant::now();
+    let other = answer().await.begun(slow).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(3), "there is no room");
+    for body in [whole, other] {
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), LENGTH, "nothing is lost");
+    }
+    assert_eq!(ROOM.available_permits(), LENGTH, "given back");
+    let began = Instant::now();
+    drop(answer().await.begun(Beginning { slow: 1024, ..slow }).await.unwrap());
+    assert!(began.elapsed() < Duration::from_secs(3), "it is fast");
+    assert_eq!(ROOM.available_permits(), LENGTH);
 }
 
 /// Over HTTP/1.1 nothing is sent behind what its length says is all.
@@ -194,7 +225,7 @@ async fn an_answer_with_trailers_has_no_length_and_keeps_them() {
             body.send_trailers(http::HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("e"))])).unwrap();
         })
     }));
-    let body = answer_over(io).await.begun(LENGTH, HOURS).await.unwrap();
+    let body = answer_over(io).await.begun(beginning(LENGTH, HOURS)).await.unwrap();
     assert_eq!(http_body::Body::size_hint(&body).exact(), None);
     let whole = body.collect().await.unwrap();
     assert_eq!(whole.trailers().unwrap()["etag"], "e");

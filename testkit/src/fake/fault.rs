@@ -32,6 +32,8 @@ pub enum Fault {
     NoLength,
     /// Sends the body at this many bytes a second.
     SlowBody(u64),
+    /// Sends so many bytes of the body at this many a second, then does as with `TruncateBody`.
+    SlowTruncateBody(u64, usize),
     /// Finishes what runs, takes nothing new: GOAWAY over HTTP/2, no keep-alive over HTTP/1. All
     /// connections at once; does not last.
     GoAway,
@@ -118,8 +120,15 @@ pub(crate) fn spoil(fault: Fault, mut answer: Reply, line: std::sync::Arc<Line>)
     if matches!(answer.body(), FakeBody::Whole(Some(_))) && fault == Fault::WrongContentLength {
         return wrong_length(answer);
     }
-    let spoils =
-        matches!(fault, Fault::StallBody(_) | Fault::TruncateBody(_) | Fault::BadChunk | Fault::SlowBody(_) | Fault::NoLength);
+    let spoils = matches!(
+        fault,
+        Fault::StallBody(_)
+            | Fault::TruncateBody(_)
+            | Fault::BadChunk
+            | Fault::SlowBody(_)
+            | Fault::SlowTruncateBody(..)
+            | Fault::NoLength
+    );
     if !spoils {
         return answer;
     }
@@ -140,7 +149,11 @@ pub(crate) fn spoil(fault: Fault, mut answer: Reply, line: std::sync::Arc<Line>)
                 feed.fail().await;
             }
             Fault::BadChunk => bad_chunk(inner, &feed, &line).await,
-            Fault::SlowBody(rate) => slow(inner, &feed, rate).await,
+            Fault::SlowBody(rate) => slow(inner, &feed, rate, usize::MAX).await,
+            Fault::SlowTruncateBody(rate, limit) => {
+                slow(inner, &feed, rate, limit).await;
+                feed.fail().await;
+            }
             Fault::NoLength => drop(pump(inner, &feed, usize::MAX).await),
             _ => {}
         }
@@ -178,18 +191,19 @@ async fn stall(inner: FakeBody, feed: &Feed, limit: usize) {
     }
 }
 
-async fn slow(mut inner: FakeBody, feed: &Feed, rate: u64) {
+async fn slow(mut inner: FakeBody, feed: &Feed, rate: u64, limit: usize) {
     let step = usize::try_from(rate / 20).unwrap_or(usize::MAX).max(1);
     let pause = Duration::from_millis(if rate >= 20 { 50 } else { 1000 / rate.max(1) });
-    let mut begun = false;
+    let (mut begun, mut left) = (false, limit);
     while let Some(mut chunk) = inner.chunk().await {
         while !chunk.is_empty() {
             // Between parts, not after the last: a body ends with its last byte.
             if std::mem::replace(&mut begun, true) {
                 tokio::time::sleep(pause).await;
             }
-            let part = chunk.split_to(step.min(chunk.len()));
-            if !feed.data(part).await {
+            let part = chunk.split_to(step.min(chunk.len()).min(left));
+            left -= part.len();
+            if part.is_empty() || !feed.data(part).await {
                 return;
             }
         }
