@@ -50,10 +50,11 @@ fn the_settings() {
          ## Behind a proxy\n\n\
          `HTTPS_PROXY` in the hub's environment is `http://HOST:PORT`, `https://HOST:PORT` or `socks5://HOST:PORT`, with\n\
          `USER:PASSWORD@` before `HOST` where the proxy asks for them: the kube-apiservers are reached through tunnels of that proxy,\n\
-         and it looks up their names. Towards a proxy with `https` the hub speaks TLS, and it has to have a certificate that this\n\
-         machine trusts, or that the file of PEM certificates vouches for that `SSL_CERT_FILE` names. What `NO_PROXY` lists, by comma,\n\
-         is reached directly: names with all below them, addresses, networks, each for all ports or with `:PORT` for one, `*` for\n\
-         everything; so is this machine. The names in lower case count, too.\n\n\
+         and it looks up their names (`socks5h` is the same). Towards a proxy with `https` the hub speaks TLS, and verifies it by the\n\
+         certificates that this machine trusts, or by those in the PEM file that `SSL_CERT_FILE` names instead; they are read once, when\n\
+         the hub starts. What `NO_PROXY` lists, by comma, is reached directly: names with all below them, addresses, networks, each for\n\
+         all ports or with `:PORT` for one (what is IPv6 in brackets then), `*` for everything; so is this machine. The names in\n\
+         lower case count, too.\n\n\
          ## Live: ConfigMap `yurt-hub-cfg`\n\n\
          In the namespace that `--namespace` names. It applies to new requests as soon as it changes; what it says is\n\
          remembered like anything else, so it also holds after a restart without the cloud. Deleting it returns to the\n\

@@ -299,6 +299,19 @@ impl Held {
         }
     }
 
+    /// Nothing more comes of a large difference.
+    fn is_told(&mut self, kept: Option<Box<Kept>>, last: Option<Part>) {
+        match (kept, last) {
+            (Some(kept), Some(Part::End)) => self.leave(kept, Step::Ask),
+            (Some(kept), last) => {
+                let why = if let Some(Part::Broken(why)) = &last { why } else { "nobody tells it any more" };
+                tracing::warn!(id = kept.id, why, "a watch was not told all that has changed");
+                self.end(Some(watch::error_status(kept.encoding, 410, "Expired", away::EXPIRED)));
+            }
+            (None, _) => self.end(None),
+        }
+    }
+
     /// What the client was shown is not needed any more: the cloud goes on from there.
     fn is_well(&mut self, cx: &mut Task<'_>) {
         let State::Joined(_, trial) = &mut self.state else { return };
@@ -350,15 +363,12 @@ impl HttpBody for Held {
                     continue;
                 }
                 State::Told(events, kept) => {
-                    match (ready!(events.poll_recv(cx)), kept.take()) {
-                        (Some(Ok(Part::Event(event))), waits) => {
-                            *kept = waits;
-                            return Poll::Ready(Some(Ok(Frame::data(event))));
-                        }
-                        (Some(Ok(Part::End)), Some(kept)) => this.leave(kept, Step::Ask),
-                        (Some(Err(error)), _) => this.state = State::Over(Some(error)),
-                        _ => this.state = State::Over(Some(BodyError::Store("what has changed was not told".to_owned()))),
+                    let part = ready!(events.poll_recv(cx));
+                    if let Some(Part::Event(event)) = part {
+                        return Poll::Ready(Some(Ok(Frame::data(event))));
                     }
+                    let kept = kept.take();
+                    this.is_told(kept, part);
                     continue;
                 }
                 State::Over(error) => return Poll::Ready(error.take().map(Err)),

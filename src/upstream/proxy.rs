@@ -38,11 +38,11 @@ pub enum BadProxy {
 }
 
 /// Which servers are reached through a proxy.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Proxies(Option<Arc<Environment>>);
 
-#[derive(Debug)]
 struct Environment {
+    /// With a password perhaps, which is nobody's to print.
     https: String,
     no: String,
     /// How a proxy that speaks TLS is verified.
@@ -127,13 +127,15 @@ fn address(proxy: &Intercept) -> Option<Address> {
 }
 
 /// What `NO_PROXY` lists for this port; `None`: everything.
-fn unproxied(no: &str, port: u16) -> Option<String> {
+fn unproxied<'a>(no: &'a str, port: u16) -> Option<String> {
     let hosts = no.split(',').map(str::trim).filter_map(|entry| match entry.rsplit_once(':') {
         // An IPv6 address has colons of its own, unless it is in brackets.
         Some((host, of)) if !host.contains(':') || host.ends_with(']') => (of.parse() == Ok(port)).then_some(host),
         _ => Some(entry),
     });
-    let hosts: Vec<_> = hosts.map(|host| host.trim_start_matches('[').trim_end_matches(']')).collect();
+    // `*.example` is `.example`, as in Go.
+    let bare = |host: &'a str| host.strip_prefix("*.").map_or(host, |_| &host[1..]).trim_matches(['[', ']']);
+    let hosts: Vec<_> = hosts.map(bare).collect();
     // The matcher takes it for any name, and for no address.
     (!hosts.contains(&"*")).then(|| hosts.join(","))
 }
@@ -169,6 +171,13 @@ impl Proxy {
             Kind::Http | Kind::Https(..) => connect::tunnel(stream, server, self.intercept.basic_auth()).await,
             Kind::Socks => socks::tunnel(stream, server, self.intercept.raw_auth()).await,
         }
+    }
+}
+
+impl fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = self.0.as_ref().map(|environment| (without_password(&environment.https), &environment.no));
+        f.debug_tuple("Proxies").field(&of).finish()
     }
 }
 

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 use testkit::fake::Fault;
+use testkit::hub::eventually;
 
 use crate::held::{Watching, counted, event};
-use crate::{Rig, hidden};
+use crate::{Rig, SECONDS, hidden};
 
 /// Objects, and bytes of each: some megabytes.
 const COUNT: usize = 40;
@@ -30,21 +31,30 @@ fn put(rig: &Rig, index: usize, of: &str) {
     rig.fake.put("configmaps", "story", &name(index), object);
 }
 
-/// The cloud forgets how they all have changed: the last ones first, so that no order but that of the versions will do.
+/// The cloud forgets how they all have changed: the last ones first, so that no order but that of the versions will do. What it
+/// has forgotten to have deleted nobody knows the time of: that comes first.
 fn change(rig: &Rig) -> Vec<(usize, &'static str, &'static str)> {
-    let mut told = Vec::new();
-    for index in (0..COUNT).rev().filter(|index| index % 5 != 1) {
+    let is_gone = |index: &usize| index % 5 == 1;
+    let mut told: Vec<_> = (0..COUNT).filter(is_gone).map(|index| (index, "DELETED", "old")).collect();
+    for index in (0..COUNT).rev().filter(|index| !is_gone(index)) {
         put(rig, index, "new");
         told.push((index, "MODIFIED", "new"));
     }
+    for index in (0..COUNT).filter(is_gone) {
+        rig.fake.delete("configmaps", "story", &name(index));
+    }
     put(rig, COUNT + 1, "new");
     told.push((COUNT + 1, "ADDED", "new"));
-    for index in (0..COUNT).filter(|index| index % 5 == 1) {
-        rig.fake.delete("configmaps", "story", &name(index));
-        told.push((index, "DELETED", "old"));
-    }
     rig.fake.compact();
     told
+}
+
+/// The next event, and what its text is of.
+async fn next(watching: &mut Watching) -> (String, String, String) {
+    let (kind, name, told) = watching.next().await;
+    let of = told.split(':').next().unwrap_or_default().to_owned();
+    assert!(told == text(&of), "{kind} {name}: {told:.8}");
+    (kind, name, of)
 }
 
 /// `watching`: what is shown, or all.
@@ -53,12 +63,10 @@ async fn is_told(rig: &Rig, mut watching: Watching, is_in: impl Fn(usize) -> boo
     let changes = change(rig);
     rig.restore().await;
     for (index, kind, of) in changes.into_iter().filter(|(index, ..)| is_in(*index)) {
-        let (told, told_name, told_text) = watching.next().await;
-        assert_eq!((&*told, told_name), (kind, name(index)));
-        assert!(told_text == text(of), "{told} {}: {told_text:.8}", name(index));
+        assert_eq!(next(&mut watching).await, (kind.to_owned(), name(index), of.to_owned()));
     }
     put(rig, 2, "newer");
-    assert_eq!(watching.next().await, event("MODIFIED", &name(2), &text("newer")));
+    assert_eq!(next(&mut watching).await, event("MODIFIED", &name(2), "newer"));
     assert_eq!(counted(rig, "the difference was told").await, 1.0);
 }
 
@@ -87,4 +95,30 @@ async fn what_a_rule_hides_is_not_told() {
     rig.remembered(lists + 1.0).await;
     let stream = hidden::watch_from(&rig, &version).await;
     is_told(&rig, Watching { stream, version: version.parse().unwrap(), last: String::new() }, is_shown).await;
+}
+
+/// Another process has the store then. What its client has been told by then leads it on, and it is told that there is more.
+#[tokio::test]
+async fn who_is_still_told_when_the_hub_is_replaced_is_told_to_list() {
+    let mut rig = Rig::start().await;
+    (0..COUNT).for_each(|index| put(&rig, index, "old"));
+    let mut watching = Watching::begin(&rig, &rig.pod().await, "").await;
+    rig.cut(Fault::Refuse).await;
+    let changes = change(&rig);
+    rig.restore().await;
+    let told = async || Ok(counted(&rig, "the difference was told").await >= 1.0);
+    eventually("it is being told", SECONDS(20), told).await.unwrap();
+    rig.hub.hand_over().await.unwrap();
+    let mut expected = changes.into_iter();
+    let status = loop {
+        let event = watching.stream.event().await.unwrap().unwrap();
+        if event["type"] == "ERROR" {
+            break event["object"].clone();
+        }
+        let (index, kind, _) = expected.next().unwrap();
+        assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!(kind), &json!(name(index))));
+    };
+    assert_eq!((&status["code"], &status["reason"]), (&json!(410), &json!("Expired")));
+    assert!(expected.next().is_some(), "more than a client that reads nothing has got");
+    assert!(watching.stream.event().await.unwrap().is_none(), "an end");
 }

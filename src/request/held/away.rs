@@ -24,7 +24,7 @@ const LATE: Duration = Duration::from_secs(5);
 /// Between two times that somebody goes on.
 const HASTY: Duration = Duration::from_millis(250);
 /// In the kube-apiserver's words.
-const EXPIRED: &str = "too old resource version: what has changed since is not known";
+pub(super) const EXPIRED: &str = "too old resource version: what has changed since is not known";
 
 /// Somebody goes on.
 pub(super) struct Joined {
@@ -290,7 +290,7 @@ async fn lead_on(kept: &mut Kept, path: &Arc<Path>) -> Option<Outcome> {
             told(kept, path, "the difference was told");
             Some(Outcome::Next(Next::Told(told_now.events)))
         }
-        Err(difference::Failed::Later(stand)) => {
+        Err(difference::Failed::Cloud(stand)) => {
             kept.stand = Some(stand);
             Some(Outcome::Later)
         }

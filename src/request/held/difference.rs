@@ -2,14 +2,18 @@
 //! list, behind the events that it lacks of what the node was told itself.
 //!
 //! Both come in the order of the cloud's keys, so that a page of each is in memory at a time, and what has changed: the objects
-//! within a bound, beyond that where they stand ([`telling`](super::telling)). It is told in the order of the versions. Of an
-//! object that is gone nobody knows since when: its last state is told, with the version of the list, or of one that has its
-//! name now with the version before that.
+//! within a bound, beyond that where they stand ([`telling`](super::telling)).
+//!
+//! What is gone is told first, for nobody knows since when: its last state, as of the version at which it was shown. What else
+//! has changed follows in the order of the versions. So wherever a client breaks off, its last version says what it has been
+//! told: it lacks no deletion from before.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::Again;
 use super::listing::{Item, Listing, Stop};
@@ -25,10 +29,13 @@ use crate::request::filter::Taken;
 use crate::request::offline::{Presented, Stand, Walk};
 use crate::store::{Happened, version_number};
 
-/// Bytes of changed objects that are held.
-const AT_ONCE: usize = 1 << 20;
-/// And of where they stand, if they are not: of a hundred thousand.
-const PLACES: usize = 16 << 20;
+/// Bytes of changed objects that are held, if they have to be, and if they can be had from the disk as well.
+const MOST: usize = 8 << 20;
+const FEW: usize = 1 << 20;
+/// Bytes of where they stand: of a hundred thousand.
+const PLACES: usize = 8 << 20;
+/// So long others are waited for that are told as much.
+const TURN: Duration = Duration::from_secs(10);
 
 /// The events, and the version that they lead to.
 pub(super) struct Told {
@@ -45,15 +52,15 @@ pub(super) enum Events {
 
 /// Why there are none.
 pub(super) enum Failed {
-    /// The cloud has not answered, or too many are told so much; where the client stands comes back.
-    Later(Box<Stand>),
+    /// The cloud has not answered; where the client stands comes back.
+    Cloud(Box<Stand>),
     Inexact(&'static str),
 }
 
 pub(super) struct Change {
     pub(super) kind: EventType,
-    /// `None`: of the list.
-    pub(super) version: Option<u64>,
+    /// As of which it is told.
+    pub(super) version: u64,
     pub(super) place: String,
     /// Empty: it is not held.
     item: Vec<u8>,
@@ -62,6 +69,8 @@ pub(super) struct Change {
 /// What has changed so far.
 struct Changes {
     encoding: Encoding,
+    /// Of what the client was shown.
+    before: u64,
     changes: Vec<Change>,
     /// Of the objects, held or not.
     bytes: usize,
@@ -80,51 +89,51 @@ pub(super) async fn tell(again: &Again, path: &Arc<Path>, stand: Stand, taken: T
         None => New::Clouds(Box::new(Listing::new(again, path, media.clone()))),
     };
     let compared = stand.head().filter(|_| matches!(new, New::Clouds(_)));
-    let mut changes = Changes { encoding: media.encoding, changes: Vec::new(), bytes: 0, places: 0, taken };
+    let mut changes =
+        Changes { encoding: media.encoding, before: stand.shown.version(), changes: Vec::new(), bytes: 0, places: 0, taken };
     let Stand { shown, lacks, watched } = stand;
     for Happened { item, .. } in &lacks {
         let told = Item::read(media.encoding, item.clone());
         told.into_iter().for_each(|told| _ = changes.taken.remove(&told.place));
     }
     let mut walk = shown.walk(&path.offline);
-    let compared_all = compare(&mut new, &mut walk, &mut changes).await;
+    let result = compare(&mut new, &mut walk, &mut changes).await;
     let Some(shown) = walk.again() else { return Err(Failed::Inexact("the store cannot be read")) };
-    match compared_all {
+    match result {
         Ok(()) => {}
         Err(Stop::Inexact(why)) => return Err(Failed::Inexact(why)),
-        Err(Stop::Cloud) => return Err(Failed::Later(Box::new(Stand::of(shown, lacks, watched)))),
+        Err(Stop::Cloud) => return Err(Failed::Cloud(Box::new(Stand::of(shown, lacks, watched)))),
     }
     let version = new.version();
+    if version < changes.before {
+        return Err(Failed::Inexact("the cluster's history has gone back"));
+    }
     let full = |item: &[u8]| object::from_item(media.encoding, &types, item);
     let event = |Happened { kind, item }: &Happened| watch::encode(media.encoding, *kind, &full(item));
     let mut events: Vec<_> = lacks.iter().map(event).collect();
-    if changes.are_held() {
-        let happened = changes.happened(version).map_err(|_| Failed::Inexact("an object cannot be read"))?;
-        events.extend(happened.iter().map(event));
-        if let (Some(knowledge), Some(before)) = (&path.offline.knowledge, &compared) {
-            knowledge.note_difference(before, version, &happened);
+    let mut now = new.again();
+    if !changes.are_few() {
+        if now.is_none() {
+            now = watched.at(&path.offline, &shown, version).await;
         }
-        let stand = new.again().map(|shown| Box::new(Stand::of(shown, Vec::new(), watched)));
-        return Ok(Told { events: Events::Few(events), version, stand });
+        let turn = timeout(TURN, path.held.telling.clone().acquire_owned()).await;
+        match (now.take(), turn, &path.offline.knowledge) {
+            (Some(now), Ok(Ok(turn)), Some(knowledge)) => {
+                let (knowledge, changes) = (knowledge.clone(), changes.in_order().into_iter());
+                let telling = Telling { knowledge, before: shown, now, encoding: media.encoding, types, changes };
+                return Ok(Told { events: Events::Many(telling.begin(events, turn)), version, stand: None });
+            }
+            (known, ..) if changes.are_held() => now = known,
+            _ => return Err(Failed::Inexact("more has changed than is held, and the node does not know the list")),
+        }
     }
-    let Ok(turn) = path.held.telling.clone().try_acquire_owned() else {
-        return Err(Failed::Later(Box::new(Stand::of(shown, lacks, watched))));
-    };
-    let now = match new {
-        New::Known(_, walk) => walk.again(),
-        New::Clouds(_) => watched.at(&path.offline, &shown, version).await,
-    };
-    let (Some(now), Some(knowledge)) = (now, path.offline.knowledge.clone()) else {
-        let stand = Stand::of(shown, lacks, watched);
-        // Somebody else has been told more since: that is what it is led to then.
-        return Err(match stand.newer(&path.offline).await {
-            Some(_) => Failed::Later(Box::new(stand)),
-            None => Failed::Inexact("more has changed than is held, and the node does not know the list"),
-        });
-    };
-    let changes = changes.in_order(version).into_iter();
-    let telling = Telling { knowledge, before: shown, now, encoding: media.encoding, types, version, changes };
-    Ok(Told { events: Events::Many(telling.begin(events, turn)), version, stand: None })
+    let happened = changes.happened().map_err(|_| Failed::Inexact("an object cannot be read"))?;
+    events.extend(happened.iter().map(event));
+    if let (Some(knowledge), Some(before)) = (&path.offline.knowledge, &compared) {
+        knowledge.note_difference(before, version, &happened);
+    }
+    let stand = now.map(|shown| Box::new(Stand::of(shown, Vec::new(), watched)));
+    Ok(Told { events: Events::Few(events), version, stand })
 }
 
 /// The state to which the client is led.
@@ -164,7 +173,7 @@ async fn compare(list: &mut New<'_>, walk: &mut Walk, changes: &mut Changes) -> 
     let mut old = next(walk, changes.encoding).await?;
     while let Some(new) = list.next(changes.encoding).await? {
         while let Some(gone) = old.take_if(|old| old.place < new.place) {
-            changes.gone(gone, None)?;
+            changes.gone(gone)?;
             old = next(walk, changes.encoding).await?;
         }
         match old.take_if(|old| old.place == new.place) {
@@ -176,7 +185,7 @@ async fn compare(list: &mut New<'_>, walk: &mut Walk, changes: &mut Changes) -> 
         }
     }
     while let Some(gone) = old {
-        changes.gone(gone, None)?;
+        changes.gone(gone)?;
         old = next(walk, changes.encoding).await?;
     }
     if changes.taken.is_empty() { Ok(()) } else { Err(Stop::Inexact("what was written here is gone from the cloud again")) }
@@ -192,7 +201,7 @@ impl Changes {
     fn both(&mut self, before: Item, now: Item) -> Result<(), Stop> {
         if before.meta.uid != now.meta.uid {
             // It was gone in between.
-            self.gone(before, Some(now.version().saturating_sub(1)))?;
+            self.gone(before)?;
             return self.there(EventType::Added, now);
         }
         match now.version().cmp(&before.version()) {
@@ -204,10 +213,12 @@ impl Changes {
 
     fn there(&mut self, kind: EventType, item: Item) -> Result<(), Stop> {
         self.taken.remove(&item.place);
-        self.push(Change { kind, version: Some(item.version()), place: item.place, item: item.bytes })
+        self.push(Change { kind, version: item.version(), place: item.place, item: item.bytes })
     }
 
-    fn gone(&mut self, item: Item, version: Option<u64>) -> Result<(), Stop> {
+    fn gone(&mut self, item: Item) -> Result<(), Stop> {
+        // It was gone later than it changed: of that version there may be another change, behind which it is told.
+        let version = self.before.max(item.version() + 1);
         self.push(Change { kind: EventType::Deleted, version, place: item.place, item: item.bytes })
     }
 
@@ -227,26 +238,30 @@ impl Changes {
 
     /// Whether the objects are in memory.
     fn are_held(&self) -> bool {
-        self.bytes <= AT_ONCE
+        self.bytes <= MOST
     }
 
-    /// `version`: of the list.
-    fn in_order(mut self, version: u64) -> Vec<Change> {
-        self.changes.sort_by_key(|change| (change.version.unwrap_or(version), change.version.is_none()));
+    /// Whether they may stay there.
+    fn are_few(&self) -> bool {
+        self.bytes <= FEW
+    }
+
+    fn in_order(mut self) -> Vec<Change> {
+        self.changes.sort_by_key(|change| (change.version, change.kind == EventType::Deleted));
         self.changes
     }
 
-    /// What is held, in order; `version`: of the list.
-    fn happened(self, version: u64) -> Result<Vec<Happened>, MessageError> {
+    /// What is held, in order.
+    fn happened(self) -> Result<Vec<Happened>, MessageError> {
         let encoding = self.encoding;
         let happened = |change: Change| {
             let item = match change.kind {
-                EventType::Deleted => of_version(encoding, &change.item, change.version.unwrap_or(version))?,
+                EventType::Deleted => of_version(encoding, &change.item, change.version)?,
                 _ => change.item,
             };
             Ok(Happened { kind: change.kind, item })
         };
-        self.in_order(version).into_iter().map(happened).collect()
+        self.in_order().into_iter().map(happened).collect()
     }
 }
 
@@ -257,4 +272,96 @@ pub(super) fn of_version(encoding: Encoding, item: &[u8], version: u64) -> Resul
         message::set(encoding, metadata, RESOURCE_VERSION, Set::Text(&version)).map(Edit::Replace)
     });
     edited.map(|edited| edited.unwrap_or_else(|| item.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BEFORE: u64 = 100;
+
+    /// The uid and the version of what stands at each place.
+    type Objects = BTreeMap<u8, (u64, u64)>;
+
+    /// The version, the kind, and the place, the uid and the version of its object.
+    type Event = (u64, EventType, u8, (u64, u64));
+
+    fn item(place: u8, (uid, version): (u64, u64)) -> Item {
+        let metadata = format!(r#""name":"{place:03}","uid":"{uid}","resourceVersion":"{version}""#);
+        Item::read(Encoding::Json, format!(r#"{{"metadata":{{{metadata}}}}}"#).into_bytes()).ok().unwrap()
+    }
+
+    /// What a cloud does in which something happens at these places, one version after the other: what is there changes or
+    /// goes, what is not comes.
+    fn history(objects: &mut Objects, from: u64, steps: &[(u8, bool)]) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (version, (place, goes)) in (from + 1..).zip(steps) {
+            let (kind, object) = match objects.get(place) {
+                Some((uid, _)) if *goes => (EventType::Deleted, (*uid, version)),
+                Some((uid, _)) => (EventType::Modified, (*uid, version)),
+                None => (EventType::Added, (version, version)),
+            };
+            apply(objects, (version, kind, *place, object));
+            events.push((version, kind, *place, object));
+        }
+        events
+    }
+
+    fn apply(objects: &mut Objects, (_, kind, place, object): Event) {
+        match kind {
+            EventType::Deleted => _ = objects.remove(&place),
+            _ => _ = objects.insert(place, object),
+        }
+    }
+
+    fn difference(old: &Objects, new: &Objects) -> Vec<Event> {
+        let taken = Taken::default();
+        let mut changes = Changes { encoding: Encoding::Json, before: BEFORE, changes: Vec::new(), bytes: 0, places: 0, taken };
+        let places: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
+        for place in places {
+            let [before, now] = [old, new].map(|objects| objects.get(place).map(|object| item(*place, *object)));
+            let result = match (before, now) {
+                (Some(before), Some(now)) => changes.both(before, now),
+                (Some(gone), None) => changes.gone(gone),
+                (None, Some(now)) => changes.there(EventType::Added, now),
+                (None, None) => Ok(()),
+            };
+            assert!(result.is_ok());
+        }
+        let told = |happened: Happened| {
+            let told = Item::read(Encoding::Json, happened.item).ok().unwrap();
+            let version = told.version();
+            (version, happened.kind, told.place.parse().unwrap(), (told.meta.uid.parse().unwrap(), version))
+        };
+        changes.happened().unwrap().into_iter().map(told).collect()
+    }
+
+    proptest! {
+        /// Whoever is told only a part goes on from the version of its last event, and the cloud may know that by then: it has
+        /// all there is in the end, and no version has gone back.
+        #[test]
+        fn wherever_a_client_breaks_off_it_lacks_nothing_of_before(
+            first in proptest::collection::vec((0_u8..12, any::<bool>()), 0..40),
+            then in proptest::collection::vec((0_u8..12, any::<bool>()), 0..40),
+            at in any::<prop::sample::Index>(),
+        ) {
+            let mut cloud = Objects::new();
+            history(&mut cloud, BEFORE - first.len() as u64, &first);
+            let old = cloud.clone();
+            let events = history(&mut cloud, BEFORE, &then);
+            let told = difference(&old, &cloud);
+            let (mut client, mut version, part) = (old, BEFORE, at.index(told.len() + 1));
+            for event in &told[..part] {
+                prop_assert!(event.0 >= version && client.get(&event.2) != Some(&event.3), "{event:?} after {version}");
+                apply(&mut client, *event);
+                version = event.0;
+            }
+            events.into_iter().filter(|event| event.0 > version).for_each(|event| apply(&mut client, event));
+            prop_assert_eq!(client, cloud);
+        }
+    }
 }

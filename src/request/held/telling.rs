@@ -10,7 +10,6 @@ use super::difference::{Change, of_version};
 use crate::kube::list::Encoding;
 use crate::kube::object::{self, TypeMeta};
 use crate::kube::watch::{self, EventType};
-use crate::request::context::BodyError;
 use crate::request::offline::{Patience, Presented};
 use crate::store::{Knowledge, StoreError};
 
@@ -18,12 +17,14 @@ use crate::store::{Knowledge, StoreError};
 const PAGE: usize = 128 * 1024;
 
 /// What a client is told of a large difference, event by event.
-pub(super) type Many = mpsc::Receiver<Result<Part, BodyError>>;
+pub(super) type Many = mpsc::Receiver<Part>;
 
 pub(super) enum Part {
     Event(Bytes),
     /// All has been told.
     End,
+    /// The rest will not be, for this reason.
+    Broken(String),
 }
 
 /// Both states, and what is to be told of them.
@@ -33,8 +34,6 @@ pub(super) struct Telling {
     pub(super) now: Presented,
     pub(super) encoding: Encoding,
     pub(super) types: TypeMeta,
-    /// Of the list.
-    pub(super) version: u64,
     /// In order.
     pub(super) changes: std::vec::IntoIter<Change>,
 }
@@ -43,33 +42,28 @@ impl Telling {
     /// `first`: events that come before. `turn`: only so many clients are told so much at a time.
     pub(super) fn begin(self, first: Vec<Bytes>, turn: OwnedSemaphorePermit) -> Many {
         let (sender, receiver) = mpsc::channel(4);
+        // Whoever takes the store over is not to wait for a client.
+        self.before.is_kept();
+        self.now.is_kept();
         tokio::spawn(async move {
             // As long as it lasts the disk can free nothing of either state.
             let patience = Patience::begin();
-            let told = self.tell(first, &patience, &sender);
-            let last = told.await.map(|()| Part::End);
-            let _ = patience.with(sender.send(last)).await;
+            let told = self.tell(first, &patience, &sender).await;
             drop(turn);
+            let _ = patience.with(sender.send(told.map_or_else(Part::Broken, |()| Part::End))).await;
         });
         receiver
     }
 
-    async fn tell(
-        mut self,
-        first: Vec<Bytes>,
-        patience: &Patience,
-        sender: &mpsc::Sender<Result<Part, BodyError>>,
-    ) -> Result<(), BodyError> {
-        let broken = |why: &str| BodyError::Store(why.to_owned());
+    async fn tell(mut self, first: Vec<Bytes>, patience: &Patience, sender: &mpsc::Sender<Part>) -> Result<(), String> {
         let mut events = first;
         loop {
             for event in events {
-                let taken = patience.with(sender.send(Ok(Part::Event(event)))).await;
-                // It may have gone away.
-                taken.ok_or_else(|| broken(Patience::TOO_SLOW))?.map_err(|_| broken("its client is gone"))?;
+                let taken = patience.with(sender.send(Part::Event(event))).await;
+                taken.ok_or(Patience::TOO_SLOW)?.map_err(|_| "its client is gone")?;
             }
             let read = tokio::task::spawn_blocking(move || self.page()).await;
-            (self, events) = read.map_err(|_| broken("not read"))?.map_err(|error| broken(&error.to_string()))?;
+            (self, events) = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
             if events.is_empty() {
                 return Ok(());
             }
@@ -94,10 +88,7 @@ impl Telling {
         let state = if change.kind == EventType::Deleted { &self.before } else { &self.now };
         let item = state.at(&self.knowledge, &change.place)?.ok_or_else(|| unreadable(&"not there any more"))?;
         let item = match change.kind {
-            EventType::Deleted => {
-                let version = change.version.unwrap_or(self.version);
-                of_version(self.encoding, &item, version).map_err(|error| unreadable(&error))?
-            }
+            EventType::Deleted => of_version(self.encoding, &item, change.version).map_err(|error| unreadable(&error))?,
             _ => item,
         };
         Ok(watch::encode(self.encoding, change.kind, &object::from_item(self.encoding, &self.types, &item)))

@@ -189,6 +189,11 @@ impl Presented {
         TypeMeta { api_version: header.api_version.clone(), kind: header.item_kind().unwrap_or_default().to_owned() }
     }
 
+    /// As long as it is only kept nobody waits for it.
+    pub fn is_kept(&self) {
+        self.view.is_kept();
+    }
+
     /// What stands at a place, `namespace/name`; `None`: nothing that a client would see. May block.
     pub fn at(&self, knowledge: &Knowledge, place: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(item) = self.view.at(knowledge, place)? else { return Ok(None) };

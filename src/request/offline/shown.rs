@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::time::{sleep, timeout};
 
 use super::Offline;
@@ -94,6 +95,11 @@ impl Watched {
     pub async fn at(&self, offline: &Offline, shown: &Presented, version: u64) -> Option<Presented> {
         let knowledge = offline.knowledge.as_ref()?;
         let _ = timeout(BUSY, knowledge.catch_up()).await;
+        let is_outdated = |chain: &Chain| chain.outdated().now_or_never().is_some();
+        if shown.chain.as_ref().is_some_and(is_outdated) {
+            // It says something else of the same by now.
+            return None;
+        }
         let is_it = |known: &Header| known.scope == self.scope && known.is_as_of(version);
         let view = knowledge.covering(&self.scope, &self.fields, is_it, false).ok()??;
         is_it(&view.header).then(|| Presented { view, chain: shown.chain.clone(), form: shown.form.clone() })
@@ -103,7 +109,7 @@ impl Watched {
 impl Stand {
     /// It is needed only if the cloud does not know any more what has happened since.
     pub fn of(shown: Presented, lacks: Vec<Happened>, watched: Watched) -> Self {
-        shown.view.is_kept();
+        shown.is_kept();
         Self { shown, lacks, watched }
     }
 

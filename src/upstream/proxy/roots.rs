@@ -1,7 +1,7 @@
 //! By what a proxy that speaks TLS is verified: the certificates that this machine trusts. They are read once, for they are as
 //! many as in a browser.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
@@ -22,16 +22,18 @@ const USUAL: [&str; 6] = [
 
 pub(super) fn client_config() -> Result<Arc<ClientConfig>, String> {
     let named = std::env::var_os(NAMED).filter(|name| !name.is_empty()).map(PathBuf::from);
-    let file = named.or_else(|| USUAL.iter().map(PathBuf::from).find(|file| file.exists()));
-    let file =
-        file.ok_or_else(|| format!("there is none of {}: name a PEM file of certificates in {NAMED}", USUAL.join(", ")))?;
-    let bad = |why: &str| format!("{}: {why}: name a PEM file of certificates in {NAMED}", file.display());
-    let certificates = CertificateDer::pem_file_iter(&file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let mut roots = RootCertStore::empty();
-    // One that cannot be read is no reason to do without the others.
-    roots.add_parsable_certificates(certificates.map_err(|error| bad(&error.to_string()))?);
-    if roots.is_empty() {
-        return Err(bad("no certificate is in it"));
-    }
+    let usual = || USUAL.iter().map(PathBuf::from).collect();
+    let files: Vec<_> = named.map_or_else(usual, |file| vec![file]);
+    let roots = files.iter().find_map(|file| roots(file)).ok_or_else(|| {
+        let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+        format!("no certificate is in {}: name a PEM file of certificates in {NAMED}", names.join(", "))
+    })?;
     Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+}
+
+/// Those in a file. One that cannot be read is no reason to do without the others.
+fn roots(file: &Path) -> Option<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(CertificateDer::pem_file_iter(file).ok()?.flatten());
+    (!roots.is_empty()).then_some(roots)
 }

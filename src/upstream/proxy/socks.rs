@@ -43,7 +43,8 @@ pub(super) async fn tunnel(
                 return Err("it does not accept the user and password".to_owned());
             }
         }
-        ([VERSION, _], _) => return Err("it asks for a user and password, or for what is not known here".to_owned()),
+        ([VERSION, _], Some(_)) => return Err("it accepts neither a user and password nor nobody".to_owned()),
+        ([VERSION, _], None) => return Err("it asks for a user and password, or for what is not known here".to_owned()),
         _ => return Err("its answer is no SOCKS 5".to_owned()),
     }
     let asked = [&[VERSION, CONNECT, 0], &*destination(server)?].concat();
@@ -164,7 +165,8 @@ mod tests {
         for (user, answers, why) in [
             (USER, [&[5, 2][..], &[1, 1]], "it does not accept the user and password"),
             (None, [&[5, 2], &[]], "it asks for a user and password"),
-            (USER, [&[5, 0xff], &[]], "it asks for a user and password"),
+            (None, [&[5, 0xff], &[]], "it asks for a user and password"),
+            (USER, [&[5, 0xff], &[]], "it accepts neither"),
             (None, [&[5, 0], &[5, 2, 0, 1]], "its rules do not allow it"),
             (None, [&[5, 0], &[5, 5, 0, 1]], "the server refuses the connection"),
             (None, [&[5, 0], &[5, 77, 0, 1]], "it has failed"),

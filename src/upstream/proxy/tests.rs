@@ -36,6 +36,9 @@ fn no_proxy_has_a_port_or_is_for_all() {
     ] {
         assert_eq!(proxy("http://proxy.example", no, "192.0.2.7").is_none(), is_direct, "{no}");
     }
+    for (server, is_direct) in [("a.cloud.example", true), ("192.0.2.7", false)] {
+        assert_eq!(proxy("http://proxy.example", "*.cloud.example:6443", server).is_none(), is_direct, "{server}");
+    }
     for (no, is_direct) in [
         ("2001:db8::7", true),
         ("2001:db8::/32", true),
@@ -67,6 +70,8 @@ fn a_proxy_that_there_cannot_be_is_refused_without_its_password() {
         let error = Proxies::of(bad, "").unwrap_err().to_string();
         assert!(error.contains("...@proxy.example") && !error.contains("secret"), "{error}");
     }
+    let proxies = format!("{:?}", Proxies::of("http://user:secret@proxy.example", "a.example").unwrap());
+    assert!(proxies.contains("...@proxy.example") && !proxies.contains("secret"), "{proxies}");
 }
 
 /// What a proxy that answers so says of a tunnel, and what it was asked.
