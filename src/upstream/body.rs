@@ -90,7 +90,8 @@ impl Body {
 
     /// Waits until all of it has come, or enough. What has come is held, to be taken as if it came now: an answer that breaks
     /// off meanwhile is an error, and none that somebody was shown a part of.
-    pub async fn begun(mut self, beginning: Beginning) -> Result<Self, Error> {
+    /// `part`: some of it has come.
+    pub async fn begun(mut self, beginning: Beginning, part: impl Fn()) -> Result<Self, Error> {
         let mut is_whole = self.is_end_stream();
         if is_whole {
             return Ok(self);
@@ -104,6 +105,7 @@ impl Body {
                 frame = self.frame() => frame.transpose()?,
                 () = &mut is_over => break,
             };
+            part();
             is_whole = frame.is_none() || self.is_end_stream();
             // One that only says that it is the last would come after what its length says is all.
             let Some(frame) = frame.filter(|frame| frame.data_ref().is_none_or(|data| !data.is_empty())) else { continue };

@@ -133,7 +133,7 @@ fn unproxied<'a>(no: &'a str, port: u16) -> Option<String> {
         Some((host, of)) if !host.contains(':') || host.ends_with(']') => (of.parse() == Ok(port)).then_some(host),
         _ => Some(entry),
     });
-    // `*.example` is `.example`, as in Go.
+    // As in Go; but here it means `example` itself, too.
     let bare = |host: &'a str| host.strip_prefix("*.").map_or(host, |_| &host[1..]).trim_matches(['[', ']']);
     let hosts: Vec<_> = hosts.map(bare).collect();
     // The matcher takes it for any name, and for no address.

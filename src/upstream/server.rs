@@ -1,5 +1,6 @@
 //! One kube-apiserver: its address, its pools, and sending a request to it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::address::Address;
 use super::body::{Beginning, Body, RequestBody};
@@ -126,7 +127,11 @@ impl Server {
                 Taken::H1(io) => {
                     let request = Request::from_parts(head.clone(), body.take());
                     let answer = Box::pin(http1::send(*io, self.host_header(), request));
-                    return if head.method.is_safe() { self.unless_gone(identity, answer).await } else { answer.await };
+                    return if head.method.is_safe() {
+                        self.unless_gone(identity, answer, &Notify::new()).await
+                    } else {
+                        answer.await
+                    };
                 }
             };
             match connection.send(self.h2_head(head)?, body.is_none()).await {
@@ -143,19 +148,34 @@ impl Server {
 
     /// The answer, unless the server turns out to be gone while it is waited for. Only for what
     /// may be repeated: a server that is ending takes no connection, and may answer all the same.
-    async fn unless_gone<T>(&self, identity: Identity, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        tokio::select! {
-            answer = answer => answer,
-            error = self.gone(identity) => Err(error),
+    /// `part`: something of it has come.
+    async fn unless_gone<T>(
+        &self,
+        identity: Identity,
+        answer: impl Future<Output = Result<T, Error>>,
+        part: &Notify,
+    ) -> Result<T, Error> {
+        let mut answer = pin!(answer);
+        loop {
+            tokio::select! {
+                answer = &mut answer => return answer,
+                () = part.notified() => {}
+                error = self.gone(identity) => return Err(error),
+            }
         }
     }
 
     /// The answer with the beginning of its body ([`Body::begun`]).
     pub async fn begun(&self, identity: Identity, answer: Response<Body>, beginning: Beginning) -> Result<Response<Body>, Error> {
         let (parts, body) = answer.into_parts();
-        let is_h1 = body.is_h1();
-        let beginning = body.begun(beginning);
-        let body = if is_h1 { self.unless_gone(identity, beginning).await? } else { beginning.await? };
+        let body = match body.is_h1() {
+            true => {
+                let part = Notify::new();
+                let begun = body.begun(beginning, || part.notify_one());
+                self.unless_gone(identity, begun, &part).await?
+            }
+            false => body.begun(beginning, || {}).await?,
+        };
         Ok(Response::from_parts(parts, body))
     }
 

@@ -1,15 +1,18 @@
-//! More has changed than the hub has in memory at a time.
+//! The difference between what a client was shown and what there is: more than the hub has in memory at a time, and in parts.
 
 use serde_json::json;
 use testkit::fake::Fault;
 use testkit::hub::eventually;
+use tokio::time::timeout;
 
-use crate::held::{Watching, counted, event};
+use crate::held::{self, Watching, counted, event, listed};
 use crate::{Rig, SECONDS, hidden};
 
 /// Objects, and bytes of each: some megabytes.
 const COUNT: usize = 40;
 const SIZE: usize = 256 << 10;
+/// So many of them that they could be held, and are not.
+const SOME: usize = 12;
 
 /// To who does not want, or is not to see, what is hidden.
 fn is_shown(index: usize) -> bool {
@@ -97,7 +100,7 @@ async fn what_a_rule_hides_is_not_told() {
     is_told(&rig, Watching { stream, version: version.parse().unwrap(), last: String::new() }, is_shown).await;
 }
 
-/// Another process has the store then. What its client has been told by then leads it on, and it is told that there is more.
+/// Another process has the store then, and its client has to list.
 #[tokio::test]
 async fn who_is_still_told_when_the_hub_is_replaced_is_told_to_list() {
     let mut rig = Rig::start().await;
@@ -111,7 +114,7 @@ async fn who_is_still_told_when_the_hub_is_replaced_is_told_to_list() {
     rig.hub.hand_over().await.unwrap();
     let mut expected = changes.into_iter();
     let status = loop {
-        let event = watching.stream.event().await.unwrap().unwrap();
+        let event = timeout(SECONDS(20), watching.stream.event()).await.expect("an event").unwrap().unwrap();
         if event["type"] == "ERROR" {
             break event["object"].clone();
         }
@@ -121,4 +124,42 @@ async fn who_is_still_told_when_the_hub_is_replaced_is_told_to_list() {
     assert_eq!((&status["code"], &status["reason"]), (&json!(410), &json!("Expired")));
     assert!(expected.next().is_some(), "more than a client that reads nothing has got");
     assert!(watching.stream.event().await.unwrap().is_none(), "an end");
+}
+
+#[tokio::test]
+async fn what_could_be_held_is_told_as_well() {
+    let rig = Rig::start().await;
+    (0..SOME).for_each(|index| put(&rig, index, "old"));
+    let mut watching = Watching::begin(&rig, &rig.pod().await, "").await;
+    rig.cut(Fault::Refuse).await;
+    rig.fake.delete("configmaps", "story", "greeting");
+    (0..SOME).rev().for_each(|index| put(&rig, index, "new"));
+    rig.fake.compact();
+    rig.restore().await;
+    assert_eq!(watching.next().await, event("DELETED", "greeting", "hello"));
+    for index in (0..SOME).rev() {
+        assert_eq!(next(&mut watching).await, event("MODIFIED", &name(index), "new"));
+    }
+}
+
+/// Of what nobody knows the time of no version says that it was told.
+#[tokio::test]
+async fn what_the_store_has_told_of_a_difference_is_not_told_again() {
+    let rig = Rig::start().await;
+    let client = rig.pod().await;
+    let version = listed(&rig, &client, "").await;
+    let mut first = Watching::from(&client, version, "").await;
+    rig.cut(Fault::Refuse).await;
+    rig.fake.delete("configmaps", "story", "greeting");
+    rig.fake.compact();
+    rig.restore().await;
+    assert_eq!(first.next().await, event("DELETED", "greeting", "hello"));
+    rig.cut(Fault::Refuse).await;
+    let mut second = Watching::from(&client, version, "").await;
+    assert_eq!(second.next().await, event("DELETED", "greeting", "hello"));
+    rig.restore().await;
+    held::put(&rig, "later", "1");
+    for watching in [&mut first, &mut second] {
+        assert_eq!(watching.next().await, event("ADDED", "later", "1"));
+    }
 }

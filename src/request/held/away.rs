@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::difference::{self, Events};
+use super::difference::{self, Client, Events};
 use super::listing::{Listing, Stop};
 use super::{Kept, encoding, succession};
 use crate::kube::watch;
@@ -279,11 +279,12 @@ async fn lead_on(kept: &mut Kept, path: &Arc<Path>) -> Option<Outcome> {
     kept.stand.as_ref()?;
     let alike = &path.held.alike;
     let _alone = alike[kept.again.kind(kept.encoding, alike.len())].lock().await;
-    let Ok(_turn) = path.held.listing.acquire().await else { return Some(Outcome::Next(Next::Over(None))) };
+    let Ok(listing) = path.held.listing.acquire().await else { return Some(Outcome::Next(Next::Over(None))) };
     all_have_looked(path).await;
     let stand = *kept.stand.take()?;
     let taken = kept.stood.iter().flat_map(|stood| stood.taken.clone()).collect();
-    match difference::tell(&kept.again, path, stand, taken).await {
+    let client = Client { stand, seen: kept.seen, taken };
+    match difference::tell(&kept.again, path, client, listing).await {
         Ok(told_now) => {
             kept.stood.iter_mut().for_each(|stood| stood.taken.clear());
             (kept.seen, kept.stand) = (told_now.version, told_now.stand);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
 use super::Again;
@@ -32,7 +33,7 @@ use crate::store::{Happened, version_number};
 /// Bytes of changed objects that are held, if they have to be, and if they can be had from the disk as well.
 const MOST: usize = 8 << 20;
 const FEW: usize = 1 << 20;
-/// Bytes of where they stand: of a hundred thousand.
+/// Bytes of where they stand: of some eighty thousand.
 const PLACES: usize = 8 << 20;
 /// So long others are waited for that are told as much.
 const TURN: Duration = Duration::from_secs(10);
@@ -80,8 +81,18 @@ struct Changes {
     taken: Taken,
 }
 
-/// `taken`: what the client has beside where it stands, as its node has written it, and the cloud has it as well.
-pub(super) async fn tell(again: &Again, path: &Arc<Path>, stand: Stand, taken: Taken) -> Result<Told, Failed> {
+/// What the client has been told.
+pub(super) struct Client {
+    pub(super) stand: Stand,
+    /// Up to this version everything.
+    pub(super) seen: u64,
+    /// What it has beside where it stands, as its node has written it, and the cloud has it as well.
+    pub(super) taken: Taken,
+}
+
+/// `listing`: the turn to list.
+pub(super) async fn tell(again: &Again, path: &Arc<Path>, client: Client, listing: SemaphorePermit<'_>) -> Result<Told, Failed> {
+    let Client { stand, seen, taken } = client;
     let media = Media { encoding: stand.shown.encoding(), form: stand.shown.media_form() };
     let types = stand.shown.types();
     let mut new = match stand.newer(&path.offline).await {
@@ -89,8 +100,14 @@ pub(super) async fn tell(again: &Again, path: &Arc<Path>, stand: Stand, taken: T
         None => New::Clouds(Box::new(Listing::new(again, path, media.clone()))),
     };
     let compared = stand.head().filter(|_| matches!(new, New::Clouds(_)));
-    let mut changes =
-        Changes { encoding: media.encoding, before: stand.shown.version(), changes: Vec::new(), bytes: 0, places: 0, taken };
+    let mut changes = Changes {
+        encoding: media.encoding,
+        before: seen.max(stand.shown.version()),
+        changes: Vec::new(),
+        bytes: 0,
+        places: 0,
+        taken,
+    };
     let Stand { shown, lacks, watched } = stand;
     for Happened { item, .. } in &lacks {
         let told = Item::read(media.encoding, item.clone());
@@ -112,19 +129,31 @@ pub(super) async fn tell(again: &Again, path: &Arc<Path>, stand: Stand, taken: T
     let event = |Happened { kind, item }: &Happened| watch::encode(media.encoding, *kind, &full(item));
     let mut events: Vec<_> = lacks.iter().map(event).collect();
     let mut now = new.again();
+    drop(listing);
     if !changes.are_few() {
         if now.is_none() {
             now = watched.at(&path.offline, &shown, version).await;
         }
-        let turn = timeout(TURN, path.held.telling.clone().acquire_owned()).await;
+        let mut turn = None;
+        if let Some(now) = &now {
+            // Whoever takes the store over is not to wait for a client.
+            now.is_kept();
+            turn = timeout(TURN, path.held.telling.clone().acquire_owned()).await.ok().and_then(Result::ok);
+        }
         match (now.take(), turn, &path.offline.knowledge) {
-            (Some(now), Ok(Ok(turn)), Some(knowledge)) => {
-                let (knowledge, changes) = (knowledge.clone(), changes.in_order().into_iter());
+            (Some(now), Some(turn), Some(knowledge)) => {
+                let (knowledge, changes) = (knowledge.clone(), changes.in_order_without_items());
                 let telling = Telling { knowledge, before: shown, now, encoding: media.encoding, types, changes };
                 return Ok(Told { events: Events::Many(telling.begin(events, turn)), version, stand: None });
             }
             (known, ..) if changes.are_held() => now = known,
-            _ => return Err(Failed::Inexact("more has changed than is held, and the node does not know the list")),
+            (known, ..) => {
+                let stand = Stand::of(shown, lacks, watched);
+                // Somebody else has been told more since: that is what it is led to then.
+                let is_behind = known.is_none() && stand.newer(&path.offline).await.is_some();
+                let why = "more has changed than is held, and cannot be told from the disk";
+                return Err(if is_behind { Failed::Cloud(Box::new(stand)) } else { Failed::Inexact(why) });
+            }
         }
     }
     let happened = changes.happened().map_err(|_| Failed::Inexact("an object cannot be read"))?;
@@ -212,6 +241,10 @@ impl Changes {
     }
 
     fn there(&mut self, kind: EventType, item: Item) -> Result<(), Stop> {
+        if item.version() <= self.before {
+            // The client would have been told of it, if it were of the same history.
+            return Err(Stop::Inexact("something new is as old as what was shown"));
+        }
         self.taken.remove(&item.place);
         self.push(Change { kind, version: item.version(), place: item.place, item: item.bytes })
     }
@@ -249,6 +282,12 @@ impl Changes {
     fn in_order(mut self) -> Vec<Change> {
         self.changes.sort_by_key(|change| (change.version, change.kind == EventType::Deleted));
         self.changes
+    }
+
+    fn in_order_without_items(self) -> std::vec::IntoIter<Change> {
+        let mut changes = self.in_order();
+        changes.iter_mut().for_each(|change| change.item = Vec::new());
+        changes.into_iter()
     }
 
     /// What is held, in order.
@@ -318,7 +357,8 @@ mod tests {
         }
     }
 
-    fn difference(old: &Objects, new: &Objects) -> Vec<Event> {
+    /// `None`: it is not known.
+    fn difference(old: &Objects, new: &Objects) -> Option<Vec<Event>> {
         let taken = Taken::default();
         let mut changes = Changes { encoding: Encoding::Json, before: BEFORE, changes: Vec::new(), bytes: 0, places: 0, taken };
         let places: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
@@ -330,14 +370,24 @@ mod tests {
                 (None, Some(now)) => changes.there(EventType::Added, now),
                 (None, None) => Ok(()),
             };
-            assert!(result.is_ok());
+            result.ok()?;
         }
         let told = |happened: Happened| {
             let told = Item::read(Encoding::Json, happened.item).ok().unwrap();
             let version = told.version();
             (version, happened.kind, told.place.parse().unwrap(), (told.meta.uid.parse().unwrap(), version))
         };
-        changes.happened().unwrap().into_iter().map(told).collect()
+        Some(changes.happened().unwrap().into_iter().map(told).collect())
+    }
+
+    #[test]
+    fn of_another_history_nothing_is_told() {
+        let old = Objects::from([(1, (1, 80))]);
+        // A cluster that was made anew, and has come further since.
+        assert_eq!(difference(&old, &Objects::from([(1, (2, 30))])), None);
+        assert_eq!(difference(&old, &Objects::from([(1, (1, 80)), (2, (2, BEFORE))])), None);
+        assert_eq!(difference(&old, &Objects::from([(1, (1, 79))])), None);
+        assert_eq!(difference(&old, &Objects::from([(1, (2, BEFORE + 2))])).unwrap().len(), 2);
     }
 
     proptest! {
@@ -353,10 +403,16 @@ mod tests {
             history(&mut cloud, BEFORE - first.len() as u64, &first);
             let old = cloud.clone();
             let events = history(&mut cloud, BEFORE, &then);
-            let told = difference(&old, &cloud);
+            let told = difference(&old, &cloud).unwrap();
             let (mut client, mut version, part) = (old, BEFORE, at.index(told.len() + 1));
             for event in &told[..part] {
-                prop_assert!(event.0 >= version && client.get(&event.2) != Some(&event.3), "{event:?} after {version}");
+                let (at, kind, place, object) = *event;
+                let is_right = match (client.get(&place), kind) {
+                    (None, EventType::Added) => true,
+                    (Some((uid, before)), EventType::Modified | EventType::Deleted) => *uid == object.0 && *before < at,
+                    _ => false,
+                };
+                prop_assert!(is_right && at >= version, "{event:?} after {version}");
                 apply(&mut client, *event);
                 version = event.0;
             }

@@ -42,9 +42,6 @@ impl Telling {
     /// `first`: events that come before. `turn`: only so many clients are told so much at a time.
     pub(super) fn begin(self, first: Vec<Bytes>, turn: OwnedSemaphorePermit) -> Many {
         let (sender, receiver) = mpsc::channel(4);
-        // Whoever takes the store over is not to wait for a client.
-        self.before.is_kept();
-        self.now.is_kept();
         tokio::spawn(async move {
             // As long as it lasts the disk can free nothing of either state.
             let patience = Patience::begin();

@@ -315,6 +315,7 @@ impl Watcher {
                         return;
                     }
                 }
+                self.is_led().await;
             }
             Initial::Items { shown, bookmark } => {
                 if self.items(*shown).await.is_err() || (bookmark && self.bookmark(true).await.is_err()) {
@@ -332,6 +333,15 @@ impl Watcher {
             return;
         }
         self.hold().await;
+    }
+
+    /// Its client is where the node is, of whatever version the last event was.
+    async fn is_led(&self) {
+        // Once nothing is on its way.
+        let taken = self.sender.reserve_many(self.sender.max_capacity()).await;
+        if let (Ok(_), Ok(version)) = (taken, self.version.parse()) {
+            self.stands.change(|stood| stood.seen = stood.seen.max(version));
+        }
     }
 
     /// The last word of a watch.

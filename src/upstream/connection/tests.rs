@@ -183,12 +183,12 @@ async fn the_beginning_of_an_answer_is_waited_for_and_not_forever() {
     {
         let body = long_answer(Duration::from_millis(pause), usize::MAX).await;
         let began = Instant::now();
-        let body = body.begun(beginning(most, within)).await.unwrap();
+        let body = body.begun(beginning(most, within), || {}).await.unwrap();
         let waited = began.elapsed().as_millis() / u128::from(pause.max(1));
         assert!(waits.contains(&waited), "{pause} ms, {most} bytes, {within:?}: {waited} pieces");
         assert_eq!(body.collect().await.unwrap().to_bytes().len(), LENGTH, "nothing is lost");
     }
-    let broken = long_answer(Duration::from_millis(500), 4).await.begun(beginning(LENGTH, HOURS)).await;
+    let broken = long_answer(Duration::from_millis(500), 4).await.begun(beginning(LENGTH, HOURS), || {}).await;
     assert!(broken.is_err_and(|error| error.is_link()), "nobody was shown any of it");
 }
 
@@ -199,18 +199,18 @@ async fn of_what_comes_slowly_more_is_held_as_long_as_there_is_room() {
     let answer = async || long_answer(Duration::from_millis(500), usize::MAX).await;
     let slow = Beginning { most: PIECE, slow: 32 * 1024, room: &ROOM, within: HOURS };
     let began = Instant::now();
-    let whole = answer().await.begun(slow).await.unwrap();
+    let whole = answer().await.begun(slow, || {}).await.unwrap();
     assert!(began.elapsed() > Duration::from_secs(11), "all of it");
     assert!(ROOM.available_permits() < 2 * PIECE, "{}", ROOM.available_permits());
     let began = Instant::now();
-    let other = answer().await.begun(slow).await.unwrap();
+    let other = answer().await.begun(slow, || {}).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(3), "there is no room");
     for body in [whole, other] {
         assert_eq!(body.collect().await.unwrap().to_bytes().len(), LENGTH, "nothing is lost");
     }
     assert_eq!(ROOM.available_permits(), LENGTH, "given back");
     let began = Instant::now();
-    drop(answer().await.begun(Beginning { slow: 1024, ..slow }).await.unwrap());
+    drop(answer().await.begun(Beginning { slow: 1024, ..slow }, || {}).await.unwrap());
     assert!(began.elapsed() < Duration::from_secs(3), "it is fast");
     assert_eq!(ROOM.available_permits(), LENGTH);
 }
@@ -225,7 +225,7 @@ async fn an_answer_with_trailers_has_no_length_and_keeps_them() {
             body.send_trailers(http::HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("e"))])).unwrap();
         })
     }));
-    let body = answer_over(io).await.begun(beginning(LENGTH, HOURS)).await.unwrap();
+    let body = answer_over(io).await.begun(beginning(LENGTH, HOURS), || {}).await.unwrap();
     assert_eq!(http_body::Body::size_hint(&body).exact(), None);
     let whole = body.collect().await.unwrap();
     assert_eq!(whole.trailers().unwrap()["etag"], "e");

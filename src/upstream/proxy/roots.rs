@@ -1,7 +1,7 @@
 //! By what a proxy that speaks TLS is verified: the certificates that this machine trusts. They are read once, for they are as
 //! many as in a browser.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
@@ -21,19 +21,19 @@ const USUAL: [&str; 6] = [
 ];
 
 pub(super) fn client_config() -> Result<Arc<ClientConfig>, String> {
-    let named = std::env::var_os(NAMED).filter(|name| !name.is_empty()).map(PathBuf::from);
-    let usual = || USUAL.iter().map(PathBuf::from).collect();
-    let files: Vec<_> = named.map_or_else(usual, |file| vec![file]);
-    let roots = files.iter().find_map(|file| roots(file)).ok_or_else(|| {
-        let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
-        format!("no certificate is in {}: name a PEM file of certificates in {NAMED}", names.join(", "))
-    })?;
+    let roots = match std::env::var_os(NAMED).filter(|name| !name.is_empty()) {
+        Some(named) => roots(Path::new(&named)),
+        None => USUAL.iter().find_map(|file| roots(Path::new(file)).ok()).ok_or_else(|| format!("none of {}", USUAL.join(", "))),
+    };
+    let roots = roots.map_err(|why| format!("{why}: name a PEM file of certificates in {NAMED}"))?;
     Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
 }
 
 /// Those in a file. One that cannot be read is no reason to do without the others.
-fn roots(file: &Path) -> Option<RootCertStore> {
+fn roots(file: &Path) -> Result<RootCertStore, String> {
+    let bad = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
+    let certificates = CertificateDer::pem_file_iter(file).map_err(|error| bad(&error))?;
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(CertificateDer::pem_file_iter(file).ok()?.flatten());
-    (!roots.is_empty()).then_some(roots)
+    roots.add_parsable_certificates(certificates.flatten());
+    if roots.is_empty() { Err(bad(&"no certificate is in it")) } else { Ok(roots) }
 }
