@@ -40,7 +40,7 @@ use crate::state::link::Link;
 use crate::store::Knowledge;
 use crate::upstream::RequestBody;
 pub use presented::{Patience, Presented};
-pub use shown::{Stand, Walk, stand};
+pub use shown::{Stand, Walk, Watched, stand};
 
 /// What the store is answered from, and by which rules.
 pub struct Offline {

@@ -22,13 +22,13 @@ use super::telling::{Many, Telling};
 use crate::kube::list::Encoding;
 use crate::kube::media::Media;
 use crate::kube::message::{self, Edit, MessageError, Set};
-use crate::kube::object;
+use crate::kube::object::{self, TypeMeta};
 use crate::kube::schema::{METADATA, meta::RESOURCE_VERSION};
 use crate::kube::watch::{self, EventType};
 use crate::request::Path;
 use crate::request::filter::Taken;
-use crate::request::offline::{Presented, Stand, Walk};
-use crate::store::{Happened, version_number};
+use crate::request::offline::{Presented, Stand, Walk, Watched};
+use crate::store::{Happened, Header, version_number};
 
 /// Bytes of changed objects that are held, if they have to be, and if they can be had from the disk as well.
 const MOST: usize = 8 << 20;
@@ -90,79 +90,114 @@ pub(super) struct Client {
     pub(super) taken: Taken,
 }
 
+/// What is told, and between what.
+struct Difference {
+    encoding: Encoding,
+    types: TypeMeta,
+    changes: Changes,
+    shown: Presented,
+    lacks: Vec<Happened>,
+    watched: Watched,
+    /// The head of what was shown, if what has come of it is news to others as well.
+    head: Option<Header>,
+    /// Of the new list.
+    version: u64,
+    /// `None`: the cloud has just said it.
+    now: Option<Presented>,
+}
+
 /// `listing`: the turn to list.
 pub(super) async fn tell(again: &Again, path: &Arc<Path>, client: Client, listing: SemaphorePermit<'_>) -> Result<Told, Failed> {
+    let difference = difference(again, path, client).await?;
+    drop(listing);
+    match difference.changes.are_few() {
+        true => difference.held(path),
+        false => difference.stored(path).await,
+    }
+}
+
+async fn difference(again: &Again, path: &Arc<Path>, client: Client) -> Result<Difference, Failed> {
     let Client { stand, seen, taken } = client;
     let media = Media { encoding: stand.shown.encoding(), form: stand.shown.media_form() };
-    let types = stand.shown.types();
-    let mut new = match stand.newer(&path.offline).await {
+    let (encoding, types) = (media.encoding, stand.shown.types());
+    let mut new = match stand.newer(&path.offline).await.filter(|known| known.version() >= seen) {
         Some(known) => New::Known(known.version(), Box::new(known.walk(&path.offline))),
-        None => New::Clouds(Box::new(Listing::new(again, path, media.clone()))),
+        None => New::Clouds(Box::new(Listing::new(again, path, media))),
     };
-    let compared = stand.head().filter(|_| matches!(new, New::Clouds(_)));
-    let mut changes = Changes {
-        encoding: media.encoding,
-        before: seen.max(stand.shown.version()),
-        changes: Vec::new(),
-        bytes: 0,
-        places: 0,
-        taken,
-    };
+    let head = stand.head().filter(|_| matches!(new, New::Clouds(_)));
+    let before = seen.max(stand.shown.version());
+    let mut changes = Changes { encoding, before, changes: Vec::new(), bytes: 0, places: 0, taken };
     let Stand { shown, lacks, watched } = stand;
     for Happened { item, .. } in &lacks {
-        let told = Item::read(media.encoding, item.clone());
+        let told = Item::read(encoding, item.clone());
         told.into_iter().for_each(|told| _ = changes.taken.remove(&told.place));
     }
     let mut walk = shown.walk(&path.offline);
-    let result = compare(&mut new, &mut walk, &mut changes).await;
-    let Some(shown) = walk.again() else { return Err(Failed::Inexact("the store cannot be read")) };
-    match result {
-        Ok(()) => {}
-        Err(Stop::Inexact(why)) => return Err(Failed::Inexact(why)),
-        Err(Stop::Cloud) => return Err(Failed::Cloud(Box::new(Stand::of(shown, lacks, watched)))),
+    let compared = compare(&mut new, &mut walk, &mut changes).await;
+    let shown = walk.again().ok_or(Failed::Inexact("the store cannot be read"))?;
+    match compared {
+        Ok(()) if new.version() < before => Err(Failed::Inexact("the cluster's history has gone back")),
+        Ok(()) => {
+            let version = new.version();
+            Ok(Difference { encoding, types, changes, shown, lacks, watched, head, version, now: new.again() })
+        }
+        Err(Stop::Inexact(why)) => Err(Failed::Inexact(why)),
+        Err(Stop::Cloud) => Err(Failed::Cloud(Box::new(Stand::of(shown, lacks, watched)))),
     }
-    let version = new.version();
-    if version < changes.before {
-        return Err(Failed::Inexact("the cluster's history has gone back"));
+}
+
+impl Difference {
+    /// Its objects are in memory.
+    fn held(self, path: &Path) -> Result<Told, Failed> {
+        let mut events = self.lacking();
+        let Self { encoding, types, changes, watched, head, version, now, .. } = self;
+        let happened = changes.happened().map_err(|_| Failed::Inexact("an object cannot be read"))?;
+        events.extend(happened.iter().map(|happened| event(encoding, &types, happened)));
+        if let (Some(knowledge), Some(head)) = (&path.offline.knowledge, &head) {
+            knowledge.note_difference(head, version, &happened);
+        }
+        let stand = now.map(|shown| Box::new(Stand::of(shown, Vec::new(), watched)));
+        Ok(Told { events: Events::Few(events), version, stand })
     }
-    let full = |item: &[u8]| object::from_item(media.encoding, &types, item);
-    let event = |Happened { kind, item }: &Happened| watch::encode(media.encoding, *kind, &full(item));
-    let mut events: Vec<_> = lacks.iter().map(event).collect();
-    let mut now = new.again();
-    drop(listing);
-    if !changes.are_few() {
-        if now.is_none() {
-            now = watched.at(&path.offline, &shown, version).await;
+
+    /// Its objects are read from the disk, if that has them, and only where they have to be are in memory.
+    async fn stored(mut self, path: &Path) -> Result<Told, Failed> {
+        if self.now.is_none() {
+            self.now = self.watched.at(&path.offline, &self.shown, self.version).await;
         }
         let mut turn = None;
-        if let Some(now) = &now {
+        if let Some(now) = &self.now {
             // Whoever takes the store over is not to wait for a client.
             now.is_kept();
             turn = timeout(TURN, path.held.telling.clone().acquire_owned()).await.ok().and_then(Result::ok);
         }
-        match (now.take(), turn, &path.offline.knowledge) {
+        let events = self.lacking();
+        match (self.now, turn, &path.offline.knowledge) {
             (Some(now), Some(turn), Some(knowledge)) => {
+                let Self { encoding, types, changes, shown: before, version, .. } = self;
                 let (knowledge, changes) = (knowledge.clone(), changes.in_order_without_items());
-                let telling = Telling { knowledge, before: shown, now, encoding: media.encoding, types, changes };
-                return Ok(Told { events: Events::Many(telling.begin(events, turn)), version, stand: None });
+                let telling = Telling { knowledge, before, now, encoding, types, changes };
+                Ok(Told { events: Events::Many(telling.begin(events, turn)), version, stand: None })
             }
-            (known, ..) if changes.are_held() => now = known,
-            (known, ..) => {
-                let stand = Stand::of(shown, lacks, watched);
+            (now, ..) if self.changes.are_held() => Self { now, ..self }.held(path),
+            (now, ..) => {
+                let stand = Stand::of(self.shown, self.lacks, self.watched);
                 // Somebody else has been told more since: that is what it is led to then.
-                let is_behind = known.is_none() && stand.newer(&path.offline).await.is_some();
+                let is_behind = now.is_none() && stand.newer(&path.offline).await.is_some();
                 let why = "more has changed than is held, and cannot be told from the disk";
-                return Err(if is_behind { Failed::Cloud(Box::new(stand)) } else { Failed::Inexact(why) });
+                Err(if is_behind { Failed::Cloud(Box::new(stand)) } else { Failed::Inexact(why) })
             }
         }
     }
-    let happened = changes.happened().map_err(|_| Failed::Inexact("an object cannot be read"))?;
-    events.extend(happened.iter().map(event));
-    if let (Some(knowledge), Some(before)) = (&path.offline.knowledge, &compared) {
-        knowledge.note_difference(before, version, &happened);
+
+    /// What leads the client to what was shown.
+    fn lacking(&self) -> Vec<Bytes> {
+        self.lacks.iter().map(|happened| event(self.encoding, &self.types, happened)).collect()
     }
-    let stand = now.map(|shown| Box::new(Stand::of(shown, Vec::new(), watched)));
-    Ok(Told { events: Events::Few(events), version, stand })
+}
+
+pub(super) fn event(encoding: Encoding, types: &TypeMeta, Happened { kind, item }: &Happened) -> Bytes {
+    watch::encode(encoding, *kind, &object::from_item(encoding, types, item))
 }
 
 /// The state to which the client is led.
@@ -314,110 +349,4 @@ pub(super) fn of_version(encoding: Encoding, item: &[u8], version: u64) -> Resul
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const BEFORE: u64 = 100;
-
-    /// The uid and the version of what stands at each place.
-    type Objects = BTreeMap<u8, (u64, u64)>;
-
-    /// The version, the kind, and the place, the uid and the version of its object.
-    type Event = (u64, EventType, u8, (u64, u64));
-
-    fn item(place: u8, (uid, version): (u64, u64)) -> Item {
-        let metadata = format!(r#""name":"{place:03}","uid":"{uid}","resourceVersion":"{version}""#);
-        Item::read(Encoding::Json, format!(r#"{{"metadata":{{{metadata}}}}}"#).into_bytes()).ok().unwrap()
-    }
-
-    /// What a cloud does in which something happens at these places, one version after the other: what is there changes or
-    /// goes, what is not comes.
-    fn history(objects: &mut Objects, from: u64, steps: &[(u8, bool)]) -> Vec<Event> {
-        let mut events = Vec::new();
-        for (version, (place, goes)) in (from + 1..).zip(steps) {
-            let (kind, object) = match objects.get(place) {
-                Some((uid, _)) if *goes => (EventType::Deleted, (*uid, version)),
-                Some((uid, _)) => (EventType::Modified, (*uid, version)),
-                None => (EventType::Added, (version, version)),
-            };
-            apply(objects, (version, kind, *place, object));
-            events.push((version, kind, *place, object));
-        }
-        events
-    }
-
-    fn apply(objects: &mut Objects, (_, kind, place, object): Event) {
-        match kind {
-            EventType::Deleted => _ = objects.remove(&place),
-            _ => _ = objects.insert(place, object),
-        }
-    }
-
-    /// `None`: it is not known.
-    fn difference(old: &Objects, new: &Objects) -> Option<Vec<Event>> {
-        let taken = Taken::default();
-        let mut changes = Changes { encoding: Encoding::Json, before: BEFORE, changes: Vec::new(), bytes: 0, places: 0, taken };
-        let places: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
-        for place in places {
-            let [before, now] = [old, new].map(|objects| objects.get(place).map(|object| item(*place, *object)));
-            let result = match (before, now) {
-                (Some(before), Some(now)) => changes.both(before, now),
-                (Some(gone), None) => changes.gone(gone),
-                (None, Some(now)) => changes.there(EventType::Added, now),
-                (None, None) => Ok(()),
-            };
-            result.ok()?;
-        }
-        let told = |happened: Happened| {
-            let told = Item::read(Encoding::Json, happened.item).ok().unwrap();
-            let version = told.version();
-            (version, happened.kind, told.place.parse().unwrap(), (told.meta.uid.parse().unwrap(), version))
-        };
-        Some(changes.happened().unwrap().into_iter().map(told).collect())
-    }
-
-    #[test]
-    fn of_another_history_nothing_is_told() {
-        let old = Objects::from([(1, (1, 80))]);
-        // A cluster that was made anew, and has come further since.
-        assert_eq!(difference(&old, &Objects::from([(1, (2, 30))])), None);
-        assert_eq!(difference(&old, &Objects::from([(1, (1, 80)), (2, (2, BEFORE))])), None);
-        assert_eq!(difference(&old, &Objects::from([(1, (1, 79))])), None);
-        assert_eq!(difference(&old, &Objects::from([(1, (2, BEFORE + 2))])).unwrap().len(), 2);
-    }
-
-    proptest! {
-        /// Whoever is told only a part goes on from the version of its last event, and the cloud may know that by then: it has
-        /// all there is in the end, and no version has gone back.
-        #[test]
-        fn wherever_a_client_breaks_off_it_lacks_nothing_of_before(
-            first in proptest::collection::vec((0_u8..12, any::<bool>()), 0..40),
-            then in proptest::collection::vec((0_u8..12, any::<bool>()), 0..40),
-            at in any::<prop::sample::Index>(),
-        ) {
-            let mut cloud = Objects::new();
-            history(&mut cloud, BEFORE - first.len() as u64, &first);
-            let old = cloud.clone();
-            let events = history(&mut cloud, BEFORE, &then);
-            let told = difference(&old, &cloud).unwrap();
-            let (mut client, mut version, part) = (old, BEFORE, at.index(told.len() + 1));
-            for event in &told[..part] {
-                let (at, kind, place, object) = *event;
-                let is_right = match (client.get(&place), kind) {
-                    (None, EventType::Added) => true,
-                    (Some((uid, before)), EventType::Modified | EventType::Deleted) => *uid == object.0 && *before < at,
-                    _ => false,
-                };
-                prop_assert!(is_right && at >= version, "{event:?} after {version}");
-                apply(&mut client, *event);
-                version = event.0;
-            }
-            events.into_iter().filter(|event| event.0 > version).for_each(|event| apply(&mut client, event));
-            prop_assert_eq!(client, cloud);
-        }
-    }
-}
+mod tests;

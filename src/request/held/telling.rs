@@ -6,12 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::difference::{Change, of_version};
+use super::difference::{Change, event, of_version};
 use crate::kube::list::Encoding;
-use crate::kube::object::{self, TypeMeta};
-use crate::kube::watch::{self, EventType};
+use crate::kube::object::TypeMeta;
+use crate::kube::watch::EventType;
 use crate::request::offline::{Patience, Presented};
-use crate::store::{Knowledge, StoreError};
+use crate::store::{Happened, Knowledge, StoreError};
 
 /// Bytes of events that are read at a time.
 const PAGE: usize = 128 * 1024;
@@ -88,6 +88,6 @@ impl Telling {
             EventType::Deleted => of_version(self.encoding, &item, change.version).map_err(|error| unreadable(&error))?,
             _ => item,
         };
-        Ok(watch::encode(self.encoding, change.kind, &object::from_item(self.encoding, &self.types, &item)))
+        Ok(event(self.encoding, &self.types, &Happened { kind: change.kind, item }))
     }
 }
