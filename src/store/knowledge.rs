@@ -296,6 +296,11 @@ impl Knowledge {
         self.flush().await
     }
 
+    /// Returns when all that has come is taken apart.
+    pub async fn is_at_rest(&self) {
+        self.works.rest().await;
+    }
+
     /// Makes everything that was queued visible to readers.
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.writer.flush().await

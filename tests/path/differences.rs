@@ -23,9 +23,23 @@ fn name(index: usize) -> String {
     format!("large-{index:02}")
 }
 
-/// A text that says what it is of.
+/// A text that says what it is of: of the old ones a short one, for a list that comes faster than the disk is not remembered.
 fn text(of: &str) -> String {
-    format!("{of}:{}", "x".repeat(SIZE))
+    format!("{of}:{}", "x".repeat(if of == "old" { 1024 } else { SIZE }))
+}
+
+/// A hub, and the old ones.
+async fn filled(rig: Rig, count: usize) -> Rig {
+    (0..count).for_each(|index| put(&rig, index, "old"));
+    // The cloud has not answered meanwhile.
+    rig.link_is(1.0).await;
+    rig
+}
+
+/// They have been listed, and the node remembers it.
+async fn are_remembered(rig: &Rig, count: usize) {
+    let objects = async || Ok(rig.hub.metric("holdfast_store_objects").await? >= count as f64);
+    eventually("they are remembered", SECONDS(10), objects).await.unwrap();
 }
 
 fn put(rig: &Rig, index: usize, of: &str) {
@@ -75,27 +89,25 @@ async fn is_told(rig: &Rig, mut watching: Watching, is_in: impl Fn(usize) -> boo
 
 #[tokio::test]
 async fn it_is_told_in_order_and_whole() {
-    let rig = Rig::start().await;
-    (0..COUNT).for_each(|index| put(&rig, index, "old"));
+    let rig = filled(Rig::start().await, COUNT).await;
     let watching = Watching::begin(&rig, &rig.pod().await, "").await;
+    are_remembered(&rig, COUNT).await;
     is_told(&rig, watching, |_| true).await;
 }
 
 #[tokio::test]
 async fn what_is_not_selected_is_not_told() {
-    let rig = Rig::start().await;
-    (0..COUNT).for_each(|index| put(&rig, index, "old"));
+    let rig = filled(Rig::start().await, COUNT).await;
     let watching = Watching::begin(&rig, &rig.pod().await, "labelSelector=hide%3Dno").await;
+    are_remembered(&rig, (0..COUNT).filter(|index| is_shown(*index)).count()).await;
     is_told(&rig, watching, is_shown).await;
 }
 
 #[tokio::test]
 async fn what_a_rule_hides_is_not_told() {
-    let rig = hidden::rig(&[], "my-agent").await;
-    (0..COUNT).for_each(|index| put(&rig, index, "old"));
-    let lists = rig.hub.metric("holdfast_lists_remembered_total").await.unwrap();
+    let rig = filled(hidden::rig(&[], "my-agent").await, COUNT).await;
     let (_, version, _) = hidden::page(&rig, "").await;
-    rig.remembered(lists + 1.0).await;
+    are_remembered(&rig, COUNT).await;
     let stream = hidden::watch_from(&rig, &version).await;
     is_told(&rig, Watching { stream, version: version.parse().unwrap(), last: String::new() }, is_shown).await;
 }
@@ -103,9 +115,9 @@ async fn what_a_rule_hides_is_not_told() {
 /// Another process has the store then, and its client has to list.
 #[tokio::test]
 async fn who_is_still_told_when_the_hub_is_replaced_is_told_to_list() {
-    let mut rig = Rig::start().await;
-    (0..COUNT).for_each(|index| put(&rig, index, "old"));
+    let mut rig = filled(Rig::start().await, COUNT).await;
     let mut watching = Watching::begin(&rig, &rig.pod().await, "").await;
+    are_remembered(&rig, COUNT).await;
     rig.cut(Fault::Refuse).await;
     let changes = change(&rig);
     rig.restore().await;
@@ -128,9 +140,9 @@ async fn who_is_still_told_when_the_hub_is_replaced_is_told_to_list() {
 
 #[tokio::test]
 async fn what_could_be_held_is_told_as_well() {
-    let rig = Rig::start().await;
-    (0..SOME).for_each(|index| put(&rig, index, "old"));
+    let rig = filled(Rig::start().await, SOME).await;
     let mut watching = Watching::begin(&rig, &rig.pod().await, "").await;
+    are_remembered(&rig, SOME).await;
     rig.cut(Fault::Refuse).await;
     rig.fake.delete("configmaps", "story", "greeting");
     (0..SOME).rev().for_each(|index| put(&rig, index, "new"));

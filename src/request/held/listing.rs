@@ -1,10 +1,13 @@
-//! A list in the name of a watch's client. It takes the way of any list, page by page, and is remembered like one.
+//! A list in the name of a watch's client. It takes the way of any list, page by page, and is remembered like one, but it is
+//! read no faster than that: nobody waits for it who could not wait for the disk, too.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use http_body_util::BodyExt as _;
+use tokio::time::timeout;
 
 use super::{Again, encoding};
 use crate::kube::list::{Encoding, Envelope, Limits, Piece, Splitter};
@@ -12,7 +15,11 @@ use crate::kube::media::Media;
 use crate::kube::object::{self, Meta};
 use crate::request::context::{Body, Context};
 use crate::request::{Path, answer, respond};
-use crate::store::version_number;
+use crate::store::{Knowledge, version_number};
+
+/// Bytes that are read before the store is waited for, and how long it is at most. More may wait for it, of all answers.
+const PACE: usize = 4 << 20;
+const BUSY: Duration = Duration::from_secs(5);
 
 /// Why it goes no further.
 pub(super) enum Stop {
@@ -43,6 +50,8 @@ struct Page {
     body: Body,
     splitter: Splitter,
     items: VecDeque<Piece>,
+    /// Bytes since the store was waited for.
+    read: usize,
 }
 
 impl<'a> Listing<'a> {
@@ -58,7 +67,7 @@ impl<'a> Listing<'a> {
                 self.page = Some(self.ask().await?);
                 continue;
             };
-            match page.next().await? {
+            match page.next(self.path.offline.knowledge.as_deref()).await? {
                 Some(bytes) => return self.in_order(Item::read(self.media.encoding, bytes)?).map(Some),
                 None => self.turn()?,
             }
@@ -103,12 +112,12 @@ impl<'a> Listing<'a> {
             return Err(Stop::Inexact("the list is in another encoding"));
         }
         let splitter = Splitter::new(self.media.encoding, Limits::ANSWER);
-        Ok(Page { body: answer.into_body(), splitter, items: VecDeque::new() })
+        Ok(Page { body: answer.into_body(), splitter, items: VecDeque::new(), read: 0 })
     }
 }
 
 impl Page {
-    async fn next(&mut self) -> Result<Option<Vec<u8>>, Stop> {
+    async fn next(&mut self, knowledge: Option<&Knowledge>) -> Result<Option<Vec<u8>>, Stop> {
         loop {
             while let Some(piece) = self.items.pop_front() {
                 if let Piece::Item(bytes) = piece {
@@ -117,6 +126,11 @@ impl Page {
             }
             let Some(frame) = self.body.frame().await else { return Ok(None) };
             let Ok(data) = frame.map_err(|_| Stop::Cloud)?.into_data() else { continue };
+            self.read += data.len();
+            if let Some(knowledge) = knowledge.filter(|_| self.read > PACE) {
+                let _ = timeout(BUSY, knowledge.is_at_rest()).await;
+                self.read = 0;
+            }
             let mut pieces = Vec::new();
             self.splitter.feed(data, &mut pieces).map_err(|_| Stop::Cloud)?;
             self.items.extend(pieces);
