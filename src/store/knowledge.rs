@@ -296,9 +296,14 @@ impl Knowledge {
         self.flush().await
     }
 
-    /// Returns when all that has come is taken apart.
-    pub async fn is_at_rest(&self) {
-        self.works.rest().await;
+    /// Returns when more may come of a list: what waits to be remembered is not much.
+    pub async fn has_room(&self) {
+        self.queued.has_room().await;
+    }
+
+    /// Returns when the lists of a scope that have come are taken apart, each page of them too.
+    pub async fn has_lists(&self, scope: &Scope) {
+        self.lists.rest(scope).await;
     }
 
     /// Makes everything that was queued visible to readers.

@@ -158,6 +158,7 @@ impl Server {
         let mut answer = pin!(answer);
         loop {
             tokio::select! {
+                biased;
                 answer = &mut answer => return answer,
                 () = part.notified() => {}
                 error = self.gone(identity) => return Err(error),

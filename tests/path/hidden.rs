@@ -5,7 +5,7 @@ use testkit::client::Streaming;
 use testkit::fake::{FakeOptions, Fault};
 
 use super::filters::{names, next, pair};
-use super::held::Watching;
+use super::held::{Watching, counted};
 use super::*;
 
 const AGENT: [(&str, &str); 1] = [("user-agent", "my-agent/v1")];
@@ -204,4 +204,21 @@ async fn where_the_cloud_knows_the_version_no_more_the_difference_is_told_of_wha
     assert_eq!(told, [pair("ADDED", "dim"), pair("DELETED", "greeting")]);
     put(&rig, "later", "no", "1");
     assert_eq!(next(&mut watch).await, pair("ADDED", "later"));
+}
+
+/// The same state, of a later version.
+#[tokio::test]
+async fn a_watch_goes_on_though_somebody_else_has_listed_the_same_later() {
+    let rig = rig(&[], "my-agent,sample").await;
+    let (_, version, _) = page(&rig, "").await;
+    let mut watch = watch_from(&rig, &version).await;
+    rig.fake.put("secrets", "story", "another", json!({}));
+    let lists = rig.hub.metric("holdfast_lists_remembered_total").await.unwrap();
+    rig.pod().await.get(CONFIGMAPS).await.unwrap();
+    rig.remembered(lists + 1.0).await;
+    rig.cut(Fault::Refuse).await;
+    let goes_on = async || Ok(counted(&rig, "the store goes on").await >= 1.0);
+    eventually("the store goes on", SECONDS(10), goes_on).await.unwrap();
+    rig.restore().await;
+    is_told_nothing_of_what_is_hidden(&rig, &mut watch, "after the cut").await;
 }

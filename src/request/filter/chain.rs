@@ -151,6 +151,13 @@ impl Chain {
         self.filters.hidden.note(self.standing(version), keys);
     }
 
+    /// What is hidden from the client at a version still is at a later one: nothing has happened in between.
+    pub(in crate::request) fn hides_still(&self, version: u64, later: u64) {
+        if let Some(hidden) = self.filters.hidden.known(&self.standing(version)).filter(|_| self.hides()) {
+            self.hides_at(later, hidden);
+        }
+    }
+
     /// What a client was shown that goes on from a version, if anything is hidden from it or may be; fails if that is not
     /// known.
     pub(in crate::request) fn shown_at(&self, version: u64) -> Result<Option<Shown>, Unknown> {

@@ -279,12 +279,12 @@ async fn lead_on(kept: &mut Kept, path: &Arc<Path>) -> Option<Outcome> {
     kept.stand.as_ref()?;
     let alike = &path.held.alike;
     let _alone = alike[kept.again.kind(kept.encoding, alike.len())].lock().await;
-    let Ok(listing) = path.held.listing.acquire().await else { return Some(Outcome::Next(Next::Over(None))) };
+    let Ok(_turn) = path.held.listing.acquire().await else { return Some(Outcome::Next(Next::Over(None))) };
     all_have_looked(path).await;
     let stand = *kept.stand.take()?;
     let taken = kept.stood.iter().flat_map(|stood| stood.taken.clone()).collect();
     let client = Client { stand, seen: kept.seen, taken };
-    match difference::tell(&kept.again, path, client, listing).await {
+    match difference::tell(&kept.again, path, client).await {
         Ok(told_now) => {
             kept.stood.iter_mut().for_each(|stood| stood.taken.clear());
             (kept.seen, kept.stand) = (told_now.version, told_now.stand);

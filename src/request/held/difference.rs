@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
 use super::Again;
@@ -36,7 +35,7 @@ const FEW: usize = 1 << 20;
 /// Bytes of where they stand: of some eighty thousand.
 const PLACES: usize = 8 << 20;
 /// So long others are waited for that are told as much.
-const TURN: Duration = Duration::from_secs(10);
+const TURN: Duration = Duration::from_secs(2);
 
 /// The events, and the version that they lead to.
 pub(super) struct Told {
@@ -106,10 +105,8 @@ struct Difference {
     now: Option<Presented>,
 }
 
-/// `listing`: the turn to list.
-pub(super) async fn tell(again: &Again, path: &Arc<Path>, client: Client, listing: SemaphorePermit<'_>) -> Result<Told, Failed> {
+pub(super) async fn tell(again: &Again, path: &Arc<Path>, client: Client) -> Result<Told, Failed> {
     let difference = difference(again, path, client).await?;
-    drop(listing);
     match difference.changes.are_few() {
         true => difference.held(path),
         false => difference.stored(path).await,

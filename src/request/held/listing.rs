@@ -14,11 +14,10 @@ use crate::kube::list::{Encoding, Envelope, Limits, Piece, Splitter};
 use crate::kube::media::Media;
 use crate::kube::object::{self, Meta};
 use crate::request::context::{Body, Context};
-use crate::request::{Path, answer, respond};
-use crate::store::{Knowledge, version_number};
+use crate::request::{Path, answer, names, respond};
+use crate::store::{Knowledge, Scope, version_number};
 
-/// Bytes that are read before the store is waited for, and how long it is at most. More may wait for it, of all answers.
-const PACE: usize = 4 << 20;
+/// So long a busy store is waited for, once.
 const BUSY: Duration = Duration::from_secs(5);
 
 /// Why it goes no further.
@@ -44,20 +43,23 @@ pub(super) struct Listing<'a> {
     envelope: Envelope,
     is_whole: bool,
     last: String,
+    /// The store that remembers it, as long as that keeps up.
+    knowledge: Option<&'a Knowledge>,
 }
 
 struct Page {
     body: Body,
     splitter: Splitter,
     items: VecDeque<Piece>,
-    /// Bytes since the store was waited for.
-    read: usize,
+    /// As which it is remembered.
+    scope: Scope,
 }
 
 impl<'a> Listing<'a> {
     /// `media`: of the watch.
     pub(super) fn new(again: &'a Again, path: &'a Arc<Path>, media: Media) -> Self {
-        Self { again, path, media, page: None, envelope: Envelope::default(), is_whole: false, last: String::new() }
+        let knowledge = path.offline.knowledge.as_deref();
+        Self { again, path, media, page: None, envelope: Envelope::default(), is_whole: false, last: String::new(), knowledge }
     }
 
     /// The next object, in the order of the cloud's keys; `None`: there is none after the last.
@@ -67,9 +69,9 @@ impl<'a> Listing<'a> {
                 self.page = Some(self.ask().await?);
                 continue;
             };
-            match page.next(self.path.offline.knowledge.as_deref()).await? {
+            match page.next(&mut self.knowledge).await? {
                 Some(bytes) => return self.in_order(Item::read(self.media.encoding, bytes)?).map(Some),
-                None => self.turn()?,
+                None => self.turn().await?,
             }
         }
         Ok(None)
@@ -89,10 +91,16 @@ impl<'a> Listing<'a> {
     }
 
     /// The page is read.
-    fn turn(&mut self) -> Result<(), Stop> {
+    async fn turn(&mut self) -> Result<(), Stop> {
         let Some(page) = self.page.take() else { return Ok(()) };
+        // The next one is remembered behind it.
+        let has_it = self.knowledge.map(|knowledge| timeout(BUSY, knowledge.has_lists(&page.scope)));
         self.envelope = page.splitter.finish().map_err(|_| Stop::Cloud)?;
         self.is_whole = self.envelope.continue_token.as_deref().unwrap_or_default().is_empty();
+        if let Some(has_it) = has_it.filter(|_| !self.is_whole) {
+            let in_time = has_it.await.is_ok();
+            self.knowledge = self.knowledge.filter(|_| in_time);
+        }
         Ok(())
     }
 
@@ -112,12 +120,13 @@ impl<'a> Listing<'a> {
             return Err(Stop::Inexact("the list is in another encoding"));
         }
         let splitter = Splitter::new(self.media.encoding, Limits::ANSWER);
-        Ok(Page { body: answer.into_body(), splitter, items: VecDeque::new(), read: 0 })
+        let scope = names::scope(&context.info, &self.media);
+        Ok(Page { body: answer.into_body(), splitter, items: VecDeque::new(), scope })
     }
 }
 
 impl Page {
-    async fn next(&mut self, knowledge: Option<&Knowledge>) -> Result<Option<Vec<u8>>, Stop> {
+    async fn next(&mut self, knowledge: &mut Option<&Knowledge>) -> Result<Option<Vec<u8>>, Stop> {
         loop {
             while let Some(piece) = self.items.pop_front() {
                 if let Piece::Item(bytes) = piece {
@@ -126,10 +135,10 @@ impl Page {
             }
             let Some(frame) = self.body.frame().await else { return Ok(None) };
             let Ok(data) = frame.map_err(|_| Stop::Cloud)?.into_data() else { continue };
-            self.read += data.len();
-            if let Some(knowledge) = knowledge.filter(|_| self.read > PACE) {
-                let _ = timeout(BUSY, knowledge.is_at_rest()).await;
-                self.read = 0;
+            if let Some(store) = knowledge
+                && timeout(BUSY, store.has_room()).await.is_err()
+            {
+                *knowledge = None;
             }
             let mut pieces = Vec::new();
             self.splitter.feed(data, &mut pieces).map_err(|_| Stop::Cloud)?;

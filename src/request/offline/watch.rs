@@ -266,6 +266,10 @@ fn initial(knowledge: &Knowledge, start: &Start, watched: &Scope, shown: Present
             // Where it would stand then beside its version is not noted.
             let is_told = !shown.chain.as_ref().is_some_and(Chain::hides);
             let events = shown.since(knowledge, watched, version).filter(|events| is_told || events.is_empty());
+            if let (Some(chain), true) = (&shown.chain, events.is_some()) {
+                // Bookmarks will say that version.
+                chain.hides_still(version, shown.view.header.version_number());
+            }
             events.map_or(Initial::Expired, Initial::Events)
         }
         Start::Behind(_) => Initial::Nothing,
@@ -310,12 +314,15 @@ impl Watcher {
                 return;
             }
             Initial::Events(events) => {
+                let has_led = !events.is_empty();
                 for Happened { kind, item } in events {
                     if self.event(kind, item).await.is_err() {
                         return;
                     }
                 }
-                self.is_led().await;
+                if has_led {
+                    self.is_led().await;
+                }
             }
             Initial::Items { shown, bookmark } => {
                 if self.items(*shown).await.is_err() || (bookmark && self.bookmark(true).await.is_err()) {
