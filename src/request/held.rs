@@ -101,7 +101,7 @@ enum State {
     Joined(Joined, Option<Pin<Box<Sleep>>>),
     Away(Pin<Box<dyn Future<Output = (Box<Kept>, Next)> + Send>>),
     /// It is told a large difference, and goes on behind it.
-    Told(Many, Option<Box<Kept>>),
+    Told(Many, Box<Kept>),
     Over(Option<BodyError>),
 }
 
@@ -294,22 +294,21 @@ impl Held {
                 self.out.extend(events);
                 self.leave(kept, Step::Ask);
             }
-            Next::Told(Events::Many(events)) => self.state = State::Told(events, Some(kept)),
+            Next::Told(Events::Many(events)) => self.state = State::Told(events, kept),
             Next::Over(last) => self.end(last),
         }
     }
 
     /// Nothing more comes of a large difference.
-    fn is_told(&mut self, kept: Option<Box<Kept>>, last: Option<Part>) {
-        match (kept, last) {
-            (Some(kept), Some(Part::End)) => self.leave(kept, Step::Ask),
-            (Some(kept), last) => {
-                let why = if let Some(Part::Broken(why)) = &last { why } else { "nobody tells it any more" };
-                tracing::warn!(id = kept.id, why, "a watch was not told all that has changed");
-                self.end(Some(watch::error_status(kept.encoding, 410, "Expired", away::EXPIRED)));
-            }
-            (None, _) => self.end(None),
-        }
+    fn is_told(&mut self, last: Option<Part>) {
+        let State::Told(_, kept) = std::mem::replace(&mut self.state, State::Over(None)) else { return };
+        let why = match &last {
+            Some(Part::End) => return self.leave(kept, Step::Ask),
+            Some(Part::Broken(why)) => why,
+            _ => "nobody tells it any more",
+        };
+        tracing::warn!(id = kept.id, why, "a watch was not told all that has changed");
+        self.end(Some(watch::error_status(kept.encoding, 410, "Expired", away::EXPIRED)));
     }
 
     /// What the client was shown is not needed any more: the cloud goes on from there.
@@ -362,15 +361,13 @@ impl HttpBody for Held {
                     this.go_on(kept, next);
                     continue;
                 }
-                State::Told(events, kept) => {
-                    let part = ready!(events.poll_recv(cx));
-                    if let Some(Part::Event(event)) = part {
-                        return Poll::Ready(Some(Ok(Frame::data(event))));
+                State::Told(events, _) => match ready!(events.poll_recv(cx)) {
+                    Some(Part::Event(event)) => return Poll::Ready(Some(Ok(Frame::data(event)))),
+                    last => {
+                        this.is_told(last);
+                        continue;
                     }
-                    let kept = kept.take();
-                    this.is_told(kept, part);
-                    continue;
-                }
+                },
                 State::Over(error) => return Poll::Ready(error.take().map(Err)),
             };
             match frame {

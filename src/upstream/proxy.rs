@@ -150,7 +150,7 @@ fn without_password(url: &str) -> String {
 
 impl Proxy {
     /// A tunnel to a server; from then on the stream is the server's. `stream`: to the proxy.
-    pub(super) async fn tunnel(&self, stream: TcpStream, server: &Address) -> Result<Transport, String> {
+    pub(super) async fn tunnel(&self, mut stream: TcpStream, server: &Address) -> Result<Transport, String> {
         match &self.kind {
             Kind::Https(name, config) => {
                 let connecting = TlsConnector::from(config.clone()).connect(name.clone(), stream);
@@ -159,7 +159,6 @@ impl Proxy {
                 Ok(Transport::Tls(Box::new(stream)))
             }
             Kind::Http | Kind::Socks => {
-                let mut stream = stream;
                 self.ask(&mut stream, server).await?;
                 Ok(Transport::Tcp(stream))
             }

@@ -29,8 +29,9 @@ use crate::request::filter::Taken;
 use crate::request::offline::{Presented, Stand, Walk, Watched};
 use crate::store::{Happened, Header, version_number};
 
-/// Bytes of changed objects that are held, if they have to be, and if they can be had from the disk as well.
+/// Bytes of changed objects that are held.
 const MOST: usize = 8 << 20;
+/// So many are, if they can be had from the disk as well.
 const FEW: usize = 1 << 20;
 /// Bytes of where they stand: of some eighty thousand.
 const PLACES: usize = 8 << 20;
@@ -171,8 +172,9 @@ impl Difference {
         let events = self.lacking();
         match (self.now, turn, &path.offline.knowledge) {
             (Some(now), Some(turn), Some(knowledge)) => {
-                let Self { encoding, types, changes, shown: before, version, .. } = self;
-                let (knowledge, changes) = (knowledge.clone(), changes.in_order_without_items());
+                let Self { encoding, types, mut changes, shown: before, version, .. } = self;
+                changes.let_go();
+                let (knowledge, changes) = (knowledge.clone(), changes.in_order().into_iter());
                 let telling = Telling { knowledge, before, now, encoding, types, changes };
                 Ok(Told { events: Events::Many(telling.begin(events, turn)), version, stand: None })
             }
@@ -293,12 +295,17 @@ impl Changes {
         self.places += size_of::<Change>() + change.place.len();
         if !self.are_held() {
             change.item = Vec::new();
-        }
-        if were_held && !self.are_held() {
-            self.changes.iter_mut().for_each(|change| change.item = Vec::new());
+            if were_held {
+                self.let_go();
+            }
         }
         self.changes.push(change);
         if self.places > PLACES { Err(Stop::Inexact("too much has changed")) } else { Ok(()) }
+    }
+
+    /// The objects are not held any more.
+    fn let_go(&mut self) {
+        self.changes.iter_mut().for_each(|change| change.item = Vec::new());
     }
 
     /// Whether the objects are in memory.
@@ -316,28 +323,27 @@ impl Changes {
         self.changes
     }
 
-    fn in_order_without_items(self) -> std::vec::IntoIter<Change> {
-        let mut changes = self.in_order();
-        changes.iter_mut().for_each(|change| change.item = Vec::new());
-        changes.into_iter()
-    }
-
     /// What is held, in order.
     fn happened(self) -> Result<Vec<Happened>, MessageError> {
         let encoding = self.encoding;
-        let happened = |change: Change| {
-            let item = match change.kind {
-                EventType::Deleted => of_version(encoding, &change.item, change.version)?,
-                _ => change.item,
-            };
-            Ok(Happened { kind: change.kind, item })
+        let happened = |mut change: Change| {
+            let item = std::mem::take(&mut change.item);
+            change.of(encoding, item)
         };
         self.in_order().into_iter().map(happened).collect()
     }
 }
 
+impl Change {
+    /// What is told of the object.
+    pub(super) fn of(&self, encoding: Encoding, item: Vec<u8>) -> Result<Happened, MessageError> {
+        let item = if self.kind == EventType::Deleted { of_version(encoding, &item, self.version)? } else { item };
+        Ok(Happened { kind: self.kind, item })
+    }
+}
+
 /// An object as of another version.
-pub(super) fn of_version(encoding: Encoding, item: &[u8], version: u64) -> Result<Vec<u8>, MessageError> {
+fn of_version(encoding: Encoding, item: &[u8], version: u64) -> Result<Vec<u8>, MessageError> {
     let version = version.to_string();
     let edited = message::edit(encoding, item, METADATA, |metadata| {
         message::set(encoding, metadata, RESOURCE_VERSION, Set::Text(&version)).map(Edit::Replace)

@@ -92,14 +92,15 @@ impl<'a> Listing<'a> {
 
     /// The page is read.
     async fn turn(&mut self) -> Result<(), Stop> {
-        let Some(page) = self.page.take() else { return Ok(()) };
-        // The next one is remembered behind it.
-        let has_it = self.knowledge.map(|knowledge| timeout(BUSY, knowledge.has_lists(&page.scope)));
-        self.envelope = page.splitter.finish().map_err(|_| Stop::Cloud)?;
+        let Some(Page { splitter, scope, .. }) = self.page.take() else { return Ok(()) };
+        self.envelope = splitter.finish().map_err(|_| Stop::Cloud)?;
         self.is_whole = self.envelope.continue_token.as_deref().unwrap_or_default().is_empty();
-        if let Some(has_it) = has_it.filter(|_| !self.is_whole) {
-            let in_time = has_it.await.is_ok();
-            self.knowledge = self.knowledge.filter(|_| in_time);
+        // The next one is remembered behind it.
+        if !self.is_whole
+            && let Some(store) = self.knowledge
+            && timeout(BUSY, store.has_lists(&scope)).await.is_err()
+        {
+            self.knowledge = None;
         }
         Ok(())
     }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::difference::{Change, event, of_version};
+use super::difference::{Change, event};
 use crate::kube::list::Encoding;
 use crate::kube::object::TypeMeta;
 use crate::kube::watch::EventType;
 use crate::request::offline::{Patience, Presented};
-use crate::store::{Happened, Knowledge, StoreError};
+use crate::store::{Knowledge, StoreError};
 
 /// Bytes of events that are read at a time.
 const PAGE: usize = 128 * 1024;
@@ -84,10 +84,7 @@ impl Telling {
         let unreadable = |why: &dyn std::fmt::Display| StoreError::Backend(format!("{}: {why}", change.place));
         let state = if change.kind == EventType::Deleted { &self.before } else { &self.now };
         let item = state.at(&self.knowledge, &change.place)?.ok_or_else(|| unreadable(&"not there any more"))?;
-        let item = match change.kind {
-            EventType::Deleted => of_version(self.encoding, &item, change.version).map_err(|error| unreadable(&error))?,
-            _ => item,
-        };
-        Ok(event(self.encoding, &self.types, &Happened { kind: change.kind, item }))
+        let happened = change.of(self.encoding, item).map_err(|error| unreadable(&error))?;
+        Ok(event(self.encoding, &self.types, &happened))
     }
 }

@@ -88,21 +88,20 @@ impl Watched {
             shown.since(knowledge, &self.scope, seen).map(|lacks| (shown, lacks))
         })
     }
-}
-
-impl Watched {
-    /// What is known of it by now, at just this version and as it was shown before.
-    pub async fn at(&self, offline: &Offline, shown: &Presented, version: u64) -> Option<Presented> {
+    /// What is known of it by now and is as wanted, as it was shown before.
+    async fn now(&self, offline: &Offline, before: &Presented, is_wanted: impl Fn(&Header) -> bool) -> Option<Presented> {
         let knowledge = offline.knowledge.as_ref()?;
         let _ = timeout(BUSY, knowledge.catch_up()).await;
-        let is_outdated = |chain: &Chain| chain.outdated().now_or_never().is_some();
-        if shown.chain.as_ref().is_some_and(is_outdated) {
-            // It says something else of the same by now.
-            return None;
-        }
-        let is_it = |known: &Header| known.scope == self.scope && known.is_as_of(version);
+        let is_it = |known: &Header| known.scope == self.scope && is_wanted(known);
         let view = knowledge.covering(&self.scope, &self.fields, is_it, false).ok()??;
-        is_it(&view.header).then(|| Presented { view, chain: shown.chain.clone(), form: shown.form.clone() })
+        is_it(&view.header).then(|| Presented { view, chain: before.chain.clone(), form: before.form.clone() })
+    }
+
+    /// The same of just this version; `None` as well where the filters say something else of it by now.
+    pub async fn at(&self, offline: &Offline, before: &Presented, version: u64) -> Option<Presented> {
+        let now = self.now(offline, before, |known| known.is_as_of(version)).await?;
+        let is_outdated = |chain: &Chain| chain.outdated().now_or_never().is_some();
+        (!now.chain.as_ref().is_some_and(is_outdated)).then_some(now)
     }
 }
 
@@ -122,13 +121,12 @@ impl Stand {
     /// What is known of the same by now, if that is newer: its own collection, which what it watches then goes on from. Not
     /// where filters have a say in it: they note what a client is told.
     pub async fn newer(&self, offline: &Offline) -> Option<Presented> {
-        let (Some(knowledge), None) = (&offline.knowledge, &self.shown.chain) else { return None };
-        let _ = timeout(BUSY, knowledge.catch_up()).await;
-        let Watched { scope, fields } = &self.watched;
+        if self.shown.chain.is_some() {
+            return None;
+        }
         let before = self.shown.version();
-        let is_newer = |known: &Header| known.scope == *scope && known.version_number() > before && !known.is_behind();
-        let view = knowledge.covering(scope, fields, is_newer, false).ok()??;
-        is_newer(&view.header).then(|| Presented { view, chain: None, form: self.shown.form.clone() })
+        let is_newer = |known: &Header| known.version_number() > before && !known.is_behind();
+        self.watched.now(offline, &self.shown, is_newer).await
     }
 }
 
