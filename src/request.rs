@@ -51,11 +51,15 @@ pub struct Path {
 pub async fn serve(path: Arc<Path>, peer: Arc<accept::Peer>, request: Request) -> Response {
     let peer = accept::Peer::of_request(peer, request.headers());
     let mut begun = respond::Begun::new(&path, peer, &request);
-    let again = held::Again::of(&path, begun.context(), request.headers());
+    let mut again = held::Again::of(&path, begun.context(), request.headers());
     if begun.context().peer.is_predecessor() {
         let taken = Box::pin(taken_over(&path, begun.context(), again, request)).await;
         return begun.finish(taken);
     }
+    let request = match &mut again {
+        Some(again) => again.marked(request),
+        None => request,
+    };
     // What is rare on the way is boxed: every request pays for the size of this.
     let mut result = answer(&path, begun.context(), request).await;
     if let Some(again) = again {

@@ -2,6 +2,8 @@
 //! real binary, real sockets.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "path/beginnings.rs"]
+mod beginnings;
 #[path = "path/damaged.rs"]
 mod damaged;
 #[path = "path/differences.rs"]

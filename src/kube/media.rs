@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 use super::list::Encoding;
 
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
 /// How an object is presented: `as=Table`, `as=PartialObjectMetadata(List)` or whole.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Form {
@@ -38,7 +40,7 @@ impl Media {
     pub fn content_type(&self, watch: bool) -> String {
         let base = match self.encoding {
             Encoding::Json => "application/json",
-            Encoding::Protobuf => "application/vnd.kubernetes.protobuf",
+            Encoding::Protobuf => PROTOBUF,
         };
         // Only protobuf watches name their framing: apiserver answers plain
         // `application/json` for JSON ones.
@@ -58,7 +60,7 @@ pub fn accepted(accept: Option<&str>) -> Vec<Media> {
         let (kind, parameters) = wanted.split_once(';').unwrap_or((&wanted, ""));
         let encoding = match kind {
             "application/json" | "*/*" | "application/*" => Encoding::Json,
-            "application/vnd.kubernetes.protobuf" => Encoding::Protobuf,
+            PROTOBUF => Encoding::Protobuf,
             // JSON, laid out otherwise.
             "application/yaml" if list.is_empty() => Encoding::Json,
             _ => continue,
@@ -137,11 +139,19 @@ pub fn json_alone(accept: Option<&str>) -> Option<String> {
 pub fn read_alone(accept: &str) -> Option<String> {
     let is_read = |clause: &&str| {
         let (kind, _) = parted(clause);
-        is_json(kind) || kind == "application/vnd.kubernetes.protobuf"
+        is_json(kind) || kind == PROTOBUF
     };
     let read = accept.split(',').filter(is_read).collect::<Vec<_>>().join(",");
     let is_accepted = !read.is_empty() && !accepted(Some(&read)).is_empty();
     is_accepted.then_some(read)
+}
+
+/// Whether whatever an `Accept` header leads to is in an [`Encoding`].
+pub fn are_read(accept: Option<&str>) -> bool {
+    accept.unwrap_or_default().split(',').all(|clause| {
+        let (kind, _) = parted(clause);
+        kind.is_empty() || is_json(kind) || kind == PROTOBUF
+    })
 }
 
 /// Type and parameters of a clause.
@@ -172,7 +182,7 @@ fn form(parameters: &str) -> Form {
 pub fn encoding_of(content_type: &str) -> Option<Encoding> {
     match content_type.split(';').next().map(str::trim) {
         Some("application/json") => Some(Encoding::Json),
-        Some("application/vnd.kubernetes.protobuf") => Some(Encoding::Protobuf),
+        Some(PROTOBUF) => Some(Encoding::Protobuf),
         _ => None,
     }
 }

@@ -6,13 +6,17 @@
 //! the cloud does not have that version any more, the client is told the difference between what it was shown and a new list
 //! ([`difference`]), and the watch goes on from there.
 //!
+//! Where all there is was still being told, all there is is asked for again, and the client is told what it lacks of that
+//! ([`beginning`]).
+//!
 //! Where another process takes this one's place, the same request is asked of that one ([`succession`]).
 //!
 //! A stream ends where only its client can help: the credential is not accepted any more, what it was shown is not known
-//! exactly, the filters have changed, or all there is was still being told. Then it lists again, as it would have without.
+//! exactly, or the filters have changed. Then it lists again, as it would have without.
 
 mod again;
 mod away;
+mod beginning;
 mod difference;
 mod listing;
 mod succession;
@@ -34,6 +38,7 @@ use tokio::time::{Instant, Sleep};
 
 pub(super) use again::Again;
 use away::{By, Joined, Next, Step};
+use beginning::{Begun, Told};
 use difference::Events;
 use listing::Item;
 use succession::Leaving;
@@ -63,6 +68,8 @@ struct Kept {
     encoding: Encoding,
     /// The version up to which the client has been told everything.
     seen: u64,
+    /// `None`: it has been told all there was when it began.
+    begun: Option<Box<Begun>>,
     /// The number of the request, in the log.
     id: u64,
     began: Instant,
@@ -84,10 +91,10 @@ struct Held {
     framer: Framer,
     /// Whole events on their way to the client.
     out: VecDeque<Bytes>,
-    /// `None`: it is away with those who ask again, or there is nothing to go on from yet.
+    /// `None`: it is away with those who ask again, or there is nothing to go on from.
     kept: Option<Box<Kept>>,
-    /// What goes on once the client has been told where it stands.
-    waiting: Option<Box<Kept>>,
+    /// Its client has not asked for bookmarks.
+    hides_bookmarks: bool,
     /// Where its client stands beside its version; `None`: as it stood before.
     stands: Option<Stands>,
     /// `None`: it has left what brought it, and is to be asked for by whoever is there then.
@@ -107,12 +114,18 @@ enum State {
 
 /// The answer to a watch as its client gets it.
 pub(super) fn hold(path: &Arc<Path>, context: &Context, again: Again, response: Response) -> Response {
-    let Some(encoding) = encoding(&response).filter(|_| may_go_on(context)) else { return response };
-    let mut kept = kept(path, context, again, encoding);
-    kept.stood = Some(Stood::default());
-    let (kept, waiting) = if context.info.query.goes_on() { (Some(kept), None) } else { (None, Some(kept)) };
+    let may_go_on = may_go_on(context);
+    let Some(encoding) = encoding(&response).filter(|_| may_go_on || again.hides_bookmarks) else { return response };
+    let hides_bookmarks = again.hides_bookmarks;
+    let kept = may_go_on.then(|| {
+        let mut kept = kept(path, context, again, encoding);
+        let query = &context.info.query;
+        kept.begun = (!query.goes_on()).then(|| Box::new(Begun::new(query.begins_with_all())));
+        kept.stood = Some(Stood::default());
+        kept
+    });
     let stands = response.extensions().get().cloned();
-    response.map(|body| Held { kept, waiting, stands, ..Held::of(path, State::First(body), encoding) }.boxed_unsync())
+    response.map(|body| Held { kept, hides_bookmarks, stands, ..Held::of(path, State::First(body), encoding) }.boxed_unsync())
 }
 
 /// The answer to a watch that another process's client has had so far; `None`: it does not go on.
@@ -137,6 +150,7 @@ fn kept(path: &Arc<Path>, context: &Context, mut again: Again, encoding: Encodin
         again,
         encoding,
         seen: query.resource_version.parse().unwrap_or(0),
+        begun: None,
         id: context.id,
         began,
         until: seconds.map(|seconds| began + Duration::from_secs(seconds)),
@@ -175,6 +189,21 @@ impl Kept {
         }
     }
 
+    /// Whether what begins anew is shown as what its client has been told. Of what goes on that is looked at before.
+    fn stands_under(&self, joined: &Joined) -> bool {
+        let mark = |stood: Stood| stood.mark;
+        let now = joined.stands.as_ref().map(|stands| mark(stands.now())).unwrap_or_default();
+        self.begun.is_none() || self.stood.clone().map(mark) == Some(now)
+    }
+
+    /// Whether its client can be told what it lacks of all there is.
+    fn begins_anew(&mut self) -> bool {
+        let has_written_here = self.stood.as_ref().is_none_or(|stood| stood.local.is_some() || !stood.taken.is_empty());
+        let version = self.begun.as_mut().and_then(|begun| begun.anew()).filter(|_| !has_written_here);
+        self.seen = self.seen.max(version.unwrap_or(0));
+        version.is_some()
+    }
+
     /// Whether the client's time is up.
     fn is_over(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() + EARLY >= until)
@@ -190,18 +219,19 @@ impl Held {
     fn of(path: &Path, state: State, encoding: Encoding) -> Self {
         let framer = Framer::new(encoding, Limits::ANSWER.max_item);
         let leaving = Some(succession::leaving(path));
-        Self { state, framer, out: VecDeque::new(), kept: None, waiting: None, stands: None, leaving }
+        Self { state, framer, out: VecDeque::new(), kept: None, hides_bookmarks: false, stands: None, leaving }
     }
 
     fn take(&mut self, data: Bytes) {
         let mut frames = Vec::new();
         let read = self.framer.feed(data, &mut frames);
-        for watch::Frame { raw, event } in frames {
-            if event.kind == EventType::Error {
-                return self.error(raw, &event.object);
+        for frame in frames {
+            if frame.event.kind == EventType::Error {
+                return self.error(frame.raw, &frame.event.object);
             }
-            self.note(event.kind, &event.object);
-            self.out.push_back(raw);
+            if !self.event(frame) {
+                return self.end(Some(watch::error_status(self.framer.encoding(), 410, "Expired", away::EXPIRED)));
+            }
         }
         if let Err(error) = read {
             tracing::warn!(%error, "a watch cannot be read");
@@ -210,17 +240,30 @@ impl Held {
         }
     }
 
+    /// Whether it goes on behind it.
+    fn event(&mut self, frame: watch::Frame) -> bool {
+        let watch::Event { kind, object } = frame.event.clone();
+        let raw = match self.kept.as_mut().and_then(|kept| kept.begun.as_mut()) {
+            None => Some(frame.raw),
+            Some(begun) => match begun.tell(self.framer.encoding(), frame) {
+                Told::Event(raw) => Some(raw),
+                Told::Nothing => None,
+                Told::All(raw) => {
+                    self.kept.iter_mut().for_each(|kept| kept.begun = None);
+                    Some(raw)
+                }
+                Told::Gone => return false,
+            },
+        };
+        self.note(kind, &object);
+        self.out.extend(raw.filter(|_| !self.hides_bookmarks || kind != EventType::Bookmark));
+        true
+    }
+
     /// Up to which version the client will have been told.
     fn note(&mut self, kind: EventType, object: &[u8]) {
-        // A bookmark says that everything before it has been told; the initial events come in no order.
-        let kept = match &mut self.kept {
-            Some(kept) => kept,
-            None if kind == EventType::Bookmark => match self.waiting.take() {
-                Some(kept) => self.kept.insert(kept),
-                None => return,
-            },
-            None => return,
-        };
+        // The initial events come in no order.
+        let Some(kept) = self.kept.as_mut().filter(|kept| kept.begun.is_none()) else { return };
         if kind != EventType::Bookmark {
             kept.is_told_of(object);
         }
@@ -240,7 +283,7 @@ impl Held {
             State::Joined(Joined { by: By::Store, .. }, _) => Some(Step::AskCloud),
             _ => None,
         };
-        match (self.kept.take(), step) {
+        match (self.kept.take().filter(|kept| kept.begun.is_none()), step) {
             (Some(kept), Some(step)) if is_expired(kept.encoding, status) => self.leave(kept, step),
             _ => self.end(Some(raw)),
         }
@@ -273,12 +316,19 @@ impl Held {
             kept.seen = kept.seen.max(stood.seen);
             kept.stood = Some(stood);
         }
+        if kept.begun.is_some() && !kept.begins_anew() {
+            self.state = State::Over(None);
+            return;
+        }
         self.framer = Framer::new(kept.encoding, Limits::ANSWER.max_item);
         self.state = State::Away(Box::pin(away::go_on(kept, step)));
     }
 
     fn go_on(&mut self, kept: Box<Kept>, next: Next) {
         match next {
+            Next::Joined(joined) if !kept.stands_under(&joined) => {
+                self.end(Some(watch::error_status(kept.encoding, 410, "Expired", OUTDATED)));
+            }
             Next::Joined(joined) => {
                 self.leaving = match joined.by {
                     By::Successor => None,
@@ -322,10 +372,11 @@ impl Held {
 
     /// Whether this process may leave, and it has therefore left what brought it, as soon as it may go on from somewhere.
     fn is_left(&mut self, cx: &mut Task<'_>) -> bool {
-        let (State::First(_) | State::Joined(..), Some(_), Some(leaving)) = (&self.state, &self.kept, &mut self.leaving) else {
+        let (State::First(_) | State::Joined(..), Some(kept), Some(leaving)) = (&self.state, &self.kept, &mut self.leaving)
+        else {
             return false;
         };
-        if leaving.as_mut().poll(cx).is_pending() {
+        if kept.begun.is_some() || leaving.as_mut().poll(cx).is_pending() {
             return false;
         }
         self.leaving = None;

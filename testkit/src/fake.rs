@@ -78,6 +78,9 @@ pub struct FakeOptions {
     pub gzip: bool,
     /// How often watches get a bookmark, if they ask for any.
     pub bookmark_every: Duration,
+    /// The kube-apiserver's gate of that name: a bookmark ends the initial events of a watch, whether or not it has asked for
+    /// them; without the gate none does, and to ask is forbidden.
+    pub watch_list: bool,
     /// How many of the latest requests are kept.
     pub keep_requests: usize,
 }
@@ -94,6 +97,7 @@ impl Default for FakeOptions {
             anonymous: false,
             gzip: false,
             bookmark_every: Duration::from_secs(60),
+            watch_list: true,
             keep_requests: 100_000,
         }
     }
@@ -153,6 +157,7 @@ struct Shared {
     anonymous: bool,
     gzip: bool,
     bookmark_every: Duration,
+    watch_list: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -189,6 +194,7 @@ impl Fake {
             anonymous: options.anonymous,
             gzip: options.gzip,
             bookmark_every: options.bookmark_every,
+            watch_list: options.watch_list,
         });
         let acceptor = tokio::spawn(server::run(Arc::clone(&shared)));
         let fake = Self { shared, pki, runtime: Handle::current(), acceptor };

@@ -21,10 +21,20 @@ pub struct Scope {
     selector: &'static str,
     encoding: Encoding,
     metadata: bool,
-    /// It asks for what there is in its watch.
-    streams: bool,
+    begins: Begins,
     /// The hub hides from it what [`HIDES`] says.
     ruled: bool,
+}
+
+/// How it comes to know what there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begins {
+    /// By a list, behind which it watches.
+    List,
+    /// By its watch, which says where that ends.
+    Marked,
+    /// By its watch, and it knows nothing of bookmarks.
+    Plain,
 }
 
 /// The User-Agent of those that a rule of the hub's serves.
@@ -55,7 +65,7 @@ impl Scope {
             selector: random.of(&["", "labelSelector=app%3Dweb", "labelSelector=tier+in+(1%2C2)%2Capp!%3Ddb"]),
             encoding: if accept == JSON { Encoding::Json } else { Encoding::Protobuf },
             metadata: random.one_in(4),
-            streams: random.one_in(2),
+            begins: [Begins::List, Begins::List, Begins::Marked, Begins::Plain][random.below(4)],
             ruled: false,
         }
     }
@@ -77,8 +87,8 @@ impl Scope {
     }
 
     pub fn name(&self) -> String {
-        let Self { path, selector, encoding, metadata, streams, ruled } = self;
-        format!("{path}?{selector} {encoding:?} metadata: {metadata} streams: {streams} ruled: {ruled}")
+        let Self { path, selector, encoding, metadata, begins, ruled } = self;
+        format!("{path}?{selector} {encoding:?} metadata: {metadata} begins: {begins:?} ruled: {ruled}")
     }
 
     fn accept(&self, metadata: [&'static str; 2]) -> &'static str {
@@ -112,13 +122,17 @@ impl Scope {
 impl Follower {
     /// Lists, if its watch does not, and watches for hours.
     pub async fn begin(client: &Client, scope: Scope) -> (Self, Streaming) {
-        let (objects, version) = if scope.streams { Default::default() } else { scope.list(client).await };
-        let from = if scope.streams { WITH_INITIAL_EVENTS.to_owned() } else { format!("resourceVersion={version}") };
+        let is_complete = scope.begins == Begins::List;
+        let (objects, version) = if is_complete { scope.list(client).await } else { Default::default() };
+        let from = match scope.begins {
+            Begins::List => format!("resourceVersion={version}&allowWatchBookmarks=true"),
+            Begins::Marked => format!("{WITH_INITIAL_EVENTS}&allowWatchBookmarks=true"),
+            Begins::Plain => String::new(),
+        };
         let Scope { path, selector, .. } = &scope;
-        let target = format!("{path}?watch=1&timeoutSeconds=36000&allowWatchBookmarks=true&{from}&{selector}");
+        let target = format!("{path}?watch=1&timeoutSeconds=36000&{from}&{selector}");
         let stream = client.stream("GET", &target, &scope.fields(METADATA), "").await.unwrap();
         assert_eq!(stream.status, 200, "{target}");
-        let is_complete = !scope.streams;
         (Self { scope, objects, is_complete, version, events: 0 }, stream)
     }
 
@@ -150,7 +164,13 @@ impl Follower {
             return wrong("an error");
         }
         let version = object::version(self.scope.encoding, full).unwrap_or_default();
-        if kind == EventType::Bookmark {
+        if self.scope.begins == Begins::Plain {
+            if kind == EventType::Bookmark {
+                return wrong("nobody has asked for one");
+            }
+            // Whoever is told of a change has been told what there was.
+            self.is_complete |= kind != EventType::Added;
+        } else if kind == EventType::Bookmark {
             self.is_complete |= full.windows(INITIAL_EVENTS_END.len()).any(|bytes| bytes == INITIAL_EVENTS_END);
         }
         if self.is_complete && version < self.version {

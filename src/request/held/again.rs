@@ -7,16 +7,20 @@ use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use http_body_util::{BodyExt as _, Empty};
 
+use crate::kube;
 use crate::kube::list::Encoding;
 use crate::kube::media::{self, Form, Media};
 use crate::kube::metadata;
 use crate::kube::request::{BEGINNING_OF_WATCH, with_query};
 use crate::request::accept::Peer;
 use crate::request::context::Context;
-use crate::request::{Bearer, Path, Request};
+use crate::request::{Bearer, Path, Request, remote};
 
+const BOOKMARKS: &str = "allowWatchBookmarks";
 /// What a list does not have.
-const OF_WATCHES: [&str; 3] = ["watch", "allowWatchBookmarks", "limit"];
+const OF_WATCHES: [&str; 3] = ["watch", BOOKMARKS, "limit"];
+/// Begins with all there is, and says where that ends.
+const WITH_ALL: &str = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
 /// Items of a page.
 const PAGE: &str = "500";
 
@@ -28,6 +32,8 @@ pub(in crate::request) struct Again {
     headers: Box<[(HeaderName, HeaderValue)]>,
     /// `None`: a node's own.
     pub(super) bearer: Option<Arc<Bearer>>,
+    /// Its client has not asked for bookmarks: they are for the hub.
+    pub(super) hides_bookmarks: bool,
 }
 
 impl Again {
@@ -44,7 +50,27 @@ impl Again {
             Some((name, value))
         };
         let headers = [ACCEPT, USER_AGENT].into_iter().filter_map(copy).collect();
-        Some(Self { path: Arc::downgrade(path), peer, target, headers, bearer: None })
+        Some(Self { path: Arc::downgrade(path), peer, target, headers, bearer: None, hides_bookmarks: false })
+    }
+
+    /// The request, as the hub has it answered: of one that begins with all there is a bookmark says where that ends, for from
+    /// there on it can go on.
+    pub(in crate::request) fn marked(&mut self, mut request: Request) -> Request {
+        let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+        let asked = kube::request::parse(request.method(), request.uri()).ok();
+        let is_unmarked = asked.is_some_and(|info| {
+            info.verb == "watch" && !info.query.other && !info.query.goes_on() && !info.query.allow_watch_bookmarks
+        });
+        // What leaves HTTP is not read here.
+        if is_unmarked
+            && media::are_read(accept)
+            && !remote::leaves_http(request.headers())
+            && let Ok(target) = with_query(&self.target, &[BOOKMARKS], &[&format!("{BOOKMARKS}=true")]).parse()
+        {
+            *request.uri_mut() = target;
+            self.hides_bookmarks = true;
+        }
+        request
     }
 
     /// The same from a version on, for so many seconds if that is said.
@@ -53,6 +79,16 @@ impl Again {
         let seconds = seconds.map(|seconds| format!("timeoutSeconds={seconds}"));
         let more: Vec<&str> = [Some(&*version), seconds.as_deref()].into_iter().flatten().collect();
         self.request(&with_query(&self.target, &BEGINNING_OF_WATCH, &more))
+    }
+
+    /// The same with all there is, at least as of a version, 0: as its client has asked.
+    pub(super) fn begin(&self, version: u64, seconds: Option<u64>) -> Option<Request> {
+        let version = (version > 0).then(|| format!("resourceVersion={version}"));
+        let without = BEGINNING_OF_WATCH.into_iter().filter(|name| version.is_some() || *name != "resourceVersion");
+        let without: Vec<&str> = without.chain([BOOKMARKS]).collect();
+        let seconds = seconds.map(|seconds| format!("timeoutSeconds={seconds}"));
+        let more = [version.as_deref(), seconds.as_deref(), Some(WITH_ALL)];
+        self.request(&with_query(&self.target, &without, &more.into_iter().flatten().collect::<Vec<_>>()))
     }
 
     /// A page of the list of the same; `accept`: what one of its events would be.

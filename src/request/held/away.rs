@@ -109,7 +109,7 @@ pub(super) async fn go_on(mut kept: Box<Kept>, mut step: Step) -> (Box<Kept>, Ne
 /// Where its client stands, before anybody else's list takes its place.
 async fn look_back(kept: &mut Kept) {
     let (Some(path), None) = (kept.again.path.upgrade(), &kept.stand) else { return };
-    if path.ending.is_leaving() {
+    if kept.begun.is_some() || path.ending.is_leaving() {
         return;
     }
     let look = look(kept, &path);
@@ -161,7 +161,11 @@ async fn wait(kept: &mut Kept, path: &Path, pause: Duration) {
 async fn ask(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
     let Ok(_turn) = path.held.asking.acquire().await else { return Outcome::Next(Next::Over(None)) };
     let left = kept.until.map(|until| until.saturating_duration_since(Instant::now()).as_secs().max(1));
-    let Some(request) = kept.again.watch(kept.seen, left) else { return Outcome::Next(Next::Over(None)) };
+    let request = match &kept.begun {
+        Some(_) => kept.again.begin(kept.seen, left),
+        None => kept.again.watch(kept.seen, left),
+    };
+    let Some(request) = request else { return Outcome::Next(Next::Over(None)) };
     kept.asked = Some(Instant::now());
     let mut context = respond::begin(kept.again.peer.clone(), &request);
     context.stood = kept.stood.clone().map(Box::new);
@@ -183,6 +187,10 @@ async fn ask(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
 /// Asks the process that has taken this one's place, which knows whatever is known here.
 async fn ask_successor(kept: &mut Kept, path: &Path) -> Outcome {
     let over = Outcome::Next(Next::Over(None));
+    if kept.begun.is_some() {
+        // What its client has been told is known here alone.
+        return over;
+    }
     let (Some(successor), Ok(_turn)) = (path.succession.now(), path.held.asking.acquire().await) else { return over };
     let Ok(Some(response)) = succession::ask(path, &successor, kept).await else { return over };
     judge(kept, By::Successor, response)

@@ -200,7 +200,7 @@ fn resource_subject(context: &Context, status: StatusCode, media: Media, version
         "watch" if status == StatusCode::OK => Some(Subject::Watch(WatchAsk {
             scope: scope(),
             resource_version: version.to_owned(),
-            send_initial_events: info.query.wants_initial_events(),
+            send_initial_events: info.query.begins_with_all() && info.query.allow_watch_bookmarks,
             reader,
         })),
         _ => None,

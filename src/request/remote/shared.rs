@@ -154,7 +154,7 @@ pub(super) async fn may_be_told(remote: &Remote, context: &Context) -> Option<()
     let is_told = match context.info.verb.as_str() {
         "list" => true,
         // Of another one it is not known where its client stands when the store has told it all.
-        "watch" => query.wants_initial_events() && query.allow_watch_bookmarks && is_held(context),
+        "watch" => query.begins_with_all() && query.allow_watch_bookmarks && is_held(context),
         _ => false,
     };
     let is_asked = is_told && context.method == Method::GET && !query.other;
@@ -187,7 +187,7 @@ pub(super) async fn answer(going: Going<'_>) -> Option<Result<(Parts, Tee), Fail
     let wish = remote.shared.as_ref()?.wish(&going)?;
     let query = &context.info.query;
     if !query.goes_on() {
-        let is_marked = query.wants_initial_events() && wish.bookmarks;
+        let is_marked = query.begins_with_all() && wish.bookmarks;
         return if is_marked { Some(wish.begin(going).await) } else { None };
     }
     // With a match the cloud refuses it.

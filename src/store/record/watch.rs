@@ -29,6 +29,9 @@ use crate::store::{Header, Knowledge, Op, Readers, Scope, StoreError, keys};
 /// Bytes by which an item grows that are worth a look at the budget.
 const LARGE: u64 = 64 * 1024;
 
+/// As by a kube-apiserver without the gate WatchList, of whom nobody has wanted that: nothing has been missed.
+const UNMARKED: Reason = "nothing says where the initial events end";
+
 struct Follower<'a> {
     knowledge: &'a Arc<Knowledge>,
     ask: WatchAsk,
@@ -72,7 +75,7 @@ pub(super) fn record(knowledge: &Arc<Knowledge>, ask: WatchAsk, mut parts: Parts
         if let Err(reason) = result {
             tracing::debug!(reason, scope = ?follower.ask.scope, "a watch is not remembered any more");
         }
-        Box::pin(follower.end(result.is_ok())).await;
+        Box::pin(follower.end(matches!(result, Ok(()) | Err(UNMARKED)))).await;
         result
     }
 }
@@ -147,7 +150,7 @@ impl Follower<'_> {
                     };
                     return self.initial_end(head, meta.resource_version).await;
                 }
-                _ => return Err("initial events broken off"),
+                _ => return Err(UNMARKED),
             }
         }
         let version = version_number(&meta.resource_version);

@@ -45,7 +45,7 @@ enum Begin {
 /// Answers a WATCH with a body that goes on.
 pub(crate) fn watch(shared: &Arc<Shared>, call: &Call, target: &Target) -> Result<Reply, Failure> {
     let media = Media::negotiate_read(&call.headers, proto::supports(&target.resource), false)?;
-    let begin = begin(call, target)?;
+    let begin = begin(shared, call, target)?;
     let timeout = call.query.number("timeoutSeconds").filter(|seconds| *seconds > 0).unwrap_or(DEFAULT_TIMEOUT);
     let mut selector = call.query.selector()?;
     if !target.name.is_empty() {
@@ -65,7 +65,7 @@ pub(crate) fn watch(shared: &Arc<Shared>, call: &Call, target: &Target) -> Resul
     Ok(typed(200, media.watch_type(call.header("accept")), body))
 }
 
-fn begin(call: &Call, target: &Target) -> Result<Begin, Failure> {
+fn begin(shared: &Shared, call: &Call, target: &Target) -> Result<Begin, Failure> {
     let version = call.query.version()?;
     let matching = call.query.text("resourceVersionMatch");
     let forbidden = |why: &str| {
@@ -75,11 +75,15 @@ fn begin(call: &Call, target: &Target) -> Result<Begin, Failure> {
     };
     match (call.query.text("sendInitialEvents"), matching) {
         ("", "") => Ok(match version {
-            None | Some(0) => Begin::Initial(false),
+            // As with the gate WatchList (SetListOptionsDefaults of k8s.io/apimachinery).
+            None | Some(0) => Begin::Initial(call.query.flag("allowWatchBookmarks") && shared.watch_list),
             Some(rv) => Begin::After(rv),
         }),
         ("", _) => Err(forbidden(
             "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        )),
+        _ if !shared.watch_list => Err(forbidden(
+            "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled",
         )),
         (_, "NotOlderThan") if call.query.flag("sendInitialEvents") => Ok(Begin::Initial(call.query.flag("allowWatchBookmarks"))),
         (_, "NotOlderThan") => Ok(version.filter(|rv| *rv > 0).map_or(Begin::Now, Begin::After)),
