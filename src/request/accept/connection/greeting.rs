@@ -1,8 +1,9 @@
 //! What a client says first must come in time: hyper waits for it without a limit until it
 //! can tell HTTP/2 from HTTP/1.1. After that this is one look at a flag for each read.
 //!
-//! A client whose first head is no good is told so and reads it, although it is still sending: a connection that is closed
-//! with something unread takes the answer with it (RFC 9112, 9.6).
+//! A client that the hub ends the connection of reads what it is told, although it is still sending: a head that is no good, or
+//! over HTTP/2 that it has read some of a long answer. A connection that is closed with something unread takes the answer with
+//! it (RFC 9112, 9.6).
 
 use std::io::{Error, ErrorKind, Result};
 use std::pin::Pin;
@@ -19,8 +20,10 @@ use super::streaming::Lent;
 /// How HTTP/2 begins (RFC 9113, 3.4); any other byte is the beginning of HTTP/1.1.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long, and how much at most, is read from a client that is told that its first head is no good.
-const LINGER: Duration = Duration::from_millis(500);
+/// How long, and how much at most, is read from a client that reads its last answer.
+const LINGER: Duration = Duration::from_secs(5);
+/// From one that has asked for nothing yet.
+const LINGER_UNSERVED: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 4 << 20;
 
 /// An io whose reads fail if it has not said within a limit which protocol it speaks.
@@ -53,7 +56,8 @@ impl Greeted {
 
     /// Reads away what the client is still sending, until it ends the connection too.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let linger = || Lingering { deadline: Box::pin(tokio::time::sleep(LINGER)), left: LINGER_BYTES };
+        let within = if self.is_served.load(Ordering::Relaxed) { LINGER } else { LINGER_UNSERVED };
+        let linger = || Lingering { deadline: Box::pin(tokio::time::sleep(within)), left: LINGER_BYTES };
         let Lingering { deadline, left } = self.lingering.get_or_insert_with(linger);
         let mut buf = [0; 8 * 1024];
         while *left > 0 {
@@ -112,9 +116,6 @@ impl AsyncWrite for Greeted {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
-        if !self.is_served.load(Ordering::Relaxed) {
-            ready!(self.poll_linger(cx));
-        }
-        Poll::Ready(Ok(()))
+        self.poll_linger(cx).map(Ok)
     }
 }

@@ -43,6 +43,29 @@ async fn a_connection_that_left_http_behind_goes_on_until_its_joined_end() {
     assert!(timeout(hour, drained).await.is_ok());
 }
 
+/// A connection that is closed with something unread takes its last answer with it.
+#[tokio::test(start_paused = true)]
+async fn what_a_client_says_is_read_until_it_has_its_last_answer() {
+    for is_closed in [true, false] {
+        let (mut client, io) = tokio::io::duplex(4096);
+        let service = service_fn(|_| ready(Ok(Response::new(full("the last one")))));
+        let (_drain, draining) = drain::channel();
+        let began = Instant::now();
+        let connection = tokio::spawn(drive(Box::new(io), service, Whose::Clients, draining));
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.ends_with(b"the last one"));
+        // More than waits for a reader.
+        client.write_all(&[b'x'; 10_000]).await.unwrap();
+        let client = (!is_closed).then_some(client);
+        connection.await.unwrap().unwrap();
+        let waited = if is_closed { Duration::ZERO } else { Duration::from_secs(5) };
+        assert_eq!(began.elapsed(), waited);
+        drop(client);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_that_says_nothing_is_not_kept() {
     for said in ["", "P", "PRI * HTTP/2.0", "GET / HTTP/1.1\r\n"] {
