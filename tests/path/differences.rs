@@ -112,21 +112,36 @@ async fn what_a_rule_hides_is_not_told() {
     is_told(&rig, Watching { stream, version: version.parse().unwrap(), last: String::new() }, is_shown).await;
 }
 
-/// Another process has the store then, and its client has to list.
-#[tokio::test]
-async fn who_is_still_told_when_the_hub_is_replaced_is_told_to_list() {
-    let mut rig = filled(Rig::start().await, COUNT).await;
-    let mut watching = Watching::begin(&rig, &rig.pod().await, "").await;
-    are_remembered(&rig, COUNT).await;
+/// Two who read nothing yet while each is being told what has changed.
+async fn being_told(rig: &Rig) -> ([Watching; 2], Vec<(usize, &'static str, &'static str)>) {
+    let client = rig.pod().await;
+    let watching = [Watching::begin(rig, &client, "").await, Watching::begin(rig, &rig.pod().await, "").await];
+    are_remembered(rig, COUNT).await;
     rig.cut(Fault::Refuse).await;
-    let changes = change(&rig);
+    let changes = change(rig);
     rig.restore().await;
-    let told = async || Ok(counted(&rig, "the difference was told").await >= 1.0);
-    eventually("it is being told", SECONDS(20), told).await.unwrap();
-    rig.hub.hand_over().await.unwrap();
+    let told = async || Ok(counted(rig, "the difference was told").await >= 2.0);
+    eventually("they are being told", SECONDS(20), told).await.unwrap();
+    (watching, changes)
+}
+
+/// Another process has the store then: who reads is waited for, and who does not has to list.
+#[tokio::test]
+async fn who_is_still_told_when_the_hub_is_to_be_replaced_is_told_all_if_it_reads() {
+    let mut rig = filled(Rig::start().await, COUNT).await;
+    let ([mut reads, mut stalls], changes) = being_told(&rig).await;
+    let read = async {
+        for (index, kind, of) in &changes {
+            assert_eq!(next(&mut reads).await, event(kind, &name(*index), of));
+        }
+    };
+    let (_, handed) = tokio::join!(read, rig.hub.hand_over());
+    handed.unwrap();
+    put(&rig, 0, "after");
+    assert_eq!(next(&mut reads).await.1, name(0), "the new process goes on");
     let mut expected = changes.into_iter();
     let status = loop {
-        let event = timeout(SECONDS(20), watching.stream.event()).await.expect("an event").unwrap().unwrap();
+        let event = timeout(SECONDS(20), stalls.stream.event()).await.expect("an event").unwrap().unwrap();
         if event["type"] == "ERROR" {
             break event["object"].clone();
         }
@@ -135,7 +150,7 @@ async fn who_is_still_told_when_the_hub_is_replaced_is_told_to_list() {
     };
     assert_eq!((&status["code"], &status["reason"]), (&json!(410), &json!("Expired")));
     assert!(expected.next().is_some(), "more than a client that reads nothing has got");
-    assert!(watching.stream.event().await.unwrap().is_none(), "an end");
+    assert!(stalls.stream.event().await.unwrap().is_none(), "an end");
 }
 
 #[tokio::test]

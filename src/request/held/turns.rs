@@ -3,11 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 /// How long others are waited for that look where their clients stand, and begin to.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many are told a difference from the disk at a time.
+const TELLING: u32 = 4;
+/// How long they are waited for when another process is to have the store.
+const TOLD: Duration = Duration::from_secs(5);
 
 /// Not all of them ask at once when the link is back.
 pub struct Turns {
@@ -25,10 +30,18 @@ impl Default for Turns {
         Self {
             asking: Semaphore::new(32),
             listing: Semaphore::new(2),
-            telling: Arc::new(Semaphore::new(4)),
+            telling: Arc::new(Semaphore::new(TELLING as usize)),
             alike: Default::default(),
             looks: Looks::default(),
         }
+    }
+}
+
+impl Turns {
+    /// Returns when all have been told who were being told a difference from the disk, or some are slow. Until this is dropped
+    /// nobody begins to be.
+    pub async fn all_are_told(&self) -> Option<OwnedSemaphorePermit> {
+        timeout(TOLD, self.telling.clone().acquire_many_owned(TELLING)).await.ok()?.ok()
     }
 }
 
@@ -63,6 +76,21 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_told_is_waited_for_but_not_for_ever() {
+        let turns = Turns::default();
+        let turn = turns.telling.clone().try_acquire_owned().unwrap();
+        let began = tokio::time::Instant::now();
+        assert!(turns.all_are_told().await.is_none());
+        assert_eq!(began.elapsed(), TOLD);
+        assert!(turns.telling.clone().try_acquire_owned().is_ok(), "others may begin again");
+        drop(turn);
+        let all = turns.all_are_told().await.unwrap();
+        assert!(turns.telling.try_acquire().is_err());
+        drop(all);
+        assert!(turns.telling.try_acquire().is_ok());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn who_looks_is_waited_for_but_not_for_ever() {
