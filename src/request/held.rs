@@ -38,7 +38,7 @@ use tokio::time::{Instant, Sleep};
 
 pub(super) use again::Again;
 use away::{By, Joined, Next, Step};
-use beginning::{Begun, Told};
+use beginning::{Beginning, Begun};
 use difference::Events;
 use listing::Item;
 use succession::Leaving;
@@ -242,28 +242,25 @@ impl Held {
 
     /// Whether it goes on behind it.
     fn event(&mut self, frame: watch::Frame) -> bool {
-        let watch::Event { kind, object } = frame.event.clone();
-        let raw = match self.kept.as_mut().and_then(|kept| kept.begun.as_mut()) {
-            None => Some(frame.raw),
-            Some(begun) => match begun.tell(self.framer.encoding(), frame) {
-                Told::Event(raw) => Some(raw),
-                Told::Nothing => None,
-                Told::All(raw) => {
-                    self.kept.iter_mut().for_each(|kept| kept.begun = None);
-                    Some(raw)
-                }
-                Told::Gone => return false,
-            },
-        };
+        let (kind, object, raw) = (frame.event.kind, frame.event.object.clone(), frame.raw.clone());
+        let encoding = self.framer.encoding();
+        let stands = self.kept.as_mut().and_then(|kept| Some(kept.begun.as_mut()?.tell(encoding, frame, &mut self.out)));
+        match stands {
+            Some(Beginning::GoesOn) => return true,
+            Some(Beginning::Unknown) => return false,
+            Some(Beginning::IsOver) => self.kept.iter_mut().for_each(|kept| kept.begun = None),
+            None => {}
+        }
         self.note(kind, &object);
-        self.out.extend(raw.filter(|_| !self.hides_bookmarks || kind != EventType::Bookmark));
+        if !self.hides_bookmarks || kind != EventType::Bookmark {
+            self.out.push_back(raw);
+        }
         true
     }
 
     /// Up to which version the client will have been told.
     fn note(&mut self, kind: EventType, object: &[u8]) {
-        // The initial events come in no order.
-        let Some(kept) = self.kept.as_mut().filter(|kept| kept.begun.is_none()) else { return };
+        let Some(kept) = &mut self.kept else { return };
         if kind != EventType::Bookmark {
             kept.is_told_of(object);
         }

@@ -1,19 +1,21 @@
 //! What the client of a watch that begins with all there is has been told of it, until it has been told all of it.
 //!
 //! Initial events come in no order of versions: where such a watch is broken off no version says where its client stands. So
-//! until a bookmark says that everything has been told, which objects it has and as of which version is known. What brings it
-//! next begins with all there is as well, and the client is told what it does not have.
+//! until a bookmark says that everything has been told, what it has is known. What brings it next begins with all there is as
+//! well, and the client is told what it does not have.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::difference::{event, of_version};
 use super::listing::Item;
 use crate::kube::list::Encoding;
 use crate::kube::object;
 use crate::kube::watch::{EventType, Frame, encode};
+use crate::store::Happened;
 
 /// Bytes of what is known of the clients of all watches.
 const ROOM: usize = 4 << 20;
@@ -27,10 +29,8 @@ pub(super) struct Begun {
     taken: Option<SemaphorePermit<'static>>,
     /// Bytes that are used of what is taken.
     used: usize,
-    /// `namespace/name`
-    objects: HashMap<Box<str>, Shown>,
-    /// Of how many of them what brings it now has said nothing yet.
-    unsaid: usize,
+    /// By `namespace/name`.
+    objects: BTreeMap<Box<str>, Shown>,
     /// Of all events.
     version: u64,
     /// Whether it is all that its client has been told.
@@ -41,20 +41,21 @@ pub(super) struct Begun {
 struct Shown {
     version: u64,
     uid: u64,
+    /// In full form, as long as there is room for it.
+    object: Option<Bytes>,
     /// What brings it now has said nothing of it yet.
     is_unsaid: bool,
 }
 
-/// What comes of an event.
-pub(super) enum Told {
-    /// Its client is told this.
-    Event(Bytes),
-    /// Its client knows.
-    Nothing,
-    /// And with this it has been told everything.
-    All(Bytes),
-    /// Its client has something that is there no more, and nobody knows what it was last.
-    Gone,
+/// How its client stands behind an event.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// There is more to come.
+    GoesOn,
+    /// It has been told everything.
+    IsOver,
+    /// It has something that is not there any more, and nobody knows what that was last.
+    Unknown,
 }
 
 impl Begun {
@@ -64,66 +65,98 @@ impl Begun {
     }
 
     fn within(room: &'static Semaphore, is_whole: bool) -> Self {
-        Self { room, taken: None, used: 0, objects: HashMap::new(), unsaid: 0, version: 0, is_whole }
+        Self { room, taken: None, used: 0, objects: BTreeMap::new(), version: 0, is_whole }
     }
 
     /// Something else begins to bring all there is; the version that it is to have, 0: any. `None`: it would be of no use.
     pub(super) fn anew(&mut self) -> Option<u64> {
         self.objects.values_mut().for_each(|shown| shown.is_unsaid = true);
-        self.unsaid = self.objects.len();
         self.is_whole.then_some(self.version)
     }
 
-    /// An event that is no error.
-    pub(super) fn tell(&mut self, encoding: Encoding, Frame { raw, event }: Frame) -> Told {
-        match event.kind {
-            EventType::Bookmark if self.unsaid > 0 => return Told::Gone,
-            EventType::Bookmark => return Told::All(raw),
-            _ => {}
+    /// What its client is told of an event that is no error; of a bookmark it is what comes before it.
+    pub(super) fn tell(&mut self, encoding: Encoding, Frame { raw, event }: Frame, out: &mut VecDeque<Bytes>) -> Beginning {
+        if event.kind == EventType::Bookmark {
+            return self.tell_gone(encoding, out);
         }
         let Some(item) = item(encoding, &event.object) else {
             self.is_whole = false;
-            return Told::Event(raw);
+            out.push_back(raw);
+            return Beginning::GoesOn;
         };
-        let now = Shown { version: item.version(), uid: hashed(&item.meta.uid), is_unsaid: false };
-        self.version = self.version.max(now.version);
-        let before = self.objects.remove(&*item.place);
-        let unsaid = before.as_ref().filter(|before| before.is_unsaid);
-        self.unsaid -= usize::from(unsaid.is_some());
-        let told = match (event.kind, unsaid) {
-            (EventType::Deleted, _) | (_, None) => Told::Event(raw),
-            // It was gone in between, or what brings this is of another history.
-            (_, Some(before)) if before.uid != now.uid || before.version > now.version => Told::Gone,
-            (_, Some(before)) if before.version == now.version => Told::Nothing,
-            (EventType::Added, _) => Told::Event(encode(encoding, EventType::Modified, &event.object)),
-            _ => Told::Event(raw),
-        };
-        self.used -= before.map_or(0, |_| cost(&item.place));
-        if event.kind != EventType::Deleted {
-            self.keep(item.place, now);
+        let (version, uid) = (item.version(), hashed(&item.meta.uid));
+        self.version = self.version.max(version);
+        let before = self.take(&item.place);
+        let unsaid = before.filter(|before| before.is_unsaid);
+        match (event.kind, unsaid) {
+            // What brings this is of another history.
+            (_, Some(before)) if before.version > version => return Beginning::Unknown,
+            (_, Some(before)) if before.version == version => {}
+            (EventType::Added, Some(before)) if before.uid == uid => {
+                out.push_back(encode(encoding, EventType::Modified, &event.object));
+            }
+            (EventType::Added, Some(before)) => {
+                let Some(gone) = before.gone(encoding) else { return Beginning::Unknown };
+                out.extend([gone, raw]);
+            }
+            _ => out.push_back(raw),
         }
-        told
+        if event.kind != EventType::Deleted {
+            self.keep(item.place, Shown { version, uid, object: Some(event.object), is_unsaid: false });
+        }
+        Beginning::GoesOn
     }
 
-    fn keep(&mut self, place: String, shown: Shown) {
-        if self.is_whole && self.has_room(cost(&place)) {
+    /// All there is has been said.
+    fn tell_gone(&mut self, encoding: Encoding, out: &mut VecDeque<Bytes>) -> Beginning {
+        for shown in self.objects.values().filter(|shown| shown.is_unsaid) {
+            let Some(gone) = shown.gone(encoding) else { return Beginning::Unknown };
+            out.push_back(gone);
+        }
+        Beginning::IsOver
+    }
+
+    fn take(&mut self, place: &str) -> Option<Shown> {
+        let shown = self.objects.remove(place)?;
+        self.used -= shown.cost(place);
+        Some(shown)
+    }
+
+    fn keep(&mut self, place: String, mut shown: Shown) {
+        if self.is_whole && !self.has_room(shown.cost(&place)) {
+            shown.object = None;
+            self.is_whole = self.has_room(shown.cost(&place));
+        }
+        if self.is_whole {
+            self.used += shown.cost(&place);
             self.objects.insert(place.into(), shown);
-        } else {
-            self.is_whole = false;
         }
     }
 
     fn has_room(&mut self, more: usize) -> bool {
         let taken = self.taken.as_ref().map_or(0, SemaphorePermit::num_permits);
-        if self.used + more > taken {
-            let Ok(portion) = self.room.try_acquire_many(more.max(PORTION) as u32) else { return false };
-            match &mut self.taken {
-                Some(taken) => taken.merge(portion),
-                None => self.taken = Some(portion),
-            }
+        let Some(lacking) = (self.used + more).checked_sub(taken).filter(|lacking| *lacking > 0) else { return true };
+        let portion = u32::try_from(lacking.max(PORTION)).unwrap_or(u32::MAX);
+        let Ok(portion) = self.room.try_acquire_many(portion) else { return false };
+        match &mut self.taken {
+            Some(taken) => taken.merge(portion),
+            None => self.taken = Some(portion),
         }
-        self.used += more;
         true
+    }
+}
+
+impl Shown {
+    /// That it is there no more. Nobody knows since when: as of the version behind that which the client has.
+    fn gone(&self, encoding: Encoding) -> Option<Bytes> {
+        let (types, item) = object::whole_into_item(encoding, self.object.as_ref()?).ok()?;
+        let item = of_version(encoding, &item, self.version + 1).ok()?;
+        Some(event(encoding, &types, &Happened { kind: EventType::Deleted, item }))
+    }
+
+    /// Bytes, about.
+    fn cost(&self, place: &str) -> usize {
+        place.len() + 2 * size_of::<(Box<str>, Self)>() + self.object.as_ref().map_or(0, Bytes::len)
     }
 }
 
@@ -132,11 +165,6 @@ fn item(encoding: Encoding, object: &[u8]) -> Option<Item> {
     let (_, item) = object::whole_into_item(encoding, object).ok()?;
     let item = Item::read(encoding, item.into()).ok()?;
     (!item.meta.name.is_empty() && item.version() > 0).then_some(item)
-}
-
-/// Bytes, about, of what is known of an object.
-fn cost(place: &str) -> usize {
-    place.len() + 2 * size_of::<(Box<str>, Shown)>()
 }
 
 fn hashed(uid: &str) -> u64 {

@@ -343,7 +343,7 @@ impl Change {
 }
 
 /// An object as of another version.
-fn of_version(encoding: Encoding, item: &[u8], version: u64) -> Result<Vec<u8>, MessageError> {
+pub(super) fn of_version(encoding: Encoding, item: &[u8], version: u64) -> Result<Vec<u8>, MessageError> {
     let version = version.to_string();
     let edited = message::edit(encoding, item, METADATA, |metadata| {
         message::set(encoding, metadata, RESOURCE_VERSION, Set::Text(&version)).map(Edit::Replace)

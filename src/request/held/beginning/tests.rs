@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::kube::watch::Event;
+use crate::kube::watch::{Event, Framer};
 
 /// The uid and the version of what stands at each place.
 type Objects = BTreeMap<u8, (u64, u64)>;
@@ -44,10 +44,17 @@ fn happen(objects: &mut Objects, version: &mut u64, steps: &[(u8, bool)]) -> Vec
 struct Client(Objects);
 
 impl Client {
-    fn is_told(&mut self, raw: Bytes) {
-        let mut frames = Vec::new();
-        crate::kube::watch::Framer::new(Encoding::Json, 1 << 20).feed(raw, &mut frames).unwrap();
-        let event = frames.remove(0).event;
+    /// What comes of an event.
+    fn is_brought(&mut self, begun: &mut Begun, frame: Frame) -> Beginning {
+        let (mut out, mut frames) = (VecDeque::new(), Vec::new());
+        let beginning = begun.tell(Encoding::Json, frame, &mut out);
+        let mut framer = Framer::new(Encoding::Json, 1 << 20);
+        out.into_iter().for_each(|raw| framer.feed(raw, &mut frames).unwrap());
+        frames.into_iter().for_each(|frame| self.is_told(frame.event));
+        beginning
+    }
+
+    fn is_told(&mut self, event: Event) {
         let item = item(Encoding::Json, &event.object).unwrap();
         let place = item.meta.name.parse().unwrap();
         let object = (item.meta.uid.parse().unwrap(), item.version());
@@ -67,8 +74,7 @@ fn room(bytes: usize) -> &'static Semaphore {
 }
 
 proptest! {
-    /// Wherever what brings it breaks off, and whatever happens then, its client has all there is in the end: unless something
-    /// is gone of which nobody knows any more what it was.
+    /// Wherever what brings it breaks off, and whatever happens then, its client has all there is in the end.
     #[test]
     fn a_client_is_told_what_it_lacks(
         first in proptest::collection::vec((0_u8..12, any::<bool>()), 0..30),
@@ -77,31 +83,21 @@ proptest! {
         let (mut cloud, mut version, mut client) = (Objects::new(), 0, Client::default());
         happen(&mut cloud, &mut version, &first);
         let mut begun = Begun::within(room(1 << 20), true);
-        let last = rounds.len() - 1;
-        for (round, (at, then)) in rounds.iter().enumerate() {
+        for (at, then) in rounds {
             let all: Vec<Frame> = cloud.iter().map(|(place, object)| event(EventType::Added, *place, *object)).collect();
-            let at = if round == last { all.len() } else { at.index(all.len() + 1) };
-            let is_gone = client.0.iter().any(|(place, (uid, _))| cloud.get(place).is_none_or(|now| now.0 != *uid));
-            let mut events: Vec<Frame> = all.into_iter().take(at).collect();
-            events.extend((round == last).then(|| bookmark(version)));
-            for frame in events {
-                match begun.tell(Encoding::Json, frame) {
-                    Told::Event(raw) => client.is_told(raw),
-                    Told::Nothing => {}
-                    Told::All(_) => {
-                        prop_assert!(!is_gone);
-                        prop_assert_eq!(&client.0, &cloud);
-                    }
-                    Told::Gone => {
-                        prop_assert!(is_gone);
-                        return Ok(());
-                    }
-                }
+            let at = at.index(all.len() + 1);
+            for frame in all.into_iter().take(at) {
+                prop_assert_eq!(client.is_brought(&mut begun, frame), Beginning::GoesOn);
             }
-            happen(&mut cloud, &mut version, then);
+            happen(&mut cloud, &mut version, &then);
             let known = client.0.values().map(|object| object.1).max().unwrap_or(0);
             prop_assert!(begun.anew().is_some_and(|version| version >= known));
         }
+        for (place, object) in &cloud {
+            client.is_brought(&mut begun, event(EventType::Added, *place, *object));
+        }
+        prop_assert_eq!(client.is_brought(&mut begun, bookmark(version)), Beginning::IsOver);
+        prop_assert_eq!(client.0, cloud);
     }
 
     /// As where nothing says for a while that all has been told.
@@ -114,36 +110,51 @@ proptest! {
         let mut begun = Begun::within(room(1 << 20), true);
         let mut events = happen(&mut cloud, &mut version, &first);
         events.extend(happen(&mut cloud, &mut version, &then));
-        let mut tell = |begun: &mut Begun, frame| match begun.tell(Encoding::Json, frame) {
-            Told::Event(raw) => client.is_told(raw),
-            Told::Nothing => {}
-            Told::All(_) | Told::Gone => panic!("neither"),
-        };
-        events.into_iter().for_each(|frame| tell(&mut begun, frame));
+        for frame in events {
+            client.is_brought(&mut begun, frame);
+        }
         begun.anew().unwrap();
-        let all = cloud.iter().map(|(place, object)| event(EventType::Added, *place, *object));
-        all.for_each(|frame| tell(&mut begun, frame));
-        prop_assert!(matches!(begun.tell(Encoding::Json, bookmark(version)), Told::All(_)));
+        for (place, object) in &cloud {
+            client.is_brought(&mut begun, event(EventType::Added, *place, *object));
+        }
+        prop_assert_eq!(client.is_brought(&mut begun, bookmark(version)), Beginning::IsOver);
         prop_assert_eq!(client.0, cloud);
     }
 }
 
 #[test]
-fn what_has_no_room_is_told_but_not_begun_anew() {
+fn what_went_and_had_no_room_nobody_knows() {
+    let room = room(PORTION);
+    let mut begun = Begun::within(room, true);
+    let large = |name: &str| {
+        let metadata = format!(r#""name":"{name}","uid":"1","resourceVersion":"1""#);
+        let text = "x".repeat(PORTION);
+        frame(EventType::Added, format!(r#"{{"kind":"Pod","apiVersion":"v1","metadata":{{{metadata}}},"text":"{text}"}}"#))
+    };
+    let tell = |begun: &mut Begun, frame| {
+        let mut out = VecDeque::new();
+        (begun.tell(Encoding::Json, frame, &mut out), out.len())
+    };
+    tell(&mut begun, large("001"));
+    tell(&mut begun, event(EventType::Added, 2, (1, 1)));
+    assert_eq!(begun.anew(), Some(1));
+    assert_eq!(tell(&mut begun, large("001")), (Beginning::GoesOn, 0));
+    assert_eq!(tell(&mut begun, bookmark(2)), (Beginning::IsOver, 1), "what is small has had room, and is told to be gone");
+    begun.anew().unwrap();
+    assert_eq!(tell(&mut begun, bookmark(2)).0, Beginning::Unknown);
+}
+
+#[test]
+fn what_has_no_room_at_all_is_told_but_not_begun_anew() {
     let room = room(2 * PORTION);
-    let mut one = Begun::within(room, true);
-    let mut told = 0;
-    for place in 0..=255 {
-        told += usize::from(matches!(one.tell(Encoding::Json, event(EventType::Added, place, (1, 1))), Told::Event(_)));
-    }
-    assert_eq!((told, one.anew().is_some()), (256, false));
+    let (mut one, mut told) = (Begun::within(room, true), VecDeque::new());
+    (0..=255).for_each(|place| _ = one.tell(Encoding::Json, event(EventType::Added, place, (1, 1)), &mut told));
+    assert_eq!((told.len(), one.anew().is_some()), (256, false));
     assert_eq!(room.available_permits(), 0);
     drop(one);
     assert_eq!(room.available_permits(), 2 * PORTION);
     let mut other = Begun::within(room, true);
-    for _ in 0..1000 {
-        other.tell(Encoding::Json, event(EventType::Added, 1, (1, 1)));
-    }
+    (0..1000).for_each(|_| _ = other.tell(Encoding::Json, event(EventType::Added, 1, (1, 1)), &mut told));
     assert!(other.anew().is_some(), "the same object takes no more room");
 }
 
@@ -152,10 +163,18 @@ fn what_does_not_say_what_it_is_of_is_told_but_not_begun_anew() {
     for object in
         [r#"{"kind":"Table","metadata":{"resourceVersion":"7"},"rows":[]}"#, r#"{"kind":"Pod","metadata":{"name":"a"}}"#]
     {
-        let mut begun = Begun::within(room(1 << 20), true);
-        assert!(matches!(begun.tell(Encoding::Json, frame(EventType::Added, object.into())), Told::Event(_)));
-        assert!(begun.anew().is_none(), "{object}");
-        assert!(matches!(begun.tell(Encoding::Json, bookmark(7)), Told::All(_)));
+        let (mut begun, mut told) = (Begun::within(room(1 << 20), true), VecDeque::new());
+        begun.tell(Encoding::Json, frame(EventType::Added, object.into()), &mut told);
+        assert_eq!((told.len(), begun.anew()), (1, None), "{object}");
+        assert_eq!(begun.tell(Encoding::Json, bookmark(7), &mut told), Beginning::IsOver);
     }
     assert!(Begun::new(false).anew().is_none());
+}
+
+#[test]
+fn of_another_history_nothing_is_told() {
+    let (mut begun, mut told) = (Begun::within(room(1 << 20), true), VecDeque::new());
+    begun.tell(Encoding::Json, event(EventType::Added, 1, (1, 8)), &mut told);
+    begun.anew().unwrap();
+    assert_eq!(begun.tell(Encoding::Json, event(EventType::Added, 1, (1, 7)), &mut told), Beginning::Unknown);
 }
