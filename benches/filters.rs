@@ -312,6 +312,7 @@ fn watched(chain: &Chain, source: &Source, events: &[Bytes]) {
         stands: Stands::default(),
         resource_version: "1".to_owned(),
         initial_events: false,
+        hides_bookmarks: false,
     };
     let transform = Transform::watch(chain.clone(), source.scope.encoding(), false, beginning);
     let frames = events.iter().map(|event| Ok::<_, upstream::Error>(Frame::data(event.clone())));

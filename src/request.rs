@@ -57,7 +57,7 @@ pub async fn serve(path: Arc<Path>, peer: Arc<accept::Peer>, request: Request) -
         return begun.finish(taken);
     }
     let request = match &mut again {
-        Some(again) => again.marked(request),
+        Some(again) => again.marked(request, begun.context()),
         None => request,
     };
     // What is rare on the way is boxed: every request pays for the size of this.

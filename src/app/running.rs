@@ -104,7 +104,7 @@ impl Running {
             // While clients are still let in: a busy disk takes its time.
             settled(opened, false).await?;
         }
-        let _none_begins = self.path.held.all_are_told().await;
+        let _closing = self.path.held.close().await;
         self.drain.leave();
         self.at_work.leave_store();
         if let Some(opened) = &self.opened {

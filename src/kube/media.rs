@@ -137,21 +137,19 @@ pub fn json_alone(accept: Option<&str>) -> Option<String> {
 
 /// The clauses of an `Accept` header that an [`Encoding`] answers; `None`: none of them is accepted.
 pub fn read_alone(accept: &str) -> Option<String> {
-    let is_read = |clause: &&str| {
-        let (kind, _) = parted(clause);
-        is_json(kind) || kind == PROTOBUF
-    };
-    let read = accept.split(',').filter(is_read).collect::<Vec<_>>().join(",");
+    let read = accept.split(',').filter(|clause| is_read(clause)).collect::<Vec<_>>().join(",");
     let is_accepted = !read.is_empty() && !accepted(Some(&read)).is_empty();
     is_accepted.then_some(read)
 }
 
 /// Whether whatever an `Accept` header leads to is in an [`Encoding`].
-pub fn are_read(accept: Option<&str>) -> bool {
-    accept.unwrap_or_default().split(',').all(|clause| {
-        let (kind, _) = parted(clause);
-        kind.is_empty() || is_json(kind) || kind == PROTOBUF
-    })
+pub fn are_read(accept: &str) -> bool {
+    accept.split(',').all(|clause| clause.trim().is_empty() || is_read(clause))
+}
+
+fn is_read(clause: &str) -> bool {
+    let (kind, _) = parted(clause);
+    is_json(kind) || kind == PROTOBUF
 }
 
 /// Type and parameters of a clause.

@@ -202,7 +202,7 @@ impl Query {
             "resourceVersionMatch" => self.resource_version_match = value,
             "limit" => self.limit = Some(value),
             "continue" => self.continue_token = value,
-            "allowWatchBookmarks" => self.allow_watch_bookmarks = truthy(&value),
+            BOOKMARKS => self.allow_watch_bookmarks = truthy(&value),
             "sendInitialEvents" => self.send_initial_events = Some(truthy(&value)),
             "timeoutSeconds" => self.timeout_seconds = Some(value),
             "follow" => self.follow = truthy(&value),
@@ -240,6 +240,9 @@ impl Query {
 
 /// The parameters that say where a watch begins and how long it lasts.
 pub const BEGINNING_OF_WATCH: [&str; 4] = ["resourceVersion", "resourceVersionMatch", "sendInitialEvents", "timeoutSeconds"];
+
+/// The parameter by which a watch asks for bookmarks.
+pub const BOOKMARKS: &str = "allowWatchBookmarks";
 
 /// A request target that asks for a Table's rows with the metadata of their objects, whatever it asked for.
 pub fn with_metadata(target: &str) -> String {

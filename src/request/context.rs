@@ -110,6 +110,8 @@ pub struct Context {
     pub caller: Caller,
     /// Of a watch that the hub asks for again: where its client stands.
     pub stood: Option<Box<Stood>>,
+    /// The hub asks for bookmarks that its client has not asked for.
+    pub hides_bookmarks: bool,
     /// Told when a server has failed this read after a while: the store may answer it, while others are asked.
     pub in_doubt: Notify,
     /// Which way was taken, and why.
@@ -204,6 +206,7 @@ impl Context {
             impersonated: false,
             caller: Caller::Node,
             stood: None,
+            hides_bookmarks: false,
             in_doubt: Notify::new(),
             route: "",
             why: "",

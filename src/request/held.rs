@@ -56,6 +56,7 @@ use crate::kube::message;
 use crate::kube::object;
 use crate::kube::schema::status::{CODE, MESSAGE};
 use crate::kube::watch::{self, EventType, Framer};
+use crate::upstream::{Error, Fault};
 
 /// How long a cloud that goes on with a watch may take to say that it cannot: it says so at once.
 const TRIAL: Duration = Duration::from_secs(10);
@@ -95,6 +96,8 @@ struct Held {
     kept: Option<Box<Kept>>,
     /// Its client has not asked for bookmarks.
     hides_bookmarks: bool,
+    /// An event has come since that was last looked at.
+    is_told: bool,
     /// Where its client stands beside its version; `None`: as it stood before.
     stands: Option<Stands>,
     /// `None`: it has left what brought it, and is to be asked for by whoever is there then.
@@ -219,7 +222,7 @@ impl Held {
     fn of(path: &Path, state: State, encoding: Encoding) -> Self {
         let framer = Framer::new(encoding, Limits::ANSWER.max_item);
         let leaving = Some(succession::leaving(path));
-        Self { state, framer, out: VecDeque::new(), kept: None, hides_bookmarks: false, stands: None, leaving }
+        Self { state, framer, out: VecDeque::new(), kept: None, hides_bookmarks: false, is_told: false, stands: None, leaving }
     }
 
     fn take(&mut self, data: Bytes) {
@@ -230,7 +233,7 @@ impl Held {
                 return self.error(frame.raw, &frame.event.object);
             }
             if !self.event(frame) {
-                return self.end(Some(watch::error_status(self.framer.encoding(), 410, "Expired", away::EXPIRED)));
+                return self.breaks_off("an object is gone of which nobody knows what it was last");
             }
         }
         if let Err(error) = read {
@@ -244,6 +247,7 @@ impl Held {
     fn event(&mut self, frame: watch::Frame) -> bool {
         let (kind, object, raw) = (frame.event.kind, frame.event.object.clone(), frame.raw.clone());
         let encoding = self.framer.encoding();
+        self.is_told = true;
         let stands = self.kept.as_mut().and_then(|kept| Some(kept.begun.as_mut()?.tell(encoding, frame, &mut self.out)));
         match stands {
             Some(Beginning::GoesOn) => return true,
@@ -300,32 +304,47 @@ impl Held {
         };
         match self.kept.take().filter(|_| may_go_on) {
             Some(kept) if kept.is_over() || error.is_none() && kept.has_lasted() => self.state = State::Over(None),
-            Some(kept) => self.leave(kept, Step::Ask),
+            Some(mut kept) => {
+                self.note_stands(&mut kept);
+                if kept.begun.is_some() && !kept.begins_anew() {
+                    self.state = State::Over(error);
+                } else {
+                    self.go_away(kept, Step::Ask);
+                }
+            }
             None => self.state = State::Over(error),
         }
     }
 
+    /// Whoever has not been told all there is begins anew, and an end would tell it that it need not.
+    fn breaks_off(&mut self, why: &str) {
+        tracing::debug!(why, "a watch that was still being told all there is cannot go on");
+        self.kept = None;
+        self.state = State::Over(Some(BodyError::Upstream(Error::new(Fault::Link, true, why))));
+    }
+
     fn leave(&mut self, mut kept: Box<Kept>, step: Step) {
-        if let Some(stands) = self.stands.take() {
-            let before = kept.stood.take().unwrap_or_default();
-            let stood = stands.now().and(before.taken);
-            // What has come since is hidden from its client.
-            kept.seen = kept.seen.max(stood.seen);
-            kept.stood = Some(stood);
-        }
-        if kept.begun.is_some() && !kept.begins_anew() {
-            self.state = State::Over(None);
-            return;
-        }
+        self.note_stands(&mut kept);
+        self.go_away(kept, step);
+    }
+
+    fn note_stands(&mut self, kept: &mut Kept) {
+        let Some(stands) = self.stands.take() else { return };
+        let before = kept.stood.take().unwrap_or_default();
+        let stood = stands.now().and(before.taken);
+        // What has come since is hidden from its client.
+        kept.seen = kept.seen.max(stood.seen);
+        kept.stood = Some(stood);
+    }
+
+    fn go_away(&mut self, kept: Box<Kept>, step: Step) {
         self.framer = Framer::new(kept.encoding, Limits::ANSWER.max_item);
         self.state = State::Away(Box::pin(away::go_on(kept, step)));
     }
 
     fn go_on(&mut self, kept: Box<Kept>, next: Next) {
         match next {
-            Next::Joined(joined) if !kept.stands_under(&joined) => {
-                self.end(Some(watch::error_status(kept.encoding, 410, "Expired", OUTDATED)));
-            }
+            Next::Joined(joined) if !kept.stands_under(&joined) => self.breaks_off(OUTDATED),
             Next::Joined(joined) => {
                 self.leaving = match joined.by {
                     By::Successor => None,
@@ -342,6 +361,7 @@ impl Held {
                 self.leave(kept, Step::Ask);
             }
             Next::Told(Events::Many(events)) => self.state = State::Told(events, kept),
+            Next::Over(None) if kept.begun.is_some() && !kept.is_over() => self.breaks_off("nobody tells it the rest"),
             Next::Over(last) => self.end(last),
         }
     }
@@ -358,12 +378,22 @@ impl Held {
         self.end(Some(watch::error_status(kept.encoding, 410, "Expired", away::EXPIRED)));
     }
 
-    /// What the client was shown is not needed any more: the cloud goes on from there.
+    /// What the client was shown is not needed any more: the cloud goes on from there. One that says no more of what it has,
+    /// and not that this is all, does not know what it was asked.
     fn is_well(&mut self, cx: &mut Task<'_>) {
-        let State::Joined(_, trial) = &mut self.state else { return };
-        if trial.as_mut().is_some_and(|trial| trial.as_mut().poll(cx).is_ready()) {
-            *trial = None;
-            self.kept.iter_mut().for_each(|kept| kept.stand = None);
+        let State::Joined(_, Some(trial)) = &mut self.state else { return };
+        while trial.as_mut().poll(cx).is_ready() {
+            let Some(kept) = &mut self.kept else { return };
+            if !kept.begun.as_ref().is_some_and(|begun| begun.lacks()) {
+                kept.stand = None;
+                let State::Joined(_, trial) = &mut self.state else { return };
+                *trial = None;
+                return;
+            }
+            if !std::mem::take(&mut self.is_told) {
+                return self.breaks_off("nobody says that all there is has been told");
+            }
+            trial.as_mut().reset(Instant::now() + TRIAL);
         }
     }
 

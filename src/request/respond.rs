@@ -78,6 +78,7 @@ pub fn begin(peer: Arc<Peer>, request: &Request) -> Context {
         impersonated: is_impersonated(request.headers()),
         caller: Caller::Nobody,
         stood: None,
+        hides_bookmarks: false,
         in_doubt: Notify::new(),
         route: "refuse",
         why: "",

@@ -297,7 +297,7 @@ mod tests {
         watch(&knowledge, "99", false, "").await;
         watch(&knowledge, "99", false, &event("BOOKMARK", "", 120)).await;
         watch(&knowledge, "99", false, "no event\n").await;
-        watch(&knowledge, "", true, &event("MODIFIED", "x", 20)).await;
+        watch(&knowledge, "", true, &event("UNHEARD-OF", "x", 20)).await;
         record(&knowledge, ask("of nobody's list"), &list_body(20, &["x"], ""), true).await;
         record(&knowledge, ask(""), &list_body(20, &["x", "y", "z"], ""), true).await;
         assert!(!is_behind(&knowledge));

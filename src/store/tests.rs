@@ -2,6 +2,7 @@
 //! events apply once and in order, what was promised is there after a restart.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -300,14 +301,36 @@ async fn error_events_and_versions_out_of_order_do_no_harm() {
 }
 
 #[tokio::test]
-async fn initial_events_count_from_their_bookmark_on() {
+async fn initial_events_count_from_the_first_bookmark_or_change_on() {
     let knowledge = open(Arc::new(Memory::default()));
     let added = event("ADDED", "x", 3) + &event("ADDED", "y", 4);
     watch(&knowledge, "", true, &added).await;
     assert_eq!(known(&knowledge), None, "no bookmark, no collection");
     let end = r#"{"type":"BOOKMARK","object":{"kind":"ConfigMap","apiVersion":"v1","metadata":{"resourceVersion":"9","annotations":{"k8s.io/initial-events-end":"true"}}}}"#;
-    watch(&knowledge, "", true, &(added + end + "\n" + &event("DELETED", "x", 12))).await;
+    watch(&knowledge, "", true, &(added.clone() + end + "\n" + &event("DELETED", "x", 12))).await;
     assert_eq!(known(&knowledge).unwrap(), ("12".into(), names(&["y"])));
+    for (name, rest, version, left) in [
+        ("no mark", event("BOOKMARK", "", 19), "19", ["x", "y"].as_slice()),
+        ("MODIFIED", event("MODIFIED", "x", 22), "22", &["x", "y"]),
+        ("DELETED", event("ADDED", "z", 30) + &event("DELETED", "x", 31) + &event("ADDED", "x", 32), "32", &["x", "y", "z"]),
+    ] {
+        watch(&knowledge, "", true, &(added.clone() + &rest)).await;
+        assert_eq!(known(&knowledge).unwrap(), (version.into(), names(left)), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn initial_events_of_which_nothing_says_where_they_end_are_given_up() {
+    let knowledge = open(Arc::new(Memory::default()));
+    record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
+    let ask = WatchAsk { scope: scope(), resource_version: String::new(), send_initial_events: true, reader: Reader::default() };
+    let mut recording = knowledge.record(Subject::Watch(ask), false);
+    recording.push(&Bytes::from(event("ADDED", "x", 3)));
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    recording.push(&Bytes::from(event("BOOKMARK", "", 20)));
+    settle(&knowledge).await;
+    assert_eq!(known(&knowledge).unwrap(), ("10".into(), names(&["x"])));
+    assert!(!knowledge.list(&scope()).unwrap().unwrap().header.is_behind());
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ pub type Objects = BTreeMap<(String, String), (Meta, Bytes)>;
 pub struct Follower {
     pub scope: Scope,
     pub objects: Objects,
-    /// What there is has been told.
+    /// What there is has been told, as far as that can be seen.
     is_complete: bool,
     version: u64,
     pub events: usize,
@@ -164,13 +164,10 @@ impl Follower {
             return wrong("an error");
         }
         let version = object::version(self.scope.encoding, full).unwrap_or_default();
-        if self.scope.begins == Begins::Plain {
-            if kind == EventType::Bookmark {
+        if kind == EventType::Bookmark {
+            if self.scope.begins == Begins::Plain {
                 return wrong("nobody has asked for one");
             }
-            // Whoever is told of a change has been told what there was.
-            self.is_complete |= kind != EventType::Added;
-        } else if kind == EventType::Bookmark {
             self.is_complete |= full.windows(INITIAL_EVENTS_END.len()).any(|bytes| bytes == INITIAL_EVENTS_END);
         }
         if self.is_complete && version < self.version {

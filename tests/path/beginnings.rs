@@ -6,7 +6,7 @@ use testkit::fake::{FakeOptions, Fault};
 use testkit::hub::eventually;
 
 use crate::held::{counted, event, listed, put};
-use crate::{CONFIGMAPS, Rig, SECONDS};
+use crate::{CONFIGMAPS, Rig, SECONDS, hidden};
 
 /// As clients ask who know nothing of bookmarks.
 const PLAIN: [&str; 2] = ["watch=true", "watch=1&resourceVersion=0"];
@@ -101,6 +101,24 @@ async fn where_the_cloud_does_not_mark_the_end_the_next_bookmark_does() {
     assert_eq!(watch.next().await, event("ADDED", "meanwhile", "1"));
 }
 
+/// The initial events are ADDED, and come first.
+#[tokio::test]
+async fn where_no_bookmark_comes_the_first_change_says_where_a_client_stands() {
+    let rig = old(SECONDS(3600)).await;
+    let client = rig.pod().await;
+    let mut watch = Begun::begin(&client, PLAIN[0]).await;
+    watch.has_all().await;
+    put(&rig, "greeting", "1");
+    assert_eq!(watch.next().await, event("MODIFIED", "greeting", "1"));
+    rig.remembered(1.0).await;
+    rig.cut(Fault::Refuse).await;
+    let mut again = Begun::begin(&client, PLAIN[0]).await;
+    assert_eq!(again.next().await, event("ADDED", "greeting", "1"), "it is remembered");
+    put(&rig, "meanwhile", "1");
+    rig.restore().await;
+    assert_eq!(watch.next().await, event("ADDED", "meanwhile", "1"));
+}
+
 /// Bytes that an event has beside its object, and some of the next one's.
 const MORE: usize = 80;
 
@@ -142,6 +160,27 @@ async fn who_was_still_being_told_is_told_what_it_lacks() {
 }
 
 #[tokio::test]
+async fn what_a_rule_hides_is_not_told_when_it_begins_anew() {
+    let rig = hidden::rig(&[], "my-agent").await;
+    let client = rig.hub.kubelet().await.unwrap();
+    let first = client.get(&format!("{CONFIGMAPS}/dark")).await.unwrap().text().len();
+    let dim = client.get(&format!("{CONFIGMAPS}/dim")).await.unwrap().text().len();
+    let greeting = client.get(&format!("{CONFIGMAPS}/greeting")).await.unwrap().text().len();
+    rig.fake.fault_next(CONFIGMAPS, Fault::StallBody(first + dim + greeting + 2 * MORE));
+    let stream = hidden::watch(&rig, "").await;
+    assert_eq!(stream.status, 200);
+    let mut watch = Begun(stream);
+    assert_eq!(watch.next().await, event("ADDED", "greeting", "hello"));
+    rig.cut(Fault::Refuse).await;
+    hidden::put(&rig, "dark", "yes", "1");
+    put(&rig, "greeting", "again");
+    rig.restore().await;
+    assert_eq!(watch.next().await, event("MODIFIED", "greeting", "again"));
+    assert_eq!(watch.next().await.1, "zz-last");
+    hidden::is_told_nothing_of_what_is_hidden(&rig, &mut watch.0, "behind the beginning").await;
+}
+
+#[tokio::test]
 async fn what_the_node_knows_it_tells_while_the_link_is_down() {
     let rig = Rig::start().await;
     let client = rig.pod().await;
@@ -167,12 +206,13 @@ async fn who_has_what_is_gone_meanwhile_is_told_so() {
     assert_eq!(watch.next().await, event("ADDED", "greeting", "again"));
 }
 
+/// An end would tell its client that it has all there is.
 #[tokio::test]
-async fn where_the_cloud_refuses_to_tell_it_the_stream_ends() {
+async fn where_the_cloud_refuses_to_tell_the_rest_the_stream_breaks_off() {
     let rig = old(SECONDS(3600)).await;
     let mut watch = broken_off(&rig, &rig.pod().await, PLAIN[0]).await;
     rig.restore().await;
-    assert_eq!(watch.any().await, None, "a clean end");
+    assert!(watch.0.event().await.is_err());
     let over = async || Ok(counted(&rig, "ended").await >= 1.0);
     eventually("it is counted", SECONDS(5), over).await.unwrap();
 }

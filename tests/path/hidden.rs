@@ -40,7 +40,7 @@ pub(super) async fn page(rig: &Rig, query: &str) -> (Vec<String>, String, String
     (names(&list), metadata("resourceVersion"), metadata("continue"))
 }
 
-async fn watch(rig: &Rig, query: &str) -> Streaming {
+pub(super) async fn watch(rig: &Rig, query: &str) -> Streaming {
     rig.hub.kubelet().await.unwrap().stream("GET", &format!("{CONFIGMAPS}?watch=1&{query}"), &AGENT, "").await.unwrap()
 }
 

@@ -79,6 +79,8 @@ struct Watch {
     passed: u64,
     /// It is still being told what there is.
     initial: bool,
+    /// It is not shown the bookmarks.
+    hides_bookmarks: bool,
     /// It is still being told what has changed with the chain.
     catching_up: bool,
     /// Where it stands beside the version.
@@ -97,6 +99,8 @@ pub struct Beginning {
     pub resource_version: String,
     /// Something else comes first than what has happened since that version, up to a bookmark.
     pub initial_events: bool,
+    /// The client is not shown the bookmarks.
+    pub hides_bookmarks: bool,
 }
 
 impl Transform {
@@ -106,7 +110,7 @@ impl Transform {
 
     /// Of a watch's events, from its beginning on; `gzip`: they come compressed.
     pub fn watch(chain: Chain, encoding: Encoding, gzip: bool, beginning: Beginning) -> Self {
-        let Beginning { shown, source, stands: footing, resource_version, initial_events: initial } = beginning;
+        let Beginning { shown, source, stands: footing, resource_version, initial_events: initial, hides_bookmarks } = beginning;
         let shown = shown.or_else(|| chain.hides().then(Shown::default));
         let (chain, framer) = (Arc::new(chain), Framer::new(encoding, Limits::ANSWER.max_item));
         let seen = resource_version.parse().unwrap_or(0);
@@ -120,6 +124,7 @@ impl Transform {
             stands: seen,
             passed: 0,
             initial,
+            hides_bookmarks,
             catching_up: false,
             footing,
             columns: None,
@@ -262,7 +267,8 @@ impl Watch {
         // A bookmark says that everything before it has been told.
         self.initial &= kind != EventType::Bookmark;
         let shown = self.shown_of(frame)?;
-        if shown.is_some() && kind != EventType::Error {
+        let is_hidden = kind == EventType::Bookmark && self.hides_bookmarks;
+        if shown.is_some() && kind != EventType::Error && !is_hidden {
             self.is_shown(version);
         }
         Ok(shown)

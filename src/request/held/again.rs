@@ -11,12 +11,11 @@ use crate::kube;
 use crate::kube::list::Encoding;
 use crate::kube::media::{self, Form, Media};
 use crate::kube::metadata;
-use crate::kube::request::{BEGINNING_OF_WATCH, with_query};
+use crate::kube::request::{BEGINNING_OF_WATCH, BOOKMARKS, with_query};
 use crate::request::accept::Peer;
 use crate::request::context::Context;
 use crate::request::{Bearer, Path, Request, remote};
 
-const BOOKMARKS: &str = "allowWatchBookmarks";
 /// What a list does not have.
 const OF_WATCHES: [&str; 3] = ["watch", BOOKMARKS, "limit"];
 /// Begins with all there is, and says where that ends.
@@ -55,20 +54,17 @@ impl Again {
 
     /// The request, as the hub has it answered: of one that begins with all there is a bookmark says where that ends, for from
     /// there on it can go on.
-    pub(in crate::request) fn marked(&mut self, mut request: Request) -> Request {
-        let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    pub(in crate::request) fn marked(&mut self, mut request: Request, context: &mut Context) -> Request {
+        if context.impersonated || !is_held_and_read(request.headers()) {
+            return request;
+        }
         let asked = kube::request::parse(request.method(), request.uri()).ok();
         let is_unmarked = asked.is_some_and(|info| {
             info.verb == "watch" && !info.query.other && !info.query.goes_on() && !info.query.allow_watch_bookmarks
         });
-        // What leaves HTTP is not read here.
-        if is_unmarked
-            && media::are_read(accept)
-            && !remote::leaves_http(request.headers())
-            && let Ok(target) = with_query(&self.target, &[BOOKMARKS], &[&format!("{BOOKMARKS}=true")]).parse()
-        {
+        if is_unmarked && let Ok(target) = with_query(&self.target, &[BOOKMARKS], &[&format!("{BOOKMARKS}=true")]).parse() {
             *request.uri_mut() = target;
-            self.hides_bookmarks = true;
+            (self.hides_bookmarks, context.hides_bookmarks) = (true, true);
         }
         request
     }
@@ -81,13 +77,12 @@ impl Again {
         self.request(&with_query(&self.target, &BEGINNING_OF_WATCH, &more))
     }
 
-    /// The same with all there is, at least as of a version, 0: as its client has asked.
-    pub(super) fn begin(&self, version: u64, seconds: Option<u64>) -> Option<Request> {
-        let version = (version > 0).then(|| format!("resourceVersion={version}"));
-        let without = BEGINNING_OF_WATCH.into_iter().filter(|name| version.is_some() || *name != "resourceVersion");
-        let without: Vec<&str> = without.chain([BOOKMARKS]).collect();
+    /// The same with all there is, at least as of a version if that is said.
+    pub(super) fn begin(&self, version: Option<u64>, seconds: Option<u64>) -> Option<Request> {
+        let version = version.map(|version| format!("resourceVersion={version}"));
         let seconds = seconds.map(|seconds| format!("timeoutSeconds={seconds}"));
         let more = [version.as_deref(), seconds.as_deref(), Some(WITH_ALL)];
+        let without: Vec<&str> = BEGINNING_OF_WATCH.into_iter().chain([BOOKMARKS]).collect();
         self.request(&with_query(&self.target, &without, &more.into_iter().flatten().collect::<Vec<_>>()))
     }
 
@@ -130,5 +125,79 @@ impl Again {
             request.headers_mut().insert(AUTHORIZATION, value);
         }
         Some(request)
+    }
+}
+
+/// Whether its client's watch may be the hub's, and its answer is one that is read here.
+fn is_held_and_read(headers: &HeaderMap) -> bool {
+    let is_bearers =
+        |value: &HeaderValue| value.as_bytes().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
+    let mut accepts = headers.get_all(ACCEPT).iter();
+    headers.get(AUTHORIZATION).is_none_or(is_bearers)
+        && accepts.all(|accept| accept.to_str().is_ok_and(media::are_read))
+        && !remote::leaves_http(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WATCH: &str = "/api/v1/pods?watch=1";
+
+    fn again(target: &str) -> Again {
+        let peer = Context::of_client(target).peer;
+        Again { path: Weak::new(), peer, target: target.into(), headers: Box::default(), bearer: None, hides_bookmarks: false }
+    }
+
+    /// As what it is asked for.
+    fn marked(target: &str, fields: &[(HeaderName, &'static str)], impersonated: bool) -> String {
+        let mut context = Context { impersonated, ..Context::of_client(target) };
+        let mut request = Request::new(Box::pin(Empty::new().map_err(|never| match never {})));
+        *request.uri_mut() = target.parse().unwrap();
+        fields.iter().for_each(|(name, value)| _ = request.headers_mut().append(name, HeaderValue::from_static(value)));
+        let mut again = again(target);
+        let request = again.marked(request, &mut context);
+        assert_eq!(again.hides_bookmarks, context.hides_bookmarks);
+        assert_eq!(again.hides_bookmarks, request.uri() != &*again.target);
+        request.uri().to_string()
+    }
+
+    #[test]
+    fn a_bookmark_is_asked_for_where_a_watch_begins_with_all_there_is_and_is_the_hubs() {
+        let with = |target: &str| format!("{target}&allowWatchBookmarks=true");
+        for (target, is_marked) in [
+            (WATCH, true),
+            ("/api/v1/pods?watch=1&resourceVersion=0", true),
+            ("/api/v1/pods?watch=1&sendInitialEvents=true&resourceVersion=7&resourceVersionMatch=NotOlderThan", true),
+            ("/api/v1/pods?watch=1&resourceVersion=7", false),
+            ("/api/v1/pods?watch=1&allowWatchBookmarks=1", false),
+            ("/api/v1/pods?watch=0", false),
+            ("/api/v1/pods?watch=1&unheardOf=1", false),
+        ] {
+            let expected = if is_marked { with(target) } else { target.to_owned() };
+            assert_eq!(marked(target, &[], false), expected);
+        }
+        assert_eq!(marked("/api/v1/pods?allowWatchBookmarks=0&watch=1", &[], false), with(WATCH));
+        let (bearer, basic) = ((AUTHORIZATION, "bearer x"), (AUTHORIZATION, "Basic x"));
+        let (protobuf, cbor) = ((ACCEPT, "application/vnd.kubernetes.protobuf, */*"), (ACCEPT, "application/cbor-seq"));
+        for (fields, is_marked) in [
+            (vec![bearer, protobuf.clone()], true),
+            (vec![basic], false),
+            (vec![protobuf, cbor], false),
+            (vec![(http::header::UPGRADE, "websocket")], false),
+        ] {
+            assert_eq!(marked(WATCH, &fields, false), if is_marked { with(WATCH) } else { WATCH.to_owned() }, "{fields:?}");
+        }
+        assert_eq!(marked(WATCH, &[], true), WATCH);
+    }
+
+    #[test]
+    fn what_begins_anew_is_marked_and_of_the_version_that_it_is_to_be_of() {
+        let target = "/api/v1/pods?watch=1&resourceVersion=0&timeoutSeconds=60&labelSelector=a%3Db";
+        let again = again(target);
+        let asked = |version, seconds| again.begin(version, seconds).unwrap().uri().to_string();
+        let same = "/api/v1/pods?watch=1&labelSelector=a%3Db";
+        assert_eq!(asked(None, None), format!("{same}&{WITH_ALL}"));
+        assert_eq!(asked(Some(7), Some(5)), format!("{same}&resourceVersion=7&timeoutSeconds=5&{WITH_ALL}"));
     }
 }

@@ -62,6 +62,8 @@ enum Outcome {
 pub(super) enum Step {
     /// Ask whoever can go on.
     Ask,
+    /// The store can, but is to begin with no less than its client has. The cloud's newest state is always enough.
+    AskForAsMuch,
     /// The store does not have the version: the cloud may.
     AskCloud,
     /// The node has missed something that the client has seen.
@@ -89,9 +91,13 @@ pub(super) async fn go_on(mut kept: Box<Kept>, mut step: Step) -> (Box<Kept>, Ne
         }
         let outcome = match step {
             _ if path.succession.now().is_some() => ask_successor(&mut kept, &path).await,
-            Step::Ask => ask(&mut kept, &path).await,
+            Step::Ask => ask(&mut kept, &path, None).await,
+            Step::AskForAsMuch => {
+                let as_much = Some(kept.seen);
+                ask(&mut kept, &path, as_much).await
+            }
             _ if !path.link.is_up() => Outcome::Later,
-            Step::AskCloud => ask(&mut kept, &path).await,
+            Step::AskCloud => ask(&mut kept, &path, None).await,
             Step::FillGap => fill_gap(&mut kept, &path).await,
             Step::TellDifference => tell_difference(&mut kept, &path).await,
         };
@@ -158,11 +164,11 @@ async fn wait(kept: &mut Kept, path: &Path, pause: Duration) {
 }
 
 /// Asks for the watch again, from where its client stands.
-async fn ask(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
+async fn ask(kept: &mut Kept, path: &Arc<Path>, as_much: Option<u64>) -> Outcome {
     let Ok(_turn) = path.held.asking.acquire().await else { return Outcome::Next(Next::Over(None)) };
     let left = kept.until.map(|until| until.saturating_duration_since(Instant::now()).as_secs().max(1));
     let request = match &kept.begun {
-        Some(_) => kept.again.begin(kept.seen, left),
+        Some(_) => kept.again.begin(as_much, left),
         None => kept.again.watch(kept.seen, left),
     };
     let Some(request) = request else { return Outcome::Next(Next::Over(None)) };
@@ -171,6 +177,7 @@ async fn ask(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
     context.stood = kept.stood.clone().map(Box::new);
     let answer = Box::pin(answer(path, &mut context, request)).await;
     let outcome = match answer {
+        Ok(_) if kept.begun.is_some() && !is_clouds(&context) && as_much.is_none() => Outcome::Step(Step::AskForAsMuch),
         Ok(response) => judge(kept, if is_clouds(&context) { By::Cloud } else { By::Store }, response),
         Err(refusal) => refused(kept, path, &context, &refusal),
     };
@@ -208,7 +215,11 @@ fn told(kept: &Kept, path: &Path, reason: &'static str) {
 fn judge(kept: &Kept, by: By, response: Response) -> Outcome {
     let status = response.status();
     if encoding(&response) == Some(kept.encoding) {
-        let stands = response.extensions().get().cloned();
+        let stands: Option<Stands> = response.extensions().get().cloned();
+        if kept.begun.is_some() && stands.as_ref().is_some_and(|stands| stands.now().local.is_some()) {
+            // What was written here may be of the version that its client has.
+            return Outcome::Later;
+        }
         return Outcome::Next(Next::Joined(Joined { body: response.into_body(), by, stands }));
     }
     match status {

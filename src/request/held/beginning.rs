@@ -1,8 +1,9 @@
 //! What the client of a watch that begins with all there is has been told of it, until it has been told all of it.
 //!
 //! Initial events come in no order of versions: where such a watch is broken off no version says where its client stands. So
-//! until a bookmark says that everything has been told, what it has is known. What brings it next begins with all there is as
-//! well, and the client is told what it does not have.
+//! until something says that everything has been told (a bookmark, or the first event that is no ADDED, for the initial ones are
+//! that), what it has is known. What brings it next begins with all there is as well, and the client is told what it does not
+//! have.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -74,36 +75,36 @@ impl Begun {
         self.is_whole.then_some(self.version)
     }
 
-    /// What its client is told of an event that is no error; of a bookmark it is what comes before it.
+    /// Whether it has something of which what brings it now has said nothing yet.
+    pub(super) fn lacks(&self) -> bool {
+        self.objects.values().any(|shown| shown.is_unsaid)
+    }
+
+    /// What its client is told of an event that is no error; of one with which the beginning is over, what comes before it.
     pub(super) fn tell(&mut self, encoding: Encoding, Frame { raw, event }: Frame, out: &mut VecDeque<Bytes>) -> Beginning {
-        if event.kind == EventType::Bookmark {
+        if event.kind != EventType::Added {
             return self.tell_gone(encoding, out);
         }
-        let Some(item) = item(encoding, &event.object) else {
+        let item = if self.is_whole || self.lacks() { item(encoding, &event.object) } else { None };
+        let Some(item) = item else {
             self.is_whole = false;
             out.push_back(raw);
             return Beginning::GoesOn;
         };
         let (version, uid) = (item.version(), hashed(&item.meta.uid));
         self.version = self.version.max(version);
-        let before = self.take(&item.place);
-        let unsaid = before.filter(|before| before.is_unsaid);
-        match (event.kind, unsaid) {
+        match self.take(&item.place).filter(|before| before.is_unsaid) {
             // What brings this is of another history.
-            (_, Some(before)) if before.version > version => return Beginning::Unknown,
-            (_, Some(before)) if before.version == version => {}
-            (EventType::Added, Some(before)) if before.uid == uid => {
-                out.push_back(encode(encoding, EventType::Modified, &event.object));
-            }
-            (EventType::Added, Some(before)) => {
+            Some(before) if before.version > version => return Beginning::Unknown,
+            Some(before) if before.version == version => {}
+            Some(before) if before.uid == uid => out.push_back(encode(encoding, EventType::Modified, &event.object)),
+            Some(before) => {
                 let Some(gone) = before.gone(encoding) else { return Beginning::Unknown };
                 out.extend([gone, raw]);
             }
-            _ => out.push_back(raw),
+            None => out.push_back(raw),
         }
-        if event.kind != EventType::Deleted {
-            self.keep(item.place, Shown { version, uid, object: Some(event.object), is_unsaid: false });
-        }
+        self.keep(item.place, Shown { version, uid, object: Some(event.object), is_unsaid: false });
         Beginning::GoesOn
     }
 
@@ -130,6 +131,10 @@ impl Begun {
         if self.is_whole {
             self.used += shown.cost(&place);
             self.objects.insert(place.into(), shown);
+        } else if !self.lacks() {
+            // Nothing comes of it any more, and others have use for the room.
+            self.objects.clear();
+            (self.taken, self.used) = (None, 0);
         }
     }
 

@@ -181,10 +181,11 @@ impl Difference {
             (now, ..) if self.changes.are_held() => Self { now, ..self }.held(path),
             (now, ..) => {
                 let stand = Stand::of(self.shown, self.lacks, self.watched);
-                // Somebody else has been told more since: that is what it is led to then.
+                // Somebody else has been told more since: that is what it is led to then. Or whoever has the store then tells it.
                 let is_behind = now.is_none() && stand.newer(&path.offline).await.is_some();
+                let is_later = is_behind || path.held.are_closing();
                 let why = "more has changed than is held, and cannot be told from the disk";
-                Err(if is_behind { Failed::Cloud(Box::new(stand)) } else { Failed::Inexact(why) })
+                Err(if is_later { Failed::Cloud(Box::new(stand)) } else { Failed::Inexact(why) })
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What all watches that have lost what brought them share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
@@ -20,6 +21,8 @@ pub struct Turns {
     pub(super) listing: Semaphore,
     /// Of differences that are not in memory.
     pub(super) telling: Arc<Semaphore>,
+    /// None more begins: another process is to have the store.
+    is_closing: AtomicBool,
     /// Those of the same are told one after the other: what one of them has listed is there for the next.
     pub(super) alike: [Mutex<()>; 16],
     pub(super) looks: Looks,
@@ -31,17 +34,35 @@ impl Default for Turns {
             asking: Semaphore::new(32),
             listing: Semaphore::new(2),
             telling: Arc::new(Semaphore::new(TELLING as usize)),
+            is_closing: AtomicBool::new(false),
             alike: Default::default(),
             looks: Looks::default(),
         }
     }
 }
 
+/// No difference begins to be told from the disk until it is dropped.
+pub struct Closing<'a>(&'a Turns, Option<OwnedSemaphorePermit>);
+
 impl Turns {
-    /// Returns when all have been told who were being told a difference from the disk, or some are slow. Until this is dropped
-    /// nobody begins to be.
-    pub async fn all_are_told(&self) -> Option<OwnedSemaphorePermit> {
-        timeout(TOLD, self.telling.clone().acquire_many_owned(TELLING)).await.ok()?.ok()
+    /// Returns when all have been told who were being told a difference from the disk, or some are slow.
+    pub async fn close(&self) -> Closing<'_> {
+        self.is_closing.store(true, Ordering::Relaxed);
+        let mut closing = Closing(self, None);
+        let all = timeout(TOLD, self.telling.clone().acquire_many_owned(TELLING)).await;
+        closing.1 = all.ok().and_then(Result::ok);
+        closing
+    }
+
+    /// Whether who has no turn may have one later.
+    pub(super) fn are_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.is_closing.store(false, Ordering::Relaxed);
     }
 }
 
@@ -82,13 +103,15 @@ mod tests {
         let turns = Turns::default();
         let turn = turns.telling.clone().try_acquire_owned().unwrap();
         let began = tokio::time::Instant::now();
-        assert!(turns.all_are_told().await.is_none());
+        let closing = turns.close().await;
         assert_eq!(began.elapsed(), TOLD);
-        assert!(turns.telling.clone().try_acquire_owned().is_ok(), "others may begin again");
+        assert!(turns.are_closing());
+        drop(closing);
+        assert!(!turns.are_closing() && turns.telling.clone().try_acquire_owned().is_ok(), "others may begin again");
         drop(turn);
-        let all = turns.all_are_told().await.unwrap();
+        let closing = turns.close().await;
         assert!(turns.telling.try_acquire().is_err());
-        drop(all);
+        drop(closing);
         assert!(turns.telling.try_acquire().is_ok());
     }
 

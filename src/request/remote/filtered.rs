@@ -111,8 +111,15 @@ fn beginning(remote: &Remote, context: &Context, chain: &Chain, encoding: Encodi
     let source = media.zip(remote.knowledge.clone()).filter(|_| is_known).map(|(media, knowledge)| Source {
         knowledge,
         scope: names::scope(&context.info, &media),
-        bookmarks: query.allow_watch_bookmarks,
+        bookmarks: query.allow_watch_bookmarks && !context.hides_bookmarks,
     });
     let stands = Stands::at(Stood { mark: chain.mark().into(), ..Stood::default() });
-    Ok(Beginning { shown, source, stands, resource_version: query.resource_version.clone(), initial_events: !query.goes_on() })
+    Ok(Beginning {
+        shown,
+        source,
+        stands,
+        resource_version: query.resource_version.clone(),
+        initial_events: !query.goes_on(),
+        hides_bookmarks: context.hides_bookmarks,
+    })
 }

@@ -199,7 +199,7 @@ fn resource_subject(context: &Context, status: StatusCode, media: Media, version
         }
         "watch" if status == StatusCode::OK => Some(Subject::Watch(WatchAsk {
             scope: scope(),
-            resource_version: version.to_owned(),
+            resource_version: if info.query.goes_on() { version.to_owned() } else { String::new() },
             send_initial_events: info.query.begins_with_all() && info.query.allow_watch_bookmarks,
             reader,
         })),

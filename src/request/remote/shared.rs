@@ -33,7 +33,7 @@ use super::learn;
 use super::tee::Tee;
 use super::{Asked, Failure, Remote, ask};
 use crate::kube::list::Encoding;
-use crate::kube::request::{BEGINNING_OF_WATCH, with_query};
+use crate::kube::request::{BEGINNING_OF_WATCH, BOOKMARKS, with_query};
 use crate::request::context::{Another, Context, readable};
 use crate::request::filter::Chain;
 use crate::request::names;
@@ -365,8 +365,6 @@ impl Wish {
         Share::new(self.shared.clone(), feed, reader, from, self.bookmarks, terms)
     }
 }
-
-const BOOKMARKS: &str = "allowWatchBookmarks";
 
 #[cfg(test)]
 mod tests;

@@ -3,21 +3,23 @@
 //! An event is applied if the watch has seen everything between the collection's
 //! version and the event: once, in order. Others are ignored, so several watches on
 //! one scope do no harm. A watch with initial events builds a collection of its own,
-//! which counts from its end bookmark on.
+//! which counts from the first bookmark or change on.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::poll;
+use tokio::time::timeout;
 
 use super::items::Items;
 use super::{ENDED_EARLY, OLDER, OTHERWISE, Parts, Reason, WatchAsk};
 use crate::kube::list::Encoding;
 use crate::kube::metadata;
 use crate::kube::object;
-use crate::kube::watch::{self, EventType, Frame, Framer};
+use crate::kube::watch::{EventType, Frame, Framer};
 use crate::store::at_work::AtWork;
 use crate::store::collection::version_number;
 use crate::store::coming::OnItsWay;
@@ -29,7 +31,9 @@ use crate::store::{Header, Knowledge, Op, Readers, Scope, StoreError, keys};
 /// Bytes by which an item grows that are worth a look at the budget.
 const LARGE: u64 = 64 * 1024;
 
-/// As by a kube-apiserver without the gate WatchList, of whom nobody has wanted that: nothing has been missed.
+/// How long a server that sends bookmarks may be silent before one says where the initial events end: it sends one a minute.
+const SILENT: Duration = Duration::from_secs(180);
+/// Nobody has promised that: nothing has been missed.
 const UNMARKED: Reason = "nothing says where the initial events end";
 
 struct Follower<'a> {
@@ -88,7 +92,10 @@ impl Follower<'_> {
             return next;
         }
         self.at_work = None;
-        next.await
+        match &self.initial {
+            Some(_) => timeout(SILENT, next).await.unwrap_or(Err(UNMARKED)),
+            None => next.await,
+        }
     }
 
     /// Waits until what its client had seen before is in the collection: the list that it goes on from may be on its way, and
@@ -136,24 +143,23 @@ impl Follower<'_> {
         if self.ask.scope.is_of_metadata() && types.kind != metadata::types().kind {
             return Err(OTHERWISE);
         }
+        let version = version_number(&meta.resource_version);
         if let Some(items) = &mut self.initial {
-            match kind {
-                EventType::Added => {
-                    items.add(self.encoding, &item)?;
-                    return items.flush_if_large().await;
-                }
-                EventType::Bookmark if watch::initial_events_end(self.encoding, full) => {
-                    let head = Head {
-                        kind: &types.kind,
-                        api_version: &types.api_version,
-                        sorted: !is_struct_order(self.encoding, full),
-                    };
-                    return self.initial_end(head, meta.resource_version).await;
-                }
-                _ => return Err(UNMARKED),
+            if kind == EventType::Added {
+                items.add(self.encoding, &item)?;
+                return items.flush_if_large().await;
+            }
+            if kind == EventType::Other {
+                return Err("initial events broken off");
+            }
+            let head = Head { kind: &types.kind, api_version: &types.api_version, sorted: !is_struct_order(self.encoding, full) };
+            // All that is of before has been told, marked (KEP-3157) or not.
+            let told = if kind == EventType::Bookmark { version } else { version.saturating_sub(1) };
+            self.initial_end(head, told.to_string()).await?;
+            if kind == EventType::Bookmark {
+                return Ok(());
             }
         }
-        let version = version_number(&meta.resource_version);
         self.catch_up().await;
         if !self.concerns(version) {
             self.seen = self.seen.map(|seen| seen.max(version));

@@ -25,7 +25,7 @@ async fn initial_events_that_are_not_kept_are_missed() {
     let knowledge = open_within(Arc::new(Memory::default()), Limits { cache_max_objects: 2, ..Limits::default() });
     let added = event("ADDED", "x", 3) + &event("ADDED", "y", 4);
     let too_many = added.clone() + &event("ADDED", "z", 5) + END + "\n";
-    let broken_off = added.clone() + &event("MODIFIED", "x", 20);
+    let broken_off = added.clone() + &event("UNHEARD-OF", "x", 20);
     for told in [too_many, broken_off] {
         record(&knowledge, ask(""), &list_body(10, &["x"], ""), true).await;
         assert!(!is_behind(&knowledge));

@@ -20,9 +20,9 @@ use super::streaming::Lent;
 /// How HTTP/2 begins (RFC 9113, 3.4); any other byte is the beginning of HTTP/1.1.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long, and how much at most, is read from a client that reads its last answer.
+/// How long, and how much at most, is read from a client that reads its last answer over HTTP/2.
 const LINGER: Duration = Duration::from_secs(5);
-/// From one that has asked for nothing yet.
+/// From one whose first head is no good.
 const LINGER_UNSERVED: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 4 << 20;
 
@@ -30,6 +30,7 @@ const LINGER_BYTES: usize = 4 << 20;
 pub(super) struct Greeted {
     io: Lent,
     waiting: Option<Waiting>,
+    is_http2: bool,
     /// Whether there was a request.
     pub(super) is_served: Arc<AtomicBool>,
     lingering: Option<Lingering>,
@@ -51,12 +52,17 @@ struct Waiting {
 impl Greeted {
     pub(super) fn new(io: Lent, limit: Duration) -> Self {
         let waiting = Waiting { deadline: Box::pin(tokio::time::sleep(limit)), came: 0 };
-        Self { io, waiting: Some(waiting), is_served: Arc::default(), lingering: None }
+        Self { io, waiting: Some(waiting), is_http2: false, is_served: Arc::default(), lingering: None }
     }
 
     /// Reads away what the client is still sending, until it ends the connection too.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let within = if self.is_served.load(Ordering::Relaxed) { LINGER } else { LINGER_UNSERVED };
+        let within = match (self.is_served.load(Ordering::Relaxed), self.is_http2) {
+            (false, _) => LINGER_UNSERVED,
+            (true, true) => LINGER,
+            // It says nothing before it has read its answer.
+            (true, false) => return Poll::Ready(()),
+        };
         let linger = || Lingering { deadline: Box::pin(tokio::time::sleep(within)), left: LINGER_BYTES };
         let Lingering { deadline, left } = self.lingering.get_or_insert_with(linger);
         let mut buf = [0; 8 * 1024];
@@ -73,11 +79,12 @@ impl Greeted {
 }
 
 impl Waiting {
-    /// Whether these bytes show which protocol it is.
-    fn is_told_by(&mut self, bytes: &[u8]) -> bool {
+    /// Whether it is HTTP/2, once these bytes show that.
+    fn is_http2(&mut self, bytes: &[u8]) -> Option<bool> {
         let rest = &PREFACE[self.came..];
         self.came += bytes.len();
-        !rest.starts_with(bytes) || rest.len() == bytes.len()
+        let is_whole = bytes.starts_with(rest);
+        (is_whole || !rest.starts_with(bytes)).then_some(is_whole)
     }
 }
 
@@ -90,8 +97,8 @@ impl AsyncRead for Greeted {
             let late = || Error::new(ErrorKind::TimedOut, "the client has not said in time which protocol it speaks");
             return waiting.deadline.as_mut().poll(cx).map(|()| Err(late()));
         }
-        if waiting.is_told_by(&buf.filled()[before..]) {
-            self.waiting = None;
+        if let Some(is_http2) = waiting.is_http2(&buf.filled()[before..]) {
+            (self.waiting, self.is_http2) = (None, is_http2);
         }
         poll
     }
@@ -115,7 +122,9 @@ impl AsyncWrite for Greeted {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+        if self.lingering.is_none() {
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+        }
         self.poll_linger(cx).map(Ok)
     }
 }

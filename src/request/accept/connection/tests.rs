@@ -45,23 +45,18 @@ async fn a_connection_that_left_http_behind_goes_on_until_its_joined_end() {
 
 /// A connection that is closed with something unread takes its last answer with it.
 #[tokio::test(start_paused = true)]
-async fn what_a_client_says_is_read_until_it_has_its_last_answer() {
-    for is_closed in [true, false] {
+async fn what_a_client_says_over_http2_is_read_until_it_has_its_last_answer() {
+    let (http1, http2) = ("GET / HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand more");
+    for (said, closes, waits) in [(http1, false, 0), (http2, true, 0), (http2, false, 5)] {
         let (mut client, io) = tokio::io::duplex(4096);
-        let service = service_fn(|_| ready(Ok(Response::new(full("the last one")))));
-        let (_drain, draining) = drain::channel();
-        let began = Instant::now();
-        let connection = tokio::spawn(drive(Box::new(io), service, Whose::Clients, draining));
-        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
-        let mut answer = Vec::new();
-        client.read_to_end(&mut answer).await.unwrap();
-        assert!(answer.ends_with(b"the last one"));
-        // More than waits for a reader.
-        client.write_all(&[b'x'; 10_000]).await.unwrap();
-        let client = (!is_closed).then_some(client);
-        connection.await.unwrap().unwrap();
-        let waited = if is_closed { Duration::ZERO } else { Duration::from_secs(5) };
-        assert_eq!(began.elapsed(), waited);
+        let mut greeted = Greeted::new(Lent::new(Box::new(io), Vec::new()), HEAD_TIMEOUT);
+        client.write_all(said.as_bytes()).await.unwrap();
+        greeted.read_exact(&mut vec![0; said.len()]).await.unwrap();
+        greeted.is_served.store(true, Ordering::Relaxed);
+        client.write_all(&[b'x'; 1000]).await.unwrap();
+        let (began, client) = (Instant::now(), (!closes).then_some(client));
+        greeted.shutdown().await.unwrap();
+        assert_eq!(began.elapsed(), Duration::from_secs(waits), "{said:?}, closes: {closes}");
         drop(client);
     }
 }

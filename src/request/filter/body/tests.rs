@@ -52,6 +52,7 @@ fn watch_from(version: u64, chain: Chain, shown: Option<Shown>) -> Transform {
         stands: crate::request::filter::Stands::default(),
         resource_version: version.to_string(),
         initial_events: false,
+        hides_bookmarks: false,
     };
     Transform::watch(chain, Encoding::Json, false, beginning)
 }
