@@ -3,7 +3,8 @@
 //! Each program below `tests/clients` is what the documentation of its library shows. It finds in its environment and at
 //! /var/run/secrets/kubernetes.io/serviceaccount what kubelet gives a Pod, lists and watches the ConfigMaps of its
 //! namespace (client-go's the Services, which have a status, and metadata alone, too), and prints their names once it has
-//! them. helm is helm, and client-go's recorder writes Events. `scripts/build-clients` builds them and says where they are.
+//! them. helm is helm, client-go's recorder writes Events, and Python has a watch that does not list. `scripts/build-clients`
+//! builds them and says where they are.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 #[path = "clients/helm.rs"]
@@ -14,6 +15,8 @@ mod pod;
 mod recorder;
 #[path = "clients/rig.rs"]
 mod rig;
+#[path = "clients/watcher.rs"]
+mod watcher;
 
 use std::time::{Duration, Instant};
 

@@ -100,11 +100,11 @@ impl Running {
         let is_damaged = self.opened.as_ref().is_some_and(|opened| *opened.disk.damage().borrow());
         ensure!(!is_damaged, "the store is damaged, and what is left of it is read in this process: restart the hub");
         let mut heir = Heir::prepared().await?;
+        let _closing = self.path.held.close().await;
         if let Some(opened) = &self.opened {
             // While clients are still let in: a busy disk takes its time.
             settled(opened, false).await?;
         }
-        let _closing = self.path.held.close().await;
         self.drain.leave();
         self.at_work.leave_store();
         if let Some(opened) = &self.opened {

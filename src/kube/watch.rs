@@ -16,7 +16,7 @@ use super::proto::{self, ProtoError};
 
 mod encode;
 
-pub use encode::{bookmark, bookmark_object, encode, error_status, initial_events_end};
+pub use encode::{bookmark, bookmark_object, encode, error_status};
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

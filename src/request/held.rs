@@ -96,7 +96,7 @@ struct Held {
     kept: Option<Box<Kept>>,
     /// Its client has not asked for bookmarks.
     hides_bookmarks: bool,
-    /// An event has come since that was last looked at.
+    /// Something has come since that was last looked at.
     is_told: bool,
     /// Where its client stands beside its version; `None`: as it stood before.
     stands: Option<Stands>,
@@ -226,6 +226,7 @@ impl Held {
     }
 
     fn take(&mut self, data: Bytes) {
+        self.is_told = true;
         let mut frames = Vec::new();
         let read = self.framer.feed(data, &mut frames);
         for frame in frames {
@@ -247,7 +248,6 @@ impl Held {
     fn event(&mut self, frame: watch::Frame) -> bool {
         let (kind, object, raw) = (frame.event.kind, frame.event.object.clone(), frame.raw.clone());
         let encoding = self.framer.encoding();
-        self.is_told = true;
         let stands = self.kept.as_mut().and_then(|kept| Some(kept.begun.as_mut()?.tell(encoding, frame, &mut self.out)));
         match stands {
             Some(Beginning::GoesOn) => return true,
@@ -284,8 +284,11 @@ impl Held {
             State::Joined(Joined { by: By::Store, .. }, _) => Some(Step::AskCloud),
             _ => None,
         };
-        match (self.kept.take().filter(|kept| kept.begun.is_none()), step) {
-            (Some(kept), Some(step)) if is_expired(kept.encoding, status) => self.leave(kept, step),
+        match (self.kept.take(), step) {
+            (Some(kept), _) if kept.begun.is_some() && code(kept.encoding, status) == Some(410) => {
+                self.breaks_off("what brings it tells it to list");
+            }
+            (Some(kept), Some(step)) if kept.begun.is_none() && is_expired(kept.encoding, status) => self.leave(kept, step),
             _ => self.end(Some(raw)),
         }
     }
@@ -303,16 +306,22 @@ impl Held {
             (error, _) => matches!(error, None | Some(BodyError::Upstream(_))),
         };
         match self.kept.take().filter(|_| may_go_on) {
+            Some(kept) if kept.begun.is_some() => self.lost_in_the_beginning(kept, error),
             Some(kept) if kept.is_over() || error.is_none() && kept.has_lasted() => self.state = State::Over(None),
-            Some(mut kept) => {
-                self.note_stands(&mut kept);
-                if kept.begun.is_some() && !kept.begins_anew() {
-                    self.state = State::Over(error);
-                } else {
-                    self.go_away(kept, Step::Ask);
-                }
-            }
+            Some(kept) => self.leave(kept, Step::Ask),
             None => self.state = State::Over(error),
+        }
+    }
+
+    fn lost_in_the_beginning(&mut self, mut kept: Box<Kept>, error: Option<BodyError>) {
+        self.note_stands(&mut kept);
+        let is_cut = error.is_some() || kept.asked.is_some();
+        let is_over = kept.is_over() || !is_cut && kept.has_lasted();
+        match error {
+            _ if !is_over && kept.begins_anew() => self.go_away(kept, Step::Ask),
+            None if is_cut => self.breaks_off("its time is up"),
+            // As the server has ended it.
+            error => self.state = State::Over(error),
         }
     }
 
@@ -353,6 +362,7 @@ impl Held {
                 // The store says by itself when the cloud is to be asked, and that may not know the version.
                 self.stands.clone_from(&joined.stands);
                 let trial = (joined.by == By::Cloud).then(|| Box::pin(tokio::time::sleep(TRIAL)));
+                self.is_told = false;
                 self.state = State::Joined(joined, trial);
                 self.kept = Some(kept);
             }
@@ -361,7 +371,7 @@ impl Held {
                 self.leave(kept, Step::Ask);
             }
             Next::Told(Events::Many(events)) => self.state = State::Told(events, kept),
-            Next::Over(None) if kept.begun.is_some() && !kept.is_over() => self.breaks_off("nobody tells it the rest"),
+            Next::Over(None) if kept.begun.is_some() => self.breaks_off("nobody tells it the rest"),
             Next::Over(last) => self.end(last),
         }
     }
@@ -465,9 +475,15 @@ fn place(encoding: Encoding, object: &[u8]) -> Option<String> {
 
 /// Whether a Status says that the version is too old, and not that the client has to list for another reason.
 fn is_expired(encoding: Encoding, status: &[u8]) -> bool {
-    let Ok((_, status)) = object::whole_into_item(encoding, status) else { return false };
-    let is_gone = message::number(encoding, &status, CODE).is_ok_and(|code| code == 410);
-    is_gone && message::text(encoding, &status, MESSAGE).is_ok_and(|why| ![OUTDATED, OVERTAKEN, LEFT_BEHIND].contains(&&*why))
+    let Ok((_, item)) = object::whole_into_item(encoding, status) else { return false };
+    let is_it = |why: &str| ![OUTDATED, OVERTAKEN, LEFT_BEHIND].contains(&why);
+    code(encoding, status) == Some(410) && message::text(encoding, &item, MESSAGE).is_ok_and(|why| is_it(&why))
+}
+
+/// Of a Status.
+fn code(encoding: Encoding, status: &[u8]) -> Option<i64> {
+    let (_, item) = object::whole_into_item(encoding, status).ok()?;
+    message::number(encoding, &item, CODE).ok()
 }
 
 #[cfg(test)]

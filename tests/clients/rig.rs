@@ -114,6 +114,19 @@ impl Rig {
             .unwrap();
     }
 
+    /// Creates a ConfigMap in the cloud.
+    pub async fn config_map(&self, namespace: &str, name: &str) {
+        let path = format!("/api/v1/namespaces/{namespace}/configmaps");
+        create(&self.server.client().await.unwrap(), &path, &json!({"metadata": {"name": name}})).await;
+    }
+
+    /// Deletes one there.
+    pub async fn deletes(&self, namespace: &str, name: &str) {
+        let path = format!("/api/v1/namespaces/{namespace}/configmaps/{name}");
+        let answer = self.server.client().await.unwrap().request("DELETE", &path, &[], "").await.unwrap();
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    }
+
     /// How often each Event of a namespace has happened, as the cloud has it.
     pub async fn counts_of_events(&self, namespace: &str) -> anyhow::Result<Vec<u64>> {
         let list = self.server.client().await?.get(&format!("/api/v1/namespaces/{namespace}/events")).await?.json();

@@ -6,9 +6,9 @@
 use bytes::Bytes;
 
 use super::EventType;
-use crate::kube::json::{self, write_string};
+use crate::kube::json::write_string;
 use crate::kube::list::Encoding;
-use crate::kube::object::{TypeMeta, open_envelope};
+use crate::kube::object::TypeMeta;
 use crate::kube::proto::{self, write_bytes, write_number};
 use crate::kube::status::Status;
 
@@ -59,14 +59,6 @@ pub fn error_status(encoding: Encoding, code: u16, reason: &str, message: &str) 
     encode(encoding, EventType::Error, &Status { code, reason, message, ..Status::default() }.body(encoding))
 }
 
-/// Whether `object`, the object of a bookmark in full form, ends the initial events of a streaming list.
-pub fn initial_events_end(encoding: Encoding, object: &[u8]) -> bool {
-    match encoding {
-        Encoding::Json => json_annotated(object).unwrap_or(false),
-        Encoding::Protobuf => proto_annotated(object).unwrap_or(false),
-    }
-}
-
 fn json_bookmark(type_meta: &TypeMeta, resource_version: &str, initial_end: bool) -> Vec<u8> {
     let mut out = b"{\"kind\":".to_vec();
     write_string(&mut out, &type_meta.kind);
@@ -98,29 +90,4 @@ fn bookmark_meta(resource_version: &str, initial_end: bool) -> Vec<u8> {
         write_bytes(&mut meta, 12, &entry);
     }
     meta
-}
-
-fn json_annotated(object: &[u8]) -> Option<bool> {
-    let metadata = object.get(json::top_level_field(object, "metadata")?)?;
-    let annotations = metadata.get(json::top_level_field(metadata, "annotations")?)?;
-    let value = annotations.get(json::top_level_field(annotations, INITIAL_EVENTS_END)?)?;
-    Some(json::string_value(value)? == "true")
-}
-
-/// Field 12 of ObjectMeta, a map entry each: key 1, value 2.
-fn proto_annotated(object: &[u8]) -> Option<bool> {
-    let (_, raw) = open_envelope(object).ok()?;
-    let message = object.get(raw)?;
-    let bytes = |message, number| {
-        proto::fields(message)
-            .map_while(Result::ok)
-            .filter(move |field| field.number == number)
-            .filter_map(|field| field.bytes().ok())
-    };
-    for entry in bytes(message, 1).flat_map(|meta| bytes(meta, 12)) {
-        if bytes(entry, 1).last() == Some(INITIAL_EVENTS_END.as_bytes()) {
-            return Some(bytes(entry, 2).last() == Some(b"true"));
-        }
-    }
-    None
 }

@@ -264,8 +264,8 @@ impl Watch {
     fn event(&mut self, frame: watch::Frame) -> Result<Option<Bytes>, FilterError> {
         let (kind, version) = (frame.event.kind, self.version(&frame.event));
         self.seen = self.seen.max(version);
-        // A bookmark says that everything before it has been told.
-        self.initial &= kind != EventType::Bookmark;
+        // What is initial is ADDED, and comes first.
+        self.initial &= kind == EventType::Added;
         let shown = self.shown_of(frame)?;
         let is_hidden = kind == EventType::Bookmark && self.hides_bookmarks;
         if shown.is_some() && kind != EventType::Error && !is_hidden {

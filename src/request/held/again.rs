@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Weak};
 
-use http::header::{ACCEPT, AUTHORIZATION, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use http_body_util::{BodyExt as _, Empty};
 
@@ -64,6 +64,8 @@ impl Again {
         });
         if is_unmarked && let Ok(target) = with_query(&self.target, &[BOOKMARKS], &[&format!("{BOOKMARKS}=true")]).parse() {
             *request.uri_mut() = target;
+            // What is compressed could not be read.
+            request.headers_mut().remove(ACCEPT_ENCODING);
             (self.hides_bookmarks, context.hides_bookmarks) = (true, true);
         }
         request

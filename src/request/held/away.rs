@@ -106,6 +106,10 @@ pub(super) async fn go_on(mut kept: Box<Kept>, mut step: Step) -> (Box<Kept>, Ne
             Outcome::Step(next) => step = next,
             Outcome::Later => {
                 wait(&mut kept, &path, pause).await;
+                if let Step::AskForAsMuch = step {
+                    // It may be the cloud by now.
+                    step = Step::Ask;
+                }
                 pause = (pause * 2).min(LATE);
             }
         }
@@ -175,6 +179,7 @@ async fn ask(kept: &mut Kept, path: &Arc<Path>, as_much: Option<u64>) -> Outcome
     kept.asked = Some(Instant::now());
     let mut context = respond::begin(kept.again.peer.clone(), &request);
     context.stood = kept.stood.clone().map(Box::new);
+    context.hides_bookmarks = kept.begun.is_some() && kept.again.hides_bookmarks;
     let answer = Box::pin(answer(path, &mut context, request)).await;
     let outcome = match answer {
         Ok(_) if kept.begun.is_some() && !is_clouds(&context) && as_much.is_none() => Outcome::Step(Step::AskForAsMuch),
@@ -280,6 +285,10 @@ async fn fill_gap(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
 
 /// The cloud does not know what has happened since, but a list says what has come of it.
 async fn tell_difference(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
+    if kept.begun.is_some() {
+        // No list says what it has been told.
+        return Outcome::Next(Next::Over(None));
+    }
     // What it was told last may not have come to the store before.
     look_back(kept).await;
     let outcome = lead_on(kept, path).await;
@@ -296,6 +305,9 @@ async fn tell_difference(kept: &mut Kept, path: &Arc<Path>) -> Outcome {
 /// `None`: it is not known what its client was shown, or not what has changed since.
 async fn lead_on(kept: &mut Kept, path: &Arc<Path>) -> Option<Outcome> {
     kept.stand.as_ref()?;
+    if path.held.are_closing() {
+        return Some(Outcome::Later);
+    }
     let alike = &path.held.alike;
     let _alone = alike[kept.again.kind(kept.encoding, alike.len())].lock().await;
     let Ok(_turn) = path.held.listing.acquire().await else { return Some(Outcome::Next(Next::Over(None))) };

@@ -32,6 +32,8 @@ pub(super) struct Begun {
     used: usize,
     /// By `namespace/name`.
     objects: BTreeMap<Box<str>, Shown>,
+    /// Of how many of them what brings it now has said nothing yet.
+    unsaid: usize,
     /// Of all events.
     version: u64,
     /// Whether it is all that its client has been told.
@@ -43,7 +45,7 @@ struct Shown {
     version: u64,
     uid: u64,
     /// In full form, as long as there is room for it.
-    object: Option<Bytes>,
+    object: Option<Box<[u8]>>,
     /// What brings it now has said nothing of it yet.
     is_unsaid: bool,
 }
@@ -66,26 +68,31 @@ impl Begun {
     }
 
     fn within(room: &'static Semaphore, is_whole: bool) -> Self {
-        Self { room, taken: None, used: 0, objects: BTreeMap::new(), version: 0, is_whole }
+        Self { room, taken: None, used: 0, objects: BTreeMap::new(), unsaid: 0, version: 0, is_whole }
     }
 
     /// Something else begins to bring all there is; the version that it is to have, 0: any. `None`: it would be of no use.
     pub(super) fn anew(&mut self) -> Option<u64> {
         self.objects.values_mut().for_each(|shown| shown.is_unsaid = true);
+        self.unsaid = self.objects.len();
         self.is_whole.then_some(self.version)
     }
 
     /// Whether it has something of which what brings it now has said nothing yet.
     pub(super) fn lacks(&self) -> bool {
-        self.objects.values().any(|shown| shown.is_unsaid)
+        self.unsaid > 0
     }
 
     /// What its client is told of an event that is no error; of one with which the beginning is over, what comes before it.
     pub(super) fn tell(&mut self, encoding: Encoding, Frame { raw, event }: Frame, out: &mut VecDeque<Bytes>) -> Beginning {
-        if event.kind != EventType::Added {
-            return self.tell_gone(encoding, out);
-        }
-        let item = if self.is_whole || self.lacks() { item(encoding, &event.object) } else { None };
+        let item = match event.kind {
+            EventType::Added if self.is_whole || self.lacks() => item(encoding, &event.object),
+            EventType::Added => None,
+            // Nobody knows what it says.
+            EventType::Other if self.lacks() => return Beginning::Unknown,
+            EventType::Other => None,
+            _ => return self.tell_gone(encoding, out),
+        };
         let Some(item) = item else {
             self.is_whole = false;
             out.push_back(raw);
@@ -104,7 +111,7 @@ impl Begun {
             }
             None => out.push_back(raw),
         }
-        self.keep(item.place, Shown { version, uid, object: Some(event.object), is_unsaid: false });
+        self.keep(item.place, Shown { version, uid, object: Some((*event.object).into()), is_unsaid: false });
         Beginning::GoesOn
     }
 
@@ -120,6 +127,7 @@ impl Begun {
     fn take(&mut self, place: &str) -> Option<Shown> {
         let shown = self.objects.remove(place)?;
         self.used -= shown.cost(place);
+        self.unsaid -= usize::from(shown.is_unsaid);
         Some(shown)
     }
 
@@ -161,7 +169,7 @@ impl Shown {
 
     /// Bytes, about.
     fn cost(&self, place: &str) -> usize {
-        place.len() + 2 * size_of::<(Box<str>, Self)>() + self.object.as_ref().map_or(0, Bytes::len)
+        place.len() + 2 * size_of::<(Box<str>, Self)>() + self.object.as_ref().map_or(0, |object| object.len())
     }
 }
 

@@ -163,11 +163,14 @@ impl Difference {
         if self.now.is_none() {
             self.now = self.watched.at(&path.offline, &self.shown, self.version).await;
         }
+        // Whoever has the store then tells it.
+        let gives_way = || path.held.are_closing() || path.ending.is_leaving();
         let mut turn = None;
         if let Some(now) = &self.now {
             // Whoever takes the store over is not to wait for a client.
             now.is_kept();
             turn = timeout(TURN, path.held.telling.clone().acquire_owned()).await.ok().and_then(Result::ok);
+            turn.take_if(|_| gives_way());
         }
         let events = self.lacking();
         match (self.now, turn, &path.offline.knowledge) {
@@ -181,9 +184,9 @@ impl Difference {
             (now, ..) if self.changes.are_held() => Self { now, ..self }.held(path),
             (now, ..) => {
                 let stand = Stand::of(self.shown, self.lacks, self.watched);
-                // Somebody else has been told more since: that is what it is led to then. Or whoever has the store then tells it.
+                // Somebody else has been told more since: that is what it is led to then.
                 let is_behind = now.is_none() && stand.newer(&path.offline).await.is_some();
-                let is_later = is_behind || path.held.are_closing();
+                let is_later = is_behind || gives_way();
                 let why = "more has changed than is held, and cannot be told from the disk";
                 Err(if is_later { Failed::Cloud(Box::new(stand)) } else { Failed::Inexact(why) })
             }

@@ -41,7 +41,7 @@ impl Default for Turns {
     }
 }
 
-/// No difference begins to be told from the disk until it is dropped.
+/// No difference is told until it is dropped.
 pub struct Closing<'a>(&'a Turns, Option<OwnedSemaphorePermit>);
 
 impl Turns {

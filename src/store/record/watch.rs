@@ -33,9 +33,6 @@ const LARGE: u64 = 64 * 1024;
 
 /// How long a server that sends bookmarks may be silent before one says where the initial events end: it sends one a minute.
 const SILENT: Duration = Duration::from_secs(180);
-/// Nobody has promised that: nothing has been missed.
-const UNMARKED: Reason = "nothing says where the initial events end";
-
 struct Follower<'a> {
     knowledge: &'a Arc<Knowledge>,
     ask: WatchAsk,
@@ -79,7 +76,7 @@ pub(super) fn record(knowledge: &Arc<Knowledge>, ask: WatchAsk, mut parts: Parts
         if let Err(reason) = result {
             tracing::debug!(reason, scope = ?follower.ask.scope, "a watch is not remembered any more");
         }
-        Box::pin(follower.end(matches!(result, Ok(()) | Err(UNMARKED)))).await;
+        Box::pin(follower.end(result.is_ok())).await;
         result
     }
 }
@@ -93,7 +90,7 @@ impl Follower<'_> {
         }
         self.at_work = None;
         match &self.initial {
-            Some(_) => timeout(SILENT, next).await.unwrap_or(Err(UNMARKED)),
+            Some(_) => timeout(SILENT, next).await.unwrap_or(Err("nothing says where the initial events end")),
             None => next.await,
         }
     }
@@ -149,7 +146,7 @@ impl Follower<'_> {
                 items.add(self.encoding, &item)?;
                 return items.flush_if_large().await;
             }
-            if kind == EventType::Other {
+            if kind == EventType::Other || version == 0 {
                 return Err("initial events broken off");
             }
             let head = Head { kind: &types.kind, api_version: &types.api_version, sorted: !is_struct_order(self.encoding, full) };
