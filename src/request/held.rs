@@ -97,7 +97,7 @@ struct Held {
     /// Its client has not asked for bookmarks.
     hides_bookmarks: bool,
     /// Something has come since that was last looked at.
-    is_told: bool,
+    has_come: bool,
     /// Where its client stands beside its version; `None`: as it stood before.
     stands: Option<Stands>,
     /// `None`: it has left what brought it, and is to be asked for by whoever is there then.
@@ -222,11 +222,11 @@ impl Held {
     fn of(path: &Path, state: State, encoding: Encoding) -> Self {
         let framer = Framer::new(encoding, Limits::ANSWER.max_item);
         let leaving = Some(succession::leaving(path));
-        Self { state, framer, out: VecDeque::new(), kept: None, hides_bookmarks: false, is_told: false, stands: None, leaving }
+        Self { state, framer, out: VecDeque::new(), kept: None, hides_bookmarks: false, has_come: false, stands: None, leaving }
     }
 
     fn take(&mut self, data: Bytes) {
-        self.is_told = true;
+        self.has_come = true;
         let mut frames = Vec::new();
         let read = self.framer.feed(data, &mut frames);
         for frame in frames {
@@ -362,7 +362,7 @@ impl Held {
                 // The store says by itself when the cloud is to be asked, and that may not know the version.
                 self.stands.clone_from(&joined.stands);
                 let trial = (joined.by == By::Cloud).then(|| Box::pin(tokio::time::sleep(TRIAL)));
-                self.is_told = false;
+                self.has_come = false;
                 self.state = State::Joined(joined, trial);
                 self.kept = Some(kept);
             }
@@ -400,7 +400,7 @@ impl Held {
                 *trial = None;
                 return;
             }
-            if !std::mem::take(&mut self.is_told) {
+            if !std::mem::take(&mut self.has_come) {
                 return self.breaks_off("nobody says that all there is has been told");
             }
             trial.as_mut().reset(Instant::now() + TRIAL);
