@@ -57,8 +57,9 @@ pub async fn serve(path: Arc<Path>, peer: Arc<accept::Peer>, request: Request) -
         return begun.finish(taken);
     }
     let request = match &mut again {
-        Some(again) => again.marked(request, begun.context()),
-        None => request,
+        // What leaves HTTP is not read here.
+        Some(again) if !remote::leaves_http(request.headers()) => again.marked(request, begun.context()),
+        _ => request,
     };
     // What is rare on the way is boxed: every request pays for the size of this.
     let mut result = answer(&path, begun.context(), request).await;

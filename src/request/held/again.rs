@@ -14,7 +14,7 @@ use crate::kube::metadata;
 use crate::kube::request::{BEGINNING_OF_WATCH, BOOKMARKS, with_query};
 use crate::request::accept::Peer;
 use crate::request::context::Context;
-use crate::request::{Bearer, Path, Request, remote};
+use crate::request::{Bearer, Path, Request};
 
 /// What a list does not have.
 const OF_WATCHES: [&str; 3] = ["watch", BOOKMARKS, "limit"];
@@ -135,9 +135,7 @@ fn is_held_and_read(headers: &HeaderMap) -> bool {
     let is_bearers =
         |value: &HeaderValue| value.as_bytes().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
     let mut accepts = headers.get_all(ACCEPT).iter();
-    headers.get(AUTHORIZATION).is_none_or(is_bearers)
-        && accepts.all(|accept| accept.to_str().is_ok_and(media::are_read))
-        && !remote::leaves_http(headers)
+    headers.get(AUTHORIZATION).is_none_or(is_bearers) && accepts.all(|accept| accept.to_str().is_ok_and(media::are_read))
 }
 
 #[cfg(test)]
@@ -182,12 +180,7 @@ mod tests {
         assert_eq!(marked("/api/v1/pods?allowWatchBookmarks=0&watch=1", &[], false), with(WATCH));
         let (bearer, basic) = ((AUTHORIZATION, "bearer x"), (AUTHORIZATION, "Basic x"));
         let (protobuf, cbor) = ((ACCEPT, "application/vnd.kubernetes.protobuf, */*"), (ACCEPT, "application/cbor-seq"));
-        for (fields, is_marked) in [
-            (vec![bearer, protobuf.clone()], true),
-            (vec![basic], false),
-            (vec![protobuf, cbor], false),
-            (vec![(http::header::UPGRADE, "websocket")], false),
-        ] {
+        for (fields, is_marked) in [(vec![bearer, protobuf.clone()], true), (vec![basic], false), (vec![protobuf, cbor], false)] {
             assert_eq!(marked(WATCH, &fields, false), if is_marked { with(WATCH) } else { WATCH.to_owned() }, "{fields:?}");
         }
         assert_eq!(marked(WATCH, &[], true), WATCH);
