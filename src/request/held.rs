@@ -186,9 +186,9 @@ impl Kept {
     /// What it was shown of this has given way to what the cloud says of it.
     fn is_told_of(&mut self, object: &[u8]) {
         if let Some(stood) = self.stood.as_mut().filter(|stood| !stood.taken.is_empty())
-            && let Some(place) = place(self.encoding, object)
+            && let Some(item) = Item::of_event(self.encoding, object)
         {
-            stood.taken.remove(&place);
+            stood.taken.remove(&item.place);
         }
     }
 
@@ -465,12 +465,6 @@ impl HttpBody for Held {
             }
         }
     }
-}
-
-/// `namespace/name` of an event's object.
-fn place(encoding: Encoding, object: &[u8]) -> Option<String> {
-    let (_, item) = object::whole_into_item(encoding, object).ok()?;
-    Item::read(encoding, item.into()).ok().map(|item| item.place)
 }
 
 /// Whether a Status says that the version is too old, and not that the client has to list for another reason.

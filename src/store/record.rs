@@ -13,7 +13,7 @@ mod packed;
 mod queue;
 mod single;
 mod waiting;
-mod watch;
+pub(in crate::store) mod watch;
 mod written;
 
 use std::io::Write as _;

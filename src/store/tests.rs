@@ -2,11 +2,11 @@
 //! events apply once and in order, what was promised is there after a restart.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::knowledge::now_ms;
+use super::record::watch::SILENT;
 use super::record::{ListAsk, Subject, WatchAsk};
 use super::*;
 use crate::kube::list::Encoding;
@@ -326,7 +326,9 @@ async fn initial_events_of_which_nothing_says_where_they_end_are_given_up() {
     let ask = WatchAsk { scope: scope(), resource_version: String::new(), send_initial_events: true, reader: Reader::default() };
     let mut recording = knowledge.record(Subject::Watch(ask), false);
     recording.push(&Bytes::from(event("ADDED", "x", 3)));
-    tokio::time::sleep(Duration::from_secs(200)).await;
+    settle(&knowledge).await;
+    tokio::time::advance(SILENT).await;
+    settle(&knowledge).await;
     recording.push(&Bytes::from(event("BOOKMARK", "", 20)));
     settle(&knowledge).await;
     assert_eq!(known(&knowledge).unwrap(), ("10".into(), names(&["x"])));

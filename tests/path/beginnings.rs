@@ -126,10 +126,18 @@ fn names(events: &[(String, String, String)]) -> Vec<&str> {
     events.iter().map(|(_, name, _)| &**name).collect()
 }
 
+/// Of the next answer no more comes than the events of these objects, and some of the next one's.
+async fn stall_behind(rig: &Rig, client: &Client, names: &[&str]) {
+    let mut bytes = 0;
+    for name in names {
+        bytes += client.get(&format!("{CONFIGMAPS}/{name}")).await.unwrap().text().len() + MORE;
+    }
+    rig.fake.fault_next(CONFIGMAPS, Fault::StallBody(bytes));
+}
+
 /// Its client has the first of two objects when the link breaks.
 async fn broken_off(rig: &Rig, client: &Client, query: &str) -> Begun {
-    let first = client.get(&format!("{CONFIGMAPS}/greeting")).await.unwrap();
-    rig.fake.fault_next(CONFIGMAPS, Fault::StallBody(first.text().len() + MORE));
+    stall_behind(rig, client, &["greeting"]).await;
     let mut watch = Begun::begin(client, query).await;
     assert_eq!(watch.next().await, event("ADDED", "greeting", "hello"));
     rig.cut(Fault::Refuse).await;
@@ -162,11 +170,7 @@ async fn who_was_still_being_told_is_told_what_it_lacks() {
 #[tokio::test]
 async fn what_a_rule_hides_is_not_told_when_it_begins_anew() {
     let rig = hidden::rig(&[], "my-agent").await;
-    let client = rig.hub.kubelet().await.unwrap();
-    let first = client.get(&format!("{CONFIGMAPS}/dark")).await.unwrap().text().len();
-    let dim = client.get(&format!("{CONFIGMAPS}/dim")).await.unwrap().text().len();
-    let greeting = client.get(&format!("{CONFIGMAPS}/greeting")).await.unwrap().text().len();
-    rig.fake.fault_next(CONFIGMAPS, Fault::StallBody(first + dim + greeting + 2 * MORE));
+    stall_behind(&rig, &rig.hub.kubelet().await.unwrap(), &["dark", "dim", "greeting"]).await;
     let stream = hidden::watch(&rig, "").await;
     assert_eq!(stream.status, 200);
     let mut watch = Begun(stream);

@@ -86,7 +86,7 @@ impl Begun {
     /// What its client is told of an event that is no error; of one with which the beginning is over, what comes before it.
     pub(super) fn tell(&mut self, encoding: Encoding, Frame { raw, event }: Frame, out: &mut VecDeque<Bytes>) -> Beginning {
         let item = match event.kind {
-            EventType::Added if self.is_whole || self.lacks() => item(encoding, &event.object),
+            EventType::Added if self.is_whole || self.lacks() => Item::of_event(encoding, &event.object),
             EventType::Added => None,
             // Nobody knows what it says.
             EventType::Other if self.lacks() => return Beginning::Unknown,
@@ -171,13 +171,6 @@ impl Shown {
     fn cost(&self, place: &str) -> usize {
         place.len() + 2 * size_of::<(Box<str>, Self)>() + self.object.as_ref().map_or(0, |object| object.len())
     }
-}
-
-/// `None`: it says not what it is of.
-fn item(encoding: Encoding, object: &[u8]) -> Option<Item> {
-    let (_, item) = object::whole_into_item(encoding, object).ok()?;
-    let item = Item::read(encoding, item.into()).ok()?;
-    (!item.meta.name.is_empty() && item.version() > 0).then_some(item)
 }
 
 fn hashed(uid: &str) -> u64 {

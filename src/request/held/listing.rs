@@ -155,6 +155,13 @@ impl Item {
         Ok(Self { place, meta, bytes })
     }
 
+    /// Of an event's object, in full form; `None`: it does not say what it is of.
+    pub(super) fn of_event(encoding: Encoding, object: &[u8]) -> Option<Self> {
+        let (_, item) = object::whole_into_item(encoding, object).ok()?;
+        let item = Self::read(encoding, item.into()).ok()?;
+        (!item.meta.name.is_empty() && item.version() > 0).then_some(item)
+    }
+
     pub(super) fn version(&self) -> u64 {
         version_number(&self.meta.resource_version)
     }

@@ -32,7 +32,8 @@ use crate::store::{Header, Knowledge, Op, Readers, Scope, StoreError, keys};
 const LARGE: u64 = 64 * 1024;
 
 /// How long a server that sends bookmarks may be silent before one says where the initial events end: it sends one a minute.
-const SILENT: Duration = Duration::from_secs(180);
+pub(in crate::store) const SILENT: Duration = Duration::from_secs(180);
+
 struct Follower<'a> {
     knowledge: &'a Arc<Knowledge>,
     ask: WatchAsk,
@@ -151,7 +152,7 @@ impl Follower<'_> {
             }
             let head = Head { kind: &types.kind, api_version: &types.api_version, sorted: !is_struct_order(self.encoding, full) };
             // All that is of before has been told, marked (KEP-3157) or not.
-            let told = if kind == EventType::Bookmark { version } else { version.saturating_sub(1) };
+            let told = if kind == EventType::Bookmark { version } else { version - 1 };
             self.initial_end(head, told.to_string()).await?;
             if kind == EventType::Bookmark {
                 return Ok(());
